@@ -1,0 +1,573 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Which heap a GPU gets, and why not another: policy and facts in, plan and trace out.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::facts::{Facts, Gpu, Protection, Provider, Verdict};
+use crate::name::{DeviceName, HeapName, Key};
+use crate::policy::{GpuPolicy, Policy};
+use crate::schema::{Candidate, Pattern};
+use crate::state::Reason;
+
+/// What is to be done for every GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// By device name.
+    pub gpus: BTreeMap<DeviceName, GpuDecision>,
+}
+
+/// What is to be done for one GPU, and how that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GpuDecision {
+    /// What is to be done.
+    pub plan: Plan,
+    /// Every candidate of the policy in its order, and what became of it.
+    pub trace: Vec<Considered>,
+}
+
+/// What is to be done for a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Plan {
+    /// Wait: a heap that would be preferred can still come.
+    Wait,
+    /// Allocate from this heap and judge what comes.
+    Try(Request),
+    /// Bind this heap: what came from it passed.
+    Bind(Request),
+    /// Go without protected memory.
+    Without(Reason),
+    /// Go without protected memory, though the policy's heap is there.
+    Fail(Reason),
+}
+
+/// What a GPU needs, and from which heap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// The heap.
+    pub heap: HeapName,
+    /// The size of the firmware's buffer, in bytes.
+    pub firmware_bytes: u64,
+    /// The size of each suspend buffer, in bytes.
+    pub suspend_bytes: u64,
+    /// The number of suspend buffers.
+    pub suspend_count: u32,
+    /// The kernel has to take memory that can be mapped.
+    pub allow_unprotected: bool,
+    /// The key of the policy file that names the heap.
+    pub policy: Key,
+    /// Where that is written.
+    pub origin: String,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Considered {
+    /// The name as the policy has it.
+    pub candidate: String,
+    /// Where it is written.
+    pub origin: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Details for people; may be empty.
+    pub detail: String,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It is the one.
+    Chosen,
+    /// It is there and was not tried yet.
+    Untried,
+    /// It is not there, and can still come.
+    Awaited,
+    /// It is not there.
+    Absent,
+    /// It is there, but the policy wants another TEE or revision.
+    ConditionUnmet,
+    /// Several heaps fit, and nothing says which is meant.
+    Ambiguous,
+    /// It was tried: it refuses any allocation.
+    Dead,
+    /// It was tried: it cannot hold all buffers.
+    TooSmall,
+    /// It was tried: its memory can be mapped.
+    NotProtected,
+    /// A candidate before it was chosen or is awaited.
+    NotReached,
+}
+
+/// Whether what can still come is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A better heap that can still come is waited for.
+    Wait,
+    /// Time is nearly up: the best of what is there now.
+    LastCall,
+}
+
+/// Decides for every GPU.
+pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
+    let gpus = facts.gpus.iter().map(|(device, gpu)| {
+        let gpu_policy = policy.gpu(device, &gpu.compatible);
+        (
+            device.clone(),
+            decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Wait),
+        )
+    });
+    Decision {
+        gpus: gpus.collect(),
+    }
+}
+
+/// Decides for one GPU, under the policy that applies to it.
+pub fn decide_gpu(
+    policy: Option<&GpuPolicy>,
+    facts: &Facts,
+    gpu: &Gpu,
+    patience: Patience,
+) -> GpuDecision {
+    let Some(policy) = policy else {
+        return GpuDecision {
+            plan: Plan::Without(Reason::NoPolicy),
+            trace: Vec::new(),
+        };
+    };
+    let mut search = Search {
+        policy,
+        facts,
+        gpu,
+        patience,
+        failed: None,
+        ambiguous: false,
+    };
+    let mut trace = Vec::new();
+    let mut plan = None;
+    for candidate in policy.heaps() {
+        let (outcome, detail) = if plan.is_some() {
+            (Outcome::NotReached, String::new())
+        } else {
+            let (outcome, detail, found) = search.consider(candidate);
+            plan = found;
+            (outcome, detail)
+        };
+        let origin = candidate.origin.to_string();
+        trace.push(Considered {
+            candidate: candidate.name.to_string(),
+            origin,
+            outcome,
+            detail,
+        });
+    }
+    let plan = plan.unwrap_or_else(|| search.exhausted());
+    // Without the module there is nobody to bind for, whatever heaps there are.
+    let plan = match (&facts.kernel.module, plan) {
+        (None, Plan::Wait | Plan::Try(_) | Plan::Bind(_)) => Plan::Without(Reason::NoConsumer),
+        (_, plan) => plan,
+    };
+    GpuDecision { plan, trace }
+}
+
+struct Search<'a> {
+    policy: &'a GpuPolicy,
+    facts: &'a Facts,
+    gpu: &'a Gpu,
+    patience: Patience,
+    /// Why the most preferred heap that was tried failed.
+    failed: Option<Reason>,
+    /// Several heaps fitted a prefix.
+    ambiguous: bool,
+}
+
+enum Condition {
+    Met,
+    Unmet(String),
+    /// The TEE it is about has not registered, and can still come.
+    Open,
+}
+
+impl Search<'_> {
+    fn consider(&mut self, candidate: &Candidate) -> (Outcome, String, Option<Plan>) {
+        match &candidate.name {
+            Pattern::Exact(name) => self.consider_heap(candidate, name),
+            Pattern::Prefix(prefix) => {
+                if self.can_come(candidate) {
+                    let detail = "counted when every provider has settled".to_owned();
+                    return (Outcome::Awaited, detail, Some(Plan::Wait));
+                }
+                let heaps = self.facts.heaps.iter();
+                let matching: Vec<_> = heaps
+                    .filter(|heap| heap.as_str().starts_with(prefix.as_str()))
+                    .collect();
+                match matching[..] {
+                    [] => (Outcome::Absent, String::new(), None),
+                    [heap] => self.consider_heap(candidate, heap),
+                    _ => {
+                        self.ambiguous = true;
+                        let names: Vec<_> = matching.iter().map(|heap| heap.as_str()).collect();
+                        (Outcome::Ambiguous, names.join(" "), None)
+                    }
+                }
+            }
+        }
+    }
+
+    fn consider_heap(
+        &mut self,
+        candidate: &Candidate,
+        heap: &HeapName,
+    ) -> (Outcome, String, Option<Plan>) {
+        if !self.facts.heaps.contains(heap) {
+            return if self.can_come(candidate) {
+                (Outcome::Awaited, String::new(), Some(Plan::Wait))
+            } else {
+                (Outcome::Absent, String::new(), None)
+            };
+        }
+        match self.condition(candidate) {
+            Condition::Met => {}
+            Condition::Unmet(why) => return (Outcome::ConditionUnmet, why, None),
+            Condition::Open => {
+                let detail = "its TEE has not registered yet".to_owned();
+                return (Outcome::Awaited, detail, Some(Plan::Wait));
+            }
+        }
+        let (outcome, detail, reason) = match self.gpu.verdicts.get(heap) {
+            None => {
+                let plan = Plan::Try(self.request(candidate, heap));
+                return (Outcome::Untried, String::new(), Some(plan));
+            }
+            Some(Verdict::Dead) => (Outcome::Dead, "", Reason::HeapDead),
+            Some(Verdict::TooSmall) => (Outcome::TooSmall, "", Reason::HeapTooSmall),
+            Some(Verdict::Allocated {
+                protection: Protection::None,
+                ..
+            }) if !self.policy.allow_unprotected() => {
+                (Outcome::NotProtected, "", Reason::HeapNotProtected)
+            }
+            Some(Verdict::Allocated {
+                protection: Protection::None,
+                ..
+            }) if self.facts.kernel.lockdown => {
+                let detail = "allow-unprotected has no effect under kernel lockdown";
+                (Outcome::NotProtected, detail, Reason::HeapNotProtected)
+            }
+            Some(Verdict::Allocated { exporter, .. }) => {
+                let plan = Plan::Bind(self.request(candidate, heap));
+                return (Outcome::Chosen, format!("exporter {exporter}"), Some(plan));
+            }
+        };
+        self.failed = self.failed.or(Some(reason));
+        (outcome, detail.to_owned(), None)
+    }
+
+    /// A driver that could bring the candidate has not settled.
+    fn can_come(&self, candidate: &Candidate) -> bool {
+        self.patience == Patience::Wait
+            && self
+                .facts
+                .providers
+                .values()
+                .any(|provider| !provider.settled() && is_provider_of(provider, candidate))
+    }
+
+    fn condition(&self, candidate: &Candidate) -> Condition {
+        let tees = &self.facts.tees;
+        if candidate.tee.is_none() && candidate.tee_revision.is_none() {
+            return Condition::Met;
+        }
+        let met = tees.iter().any(|tee| {
+            candidate
+                .tee
+                .as_ref()
+                .is_none_or(|name| *name == tee.implementation)
+                && candidate.tee_revision.as_ref().is_none_or(|range| {
+                    tee.revision
+                        .as_ref()
+                        .is_some_and(|revision| range.contains(revision))
+                })
+        });
+        if met {
+            return Condition::Met;
+        }
+        if tees.is_empty() && self.can_come(candidate) {
+            return Condition::Open;
+        }
+        let found: Vec<_> = tees
+            .iter()
+            .map(|tee| {
+                let revision = tee.revision.as_deref().unwrap_or("of unknown revision");
+                format!("{} {revision}", tee.implementation)
+            })
+            .collect();
+        Condition::Unmet(format!(
+            "wants {} {}, found {}",
+            candidate.tee.as_deref().unwrap_or("a TEE"),
+            candidate
+                .tee_revision
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            if found.is_empty() {
+                "none".to_owned()
+            } else {
+                found.join(" and ")
+            },
+        ))
+    }
+
+    fn request(&self, candidate: &Candidate, heap: &HeapName) -> Request {
+        Request {
+            heap: heap.clone(),
+            firmware_bytes: self.policy.firmware_bytes(&self.facts.firmware),
+            suspend_bytes: self.policy.suspend_bytes(),
+            suspend_count: self.policy.suspend_count(),
+            allow_unprotected: self.policy.allow_unprotected() && !self.facts.kernel.lockdown,
+            policy: candidate.origin.file.key.clone(),
+            origin: candidate.origin.to_string(),
+        }
+    }
+
+    /// No candidate is left: why the GPU goes without.
+    fn exhausted(&self) -> Plan {
+        if let Some(reason) = self.failed {
+            Plan::Fail(reason)
+        } else if self.ambiguous || self.policy.heaps().is_empty() {
+            Plan::Without(Reason::NoPolicy)
+        } else if self.facts.providers.is_empty() {
+            Plan::Without(Reason::NoProvider)
+        } else {
+            Plan::Without(Reason::NoHeap)
+        }
+    }
+}
+
+/// Whether `provider` is one of those that could bring the candidate: the one it names, else any.
+fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
+    candidate
+        .provider
+        .as_ref()
+        .is_none_or(|name| provider.compatible.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Module, Tee};
+    use crate::fragment::Fragment;
+    use crate::merged::Merged;
+
+    fn policy(heaps: &str) -> Policy {
+        let text = format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\n{heaps}\n");
+        let key = Key::new("acme,a9").unwrap();
+        Policy::new(Merged::new(vec![
+            Fragment::parse(&key, "acme,a9.toml", &text).unwrap(),
+        ]))
+    }
+
+    fn heap(name: &str) -> HeapName {
+        HeapName::new(name).unwrap()
+    }
+
+    fn facts(heaps: &[&str]) -> Facts {
+        let gpu = Gpu {
+            compatible: vec!["arm,mali-valhall-csf".into()],
+            ..Gpu::default()
+        };
+        let mut facts = Facts::default();
+        facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu);
+        facts.kernel.module = Some(Module {
+            abi: 1,
+            sources: vec!["handed".into()],
+        });
+        facts.heaps = heaps.iter().map(|name| heap(name)).collect();
+        facts
+    }
+
+    fn with_provider(mut facts: Facts, compatible: &str, driver: Option<&str>) -> Facts {
+        let provider = Provider {
+            compatible: vec![compatible.into()],
+            driver: driver.map(str::to_owned),
+            loadable: true,
+        };
+        facts
+            .providers
+            .insert(DeviceName::new(compatible).unwrap(), provider);
+        facts
+    }
+
+    fn judged(mut facts: Facts, name: &str, verdict: Verdict) -> Facts {
+        let gpu = facts.gpus.values_mut().next().unwrap();
+        gpu.verdicts.insert(heap(name), verdict);
+        facts
+    }
+
+    fn allocated(protection: Protection) -> Verdict {
+        Verdict::Allocated {
+            protection,
+            exporter: "tee".into(),
+        }
+    }
+
+    fn one(policy: &Policy, facts: &Facts) -> GpuDecision {
+        decide(policy, facts).gpus.into_values().next().unwrap()
+    }
+
+    fn outcomes(decision: &GpuDecision) -> Vec<Outcome> {
+        decision
+            .trace
+            .iter()
+            .map(|considered| considered.outcome)
+            .collect()
+    }
+
+    fn tried(decision: &GpuDecision) -> &str {
+        match &decision.plan {
+            Plan::Try(request) => request.heap.as_str(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const TWO: &str = "heaps = [{ name = 'high' }, { name = 'low' }]";
+
+    #[test]
+    fn the_first_that_is_there_is_tried_then_bound() {
+        let decision = one(&policy(TWO), &facts(&["low"]));
+        assert_eq!(tried(&decision), "low");
+        assert_eq!(outcomes(&decision), [Outcome::Absent, Outcome::Untried]);
+        let decision = one(
+            &policy(TWO),
+            &judged(facts(&["low", "high"]), "high", allocated(Protection::Tee)),
+        );
+        assert!(matches!(&decision.plan, Plan::Bind(request) if request.heap.as_str() == "high"));
+        assert_eq!(outcomes(&decision), [Outcome::Chosen, Outcome::NotReached]);
+    }
+
+    #[test]
+    fn a_higher_one_that_can_still_come_is_waited_for_until_the_last_call() {
+        let facts = with_provider(facts(&["low"]), "linaro,optee-tz", None);
+        let policy = policy(TWO);
+        assert_eq!(one(&policy, &facts).plan, Plan::Wait);
+        let (device, gpu) = facts.gpus.iter().next().unwrap();
+        let gpu_policy = policy.gpu(device, &gpu.compatible);
+        assert_eq!(
+            tried(&decide_gpu(
+                gpu_policy.as_ref(),
+                &facts,
+                gpu,
+                Patience::LastCall
+            )),
+            "low"
+        );
+    }
+
+    #[test]
+    fn only_the_provider_that_a_heap_names_is_waited_for() {
+        let policy = policy("heaps = [{ name = 'high', provider = 'acme,svp' }, { name = 'low' }]");
+        let settled = with_provider(facts(&["low"]), "acme,svp", Some("svp"));
+        let other = with_provider(settled.clone(), "linaro,optee-tz", None);
+        assert_eq!(tried(&one(&policy, &other)), "low");
+        let own = with_provider(other, "acme,svp", None);
+        assert_eq!(one(&policy, &own).plan, Plan::Wait);
+    }
+
+    #[test]
+    fn a_provider_without_a_driver_to_load_is_settled() {
+        let mut facts = with_provider(facts(&[]), "linaro,optee-tz", None);
+        facts.providers.values_mut().next().unwrap().loadable = false;
+        assert_eq!(
+            one(&policy(TWO), &facts).plan,
+            Plan::Without(Reason::NoHeap)
+        );
+    }
+
+    #[test]
+    fn going_without_has_its_reasons() {
+        assert_eq!(
+            one(&policy(TWO), &facts(&[])).plan,
+            Plan::Without(Reason::NoProvider)
+        );
+        let settled = with_provider(facts(&[]), "linaro,optee-tz", Some("optee"));
+        assert_eq!(
+            one(&policy(TWO), &settled).plan,
+            Plan::Without(Reason::NoHeap)
+        );
+        assert_eq!(
+            one(&policy("hold = '1s'"), &settled).plan,
+            Plan::Without(Reason::NoPolicy)
+        );
+        let mut no_module = facts(&["high"]);
+        no_module.kernel.module = None;
+        assert_eq!(
+            one(&policy(TWO), &no_module).plan,
+            Plan::Without(Reason::NoConsumer)
+        );
+    }
+
+    #[test]
+    fn a_prefix_means_the_only_one_and_never_guesses() {
+        let policy = policy("heaps = [{ name = 'protected,*' }]");
+        assert_eq!(
+            tried(&one(&policy, &facts(&["protected,a", "system"]))),
+            "protected,a"
+        );
+        let decision = one(&policy, &facts(&["protected,a", "protected,b"]));
+        assert_eq!(decision.plan, Plan::Without(Reason::NoPolicy));
+        assert_eq!(decision.trace[0].detail, "protected,a protected,b");
+        let coming = with_provider(facts(&["protected,a"]), "linaro,optee-tz", None);
+        assert_eq!(one(&policy, &coming).plan, Plan::Wait);
+    }
+
+    #[test]
+    fn a_heap_that_fails_gives_way_to_the_next_and_its_reason_stays() {
+        let first = judged(facts(&["high", "low"]), "high", Verdict::Dead);
+        assert_eq!(tried(&one(&policy(TWO), &first)), "low");
+        let both = judged(first, "low", Verdict::TooSmall);
+        let decision = one(&policy(TWO), &both);
+        assert_eq!(decision.plan, Plan::Fail(Reason::HeapDead));
+        assert_eq!(outcomes(&decision), [Outcome::Dead, Outcome::TooSmall]);
+    }
+
+    #[test]
+    fn memory_that_can_be_mapped_needs_leave_and_no_lockdown() {
+        let mut facts = judged(facts(&["high"]), "high", allocated(Protection::None));
+        assert_eq!(
+            one(&policy(TWO), &facts).plan,
+            Plan::Fail(Reason::HeapNotProtected)
+        );
+        let allowed = policy(&format!("{TWO}\nallow-unprotected = true"));
+        assert!(
+            matches!(one(&allowed, &facts).plan, Plan::Bind(request) if request.allow_unprotected)
+        );
+        facts.kernel.lockdown = true;
+        assert_eq!(
+            one(&allowed, &facts).plan,
+            Plan::Fail(Reason::HeapNotProtected)
+        );
+    }
+
+    #[test]
+    fn a_tees_revision_is_a_condition_that_an_unknown_one_never_meets() {
+        let policy = policy("heaps = [{ name = 'high', tee = 'optee', tee-revision = '<4.6' }]");
+        let tee = |revision: Option<&str>| {
+            let mut facts = facts(&["high"]);
+            let revision = revision.map(str::to_owned);
+            facts.tees = vec![Tee {
+                implementation: "optee".into(),
+                revision,
+            }];
+            facts
+        };
+        assert_eq!(tried(&one(&policy, &tee(Some("4.5")))), "high");
+        for unmet in [tee(Some("4.6")), tee(None), facts(&["high"])] {
+            assert_eq!(outcomes(&one(&policy, &unmet)), [Outcome::ConditionUnmet]);
+        }
+        let coming = with_provider(facts(&["high"]), "linaro,optee-tz", None);
+        assert_eq!(one(&policy, &coming).plan, Plan::Wait);
+    }
+}

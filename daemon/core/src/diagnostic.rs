@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A fault in a policy file, with its place.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A place in a text: line and column, both from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of the byte at `offset` of `text`.
+    pub fn of(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+/// A fault in a file: what is wrong, where, and what to do.
+///
+/// It displays as compilers do: `FILE:LINE:COLUMN: error: MESSAGE`, then the line with the fault
+/// underlined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file.
+    pub path: String,
+    /// Where the fault begins.
+    pub place: Place,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The line of the file, near the fault.
+    source: String,
+    /// How many characters of the line stand before that.
+    skipped: usize,
+    /// How many characters are at fault.
+    length: usize,
+}
+
+/// How many characters of the line are shown on either side of where the fault begins.
+const CONTEXT: usize = 100;
+
+impl Diagnostic {
+    /// A fault at the bytes `span` of `text`, the content of `path`.
+    pub fn new(path: &str, text: &str, span: std::ops::Range<usize>, message: String) -> Self {
+        let place = Place::of(text, span.start);
+        let line = text.lines().nth(place.line - 1).unwrap_or("");
+        // A line may be a whole file long: only what is near the fault is kept.
+        let skipped = place.column.saturating_sub(CONTEXT);
+        let source = line.chars().skip(skipped).take(2 * CONTEXT).collect();
+        let faulty = text
+            .get(span)
+            .and_then(|text| text.lines().next())
+            .unwrap_or("");
+        Self {
+            path: path.to_owned(),
+            place,
+            message,
+            help: None,
+            source,
+            skipped,
+            length: faulty.chars().take(CONTEXT).count().max(1),
+        }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn with_help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+}
+
+/// Text as it may go to a terminal: without characters that could drive one.
+fn tame(text: &str) -> String {
+    let tame = |c: char| match c {
+        '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(tame).collect()
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { line, column } = self.place;
+        writeln!(
+            f,
+            "{}:{line}:{column}: error: {}",
+            tame(&self.path),
+            tame(&self.message)
+        )?;
+        let gutter = line.to_string().len();
+        let end = column - 1 - self.skipped + self.length;
+        writeln!(f, "{:gutter$} |", "")?;
+        writeln!(f, "{line} | {}", tame(&self.source))?;
+        writeln!(f, "{:gutter$} | {:>end$}", "", "^".repeat(self.length))?;
+        if let Some(help) = &self.help {
+            writeln!(f, "  help: {}", tame(help))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_place_as_a_compiler_does() {
+        let text = "schema = 1\nhëaps = 3\n";
+        let start = text.find("hë").unwrap();
+        let fault = Diagnostic::new("a.toml", text, start..start + 6, "unknown key".into())
+            .with_help(Some("did you mean `heaps`?".into()));
+        assert_eq!(
+            fault.to_string(),
+            "a.toml:2:1: error: unknown key\n  |\n2 | hëaps = 3\n  | ^^^^^\n  help: did you mean `heaps`?\n"
+        );
+    }
+
+    #[test]
+    fn never_prints_what_drives_a_terminal() {
+        let text = "\u{1b}[2J";
+        let fault = Diagnostic::new("a\u{7}", text, 0..4, format!("{text}?"))
+            .with_help(Some(text.to_owned()));
+        let shown = fault.to_string();
+        assert!(
+            !shown.contains(|c: char| c.is_control() && c != '\n'),
+            "{shown:?}"
+        );
+    }
+
+    #[test]
+    fn keeps_only_what_is_near_the_fault() {
+        let text = format!("{}X{}", "a".repeat(10_000), "b".repeat(10_000));
+        let shown = Diagnostic::new("f", &text, 10_000..10_001, "m".into()).to_string();
+        assert!(shown.len() < 1_000);
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(
+            lines[2].find('X'),
+            lines[3].find('^').map(|at| at + "1".len() - 1)
+        );
+    }
+
+    #[test]
+    fn survives_spans_outside_the_text() {
+        let fault = Diagnostic::new("a", "x", 7..9, "m".into());
+        assert_eq!(fault.place, Place { line: 1, column: 2 });
+        assert!(fault.to_string().starts_with("a:1:2: error: m\n"));
+    }
+}

@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The states of every GPU's binding: events and the time go in, actions come out.
+//!
+//! The caller carries out the actions in their order and reports what came of them as events. A
+//! GPU is held only by a window that the kernel closes by itself: whatever happens to the caller,
+//! it ends.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::decision::{Considered, Patience, Plan, Request, decide_gpu};
+use crate::facts::{Facts, Gpu, Provider, Tee, Verdict};
+use crate::name::{DeviceName, HeapName};
+use crate::policy::{GpuPolicy, Policy};
+use crate::state::{Reason, State};
+
+/// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Monotonic(pub u64);
+
+/// How long before a window's end the best of what is there is taken, in microseconds: enough to
+/// allocate and hand over its buffers.
+const LAST_CALL: u64 = 250_000;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Facts were collected: begin.
+    Started,
+    /// What came of [`Action::Open`].
+    Opened(DeviceName, Opened),
+    /// What came of [`Action::Try`].
+    Tried(DeviceName, HeapName, Verdict),
+    /// What came of [`Action::Bind`]: whether the driver has taken buffers already, or what the
+    /// kernel refused.
+    Bound(DeviceName, Result<bool, String>),
+    /// A fact changed.
+    Changed(Change),
+    /// The time of an [`Action::WakeAt`] has come.
+    Woken,
+}
+
+/// What came of opening a binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// The GPU's probe is held until then, by this run or one before it.
+    Window(Monotonic),
+    /// The binding is open and the GPU's probe is not held.
+    NoWindow,
+    /// The GPU's driver has probed, and will be told of a binding that comes late.
+    AlreadyProbed,
+    /// The GPU's driver has probed and never asked for a binding.
+    NoConsumer,
+    /// An earlier run has bound this heap; whether the driver has taken buffers.
+    Adopted(HeapName, bool),
+    /// The kernel refused, for this reason.
+    Refused(String),
+}
+
+/// A fact that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A heap was registered.
+    Heap(HeapName),
+    /// These are the TEEs now.
+    Tees(Vec<Tee>),
+    /// A provider came, got or lost its driver, or went.
+    Provider(DeviceName, Option<Provider>),
+    /// A GPU came, got or lost its driver, or went.
+    Gpu(DeviceName, Option<Gpu>),
+    /// Events were lost: these are all facts now.
+    All(Box<Facts>),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Open a binding, and a window of this many milliseconds unless that is 0.
+    Open(DeviceName, u32),
+    /// Allocate all buffers of the request and judge them; keep them for [`Action::Bind`].
+    Try(DeviceName, Request),
+    /// Hand the buffers over and commit.
+    Bind(DeviceName, Request),
+    /// It was decided against a binding: close the window.
+    Release(DeviceName),
+    /// Nobody will use the binding: take it away.
+    Remove(DeviceName),
+    /// Come back with [`Event::Woken`] at this time at the latest.
+    WakeAt(Monotonic),
+}
+
+/// The bindings of all GPUs.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    policy: Policy,
+    facts: Facts,
+    bindings: BTreeMap<DeviceName, Binding>,
+}
+
+/// The binding of one GPU.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    policy: Option<GpuPolicy>,
+    phase: Phase,
+    state: State,
+    reason: Option<Reason>,
+    /// Begin and end of the window.
+    window: Option<(Monotonic, Monotonic)>,
+    held: u64,
+    late: bool,
+    adopted: Option<HeapName>,
+    request: Option<Request>,
+    trace: Vec<Considered>,
+    timeline: Vec<Step>,
+}
+
+/// Something that happened on the way to a binding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// When.
+    #[serde(rename = "at_us")]
+    pub at: Monotonic,
+    /// What, in a stable word.
+    pub step: &'static str,
+    /// Details for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    Opening,
+    Deciding,
+    Trying,
+    Binding,
+    Ended,
+}
+
+impl Engine {
+    /// An engine for what `facts` say now. Nothing is done before [`Event::Started`].
+    pub fn new(policy: Policy, facts: Facts) -> Self {
+        let bindings = facts
+            .gpus
+            .iter()
+            .map(|(device, gpu)| {
+                (
+                    device.clone(),
+                    Binding::new(policy.gpu(device, &gpu.compatible)),
+                )
+            })
+            .collect();
+        Self {
+            policy,
+            facts,
+            bindings,
+        }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The facts as the events have left them.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The bindings, by the GPU's device name.
+    pub fn bindings(&self) -> &BTreeMap<DeviceName, Binding> {
+        &self.bindings
+    }
+
+    /// Every GPU has come to an end.
+    pub fn is_done(&self) -> bool {
+        self.bindings
+            .values()
+            .all(|binding| binding.phase == Phase::Ended)
+    }
+
+    /// Takes what happened, and says what is to be done now.
+    pub fn on(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Started | Event::Woken => {}
+            Event::Changed(change) => self.change(change, now),
+            Event::Opened(device, opened) => {
+                if let Some(binding) = self.bindings.get_mut(&device)
+                    && binding.phase == Phase::Opening
+                {
+                    binding.opened(device, opened, now, &mut actions);
+                }
+            }
+            Event::Tried(device, heap, verdict) => {
+                if let Some(binding) = self.bindings.get_mut(&device)
+                    && binding.phase == Phase::Trying
+                {
+                    binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
+                    binding.phase = Phase::Deciding;
+                    if let Some(gpu) = self.facts.gpus.get_mut(&device) {
+                        gpu.verdicts.insert(heap, verdict);
+                    }
+                }
+            }
+            Event::Bound(device, outcome) => {
+                if let Some(binding) = self.bindings.get_mut(&device)
+                    && binding.phase == Phase::Binding
+                {
+                    binding.bound(&device, outcome, now, &mut actions);
+                }
+            }
+        }
+        for (device, binding) in &mut self.bindings {
+            if let Some(gpu) = self.facts.gpus.get(device) {
+                binding.go_on(device, gpu, &self.facts, now, &mut actions);
+            }
+        }
+        actions
+    }
+
+    fn change(&mut self, change: Change, now: Monotonic) {
+        match change {
+            Change::Heap(heap) => {
+                self.note(now, "heap-appeared", heap.as_str());
+                self.facts.heaps.insert(heap);
+            }
+            Change::Tees(tees) => self.facts.tees = tees,
+            Change::Provider(device, None) => {
+                self.facts.providers.remove(&device);
+            }
+            Change::Provider(device, Some(provider)) => {
+                let before = self.facts.providers.get(&device);
+                if provider.settled() && before.is_none_or(|before| !before.settled()) {
+                    self.note(now, "provider-settled", device.as_str());
+                }
+                self.facts.providers.insert(device, provider);
+            }
+            Change::Gpu(device, gpu) => self.change_gpu(device, gpu),
+            Change::All(mut facts) => {
+                for heap in facts.heaps.difference(&self.facts.heaps.clone()) {
+                    self.note(now, "heap-appeared", heap.as_str());
+                }
+                let gpus = std::mem::take(&mut facts.gpus);
+                facts.gpus = std::mem::take(&mut self.facts.gpus);
+                self.facts = *facts;
+                let gone: Vec<_> = self
+                    .facts
+                    .gpus
+                    .keys()
+                    .filter(|gpu| !gpus.contains_key(gpu))
+                    .cloned()
+                    .collect();
+                for device in gone {
+                    self.change_gpu(device, None);
+                }
+                for (device, gpu) in gpus {
+                    self.change_gpu(device, Some(gpu));
+                }
+            }
+        }
+    }
+
+    fn change_gpu(&mut self, device: DeviceName, gpu: Option<Gpu>) {
+        let Some(mut gpu) = gpu else {
+            if self.facts.gpus.remove(&device).is_some() {
+                self.bindings.insert(device, Binding::absent());
+            }
+            return;
+        };
+        match self.facts.gpus.remove(&device) {
+            // What was tried stays known.
+            Some(before) => gpu.verdicts = before.verdicts,
+            None => {
+                let policy = self.policy.gpu(&device, &gpu.compatible);
+                self.bindings.insert(device.clone(), Binding::new(policy));
+            }
+        }
+        self.facts.gpus.insert(device, gpu);
+    }
+
+    /// Notes what happened to all GPUs that are not at an end.
+    fn note(&mut self, now: Monotonic, step: &'static str, detail: &str) {
+        for binding in self
+            .bindings
+            .values_mut()
+            .filter(|b| b.phase != Phase::Ended)
+        {
+            binding.step(now, step, detail.to_owned());
+        }
+    }
+}
+
+fn describe(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Allocated {
+            protection,
+            exporter,
+        } => {
+            format!("protection {}, exporter {exporter}", protection.as_str())
+        }
+        Verdict::TooSmall => "too small".to_owned(),
+        Verdict::Dead => "dead".to_owned(),
+    }
+}
+
+impl Binding {
+    fn new(policy: Option<GpuPolicy>) -> Self {
+        Self {
+            policy,
+            phase: Phase::New,
+            state: State::Held,
+            reason: None,
+            window: None,
+            held: 0,
+            late: false,
+            adopted: None,
+            request: None,
+            trace: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn absent() -> Self {
+        Self {
+            phase: Phase::Ended,
+            state: State::Absent,
+            ..Self::new(None)
+        }
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it ended as it did; `None` before an end, and for a binding that this run made.
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// The policy that applies to the GPU.
+    pub fn policy(&self) -> Option<&GpuPolicy> {
+        self.policy.as_ref()
+    }
+
+    /// What was or is being bound.
+    pub fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
+    }
+
+    /// The heap: of the request, or of the binding that an earlier run made.
+    pub fn heap(&self) -> Option<&HeapName> {
+        self.adopted
+            .as_ref()
+            .or(self.request.as_ref().map(|request| &request.heap))
+    }
+
+    /// How long the window was open, in microseconds.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// What became of the policy's candidates when it was last decided.
+    pub fn trace(&self) -> &[Considered] {
+        &self.trace
+    }
+
+    /// What happened, in its order.
+    pub fn timeline(&self) -> &[Step] {
+        &self.timeline
+    }
+
+    fn step(&mut self, now: Monotonic, step: &'static str, detail: String) {
+        self.timeline.push(Step {
+            at: now,
+            step,
+            detail,
+        });
+    }
+
+    fn opened(
+        &mut self,
+        device: DeviceName,
+        opened: Opened,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        self.phase = Phase::Deciding;
+        match opened {
+            Opened::Window(ends) => {
+                self.window = Some((now, ends));
+                self.step(now, "window-opened", format!("until {}", ends.0));
+            }
+            Opened::NoWindow => self.step(now, "no-window", String::new()),
+            Opened::AlreadyProbed => {
+                self.late = true;
+                self.step(now, "already-probed", String::new());
+            }
+            Opened::NoConsumer => {
+                actions.push(Action::Remove(device));
+                self.end(
+                    State::Unprotected,
+                    Some(Reason::NoConsumer),
+                    now,
+                    String::new(),
+                );
+            }
+            Opened::Adopted(heap, in_use) => {
+                self.adopted = Some(heap);
+                let state = if in_use { State::InUse } else { State::Bound };
+                self.end(state, Some(Reason::Adopted), now, String::new());
+            }
+            Opened::Refused(why) => {
+                self.end(State::Failed, Some(Reason::KernelRefused), now, why);
+            }
+        }
+    }
+
+    fn bound(
+        &mut self,
+        device: &DeviceName,
+        outcome: Result<bool, String>,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        match outcome {
+            Ok(in_use) => {
+                let state = if in_use { State::InUse } else { State::Bound };
+                self.end(state, None, now, String::new());
+            }
+            Err(why) => {
+                self.release(device, actions);
+                self.end(State::Failed, Some(Reason::KernelRefused), now, why);
+            }
+        }
+    }
+
+    fn end(&mut self, state: State, reason: Option<Reason>, now: Monotonic, detail: String) {
+        if let Some((begin, ends)) = self.window {
+            self.held = now.min(ends).0.saturating_sub(begin.0);
+        }
+        let step = reason
+            .filter(|r| *r != Reason::Adopted)
+            .map_or(state.as_str(), Reason::as_str);
+        self.step(now, step, detail);
+        self.state = state;
+        self.reason = reason;
+        self.phase = Phase::Ended;
+    }
+
+    /// Does what can be done without a further event.
+    fn go_on(
+        &mut self,
+        device: &DeviceName,
+        gpu: &Gpu,
+        facts: &Facts,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        let ends = match self.phase {
+            Phase::New => None,
+            Phase::Deciding => self.window.map(|(_, ends)| ends).filter(|ends| now < *ends),
+            Phase::Opening | Phase::Trying | Phase::Binding | Phase::Ended => return,
+        };
+        let mut decision = decide_gpu(self.policy.as_ref(), facts, gpu, Patience::Wait);
+        let can_come = decision.plan == Plan::Wait;
+        if self.phase == Phase::New {
+            self.trace = decision.trace;
+            match decision.plan {
+                Plan::Without(reason) => {
+                    self.end(State::Unprotected, Some(reason), now, String::new());
+                }
+                Plan::Fail(reason) => self.end(State::Failed, Some(reason), now, String::new()),
+                Plan::Wait | Plan::Try(_) | Plan::Bind(_) => {
+                    self.phase = Phase::Opening;
+                    let hold = match (&gpu.driver, &self.policy) {
+                        (None, Some(policy)) => policy.hold() / 1_000,
+                        _ => 0,
+                    };
+                    let hold = u32::try_from(hold).unwrap_or(u32::MAX);
+                    actions.push(Action::Open(device.clone(), hold));
+                }
+            }
+            return;
+        }
+        let last_call = ends.map(|ends| Monotonic(ends.0.saturating_sub(LAST_CALL)));
+        if can_come && last_call.is_none_or(|last_call| last_call <= now) {
+            decision = decide_gpu(self.policy.as_ref(), facts, gpu, Patience::LastCall);
+        }
+        self.trace = decision.trace;
+        match decision.plan {
+            Plan::Wait => {
+                self.state = State::Waiting;
+                actions.extend(last_call.map(Action::WakeAt));
+            }
+            Plan::Try(request) => {
+                self.state = State::Preparing;
+                self.phase = Phase::Trying;
+                self.request = Some(request.clone());
+                actions.push(Action::Try(device.clone(), request));
+            }
+            Plan::Bind(request) => {
+                self.state = State::Preparing;
+                self.phase = Phase::Binding;
+                self.request = Some(request.clone());
+                actions.push(Action::Bind(device.clone(), request));
+            }
+            // Nothing that is there will do, but the window is open and something can come.
+            Plan::Without(_) | Plan::Fail(_) if can_come && ends.is_some() => {
+                self.state = State::Waiting;
+                actions.extend(ends.map(Action::WakeAt));
+            }
+            Plan::Without(_) if can_come => {
+                self.request = None;
+                let reason = if self.late {
+                    Reason::AlreadyProbed
+                } else {
+                    Reason::HeapLate
+                };
+                self.end(State::Unprotected, Some(reason), now, String::new());
+            }
+            Plan::Without(reason) => {
+                self.request = None;
+                self.release(device, actions);
+                self.end(State::Unprotected, Some(reason), now, String::new());
+            }
+            Plan::Fail(reason) => {
+                self.release(device, actions);
+                self.end(State::Failed, Some(reason), now, String::new());
+            }
+        }
+    }
+
+    /// Closes the window at once. A driver that has probed without one keeps its binding open, so
+    /// that a heap that comes later can still be bound.
+    fn release(&self, device: &DeviceName, actions: &mut Vec<Action>) {
+        if self.window.is_some() {
+            actions.push(Action::Release(device.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

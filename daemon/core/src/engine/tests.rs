@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::facts::{Module, Protection};
+use crate::fragment::Fragment;
+use crate::merged::Merged;
+use crate::name::Key;
+
+const HOLD: u64 = 5_000_000;
+
+fn policy(heaps: &str) -> Policy {
+    let text =
+        format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{heaps}]\nhold = '5s'\n");
+    let key = Key::new("acme,a9").unwrap();
+    Policy::new(Merged::new(vec![
+        Fragment::parse(&key, "acme,a9.toml", &text).unwrap(),
+    ]))
+}
+
+fn two() -> Policy {
+    policy("{ name = 'high', provider = 'acme,svp' }, { name = 'low' }")
+}
+
+fn device(name: &str) -> DeviceName {
+    DeviceName::new(name).unwrap()
+}
+
+fn gpu() -> DeviceName {
+    device("a.gpu")
+}
+
+fn heap(name: &str) -> HeapName {
+    HeapName::new(name).unwrap()
+}
+
+fn provider(compatible: &str, driver: Option<&str>) -> Provider {
+    Provider {
+        compatible: vec![compatible.into()],
+        driver: driver.map(str::to_owned),
+        loadable: true,
+    }
+}
+
+fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
+    let mut facts = Facts::default();
+    let csf = Gpu {
+        compatible: vec!["arm,mali-valhall-csf".into()],
+        ..Gpu::default()
+    };
+    facts.gpus.insert(gpu(), csf);
+    facts.kernel.module = Some(Module {
+        abi: 1,
+        sources: vec!["handed".into()],
+    });
+    facts.heaps = heaps.iter().map(|name| heap(name)).collect();
+    for name in pending {
+        facts.providers.insert(device(name), provider(name, None));
+    }
+    facts
+}
+
+fn good() -> Verdict {
+    Verdict::Allocated {
+        protection: Protection::Tee,
+        exporter: "tee".into(),
+    }
+}
+
+/// Feeds events at times, and returns the actions of the last one.
+fn run(engine: &mut Engine, events: &[(u64, Event)]) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for (at, event) in events {
+        actions = engine.on(event.clone(), Monotonic(*at));
+    }
+    actions
+}
+
+fn window(end: u64) -> Event {
+    Event::Opened(gpu(), Opened::Window(Monotonic(end)))
+}
+
+fn end(engine: &Engine) -> (State, Option<Reason>) {
+    let binding = &engine.bindings()[&gpu()];
+    (binding.state(), binding.reason())
+}
+
+#[test]
+fn a_heap_that_is_there_is_bound_within_the_window() {
+    let mut engine = Engine::new(two(), facts(&["low"], &[]));
+    let actions = run(&mut engine, &[(10, Event::Started)]);
+    assert_eq!(actions, [Action::Open(gpu(), 5_000)]);
+    let actions = run(&mut engine, &[(20, window(HOLD))]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
+    let actions = run(
+        &mut engine,
+        &[(30, Event::Tried(gpu(), heap("low"), good()))],
+    );
+    assert!(matches!(&actions[..], [Action::Bind(..)]));
+    let actions = run(&mut engine, &[(50, Event::Bound(gpu(), Ok(false)))]);
+    assert_eq!(actions, []);
+    assert_eq!(end(&engine), (State::Bound, None));
+    assert_eq!(engine.bindings()[&gpu()].held(), 30);
+    let steps: Vec<_> = engine.bindings()[&gpu()]
+        .timeline()
+        .iter()
+        .map(|s| s.step)
+        .collect();
+    assert_eq!(steps, ["window-opened", "tried", "bound"]);
+}
+
+#[test]
+fn a_board_without_provider_and_heap_is_never_held() {
+    let mut engine = Engine::new(two(), facts(&[], &[]));
+    assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoProvider)));
+}
+
+#[test]
+fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD - LAST_CALL))]);
+    let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
+    let actions = run(&mut engine, &[(100, Event::Changed(settled))]);
+    assert_eq!(actions, [Action::Release(gpu())]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
+}
+
+#[test]
+fn a_provider_that_never_settles_ends_at_the_ceiling() {
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
+    assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD))]);
+    assert_eq!(run(&mut engine, &[(HOLD, Event::Woken)]), []);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
+    assert_eq!(engine.bindings()[&gpu()].held(), HOLD - 20);
+}
+
+#[test]
+fn a_lower_heap_is_taken_at_the_last_call() {
+    let mut engine = Engine::new(two(), facts(&["low"], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
+    let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
+}
+
+#[test]
+fn without_a_window_nothing_is_waited_for() {
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    run(
+        &mut engine,
+        &[
+            (10, Event::Started),
+            (20, Event::Opened(gpu(), Opened::NoWindow)),
+        ],
+    );
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
+}
+
+#[test]
+fn a_driver_that_has_probed_gets_a_late_binding_if_the_heap_is_there() {
+    let mut late = facts(&["low"], &[]);
+    late.gpus.get_mut(&gpu()).unwrap().driver = Some("panthor".into());
+    let mut engine = Engine::new(two(), late.clone());
+    // No window is asked for: there is nothing to hold.
+    assert_eq!(
+        run(&mut engine, &[(10, Event::Started)]),
+        [Action::Open(gpu(), 0)]
+    );
+    let actions = run(
+        &mut engine,
+        &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))],
+    );
+    assert!(matches!(&actions[..], [Action::Try(..)]));
+    late.heaps.clear();
+    late.providers
+        .insert(device("acme,svp"), provider("acme,svp", None));
+    let mut engine = Engine::new(two(), late);
+    run(
+        &mut engine,
+        &[
+            (10, Event::Started),
+            (20, Event::Opened(gpu(), Opened::AlreadyProbed)),
+        ],
+    );
+    assert_eq!(
+        end(&engine),
+        (State::Unprotected, Some(Reason::AlreadyProbed))
+    );
+}
+
+#[test]
+fn a_driver_that_never_asked_is_left_alone() {
+    let mut engine = Engine::new(two(), facts(&["low"], &[]));
+    let events = [
+        (10, Event::Started),
+        (20, Event::Opened(gpu(), Opened::NoConsumer)),
+    ];
+    assert_eq!(run(&mut engine, &events), [Action::Remove(gpu())]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoConsumer)));
+}
+
+#[test]
+fn an_earlier_runs_binding_is_adopted_untouched() {
+    let mut engine = Engine::new(two(), facts(&["low", "high"], &[]));
+    let adopted = Opened::Adopted(heap("low"), true);
+    let events = [(10, Event::Started), (20, Event::Opened(gpu(), adopted))];
+    assert_eq!(run(&mut engine, &events), []);
+    assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
+    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap("low")));
+}
+
+#[test]
+fn what_the_kernel_refuses_fails_and_releases() {
+    let mut engine = Engine::new(two(), facts(&["low"], &[]));
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    run(
+        &mut engine,
+        &[(30, Event::Tried(gpu(), heap("low"), good()))],
+    );
+    let refused = Event::Bound(gpu(), Err("EXDEV".into()));
+    assert_eq!(run(&mut engine, &[(40, refused)]), [Action::Release(gpu())]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
+}
+
+#[test]
+fn lost_events_are_made_good_by_all_facts() {
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let all = Change::All(Box::new(facts(&["high"], &["acme,svp"])));
+    let actions = run(&mut engine, &[(30, Event::Changed(all))]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
+    let gone = Change::Gpu(gpu(), None);
+    run(&mut engine, &[(40, Event::Changed(gone))]);
+    assert_eq!(end(&engine).0, State::Absent);
+    assert!(engine.is_done());
+}
+
+/// What may happen from outside, at random.
+#[derive(Debug, Clone)]
+enum Outside {
+    Heap(&'static str),
+    Settles(&'static str),
+    Probes,
+    Everything,
+}
+
+fn outside() -> impl Strategy<Value = Outside> {
+    prop_oneof![
+        prop_oneof![Just("high"), Just("low"), Just("other")].prop_map(Outside::Heap),
+        prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::Settles),
+        Just(Outside::Probes),
+        Just(Outside::Everything),
+    ]
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(good()),
+        Just(Verdict::Allocated {
+            protection: Protection::None,
+            exporter: "system".into()
+        }),
+        Just(Verdict::Dead),
+        Just(Verdict::TooSmall),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: no GPU waits beyond its window, an end is reached,
+    /// nothing is done to a GPU after its end, only what passed is bound, and equal events give
+    /// equal actions.
+    #[test]
+    fn every_order_of_events_ends_well(
+        there in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
+        pending in proptest::sample::subsequence(vec!["acme,svp", "linaro,optee-tz"], 0..=2),
+        has_window in any::<bool>(),
+        accepts in any::<bool>(),
+        verdicts in proptest::collection::vec(verdict(), 4),
+        happenings in proptest::collection::vec((1u64..2_000_000, outside()), 0..12),
+    ) {
+        let start = facts(&there, &pending);
+        let mut engine = Engine::new(two(), start.clone());
+        let mut twin = engine.clone();
+        let mut now = 1_000;
+        let mut queue = vec![Event::Started];
+        let mut wake: Option<u64> = None;
+        let mut window_end = None;
+        let mut ended = false;
+        let mut verdicts = verdicts.into_iter().cycle();
+        let mut passed = false;
+        let mut happenings = happenings.into_iter().peekable();
+        for _ in 0..1_000 {
+            let event = if queue.is_empty() {
+                // Nothing is under way: time passes until something happens or is due.
+                match (happenings.peek(), wake) {
+                    (Some((after, _)), due) if due.is_none_or(|due| now + after <= due) => {
+                        now += after;
+                        let (_, what) = happenings.next().unwrap();
+                        Event::Changed(match what {
+                            Outside::Heap(name) => Change::Heap(heap(name)),
+                            Outside::Settles(name) => Change::Provider(device(name), Some(provider(name, Some("d")))),
+                            Outside::Probes => Change::Gpu(gpu(), Some(Gpu { driver: Some("g".into()), ..start.gpus[&gpu()].clone() })),
+                            Outside::Everything => Change::All(Box::new(start.clone())),
+                        })
+                    }
+                    (_, Some(due)) => {
+                        now = now.max(due);
+                        wake = None;
+                        Event::Woken
+                    }
+                    _ => break,
+                }
+            } else {
+                now += 100;
+                queue.remove(0)
+            };
+            let actions = engine.on(event.clone(), Monotonic(now));
+            prop_assert_eq!(&actions, &twin.on(event, Monotonic(now)));
+            for action in actions {
+                match action {
+                    Action::Open(device, hold) => {
+                        prop_assert!(!ended);
+                        prop_assert!(u64::from(hold) * 1_000 <= HOLD);
+                        let opened = if has_window && hold > 0 {
+                            window_end = Some(now + HOLD);
+                            Opened::Window(Monotonic(now + HOLD))
+                        } else {
+                            Opened::NoWindow
+                        };
+                        queue.push(Event::Opened(device, opened));
+                    }
+                    Action::Try(device, request) => {
+                        prop_assert!(!ended);
+                        let verdict = verdicts.next().unwrap();
+                        passed = verdict == good();
+                        queue.push(Event::Tried(device, request.heap, verdict));
+                    }
+                    Action::Bind(device, _) => {
+                        prop_assert!(!ended && passed);
+                        queue.push(Event::Bound(device, if accepts { Ok(false) } else { Err("no".into()) }));
+                    }
+                    Action::Release(_) => prop_assert!(!ended && window_end.is_some()),
+                    Action::Remove(_) => prop_assert!(!ended),
+                    Action::WakeAt(at) => {
+                        prop_assert!(at.0 > now);
+                        wake = Some(wake.map_or(at.0, |due| due.min(at.0)));
+                    }
+                }
+            }
+            ended = ended || engine.is_done();
+            if engine.bindings()[&gpu()].state() == State::Waiting {
+                prop_assert!(window_end.is_some_and(|end| now < end), "waits without a window");
+            }
+        }
+        prop_assert!(queue.is_empty(), "never comes to rest");
+        prop_assert!(engine.is_done());
+        let (state, _) = end(&engine);
+        prop_assert!(state.is_end());
+        prop_assert!(engine.bindings()[&gpu()].held() <= HOLD);
+    }
+}

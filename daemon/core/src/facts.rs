@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What is known of a machine. `protheap-board` collects it; nothing here touches the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::name::{DeviceName, HeapName};
+
+/// The size of the protected section of every firmware image that is known, in bytes: what is
+/// assumed where no image can be read. (Debian's `firmware-misc-nonfree`, arch 10.8 to 13.8.)
+pub const FIRMWARE_BYTES: u64 = 256 * 1024;
+
+/// Everything that a decision may rest on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The board.
+    pub platform: Platform,
+    /// What the running kernel offers.
+    pub kernel: Kernel,
+    /// The Mali CSF GPUs on the platform bus, by device name.
+    pub gpus: BTreeMap<DeviceName, Gpu>,
+    /// The dma-buf heaps that exist.
+    pub heaps: BTreeSet<HeapName>,
+    /// The trusted execution environments that have registered.
+    pub tees: Vec<Tee>,
+    /// Devices whose driver may still bring a heap.
+    pub providers: BTreeMap<DeviceName, Provider>,
+    /// The GPU firmware images that were read.
+    pub firmware: Vec<Firmware>,
+}
+
+/// The board, as its device tree names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Platform {
+    /// The root node's `compatible`, most specific first.
+    pub compatible: Vec<String>,
+    /// The root node's `model`.
+    pub model: Option<String>,
+}
+
+/// What the running kernel offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// Kernel lockdown is at `integrity` or above.
+    pub lockdown: bool,
+    /// protheap.ko, where it is loaded and its configfs directory is there.
+    pub module: Option<Module>,
+}
+
+/// What protheap.ko says of itself in configfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Module {
+    /// The version of its configfs and ioctl interface.
+    pub abi: u32,
+    /// Where its buffers can come from: `handed`, `kernel`.
+    pub sources: Vec<String>,
+}
+
+/// A Mali CSF GPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Gpu {
+    /// Its node's `compatible`, most specific first.
+    pub compatible: Vec<String>,
+    /// The driver that is bound to it.
+    pub driver: Option<String>,
+    /// What came of the heaps that were tried for it.
+    pub verdicts: BTreeMap<HeapName, Verdict>,
+}
+
+/// A trusted execution environment, as under `/sys/class/tee`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tee {
+    /// `optee`, `amdtee`, `tstee`, `qtee`, or the number that the kernel shows.
+    pub implementation: String,
+    /// The first part of `revision`, such as `4.6`. A hint: the kernel's documentation calls the
+    /// attribute diagnostics, and only Linux 6.19 and later have it.
+    pub revision: Option<String>,
+}
+
+/// A device whose driver registers heaps: an OP-TEE node, an OP-TEE partition on FF-A, or a node
+/// that a policy's `provider` names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Provider {
+    /// Its node's `compatible`; empty for a device on the FF-A bus.
+    pub compatible: Vec<String>,
+    /// The driver that is bound to it.
+    pub driver: Option<String>,
+    /// A driver for it is built in, or is among the modules of this root.
+    pub loadable: bool,
+}
+
+impl Provider {
+    /// Nothing more is to be expected of it: its driver has probed, or there is none.
+    pub fn settled(&self) -> bool {
+        self.driver.is_some() || !self.loadable
+    }
+}
+
+/// A GPU firmware image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// The directory that the GPU driver loads it from, such as `arch10.8`.
+    pub name: String,
+    /// The bytes of its protected sections together.
+    pub protected_bytes: u64,
+}
+
+/// How well a heap's memory is protected from the CPU, as far as user space can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protection {
+    /// It cannot be mapped, and its exporter is the kernel's TEE heap.
+    Tee,
+    /// It cannot be mapped. That is necessary, not proof.
+    Unmappable,
+    /// It can be mapped.
+    None,
+}
+
+impl Protection {
+    /// The word that files and D-Bus use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tee => "tee",
+            Self::Unmappable => "unmappable",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What came of allocating from a heap the buffers that a GPU needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The buffers are there.
+    Allocated {
+        /// What is known of their protection.
+        protection: Protection,
+        /// The exporter's name, from the buffer's `fdinfo`.
+        exporter: String,
+    },
+    /// The heap has memory, but not enough.
+    TooSmall,
+    /// The heap refuses any allocation, as a heap does whose TEE has gone.
+    Dead,
+}

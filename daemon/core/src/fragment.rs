@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What one policy file says.
+
+use std::rc::Rc;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::Diagnostic;
+use crate::name::Key;
+use crate::node::{File, Node, Origin, Table, Value};
+use crate::schema::Reader;
+
+/// The largest policy file that is read, in bytes.
+pub const LARGEST: usize = 64 * 1024;
+
+/// The most faults that are told of one file.
+pub const MOST_FAULTS: usize = 20;
+
+/// One policy file, checked on its own.
+#[derive(Debug, Clone)]
+pub struct Fragment {
+    /// The file.
+    pub file: Rc<File>,
+    /// What it says.
+    pub(crate) table: Table,
+}
+
+impl Fragment {
+    /// Reads the file `path`, whose name makes `key`.
+    ///
+    /// # Errors
+    ///
+    /// The faults of the file, at most [`MOST_FAULTS`]: a file with a fault is refused as a whole.
+    pub fn parse(key: &Key, path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        if text.len() > LARGEST {
+            let message = format!("a policy file has at most {LARGEST} bytes");
+            return Err(vec![Diagnostic::new(path, "", 0..0, message)]);
+        }
+        let fault = |error: &toml::de::Error| {
+            let span = error.span().unwrap_or_default();
+            // The parser's message may have several lines; the first says what is wrong.
+            let message = error.message().lines().next().unwrap_or("not TOML");
+            Diagnostic::new(path, text, span, message.to_owned())
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return Err(errors.iter().take(MOST_FAULTS).map(fault).collect());
+        }
+        let file = Rc::new(File {
+            key: key.clone(),
+            path: path.into(),
+            text: text.into(),
+        });
+        let root = Origin {
+            file: Rc::clone(&file),
+            span: (0, 0),
+        };
+        let Value::Table(table) = Node::new(&file, 0..0, &DeValue::Table(table.into_inner())).value
+        else {
+            return Err(vec![root.fault("expected a table".into())]);
+        };
+        let mut reader = Reader::default();
+        reader.content(&root, &table);
+        if reader.faults.is_empty() {
+            Ok(Self { file, table })
+        } else {
+            Err(reader.faults)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        match Fragment::parse(&Key::new("k").unwrap(), "k.toml", text) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults
+                .iter()
+                .map(|f| format!("{}:{}: {}", f.place.line, f.place.column, f.message))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn accepts_the_whole_format() {
+        let text = r#"
+            schema = 1
+            description = "Acme A9 family"
+            [gpu."arm,mali-valhall-csf"]
+            heaps = [
+              { name = "protected,secure-video" },
+              { name = "acme_svp", tee = "optee", tee-revision = "<4.6", provider = "acme,a9-svp" },
+              { name = "protected,*" },
+            ]
+            hold = "5s"
+            suspend = { bytes = "64KiB", count = 16 }
+            firmware = "arch10.8"
+            allow-unprotected = false
+            [share."acme,a9-vdec"]
+            secure-video = ["protected,secure-video", "acme_svp"]
+            [evidence."protected,secure-video"]
+            status = "tested"
+            source = "https://example.org/"
+        "#;
+        assert_eq!(faults(text), [""; 0]);
+    }
+
+    #[test]
+    fn says_every_fault_with_its_place() {
+        let text = "schema = 1
+[gpu.g]
+heap = []
+hold = \"11s\"
+suspend = { bytes = \"64\", count = 129, size = 3 }
+firmware = \"10.8\"
+heaps = [\"x\", {}, { name = \"a b\" }, { name = \"*\" }, { name = \"a*b\" }, { name = 3 }]
+[gpu.h]
+heaps = [{ name = \"a\", tee = \"tee\", tee-revision = \"4\" }]
+[share.d]
+Up = [\"a\"]
+down = [3]
+[evidence.a]
+[evidence.b]
+status = \"sure\"
+";
+        let mut found = faults(text);
+        found.sort();
+        let expected = [
+            "11:1: a usage is written in lower case, with digits and `-`",
+            "12:9: expected a heap's name, found an integer",
+            "13:11: evidence without a `status`",
+            "15:10: expected \"tested\", \"documented\" or \"unverified\"",
+            "3:1: unknown key `heap`",
+            "4:8: a GPU is held for 10 seconds at most: then the kernel reports a failure",
+            "5:21: expected a size such as \"64KiB\" or \"1MiB\"",
+            "5:35: expected a number from 0 to 128",
+            "5:40: unknown key `size`",
+            "6:12: expected the image's directory, such as \"arch10.8\"",
+            "7:10: expected a table such as { name = \"protected,secure-video\" }, found a string",
+            "7:15: a heap without a `name`",
+            "7:28: the heap's name has the character ' ': only printable ASCII without `/` and blanks is possible",
+            "7:46: the heap's name is empty",
+            "7:62: `*` stands only at the end of a heap's name",
+            "7:80: expected a string, found an integer",
+            "9:30: no TEE is called `tee`",
+            "9:52: expected bounds such as \"<4.6\" or \">=4.2, <4.6\"",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_the_file_as_a_whole() {
+        assert_eq!(faults("description = \"x\""), ["1:1: there is no `schema`"]);
+        assert_eq!(
+            faults("schema = 2"),
+            ["1:10: this Protheap reads schema 1: the file needs another version"]
+        );
+        let found = faults("schema = 1\n[gpu.g]\nheaps = [{ name = \"x\" }\nhold = \"5s\"\n");
+        assert!(
+            found
+                .iter()
+                .all(|f| f.starts_with("3:") || f.starts_with("4:")),
+            "{found:?}"
+        );
+        assert!(!found.is_empty());
+        assert!(faults(&"#".repeat(LARGEST + 1))[0].contains("at most"));
+        assert!(!faults(&format!("schema = 1\na = {}", "[".repeat(10_000))).is_empty());
+        assert!(!faults("schema = 1\nschema = 1").is_empty());
+    }
+
+    #[test]
+    fn a_file_full_of_faults_costs_little() {
+        let wrong = ["1,"; 30_000].concat();
+        assert_eq!(
+            faults(&format!("schema = 1\n[gpu.g]\nheaps = [{wrong}]")).len(),
+            MOST_FAULTS
+        );
+        assert_eq!(faults(&"=\n".repeat(20_000)).len(), MOST_FAULTS);
+    }
+
+    #[test]
+    fn suggests_the_nearest_key() {
+        let key = Key::new("k").unwrap();
+        let error =
+            Fragment::parse(&key, "k.toml", "schema = 1\n[gpu.g]\nfirmwere = 1\n").unwrap_err();
+        assert_eq!(error[0].help.as_deref(), Some("did you mean `firmware`?"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_accepted_or_refused_with_places_in_it(text in "\\PC{0,200}|(schema = 1\n)?([a-z\\[\\]\"{}=., \n*]{0,200})") {
+            if let Err(found) = Fragment::parse(&Key::new("k").unwrap(), "k.toml", &text) {
+                prop_assert!(!found.is_empty());
+                for fault in found {
+                    prop_assert!(fault.place.line <= text.matches('\n').count() + 1);
+                    prop_assert!(fault.to_string().starts_with("k.toml:"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! All policy files that apply to a board, in the order of the cascade.
+
+use crate::fragment::Fragment;
+use crate::name::{DeviceName, Key};
+use crate::node::{Table, Value, merge};
+
+/// The key of the policy that applies to every board, below all others.
+pub const DEFAULT: &str = "default";
+
+/// The most compatible strings of a board that are looked at.
+pub const MOST_KEYS: usize = 64;
+
+/// The keys of the files that apply to a board with this root `compatible` (most specific first,
+/// as in the device tree), from the most general to the most specific.
+///
+/// A string that cannot be a file's name is passed over: `protheap-board` reports it. Boards have
+/// a handful of strings; what comes after [`MOST_KEYS`] is passed over too.
+pub fn cascade(compatible: &[String]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    let compatible = &compatible[..compatible.len().min(MOST_KEYS)];
+    for name in std::iter::once(DEFAULT).chain(compatible.iter().rev().map(String::as_str)) {
+        match Key::new(name) {
+            Ok(key) if !keys.contains(&key) => keys.push(key),
+            _ => {}
+        }
+    }
+    keys
+}
+
+/// All policy files that apply to a board. Nothing is chosen or checked across files yet.
+#[derive(Debug, Clone, Default)]
+pub struct Merged {
+    fragments: Vec<Fragment>,
+}
+
+impl Merged {
+    /// Puts `fragments` one above the other, the most general first.
+    pub fn new(fragments: Vec<Fragment>) -> Self {
+        Self { fragments }
+    }
+
+    /// The fragments, the most general first.
+    pub fn fragments(&self) -> &[Fragment] {
+        &self.fragments
+    }
+
+    /// The table `name` at the top of every file, merged.
+    pub(crate) fn top(&self, name: &str) -> Table {
+        let mut merged = Table::new();
+        for fragment in &self.fragments {
+            if let Some(entry) = fragment.table.get(name) {
+                merge(
+                    &mut merged,
+                    &Table::from([(name.to_owned(), entry.clone())]),
+                );
+            }
+        }
+        merged
+    }
+
+    /// What all files say of one GPU. In each file the most specific table counts: the device's
+    /// name before its compatible strings, those in their order. Then file goes over file, so a
+    /// more specific file outranks a more specific table below it.
+    pub(crate) fn gpu(&self, device: &DeviceName, compatible: &[String]) -> Option<Table> {
+        let mut merged: Option<Table> = None;
+        for fragment in &self.fragments {
+            let Some(Value::Table(gpus)) = fragment.table.get("gpu").map(|(_, node)| &node.value)
+            else {
+                continue;
+            };
+            let table = std::iter::once(device.as_str())
+                .chain(compatible.iter().map(String::as_str))
+                .find_map(|key| gpus.get(key));
+            if let Some(Value::Table(table)) = table.map(|(_, node)| &node.value) {
+                merge(merged.get_or_insert_default(), table);
+            }
+        }
+        merged
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Names that come from outside and go into paths: each is checked once, where it enters.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Why a name was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name has no characters.
+    #[error("is empty")]
+    Empty,
+    /// The name is longer than the kernel takes.
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
+    /// A character that cannot stand in such a name.
+    #[error("has the character {0:?}: only printable ASCII without `/` and blanks is possible")]
+    Character(char),
+    /// `.` and `..` name directories.
+    #[error("names a directory, not an entry of one")]
+    Directory,
+}
+
+fn check(name: &str, longest: usize) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if let Some(bad) = name.chars().find(|c| !c.is_ascii_graphic() || *c == '/') {
+        return Err(NameError::Character(bad));
+    }
+    if name.len() > longest {
+        return Err(NameError::TooLong(longest));
+    }
+    if name == "." || name == ".." {
+        return Err(NameError::Directory);
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $longest:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub struct $type(String);
+
+        impl $type {
+            /// The most bytes that such a name has.
+            pub const LONGEST: usize = $longest;
+
+            /// Checks `name`.
+            ///
+            /// # Errors
+            ///
+            /// A [`NameError`] that says what cannot be in such a name.
+            pub fn new(name: &str) -> Result<Self, NameError> {
+                check(name, Self::LONGEST)?;
+                Ok(Self(name.to_owned()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of a dma-buf heap, as under `/dev/dma_heap`.
+    HeapName,
+    255
+);
+name!(
+    /// The name of a device on its bus, as under `/sys/bus/platform/devices`. The limit is that of
+    /// protheap.ko's ioctl (`driver/module/uapi/protheap.h`).
+    DeviceName,
+    63
+);
+name!(
+    /// The key of a policy file: `default` or a compatible string. The limit leaves room for
+    /// `.toml.d` in a directory entry.
+    Key,
+    248
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn refuses_what_cannot_be_one_directory_entry() {
+        assert_eq!(HeapName::new(""), Err(NameError::Empty));
+        assert_eq!(HeapName::new(".."), Err(NameError::Directory));
+        assert_eq!(HeapName::new("a/b"), Err(NameError::Character('/')));
+        assert_eq!(HeapName::new("a\nb"), Err(NameError::Character('\n')));
+        assert_eq!(HeapName::new("hé"), Err(NameError::Character('é')));
+        assert_eq!(
+            HeapName::new(&"x".repeat(256)),
+            Err(NameError::TooLong(255))
+        );
+        assert!(HeapName::new(&"x".repeat(255)).is_ok());
+        assert!(HeapName::new("protected,secure-video").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_name_is_one_path_component(name in "\\PC{0,300}") {
+            if let Ok(name) = HeapName::new(&name) {
+                let path = std::path::Path::new(name.as_str());
+                prop_assert_eq!(path.components().count(), 1);
+                prop_assert_eq!(path.file_name().and_then(|n| n.to_str()), Some(name.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What applies to a board, checked and complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::facts::{FIRMWARE_BYTES, Firmware};
+use crate::merged::Merged;
+use crate::name::{DeviceName, HeapName, Key};
+use crate::node::{File, Origin};
+use crate::schema::{Candidate, Content, GpuTable, Reader};
+
+/// How long a GPU is held at most where no policy says it, in microseconds.
+pub const HOLD: u64 = 5_000_000;
+
+/// The size of a suspend buffer where no policy says it, in bytes. Nobody has published what
+/// firmware asks for; it is only used until the firmware has said its own.
+pub const SUSPEND_BYTES: u64 = 64 * 1024;
+
+/// The number of suspend buffers where no policy says it.
+pub const SUSPEND_COUNT: u32 = 16;
+
+/// What applies to a board.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    merged: Merged,
+    content: Content,
+}
+
+impl Policy {
+    /// Makes a policy of all files that apply.
+    pub fn new(merged: Merged) -> Self {
+        let mut table = merged.top("share");
+        table.extend(merged.top("evidence"));
+        // Every fragment was checked on its own, and no check looks beyond one file: what the
+        // reader would say of the missing `schema` is not a fault here.
+        let content = match merged.fragments().first() {
+            Some(first) => {
+                let root = Origin {
+                    file: Rc::clone(&first.file),
+                    span: (0, 0),
+                };
+                Reader::default().content(&root, &table)
+            }
+            None => Content::default(),
+        };
+        Self { merged, content }
+    }
+
+    /// The files that apply, the most general first.
+    pub fn files(&self) -> impl DoubleEndedIterator<Item = &File> {
+        self.merged
+            .fragments()
+            .iter()
+            .map(|fragment| &*fragment.file)
+    }
+
+    /// The keys of the files that apply, the most specific first, each once.
+    pub fn keys(&self) -> Vec<&Key> {
+        let mut keys: Vec<_> = self.files().rev().map(|file| &file.key).collect();
+        keys.dedup();
+        keys
+    }
+
+    /// What applies to one GPU; `None` if no file names heaps for it.
+    pub fn gpu(&self, device: &DeviceName, compatible: &[String]) -> Option<GpuPolicy> {
+        let table = self.merged.gpu(device, compatible)?;
+        let root = Origin {
+            file: Rc::clone(&self.merged.fragments().first()?.file),
+            span: (0, 0),
+        };
+        let table = Reader::default().gpu(&root, &table);
+        table.heaps.as_ref()?;
+        Some(GpuPolicy { table })
+    }
+
+    /// What the devices of a media pipeline can use, and how names are known.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// The compatible strings that heaps name as their `provider`, in any file.
+    pub fn provider_compatibles(&self) -> BTreeSet<String> {
+        let mut reader = Reader::default();
+        let mut providers = BTreeSet::new();
+        for fragment in self.merged.fragments() {
+            let root = Origin {
+                file: Rc::clone(&fragment.file),
+                span: (0, 0),
+            };
+            for gpu in reader.content(&root, &fragment.table).gpu.into_values() {
+                let heaps = gpu.heaps.map(|heaps| heaps.value).unwrap_or_default();
+                providers.extend(heaps.into_iter().filter_map(|heap| heap.provider));
+            }
+        }
+        providers
+    }
+
+    /// For each usage, the heap that every device of the board's media pipeline can use, where
+    /// there is one: among those the one with the smallest worst rank, then the smallest sum of
+    /// ranks, then the first by name.
+    pub fn common_heaps(&self, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
+        let shares = &self.content.share;
+        let usages: BTreeSet<&String> = shares.values().flat_map(BTreeMap::keys).collect();
+        let mut answers = BTreeMap::new();
+        for usage in usages {
+            let lists: Vec<_> = shares
+                .values()
+                .filter_map(|share| share.get(usage))
+                .collect();
+            let rank = |heap: &HeapName| {
+                let ranks = lists
+                    .iter()
+                    .map(|list| list.value.iter().position(|h| h == heap));
+                let ranks = ranks.collect::<Option<Vec<_>>>()?;
+                Some((ranks.iter().max().copied(), ranks.iter().sum::<usize>()))
+            };
+            let best = heaps
+                .iter()
+                .filter_map(|heap| Some((rank(heap)?, heap)))
+                .min();
+            if let Some((_, heap)) = best {
+                answers.insert(usage.clone(), heap.clone());
+            }
+        }
+        answers
+    }
+}
+
+/// What applies to one GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuPolicy {
+    table: GpuTable,
+}
+
+impl GpuPolicy {
+    /// The heaps that may be bound, in the order of preference.
+    pub fn heaps(&self) -> &[Candidate] {
+        self.table.heaps.as_ref().map_or(&[], |heaps| &heaps.value)
+    }
+
+    /// How long the GPU's probe may be held at most, in microseconds.
+    pub fn hold(&self) -> u64 {
+        self.table.hold.as_ref().map_or(HOLD, |hold| hold.value)
+    }
+
+    /// The size of a suspend buffer until the firmware says its own, in bytes.
+    pub fn suspend_bytes(&self) -> u64 {
+        self.table
+            .suspend_bytes
+            .as_ref()
+            .map_or(SUSPEND_BYTES, |bytes| bytes.value)
+    }
+
+    /// How many suspend buffers there are at most.
+    pub fn suspend_count(&self) -> u32 {
+        self.table
+            .suspend_count
+            .as_ref()
+            .map_or(SUSPEND_COUNT, |count| count.value)
+    }
+
+    /// The firmware image that the GPU loads, such as `arch10.8`.
+    pub fn firmware(&self) -> Option<&str> {
+        self.table
+            .firmware
+            .as_ref()
+            .map(|firmware| firmware.value.as_str())
+    }
+
+    /// Memory that can be mapped may be bound.
+    pub fn allow_unprotected(&self) -> bool {
+        self.table
+            .allow_unprotected
+            .as_ref()
+            .is_some_and(|allow| allow.value)
+    }
+
+    /// Every value with its origin.
+    pub fn table(&self) -> &GpuTable {
+        &self.table
+    }
+
+    /// The size of the firmware's protected buffer, in bytes: of the image that the policy names,
+    /// else the largest of all images present, else [`FIRMWARE_BYTES`]. An image without a
+    /// protected section says nothing.
+    pub fn firmware_bytes(&self, images: &[Firmware]) -> u64 {
+        let mut images: Vec<_> = images
+            .iter()
+            .filter(|image| image.protected_bytes > 0)
+            .collect();
+        if images
+            .iter()
+            .any(|image| Some(image.name.as_str()) == self.firmware())
+        {
+            images.retain(|image| Some(image.name.as_str()) == self.firmware());
+        }
+        images
+            .iter()
+            .map(|image| image.protected_bytes)
+            .max()
+            .unwrap_or(FIRMWARE_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fragment::Fragment;
+    use crate::merged::cascade;
+    use crate::schema::Pattern;
+
+    fn policy(files: &[(&str, &str)]) -> Policy {
+        let fragments = files
+            .iter()
+            .map(|(key, text)| {
+                let text = format!("schema = 1\n{text}");
+                Fragment::parse(&Key::new(key).unwrap(), &format!("{key}.toml"), &text).unwrap()
+            })
+            .collect();
+        Policy::new(Merged::new(fragments))
+    }
+
+    fn gpu(policy: &Policy) -> GpuPolicy {
+        let compatible = [
+            "rockchip,rk3588-mali".to_owned(),
+            "arm,mali-valhall-csf".to_owned(),
+        ];
+        policy
+            .gpu(&DeviceName::new("fb000000.gpu").unwrap(), &compatible)
+            .unwrap()
+    }
+
+    fn names(policy: &GpuPolicy) -> Vec<String> {
+        policy
+            .heaps()
+            .iter()
+            .map(|heap| heap.name.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn the_cascade_goes_from_default_to_the_board() {
+        let compatible = ["acme,kiosk", "acme,a9", "bad/name", "..", "acme,a9"];
+        let keys = cascade(&compatible.map(str::to_owned));
+        let keys: Vec<_> = keys.iter().map(Key::as_str).collect();
+        assert_eq!(keys, ["default", "acme,a9", "acme,kiosk"]);
+    }
+
+    #[test]
+    fn a_board_refines_its_platform() {
+        let policy = policy(&[
+            (
+                "default",
+                "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n",
+            ),
+            (
+                "acme,a9",
+                "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='svp'}]\nhold = '2s'\nsuspend = {bytes='128KiB', count=4}\n",
+            ),
+            (
+                "acme,a9-kiosk",
+                "[gpu.'arm,mali-valhall-csf']\nsuspend = {count=8}\n",
+            ),
+        ]);
+        let gpu = gpu(&policy);
+        assert_eq!(names(&gpu), ["svp"]);
+        assert_eq!(
+            (gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count()),
+            (2_000_000, 131_072, 8)
+        );
+        let table = gpu.table();
+        let origin = |origin: &Origin| origin.to_string();
+        assert_eq!(
+            origin(&table.suspend_count.as_ref().unwrap().origin),
+            "acme,a9-kiosk.toml:3:18"
+        );
+        assert_eq!(
+            origin(&table.suspend_bytes.as_ref().unwrap().origin),
+            "acme,a9.toml:5:18"
+        );
+        assert_eq!(
+            policy.keys().iter().map(|k| k.as_str()).collect::<Vec<_>>(),
+            ["acme,a9-kiosk", "acme,a9", "default"]
+        );
+    }
+
+    #[test]
+    fn the_file_outranks_the_keys_specificity() {
+        let policy = policy(&[
+            (
+                "default",
+                "[gpu.'fb000000.gpu']\nheaps = [{name='by-name'}]\nhold = '1s'\n",
+            ),
+            (
+                "acme,a9",
+                "[gpu.'rockchip,rk3588-mali']\nheaps = [{name='specific'}]\n[gpu.'arm,mali-valhall-csf']\nheaps = [{name='general'}]\nhold = '3s'\n",
+            ),
+        ]);
+        let gpu = gpu(&policy);
+        assert_eq!(names(&gpu), ["specific"]);
+        assert_eq!(gpu.hold(), 1_000_000);
+    }
+
+    #[test]
+    fn a_gpu_that_no_file_gives_heaps_has_no_policy() {
+        let policy = policy(&[("default", "[gpu.'arm,mali-valhall-csf']\nhold = '1s'\n")]);
+        let compatible = ["arm,mali-valhall-csf".to_owned()];
+        assert_eq!(
+            policy.gpu(&DeviceName::new("x.gpu").unwrap(), &compatible),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let policy = policy(&[("default", "[gpu.'arm,mali-valhall-csf']\nheaps = []\n")]);
+        let gpu = gpu(&policy);
+        assert_eq!(
+            (gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count()),
+            (HOLD, SUSPEND_BYTES, SUSPEND_COUNT)
+        );
+        assert!(!gpu.allow_unprotected());
+    }
+
+    #[test]
+    fn the_firmware_named_counts_then_the_largest_present() {
+        let policy = policy(&[(
+            "default",
+            "[gpu.'arm,mali-valhall-csf']\nheaps = []\nfirmware = 'arch10.8'\n",
+        )]);
+        let gpu = gpu(&policy);
+        let image = |name: &str, protected_bytes| Firmware {
+            name: name.into(),
+            protected_bytes,
+        };
+        assert_eq!(
+            gpu.firmware_bytes(&[image("arch10.8", 4096), image("arch11.8", 8192)]),
+            4096
+        );
+        assert_eq!(
+            gpu.firmware_bytes(&[image("arch10.10", 4096), image("arch11.8", 8192)]),
+            8192
+        );
+        assert_eq!(
+            gpu.firmware_bytes(&[image("arch10.8", 0), image("arch11.8", 8192)]),
+            8192
+        );
+        assert_eq!(gpu.firmware_bytes(&[]), FIRMWARE_BYTES);
+    }
+
+    #[test]
+    fn the_common_heap_suits_every_device() {
+        let policy = policy(&[(
+            "acme,a9",
+            "[share.vdec]\nsecure-video = ['a', 'b', 'c']\n[share.gpu]\nsecure-video = ['c', 'b']\nsecure-ui = ['c']\n[share.display]\nsecure-ui = ['d']\n",
+        )]);
+        let heaps = |names: &[&str]| names.iter().map(|n| HeapName::new(n).unwrap()).collect();
+        let answers = policy.common_heaps(&heaps(&["a", "b", "c", "d"]));
+        // b: ranks 1 and 1; c: ranks 2 and 0, whose worst is worse. secure-ui has nothing in common.
+        assert_eq!(
+            answers
+                .into_iter()
+                .map(|(u, h)| (u, h.to_string()))
+                .collect::<Vec<_>>(),
+            [("secure-video".into(), "b".into())]
+        );
+        assert!(policy.common_heaps(&heaps(&["a"])).is_empty());
+    }
+
+    #[test]
+    fn a_pattern_keeps_its_prefix() {
+        let policy = policy(&[(
+            "default",
+            "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n",
+        )]);
+        assert_eq!(
+            gpu(&policy).heaps()[0].name,
+            Pattern::Prefix("protected,".into())
+        );
+    }
+}

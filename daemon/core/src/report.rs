@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `/run/protheap/state.json`: what media stacks and people may read of the bindings.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::decision::Considered;
+use crate::diagnostic::Diagnostic;
+use crate::engine::{Binding, Engine, Step};
+use crate::facts::{Gpu, Platform, Protection, Verdict};
+use crate::name::{DeviceName, HeapName, Key};
+use crate::policy::GpuPolicy;
+use crate::state::{Reason, State};
+
+/// The version of the file's format.
+pub const SCHEMA: u32 = 1;
+
+/// The file's content.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    schema: u32,
+    written_by: &'a str,
+    platform: &'a Platform,
+    policies: Vec<&'a Key>,
+    delivery: &'static str,
+    refused: &'a [Refused],
+    gpus: Vec<GpuReport<'a>>,
+    heaps: BTreeMap<String, HeapName>,
+}
+
+/// A file that was not used, or a part of the machine that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The path.
+    pub path: String,
+    /// The line at fault, from 1; 0 where the whole is.
+    pub line: usize,
+    /// The column at fault, from 1; 0 where the whole is.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl From<&Diagnostic> for Refused {
+    fn from(fault: &Diagnostic) -> Self {
+        Self {
+            path: fault.path.clone(),
+            line: fault.place.line,
+            column: fault.place.column,
+            message: fault.message.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct GpuReport<'a> {
+    device: &'a DeviceName,
+    compatible: &'a [String],
+    driver: Option<&'a str>,
+    state: State,
+    reason: &'static str,
+    heap: Option<&'a HeapName>,
+    protection: Option<Protection>,
+    exporter: Option<&'a str>,
+    policy: Option<&'a Key>,
+    firmware_bytes: Option<u64>,
+    suspend_bytes: Option<u64>,
+    suspend_count: Option<u32>,
+    held_us: u64,
+    considered: &'a [Considered],
+    timeline: &'a [Step],
+}
+
+impl<'a> Report<'a> {
+    /// The report of an engine. `written_by` names the program and its version.
+    pub fn new(engine: &'a Engine, refused: &'a [Refused], written_by: &'a str) -> Self {
+        let none = &NO_GPU;
+        let facts = engine.facts();
+        Self {
+            schema: SCHEMA,
+            written_by,
+            platform: &facts.platform,
+            policies: engine.policy().keys(),
+            delivery: if facts.kernel.module.is_some() {
+                "module"
+            } else {
+                "none"
+            },
+            refused,
+            gpus: engine
+                .bindings()
+                .iter()
+                .map(|(device, binding)| {
+                    gpu(device, facts.gpus.get(device).unwrap_or(none), binding)
+                })
+                .collect(),
+            heaps: engine.policy().common_heaps(&facts.heaps),
+        }
+    }
+
+    /// The heap that suits a whole media pipeline, by usage.
+    pub fn heaps(&self) -> &BTreeMap<String, HeapName> {
+        &self.heaps
+    }
+}
+
+static NO_GPU: Gpu = Gpu {
+    compatible: Vec::new(),
+    driver: None,
+    verdicts: BTreeMap::new(),
+};
+
+fn gpu<'a>(device: &'a DeviceName, gpu: &'a Gpu, binding: &'a Binding) -> GpuReport<'a> {
+    let request = binding.request();
+    let judged = match binding.heap().and_then(|heap| gpu.verdicts.get(heap)) {
+        Some(Verdict::Allocated {
+            protection,
+            exporter,
+        }) => Some((*protection, exporter.as_str())),
+        _ => None,
+    };
+    GpuReport {
+        device,
+        compatible: &gpu.compatible,
+        driver: gpu.driver.as_deref(),
+        state: binding.state(),
+        reason: binding.reason().map_or("", Reason::as_str),
+        heap: binding.heap(),
+        protection: judged.map(|(protection, _)| protection),
+        exporter: judged.map(|(_, exporter)| exporter),
+        policy: request.map(|request| &request.policy),
+        firmware_bytes: request.map(|request| request.firmware_bytes),
+        suspend_bytes: request
+            .map(|request| request.suspend_bytes)
+            .or(binding.policy().map(GpuPolicy::suspend_bytes)),
+        suspend_count: request
+            .map(|request| request.suspend_count)
+            .or(binding.policy().map(GpuPolicy::suspend_count)),
+        held_us: binding.held(),
+        considered: binding.trace(),
+        timeline: binding.timeline(),
+    }
+}

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What may stand in a policy: reads [`Table`]s into types, and notes every fault with its place.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Diagnostic;
+use crate::fragment::MOST_FAULTS;
+use crate::name::HeapName;
+use crate::node::{Node, Origin, Table, Value};
+use crate::{quantity, revision};
+
+/// The version of the format.
+pub const SCHEMA: i64 = 1;
+
+/// The longest `hold`, in microseconds: after ten seconds the kernel reports a deferred probe as
+/// a failure (`deferred_probe_timeout`, `drivers/base/dd.c`).
+pub const LONGEST_HOLD: u64 = 10_000_000;
+
+/// The most suspend buffers for one GPU: panthor's limit of groups for one open file
+/// (`MAX_GROUPS_PER_POOL`, `drivers/gpu/drm/panthor/panthor_sched.c`).
+pub const MOST_SUSPEND_BUFFERS: i64 = 128;
+
+/// The largest suspend buffer that is believed, in bytes.
+pub const LARGEST_SUSPEND_BUFFER: u64 = 16 << 20;
+
+/// The TEE implementations that the kernel has drivers for.
+pub const TEES: [&str; 4] = ["optee", "amdtee", "tstee", "qtee"];
+
+/// A value with the place that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// A heap that may be bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name, or how its name begins.
+    pub name: Pattern,
+    /// The TEE that has to be there.
+    pub tee: Option<String>,
+    /// The revisions of a TEE that fit.
+    pub tee_revision: Option<revision::Range>,
+    /// The compatible string of the device whose driver brings the heap.
+    pub provider: Option<String>,
+    /// Where the candidate was written.
+    pub origin: Origin,
+}
+
+/// Which heap names are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// This one.
+    Exact(HeapName),
+    /// The only one that begins so (written with a `*` at the end).
+    Prefix(String),
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+/// What a `[gpu."…"]` table says. What it does not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuTable {
+    /// The heaps, in the order of preference.
+    pub heaps: Option<Sourced<Vec<Candidate>>>,
+    /// How long the GPU's probe may be held at most, in microseconds.
+    pub hold: Option<Sourced<u64>>,
+    /// The size of a suspend buffer until the firmware says its own, in bytes.
+    pub suspend_bytes: Option<Sourced<u64>>,
+    /// How many suspend buffers there are at most.
+    pub suspend_count: Option<Sourced<u32>>,
+    /// The firmware image that the GPU loads, such as `arch10.8`.
+    pub firmware: Option<Sourced<String>>,
+    /// Memory that can be mapped may be bound, for bring-up.
+    pub allow_unprotected: Option<Sourced<bool>>,
+}
+
+/// The heaps that a device can use, by usage, in the order of preference.
+pub type Share = BTreeMap<String, Sourced<Vec<HeapName>>>;
+
+/// How a heap's name is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// How far it can be relied upon.
+    pub status: EvidenceStatus,
+    /// Where it is written.
+    pub source: Option<String>,
+}
+
+/// How far a heap's name can be relied upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceStatus {
+    /// Somebody saw it work on this platform.
+    Tested,
+    /// Its vendor or the kernel documents it.
+    Documented,
+    /// It is a guess.
+    Unverified,
+}
+
+/// All that a policy says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// What people should call it.
+    pub description: Option<String>,
+    /// Tables for GPUs, by compatible string or device name.
+    pub gpu: BTreeMap<String, GpuTable>,
+    /// What devices of a media pipeline can use, by compatible string.
+    pub share: BTreeMap<String, Share>,
+    /// How heap names are known.
+    pub evidence: BTreeMap<String, Evidence>,
+}
+
+/// Reads tables, and keeps the faults that it meets.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) faults: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn fault(&mut self, at: &Origin, message: impl Into<String>) {
+        self.fault_with(at, message, None);
+    }
+
+    fn fault_with(&mut self, at: &Origin, message: impl Into<String>, help: Option<String>) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(at.fault(message.into()).with_help(help));
+        }
+    }
+
+    pub(crate) fn content(&mut self, root: &Origin, table: &Table) -> Content {
+        self.keys(
+            table,
+            &["schema", "description", "gpu", "share", "evidence"],
+        );
+        match table.get("schema").map(|(_, node)| node) {
+            None => {
+                let help = format!("write `schema = {SCHEMA}` at the top");
+                self.fault_with(root, "there is no `schema`", Some(help));
+            }
+            Some(Node {
+                value: Value::Integer(Some(SCHEMA)),
+                ..
+            }) => {}
+            Some(node) => self.fault(
+                &node.origin,
+                format!("this Protheap reads schema {SCHEMA}: the file needs another version"),
+            ),
+        }
+        Content {
+            description: self.string(table, "description").map(|text| text.value),
+            gpu: self.tables(table, "gpu", Self::gpu),
+            share: self.tables(table, "share", Self::share),
+            evidence: self
+                .tables(table, "evidence", Self::evidence)
+                .into_iter()
+                .filter_map(|(name, evidence)| Some((name, evidence?)))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn gpu(&mut self, _: &Origin, table: &Table) -> GpuTable {
+        const KEYS: [&str; 5] = ["heaps", "hold", "suspend", "firmware", "allow-unprotected"];
+        self.keys(table, &KEYS);
+        let suspend = self.table(table, "suspend");
+        if let Some(suspend) = suspend {
+            self.keys(suspend, &["bytes", "count"]);
+        }
+        let none = Table::new();
+        let suspend = suspend.unwrap_or(&none);
+        GpuTable {
+            heaps: self.heaps(table),
+            hold: self.hold(table),
+            suspend_bytes: self.suspend_bytes(suspend),
+            suspend_count: self.suspend_count(suspend),
+            firmware: self.firmware(table),
+            allow_unprotected: self.boolean(table, "allow-unprotected"),
+        }
+    }
+
+    fn heaps(&mut self, table: &Table) -> Option<Sourced<Vec<Candidate>>> {
+        let (origin, nodes) = self.array(table, "heaps")?;
+        let value = nodes
+            .iter()
+            .filter_map(|node| self.candidate(node))
+            .collect();
+        Some(Sourced { value, origin })
+    }
+
+    fn candidate(&mut self, node: &Node) -> Option<Candidate> {
+        let Value::Table(table) = &node.value else {
+            let message = format!(
+                "expected a table such as {{ name = \"protected,secure-video\" }}, found {}",
+                node.value.kind()
+            );
+            self.fault(&node.origin, message);
+            return None;
+        };
+        self.keys(table, &["name", "tee", "tee-revision", "provider"]);
+        let Some(name) = self.string(table, "name") else {
+            if !table.contains_key("name") {
+                self.fault(&node.origin, "a heap without a `name`");
+            }
+            return None;
+        };
+        let pattern = match name.value.strip_suffix('*') {
+            // The prefix is checked as a name, so that `*` alone is refused: it would mean any heap.
+            Some(prefix) => HeapName::new(prefix).map(|name| Pattern::Prefix(name.as_str().into())),
+            None => HeapName::new(&name.value).map(Pattern::Exact),
+        };
+        let pattern = match pattern {
+            Ok(Pattern::Exact(exact)) if exact.as_str().contains('*') => {
+                self.fault(&name.origin, "`*` stands only at the end of a heap's name");
+                return None;
+            }
+            Ok(pattern) => pattern,
+            Err(error) => {
+                self.fault(&name.origin, format!("the heap's name {error}"));
+                return None;
+            }
+        };
+        let tee = self.string(table, "tee");
+        if let Some(tee) = &tee
+            && !TEES.contains(&tee.value.as_str())
+        {
+            let message = format!("no TEE is called `{}`", tee.value);
+            let help = format!("the kernel knows {}", TEES.join(", "));
+            self.faults
+                .push(tee.origin.fault(message).with_help(Some(help)));
+        }
+        let revision = self.string(table, "tee-revision");
+        let range = revision
+            .as_ref()
+            .and_then(|text| revision::Range::new(&text.value));
+        if let (Some(text), None) = (&revision, &range) {
+            let message = "expected bounds such as \"<4.6\" or \">=4.2, <4.6\"";
+            self.fault(&text.origin, message);
+        }
+        Some(Candidate {
+            name: pattern,
+            tee: tee.map(|tee| tee.value),
+            tee_revision: range,
+            provider: self
+                .string(table, "provider")
+                .map(|provider| provider.value),
+            origin: node.origin.clone(),
+        })
+    }
+
+    fn hold(&mut self, table: &Table) -> Option<Sourced<u64>> {
+        let text = self.string(table, "hold")?;
+        match quantity::duration(&text.value) {
+            Ok(value) if value <= LONGEST_HOLD => Some(Sourced {
+                value,
+                origin: text.origin,
+            }),
+            Ok(_) => {
+                let message =
+                    "a GPU is held for 10 seconds at most: then the kernel reports a failure";
+                self.fault(&text.origin, message);
+                None
+            }
+            Err(expected) => {
+                self.fault(&text.origin, expected);
+                None
+            }
+        }
+    }
+
+    fn suspend_bytes(&mut self, table: &Table) -> Option<Sourced<u64>> {
+        let text = self.string(table, "bytes")?;
+        match quantity::bytes(&text.value) {
+            Ok(value @ 1..=LARGEST_SUSPEND_BUFFER) => Some(Sourced {
+                value,
+                origin: text.origin,
+            }),
+            Ok(_) => {
+                self.fault(&text.origin, "a suspend buffer has between 1KiB and 16MiB");
+                None
+            }
+            Err(expected) => {
+                self.fault(&text.origin, expected);
+                None
+            }
+        }
+    }
+
+    fn suspend_count(&mut self, table: &Table) -> Option<Sourced<u32>> {
+        let (_, node) = table.get("count")?;
+        let count = match node.value {
+            Value::Integer(Some(count @ 0..=MOST_SUSPEND_BUFFERS)) => u32::try_from(count).ok(),
+            _ => None,
+        };
+        let Some(value) = count else {
+            self.fault(
+                &node.origin,
+                format!("expected a number from 0 to {MOST_SUSPEND_BUFFERS}"),
+            );
+            return None;
+        };
+        Some(Sourced {
+            value,
+            origin: node.origin.clone(),
+        })
+    }
+
+    fn firmware(&mut self, table: &Table) -> Option<Sourced<String>> {
+        let firmware = self.string(table, "firmware")?;
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        let version = firmware
+            .value
+            .strip_prefix("arch")
+            .and_then(|v| v.split_once('.'));
+        if !version.is_some_and(|(major, minor)| number(major) && number(minor)) {
+            self.fault(
+                &firmware.origin,
+                "expected the image's directory, such as \"arch10.8\"",
+            );
+            return None;
+        }
+        Some(firmware)
+    }
+
+    fn share(&mut self, _: &Origin, table: &Table) -> Share {
+        let mut share = Share::new();
+        for (usage, (at, _)) in table {
+            // A usage becomes the name of a link below /run/protheap/heaps.
+            if usage.is_empty()
+                || !usage
+                    .bytes()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+            {
+                self.fault(at, "a usage is written in lower case, with digits and `-`");
+                continue;
+            }
+            let Some((origin, nodes)) = self.array(table, usage) else {
+                continue;
+            };
+            let mut value = Vec::new();
+            for node in nodes {
+                match &node.value {
+                    Value::String(name) => match HeapName::new(name) {
+                        Ok(name) => value.push(name),
+                        Err(error) => self.fault(&node.origin, format!("the heap's name {error}")),
+                    },
+                    other => self.expected(&node.origin, "a heap's name", other),
+                }
+            }
+            share.insert(usage.clone(), Sourced { value, origin });
+        }
+        share
+    }
+
+    fn evidence(&mut self, at: &Origin, table: &Table) -> Option<Evidence> {
+        self.keys(table, &["status", "source"]);
+        let source = self.string(table, "source").map(|source| source.value);
+        let Some(status) = self.string(table, "status") else {
+            if !table.contains_key("status") {
+                self.fault(at, "evidence without a `status`");
+            }
+            return None;
+        };
+        let status = match status.value.as_str() {
+            "tested" => EvidenceStatus::Tested,
+            "documented" => EvidenceStatus::Documented,
+            "unverified" => EvidenceStatus::Unverified,
+            _ => {
+                self.fault(
+                    &status.origin,
+                    "expected \"tested\", \"documented\" or \"unverified\"",
+                );
+                return None;
+            }
+        };
+        Some(Evidence { status, source })
+    }
+
+    // The rest reads one value of one type.
+
+    fn expected(&mut self, at: &Origin, what: &str, found: &Value) {
+        self.fault(at, format!("expected {what}, found {}", found.kind()));
+    }
+
+    fn keys(&mut self, table: &Table, known: &[&str]) {
+        for (key, (at, _)) in table {
+            if !known.contains(&key.as_str()) {
+                let nearest = known
+                    .iter()
+                    .min_by_key(|candidate| distance(key, candidate));
+                let help = match nearest.filter(|nearest| distance(key, nearest) <= 2) {
+                    Some(nearest) => format!("did you mean `{nearest}`?"),
+                    None => format!("known here: {}", known.join(", ")),
+                };
+                self.fault_with(at, format!("unknown key `{key}`"), Some(help));
+            }
+        }
+    }
+
+    fn table<'t>(&mut self, table: &'t Table, key: &str) -> Option<&'t Table> {
+        let (_, node) = table.get(key)?;
+        match &node.value {
+            Value::Table(table) => Some(table),
+            other => {
+                self.expected(&node.origin, "a table", other);
+                None
+            }
+        }
+    }
+
+    fn tables<T>(
+        &mut self,
+        table: &Table,
+        key: &str,
+        read: fn(&mut Self, &Origin, &Table) -> T,
+    ) -> BTreeMap<String, T> {
+        let Some(tables) = self.table(table, key) else {
+            return BTreeMap::new();
+        };
+        let mut all = BTreeMap::new();
+        for (name, (at, _)) in tables {
+            if let Some(inner) = self.table(tables, name) {
+                all.insert(name.clone(), read(self, at, inner));
+            }
+        }
+        all
+    }
+
+    fn array<'t>(&mut self, table: &'t Table, key: &str) -> Option<(Origin, &'t [Node])> {
+        let (_, node) = table.get(key)?;
+        match &node.value {
+            Value::Array(nodes) => Some((node.origin.clone(), nodes)),
+            other => {
+                self.expected(&node.origin, "an array", other);
+                None
+            }
+        }
+    }
+
+    fn string(&mut self, table: &Table, key: &str) -> Option<Sourced<String>> {
+        let (_, node) = table.get(key)?;
+        match &node.value {
+            Value::String(text) => Some(Sourced {
+                value: text.clone(),
+                origin: node.origin.clone(),
+            }),
+            other => {
+                self.expected(&node.origin, "a string", other);
+                None
+            }
+        }
+    }
+
+    fn boolean(&mut self, table: &Table, key: &str) -> Option<Sourced<bool>> {
+        let (_, node) = table.get(key)?;
+        match node.value {
+            Value::Boolean(value) => Some(Sourced {
+                value,
+                origin: node.origin.clone(),
+            }),
+            ref other => {
+                self.expected(&node.origin, "true or false", other);
+                None
+            }
+        }
+    }
+}
+
+/// How many characters must be changed, added or taken away to make `a` of `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, right) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The states of a binding and the reasons for its ends. The words are stable: files and D-Bus
+//! show them.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $type {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $type {
+            /// The word for it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// How far the binding of a GPU has come.
+    State {
+        /// There is no such GPU on the bus.
+        Absent = "absent",
+        /// A window is being opened: its driver will have to wait.
+        Held = "held",
+        /// Its heap can still come.
+        Waiting = "waiting",
+        /// Buffers are being allocated, judged and handed over.
+        Preparing = "preparing",
+        /// The kernel has the binding.
+        Bound = "bound",
+        /// The GPU driver has taken buffers.
+        InUse = "in-use",
+        /// An end: the GPU goes without protected memory, and that is as it should be.
+        Unprotected = "unprotected",
+        /// An end: the GPU goes without protected memory, and somebody should look.
+        Failed = "failed",
+    }
+}
+
+impl State {
+    /// Nothing more happens by itself.
+    pub fn is_end(self) -> bool {
+        matches!(
+            self,
+            Self::Bound | Self::InUse | Self::Unprotected | Self::Failed
+        )
+    }
+}
+
+words! {
+    /// Why a binding came to its end.
+    Reason {
+        /// No policy names a heap for the GPU, or none decides between those that are there.
+        NoPolicy = "no-policy",
+        /// Everything that could have brought a heap has settled, and none that fits came.
+        NoHeap = "no-heap",
+        /// Nothing on this board could bring a heap.
+        NoProvider = "no-provider",
+        /// The ceiling was reached before the heap came.
+        HeapLate = "heap-late",
+        /// Nothing in this kernel would use the binding.
+        NoConsumer = "no-consumer",
+        /// The GPU driver had probed before, and there is nothing to bind yet.
+        AlreadyProbed = "already-probed",
+        /// The heap refuses any allocation.
+        HeapDead = "heap-dead",
+        /// The heap cannot hold all buffers.
+        HeapTooSmall = "heap-too-small",
+        /// The heap's memory can be mapped.
+        HeapNotProtected = "heap-not-protected",
+        /// The kernel refused a step of the binding.
+        KernelRefused = "kernel-refused",
+        /// The binding was made by an earlier run.
+        Adopted = "adopted",
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why an image is refused.
+
+use core::fmt;
+
+/// Why an image is refused. `offset` is where in the file; for a section, where its entry starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the messages below say what each field is")]
+pub enum Error {
+    /// The file ends inside its header.
+    HeaderCut { offset: usize },
+    /// Not a Mali CSF firmware.
+    Magic { offset: usize, found: u32 },
+    /// A format that nobody knows yet.
+    Version { offset: usize, major: u8, minor: u8 },
+    /// A field that must be zero is not.
+    Padding { offset: usize },
+    /// Header and entries cannot have the size that the header gives.
+    TableSize {
+        offset: usize,
+        size: u32,
+        file: usize,
+    },
+    /// An entry with a size that no entry can have.
+    EntrySize { offset: usize, size: usize },
+    /// An entry runs over the end of the table.
+    EntryPastTable {
+        offset: usize,
+        size: usize,
+        table: usize,
+    },
+    /// An entry without room for the fields of its type.
+    EntryShort {
+        offset: usize,
+        kind: u8,
+        size: usize,
+    },
+    /// An entry of an unknown type that may not be skipped.
+    EntryKind { offset: usize, kind: u8 },
+    /// A section's flags have bits that nobody knows.
+    Flags { offset: usize, unknown: u32 },
+    /// A section ends before it starts.
+    VaReversed { offset: usize, start: u32, end: u32 },
+    /// A section does not consist of whole pages.
+    VaAlignment { offset: usize, start: u32, end: u32 },
+    /// A section's data ends before it starts.
+    DataReversed { offset: usize, start: u32, end: u32 },
+    /// A section's data runs over the end of the file.
+    DataPastFile {
+        offset: usize,
+        end: u32,
+        file: usize,
+    },
+    /// A section's data does not fit into it.
+    DataTooLarge {
+        offset: usize,
+        data: u64,
+        bytes: u64,
+    },
+    /// The section at [`SHARED_REGION`](crate::SHARED_REGION) is not shared.
+    NotShared { offset: usize },
+    /// Two sections share an address.
+    Overlap { offset: usize, other: usize },
+    /// More than [`MAX_SECTIONS`](crate::MAX_SECTIONS).
+    TooManySections { offset: usize },
+    /// A table without a section.
+    NoSections { offset: usize },
+}
+
+impl Error {
+    /// Where in the file.
+    pub fn offset(&self) -> usize {
+        match *self {
+            Self::HeaderCut { offset }
+            | Self::Magic { offset, .. }
+            | Self::Version { offset, .. }
+            | Self::Padding { offset }
+            | Self::TableSize { offset, .. }
+            | Self::EntrySize { offset, .. }
+            | Self::EntryPastTable { offset, .. }
+            | Self::EntryShort { offset, .. }
+            | Self::EntryKind { offset, .. }
+            | Self::Flags { offset, .. }
+            | Self::VaReversed { offset, .. }
+            | Self::VaAlignment { offset, .. }
+            | Self::DataReversed { offset, .. }
+            | Self::DataPastFile { offset, .. }
+            | Self::DataTooLarge { offset, .. }
+            | Self::NotShared { offset }
+            | Self::Overlap { offset, .. }
+            | Self::TooManySections { offset }
+            | Self::NoSections { offset } => offset,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at offset {:#x}: ", self.offset())?;
+        match *self {
+            Self::HeaderCut { .. } => {
+                f.write_str("the file ends inside its 20-byte header; it is truncated")
+            }
+            Self::Magic { found, .. } => write!(
+                f,
+                "the file starts with {found:#010x}, a Mali CSF firmware with {:#010x}; a compressed file must be \
+                 unpacked first",
+                crate::MAGIC
+            ),
+            Self::Version { major, minor, .. } => {
+                write!(
+                    f,
+                    "format version {major}.{minor}, known is 0.x; a newer reader is needed"
+                )
+            }
+            Self::Padding { .. } => f.write_str("padding in the header is not zero"),
+            Self::TableSize { size, file, .. } => write!(
+                f,
+                "the header gives {size:#x} bytes for header and entries, but these are at least 0x14 and the file \
+                 has {file:#x}; it may be truncated"
+            ),
+            Self::EntrySize { size, .. } => {
+                write!(
+                    f,
+                    "an entry of {size} bytes; sizes are multiples of 4, from 4 on"
+                )
+            }
+            Self::EntryPastTable { size, table, .. } => {
+                write!(
+                    f,
+                    "an entry of {size} bytes runs over the end of the table at {table:#x}"
+                )
+            }
+            Self::EntryShort { kind, size, .. } => {
+                write!(
+                    f,
+                    "an entry of type {kind} has {size} bytes, too few for its fields"
+                )
+            }
+            Self::EntryKind { kind, .. } => {
+                write!(
+                    f,
+                    "an entry of the unknown type {kind}, not marked optional"
+                )
+            }
+            Self::Flags { unknown, .. } => {
+                write!(f, "the section has unknown flags {unknown:#010x}")
+            }
+            Self::VaReversed { start, end, .. } => {
+                write!(
+                    f,
+                    "the section ends before it starts: {start:#010x}..{end:#010x}"
+                )
+            }
+            Self::VaAlignment { start, end, .. } => {
+                write!(
+                    f,
+                    "the section is not made of 4 KiB pages: {start:#010x}..{end:#010x}"
+                )
+            }
+            Self::DataReversed { start, end, .. } => {
+                write!(
+                    f,
+                    "the section's data ends before it starts: {start:#x}..{end:#x}"
+                )
+            }
+            Self::DataPastFile { end, file, .. } => write!(
+                f,
+                "the section's data ends at {end:#x}, the file at {file:#x}; it may be truncated"
+            ),
+            Self::DataTooLarge { data, bytes, .. } => {
+                write!(
+                    f,
+                    "the section has {data:#x} bytes of data for {bytes:#x} of memory"
+                )
+            }
+            Self::NotShared { .. } => {
+                write!(
+                    f,
+                    "the section at {:#010x} is not shared",
+                    crate::SHARED_REGION
+                )
+            }
+            Self::Overlap { other, .. } => {
+                write!(f, "the section overlaps the one at offset {other:#x}")
+            }
+            Self::TooManySections { .. } => {
+                write!(f, "more than {} sections", crate::MAX_SECTIONS)
+            }
+            Self::NoSections { .. } => f.write_str("the image has no section"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
