@@ -115,14 +115,9 @@ pub enum Patience {
 pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
     let gpus = facts.gpus.iter().map(|(device, gpu)| {
         let gpu_policy = policy.gpu(device, &gpu.compatible);
-        (
-            device.clone(),
-            decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Wait),
-        )
+        (device.clone(), decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Wait))
     });
-    Decision {
-        gpus: gpus.collect(),
-    }
+    Decision { gpus: gpus.collect() }
 }
 
 /// Decides for one GPU, under the policy that applies to it.
@@ -133,19 +128,9 @@ pub fn decide_gpu(
     patience: Patience,
 ) -> GpuDecision {
     let Some(policy) = policy else {
-        return GpuDecision {
-            plan: Plan::Without(Reason::NoPolicy),
-            trace: Vec::new(),
-        };
+        return GpuDecision { plan: Plan::Without(Reason::NoPolicy), trace: Vec::new() };
     };
-    let mut search = Search {
-        policy,
-        facts,
-        gpu,
-        patience,
-        failed: None,
-        ambiguous: false,
-    };
+    let mut search = Search { policy, facts, gpu, patience, failed: None, ambiguous: false };
     let mut trace = Vec::new();
     let mut plan = None;
     for candidate in policy.heaps() {
@@ -157,12 +142,7 @@ pub fn decide_gpu(
             (outcome, detail)
         };
         let origin = candidate.origin.to_string();
-        trace.push(Considered {
-            candidate: candidate.name.to_string(),
-            origin,
-            outcome,
-            detail,
-        });
+        trace.push(Considered { candidate: candidate.name.to_string(), origin, outcome, detail });
     }
     let plan = plan.unwrap_or_else(|| search.exhausted());
     // Without the module there is nobody to bind for, whatever heaps there are.
@@ -201,9 +181,8 @@ impl Search<'_> {
                     return (Outcome::Awaited, detail, Some(Plan::Wait));
                 }
                 let heaps = self.facts.heaps.iter();
-                let matching: Vec<_> = heaps
-                    .filter(|heap| heap.as_str().starts_with(prefix.as_str()))
-                    .collect();
+                let matching: Vec<_> =
+                    heaps.filter(|heap| heap.as_str().starts_with(prefix.as_str())).collect();
                 match matching[..] {
                     [] => (Outcome::Absent, String::new(), None),
                     [heap] => self.consider_heap(candidate, heap),
@@ -244,16 +223,14 @@ impl Search<'_> {
             }
             Some(Verdict::Dead) => (Outcome::Dead, "", Reason::HeapDead),
             Some(Verdict::TooSmall) => (Outcome::TooSmall, "", Reason::HeapTooSmall),
-            Some(Verdict::Allocated {
-                protection: Protection::None,
-                ..
-            }) if !self.policy.allow_unprotected() => {
+            Some(Verdict::Allocated { protection: Protection::None, .. })
+                if !self.policy.allow_unprotected() =>
+            {
                 (Outcome::NotProtected, "", Reason::HeapNotProtected)
             }
-            Some(Verdict::Allocated {
-                protection: Protection::None,
-                ..
-            }) if self.facts.kernel.lockdown => {
+            Some(Verdict::Allocated { protection: Protection::None, .. })
+                if self.facts.kernel.lockdown =>
+            {
                 let detail = "allow-unprotected has no effect under kernel lockdown";
                 (Outcome::NotProtected, detail, Reason::HeapNotProtected)
             }
@@ -282,14 +259,9 @@ impl Search<'_> {
             return Condition::Met;
         }
         let met = tees.iter().any(|tee| {
-            candidate
-                .tee
-                .as_ref()
-                .is_none_or(|name| *name == tee.implementation)
+            candidate.tee.as_ref().is_none_or(|name| *name == tee.implementation)
                 && candidate.tee_revision.as_ref().is_none_or(|range| {
-                    tee.revision
-                        .as_ref()
-                        .is_some_and(|revision| range.contains(revision))
+                    tee.revision.as_ref().is_some_and(|revision| range.contains(revision))
                 })
         });
         if met {
@@ -308,16 +280,8 @@ impl Search<'_> {
         Condition::Unmet(format!(
             "wants {} {}, found {}",
             candidate.tee.as_deref().unwrap_or("a TEE"),
-            candidate
-                .tee_revision
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            if found.is_empty() {
-                "none".to_owned()
-            } else {
-                found.join(" and ")
-            },
+            candidate.tee_revision.as_ref().map(ToString::to_string).unwrap_or_default(),
+            if found.is_empty() { "none".to_owned() } else { found.join(" and ") },
         ))
     }
 
@@ -349,10 +313,7 @@ impl Search<'_> {
 
 /// Whether `provider` is one of those that could bring the candidate: the one it names, else any.
 fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
-    candidate
-        .provider
-        .as_ref()
-        .is_none_or(|name| provider.compatible.contains(name))
+    candidate.provider.as_ref().is_none_or(|name| provider.compatible.contains(name))
 }
 
 #[cfg(test)]
@@ -365,9 +326,7 @@ mod tests {
     fn policy(heaps: &str) -> Policy {
         let text = format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\n{heaps}\n");
         let key = Key::new("acme,a9").unwrap();
-        Policy::new(Merged::new(vec![
-            Fragment::parse(&key, "acme,a9.toml", &text).unwrap(),
-        ]))
+        Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]))
     }
 
     fn heap(name: &str) -> HeapName {
@@ -375,16 +334,10 @@ mod tests {
     }
 
     fn facts(heaps: &[&str]) -> Facts {
-        let gpu = Gpu {
-            compatible: vec!["arm,mali-valhall-csf".into()],
-            ..Gpu::default()
-        };
+        let gpu = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
         let mut facts = Facts::default();
         facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu);
-        facts.kernel.module = Some(Module {
-            abi: 1,
-            sources: vec!["handed".into()],
-        });
+        facts.kernel.module = Some(Module { abi: 1, sources: vec!["handed".into()] });
         facts.heaps = heaps.iter().map(|name| heap(name)).collect();
         facts
     }
@@ -395,9 +348,7 @@ mod tests {
             driver: driver.map(str::to_owned),
             loadable: true,
         };
-        facts
-            .providers
-            .insert(DeviceName::new(compatible).unwrap(), provider);
+        facts.providers.insert(DeviceName::new(compatible).unwrap(), provider);
         facts
     }
 
@@ -408,10 +359,7 @@ mod tests {
     }
 
     fn allocated(protection: Protection) -> Verdict {
-        Verdict::Allocated {
-            protection,
-            exporter: "tee".into(),
-        }
+        Verdict::Allocated { protection, exporter: "tee".into() }
     }
 
     fn one(policy: &Policy, facts: &Facts) -> GpuDecision {
@@ -419,11 +367,7 @@ mod tests {
     }
 
     fn outcomes(decision: &GpuDecision) -> Vec<Outcome> {
-        decision
-            .trace
-            .iter()
-            .map(|considered| considered.outcome)
-            .collect()
+        decision.trace.iter().map(|considered| considered.outcome).collect()
     }
 
     fn tried(decision: &GpuDecision) -> &str {
@@ -440,10 +384,8 @@ mod tests {
         let decision = one(&policy(TWO), &facts(&["low"]));
         assert_eq!(tried(&decision), "low");
         assert_eq!(outcomes(&decision), [Outcome::Absent, Outcome::Untried]);
-        let decision = one(
-            &policy(TWO),
-            &judged(facts(&["low", "high"]), "high", allocated(Protection::Tee)),
-        );
+        let decision =
+            one(&policy(TWO), &judged(facts(&["low", "high"]), "high", allocated(Protection::Tee)));
         assert!(matches!(&decision.plan, Plan::Bind(request) if request.heap.as_str() == "high"));
         assert_eq!(outcomes(&decision), [Outcome::Chosen, Outcome::NotReached]);
     }
@@ -455,15 +397,7 @@ mod tests {
         assert_eq!(one(&policy, &facts).plan, Plan::Wait);
         let (device, gpu) = facts.gpus.iter().next().unwrap();
         let gpu_policy = policy.gpu(device, &gpu.compatible);
-        assert_eq!(
-            tried(&decide_gpu(
-                gpu_policy.as_ref(),
-                &facts,
-                gpu,
-                Patience::LastCall
-            )),
-            "low"
-        );
+        assert_eq!(tried(&decide_gpu(gpu_policy.as_ref(), &facts, gpu, Patience::LastCall)), "low");
     }
 
     #[test]
@@ -480,42 +414,24 @@ mod tests {
     fn a_provider_without_a_driver_to_load_is_settled() {
         let mut facts = with_provider(facts(&[]), "linaro,optee-tz", None);
         facts.providers.values_mut().next().unwrap().loadable = false;
-        assert_eq!(
-            one(&policy(TWO), &facts).plan,
-            Plan::Without(Reason::NoHeap)
-        );
+        assert_eq!(one(&policy(TWO), &facts).plan, Plan::Without(Reason::NoHeap));
     }
 
     #[test]
     fn going_without_has_its_reasons() {
-        assert_eq!(
-            one(&policy(TWO), &facts(&[])).plan,
-            Plan::Without(Reason::NoProvider)
-        );
+        assert_eq!(one(&policy(TWO), &facts(&[])).plan, Plan::Without(Reason::NoProvider));
         let settled = with_provider(facts(&[]), "linaro,optee-tz", Some("optee"));
-        assert_eq!(
-            one(&policy(TWO), &settled).plan,
-            Plan::Without(Reason::NoHeap)
-        );
-        assert_eq!(
-            one(&policy("hold = '1s'"), &settled).plan,
-            Plan::Without(Reason::NoPolicy)
-        );
+        assert_eq!(one(&policy(TWO), &settled).plan, Plan::Without(Reason::NoHeap));
+        assert_eq!(one(&policy("hold = '1s'"), &settled).plan, Plan::Without(Reason::NoPolicy));
         let mut no_module = facts(&["high"]);
         no_module.kernel.module = None;
-        assert_eq!(
-            one(&policy(TWO), &no_module).plan,
-            Plan::Without(Reason::NoConsumer)
-        );
+        assert_eq!(one(&policy(TWO), &no_module).plan, Plan::Without(Reason::NoConsumer));
     }
 
     #[test]
     fn a_prefix_means_the_only_one_and_never_guesses() {
         let policy = policy("heaps = [{ name = 'protected,*' }]");
-        assert_eq!(
-            tried(&one(&policy, &facts(&["protected,a", "system"]))),
-            "protected,a"
-        );
+        assert_eq!(tried(&one(&policy, &facts(&["protected,a", "system"]))), "protected,a");
         let decision = one(&policy, &facts(&["protected,a", "protected,b"]));
         assert_eq!(decision.plan, Plan::Without(Reason::NoPolicy));
         assert_eq!(decision.trace[0].detail, "protected,a protected,b");
@@ -536,19 +452,13 @@ mod tests {
     #[test]
     fn memory_that_can_be_mapped_needs_leave_and_no_lockdown() {
         let mut facts = judged(facts(&["high"]), "high", allocated(Protection::None));
-        assert_eq!(
-            one(&policy(TWO), &facts).plan,
-            Plan::Fail(Reason::HeapNotProtected)
-        );
+        assert_eq!(one(&policy(TWO), &facts).plan, Plan::Fail(Reason::HeapNotProtected));
         let allowed = policy(&format!("{TWO}\nallow-unprotected = true"));
         assert!(
             matches!(one(&allowed, &facts).plan, Plan::Bind(request) if request.allow_unprotected)
         );
         facts.kernel.lockdown = true;
-        assert_eq!(
-            one(&allowed, &facts).plan,
-            Plan::Fail(Reason::HeapNotProtected)
-        );
+        assert_eq!(one(&allowed, &facts).plan, Plan::Fail(Reason::HeapNotProtected));
     }
 
     #[test]
@@ -557,10 +467,7 @@ mod tests {
         let tee = |revision: Option<&str>| {
             let mut facts = facts(&["high"]);
             let revision = revision.map(str::to_owned);
-            facts.tees = vec![Tee {
-                implementation: "optee".into(),
-                revision,
-            }];
+            facts.tees = vec![Tee { implementation: "optee".into(), revision }];
             facts
         };
         assert_eq!(tried(&one(&policy, &tee(Some("4.5")))), "high");

@@ -60,10 +60,7 @@ impl Diagnostic {
         // A line may be a whole file long: only what is near the fault is kept.
         let skipped = place.column.saturating_sub(CONTEXT);
         let source = line.chars().skip(skipped).take(2 * CONTEXT).collect();
-        let faulty = text
-            .get(span)
-            .and_then(|text| text.lines().next())
-            .unwrap_or("");
+        let faulty = text.get(span).and_then(|text| text.lines().next()).unwrap_or("");
         Self {
             path: path.to_owned(),
             place,
@@ -96,12 +93,7 @@ fn tame(text: &str) -> String {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column } = self.place;
-        writeln!(
-            f,
-            "{}:{line}:{column}: error: {}",
-            tame(&self.path),
-            tame(&self.message)
-        )?;
+        writeln!(f, "{}:{line}:{column}: error: {}", tame(&self.path), tame(&self.message))?;
         let gutter = line.to_string().len();
         let end = column - 1 - self.skipped + self.length;
         writeln!(f, "{:gutter$} |", "")?;
@@ -136,10 +128,7 @@ mod tests {
         let fault = Diagnostic::new("a\u{7}", text, 0..4, format!("{text}?"))
             .with_help(Some(text.to_owned()));
         let shown = fault.to_string();
-        assert!(
-            !shown.contains(|c: char| c.is_control() && c != '\n'),
-            "{shown:?}"
-        );
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
     }
 
     #[test]
@@ -148,10 +137,7 @@ mod tests {
         let shown = Diagnostic::new("f", &text, 10_000..10_001, "m".into()).to_string();
         assert!(shown.len() < 1_000);
         let lines: Vec<_> = shown.lines().collect();
-        assert_eq!(
-            lines[2].find('X'),
-            lines[3].find('^').map(|at| at + "1".len() - 1)
-        );
+        assert_eq!(lines[2].find('X'), lines[3].find('^').map(|at| at + "1".len() - 1));
     }
 
     #[test]

@@ -146,17 +146,10 @@ impl Engine {
             .gpus
             .iter()
             .map(|(device, gpu)| {
-                (
-                    device.clone(),
-                    Binding::new(policy.gpu(device, &gpu.compatible)),
-                )
+                (device.clone(), Binding::new(policy.gpu(device, &gpu.compatible)))
             })
             .collect();
-        Self {
-            policy,
-            facts,
-            bindings,
-        }
+        Self { policy, facts, bindings }
     }
 
     /// The policy.
@@ -176,9 +169,7 @@ impl Engine {
 
     /// Every GPU has come to an end.
     pub fn is_done(&self) -> bool {
-        self.bindings
-            .values()
-            .all(|binding| binding.phase == Phase::Ended)
+        self.bindings.values().all(|binding| binding.phase == Phase::Ended)
     }
 
     /// Takes what happened, and says what is to be done now.
@@ -246,13 +237,8 @@ impl Engine {
                 let gpus = std::mem::take(&mut facts.gpus);
                 facts.gpus = std::mem::take(&mut self.facts.gpus);
                 self.facts = *facts;
-                let gone: Vec<_> = self
-                    .facts
-                    .gpus
-                    .keys()
-                    .filter(|gpu| !gpus.contains_key(gpu))
-                    .cloned()
-                    .collect();
+                let gone: Vec<_> =
+                    self.facts.gpus.keys().filter(|gpu| !gpus.contains_key(gpu)).cloned().collect();
                 for device in gone {
                     self.change_gpu(device, None);
                 }
@@ -283,11 +269,7 @@ impl Engine {
 
     /// Notes what happened to all GPUs that are not at an end.
     fn note(&mut self, now: Monotonic, step: &'static str, detail: &str) {
-        for binding in self
-            .bindings
-            .values_mut()
-            .filter(|b| b.phase != Phase::Ended)
-        {
+        for binding in self.bindings.values_mut().filter(|b| b.phase != Phase::Ended) {
             binding.step(now, step, detail.to_owned());
         }
     }
@@ -295,10 +277,7 @@ impl Engine {
 
 fn describe(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Allocated {
-            protection,
-            exporter,
-        } => {
+        Verdict::Allocated { protection, exporter } => {
             format!("protection {}, exporter {exporter}", protection.as_str())
         }
         Verdict::TooSmall => "too small".to_owned(),
@@ -324,11 +303,7 @@ impl Binding {
     }
 
     fn absent() -> Self {
-        Self {
-            phase: Phase::Ended,
-            state: State::Absent,
-            ..Self::new(None)
-        }
+        Self { phase: Phase::Ended, state: State::Absent, ..Self::new(None) }
     }
 
     /// How far it has come.
@@ -353,9 +328,7 @@ impl Binding {
 
     /// The heap: of the request, or of the binding that an earlier run made.
     pub fn heap(&self) -> Option<&HeapName> {
-        self.adopted
-            .as_ref()
-            .or(self.request.as_ref().map(|request| &request.heap))
+        self.adopted.as_ref().or(self.request.as_ref().map(|request| &request.heap))
     }
 
     /// How long the window was open, in microseconds.
@@ -374,11 +347,7 @@ impl Binding {
     }
 
     fn step(&mut self, now: Monotonic, step: &'static str, detail: String) {
-        self.timeline.push(Step {
-            at: now,
-            step,
-            detail,
-        });
+        self.timeline.push(Step { at: now, step, detail });
     }
 
     fn opened(
@@ -401,12 +370,7 @@ impl Binding {
             }
             Opened::NoConsumer => {
                 actions.push(Action::Remove(device));
-                self.end(
-                    State::Unprotected,
-                    Some(Reason::NoConsumer),
-                    now,
-                    String::new(),
-                );
+                self.end(State::Unprotected, Some(Reason::NoConsumer), now, String::new());
             }
             Opened::Adopted(heap, in_use) => {
                 self.adopted = Some(heap);
@@ -442,9 +406,7 @@ impl Binding {
         if let Some((begin, ends)) = self.window {
             self.held = now.min(ends).0.saturating_sub(begin.0);
         }
-        let step = reason
-            .filter(|r| *r != Reason::Adopted)
-            .map_or(state.as_str(), Reason::as_str);
+        let step = reason.filter(|r| *r != Reason::Adopted).map_or(state.as_str(), Reason::as_str);
         self.step(now, step, detail);
         self.state = state;
         self.reason = reason;
@@ -515,11 +477,7 @@ impl Binding {
             }
             Plan::Without(_) if can_come => {
                 self.request = None;
-                let reason = if self.late {
-                    Reason::AlreadyProbed
-                } else {
-                    Reason::HeapLate
-                };
+                let reason = if self.late { Reason::AlreadyProbed } else { Reason::HeapLate };
                 self.end(State::Unprotected, Some(reason), now, String::new());
             }
             Plan::Without(reason) => {

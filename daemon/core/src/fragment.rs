@@ -47,26 +47,15 @@ impl Fragment {
         if !errors.is_empty() {
             return Err(errors.iter().take(MOST_FAULTS).map(fault).collect());
         }
-        let file = Rc::new(File {
-            key: key.clone(),
-            path: path.into(),
-            text: text.into(),
-        });
-        let root = Origin {
-            file: Rc::clone(&file),
-            span: (0, 0),
-        };
+        let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
+        let root = Origin { file: Rc::clone(&file), span: (0, 0) };
         let Value::Table(table) = Node::new(&file, 0..0, &DeValue::Table(table.into_inner())).value
         else {
             return Err(vec![root.fault("expected a table".into())]);
         };
         let mut reader = Reader::default();
         reader.content(&root, &table);
-        if reader.faults.is_empty() {
-            Ok(Self { file, table })
-        } else {
-            Err(reader.faults)
-        }
+        if reader.faults.is_empty() { Ok(Self { file, table }) } else { Err(reader.faults) }
     }
 }
 
@@ -160,12 +149,7 @@ status = \"sure\"
             ["1:10: this Protheap reads schema 1: the file needs another version"]
         );
         let found = faults("schema = 1\n[gpu.g]\nheaps = [{ name = \"x\" }\nhold = \"5s\"\n");
-        assert!(
-            found
-                .iter()
-                .all(|f| f.starts_with("3:") || f.starts_with("4:")),
-            "{found:?}"
-        );
+        assert!(found.iter().all(|f| f.starts_with("3:") || f.starts_with("4:")), "{found:?}");
         assert!(!found.is_empty());
         assert!(faults(&"#".repeat(LARGEST + 1))[0].contains("at most"));
         assert!(!faults(&format!("schema = 1\na = {}", "[".repeat(10_000))).is_empty());
@@ -175,10 +159,7 @@ status = \"sure\"
     #[test]
     fn a_file_full_of_faults_costs_little() {
         let wrong = ["1,"; 30_000].concat();
-        assert_eq!(
-            faults(&format!("schema = 1\n[gpu.g]\nheaps = [{wrong}]")).len(),
-            MOST_FAULTS
-        );
+        assert_eq!(faults(&format!("schema = 1\n[gpu.g]\nheaps = [{wrong}]")).len(), MOST_FAULTS);
         assert_eq!(faults(&"=\n".repeat(20_000)).len(), MOST_FAULTS);
     }
 

@@ -51,10 +51,7 @@ impl Merged {
         let mut merged = Table::new();
         for fragment in &self.fragments {
             if let Some(entry) = fragment.table.get(name) {
-                merge(
-                    &mut merged,
-                    &Table::from([(name.to_owned(), entry.clone())]),
-                );
+                merge(&mut merged, &Table::from([(name.to_owned(), entry.clone())]));
             }
         }
         merged

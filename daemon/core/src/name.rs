@@ -103,10 +103,7 @@ mod tests {
         assert_eq!(HeapName::new("a/b"), Err(NameError::Character('/')));
         assert_eq!(HeapName::new("a\nb"), Err(NameError::Character('\n')));
         assert_eq!(HeapName::new("hé"), Err(NameError::Character('é')));
-        assert_eq!(
-            HeapName::new(&"x".repeat(256)),
-            Err(NameError::TooLong(255))
-        );
+        assert_eq!(HeapName::new(&"x".repeat(256)), Err(NameError::TooLong(255)));
         assert!(HeapName::new(&"x".repeat(255)).is_ok());
         assert!(HeapName::new("protected,secure-video").is_ok());
     }

@@ -41,12 +41,7 @@ impl Origin {
 
     /// A fault here.
     pub fn fault(&self, message: String) -> Diagnostic {
-        Diagnostic::new(
-            &self.file.path,
-            &self.file.text,
-            self.span.0..self.span.1,
-            message,
-        )
+        Diagnostic::new(&self.file.path, &self.file.text, self.span.0..self.span.1, message)
     }
 }
 
@@ -108,10 +103,8 @@ impl Value {
 
 impl Node {
     pub(crate) fn new(file: &Rc<File>, span: Range<usize>, value: &DeValue<'_>) -> Self {
-        let origin = |span: Range<usize>| Origin {
-            file: Rc::clone(file),
-            span: (span.start, span.end),
-        };
+        let origin =
+            |span: Range<usize>| Origin { file: Rc::clone(file), span: (span.start, span.end) };
         let node = |value: &Spanned<DeValue<'_>>| Self::new(file, value.span(), value.get_ref());
         let value = match value {
             DeValue::String(text) => Value::String(text.to_string()),
@@ -131,10 +124,7 @@ impl Node {
             DeValue::Float(_) => Value::Other("a float"),
             DeValue::Datetime(_) => Value::Other("a date"),
         };
-        Self {
-            origin: origin(span),
-            value,
-        }
+        Self { origin: origin(span), value }
     }
 }
 
@@ -142,16 +132,7 @@ impl Node {
 pub fn merge(lower: &mut Table, upper: &Table) {
     for (key, (at, node)) in upper {
         match (lower.get_mut(key), &node.value) {
-            (
-                Some((
-                    _,
-                    Node {
-                        value: Value::Table(lower),
-                        ..
-                    },
-                )),
-                Value::Table(upper),
-            ) => {
+            (Some((_, Node { value: Value::Table(lower), .. })), Value::Table(upper)) => {
                 merge(lower, upper);
             }
             _ => {
@@ -169,11 +150,7 @@ mod tests {
 
     fn table(text: &str) -> Table {
         let key = Key::new("k").unwrap();
-        let file = Rc::new(File {
-            key,
-            path: "k.toml".into(),
-            text: text.into(),
-        });
+        let file = Rc::new(File { key, path: "k.toml".into(), text: text.into() });
         let parsed = DeTable::parse(text).unwrap();
         match Node::new(&file, 0..0, &DeValue::Table(parsed.into_inner())).value {
             Value::Table(table) => table,
@@ -190,10 +167,7 @@ mod tests {
                 value => format!("{value:?}"),
             }
         }
-        let entries: Vec<_> = table
-            .iter()
-            .map(|(k, (_, n))| format!("{k}={}", show(n)))
-            .collect();
+        let entries: Vec<_> = table.iter().map(|(k, (_, n))| format!("{k}={}", show(n))).collect();
         format!("{{{}}}", entries.join(","))
     }
 
@@ -201,20 +175,13 @@ mod tests {
     fn tables_merge_and_the_rest_is_replaced() {
         let mut lower = table("a = 1\n[t]\nx = [1, 2]\ny = 1\n[t.u]\nz = 1\n");
         merge(&mut lower, &table("[t]\nx = [3]\n[t.u]\nw = 2\n"));
-        assert_eq!(
-            values(&lower),
-            values(&table("a=1\n[t]\nx=[3]\ny=1\n[t.u]\nz=1\nw=2\n"))
-        );
+        assert_eq!(values(&lower), values(&table("a=1\n[t]\nx=[3]\ny=1\n[t.u]\nz=1\nw=2\n")));
     }
 
     fn any_table() -> impl Strategy<Value = String> {
         // Few keys, so that collisions of every kind are common.
-        let leaf = prop_oneof![
-            "[0-9]",
-            Just("[1, 2]".into()),
-            Just("[]".into()),
-            Just("true".into())
-        ];
+        let leaf =
+            prop_oneof!["[0-9]", Just("[1, 2]".into()), Just("[]".into()), Just("true".into())];
         let value = leaf.prop_recursive(3, 12, 3, |inner| {
             proptest::collection::btree_map("[abc]", inner, 0..3).prop_map(|entries| {
                 let entries: Vec<_> = entries.iter().map(|(k, v)| format!("{k} = {v}")).collect();
@@ -222,10 +189,7 @@ mod tests {
             })
         });
         proptest::collection::btree_map("[abc]", value, 0..3).prop_map(|entries| {
-            entries
-                .iter()
-                .map(|(k, v)| format!("{k} = {v}\n"))
-                .collect::<String>()
+            entries.iter().map(|(k, v)| format!("{k} = {v}\n")).collect::<String>()
         })
     }
 

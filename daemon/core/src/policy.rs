@@ -37,10 +37,7 @@ impl Policy {
         // reader would say of the missing `schema` is not a fault here.
         let content = match merged.fragments().first() {
             Some(first) => {
-                let root = Origin {
-                    file: Rc::clone(&first.file),
-                    span: (0, 0),
-                };
+                let root = Origin { file: Rc::clone(&first.file), span: (0, 0) };
                 Reader::default().content(&root, &table)
             }
             None => Content::default(),
@@ -50,10 +47,7 @@ impl Policy {
 
     /// The files that apply, the most general first.
     pub fn files(&self) -> impl DoubleEndedIterator<Item = &File> {
-        self.merged
-            .fragments()
-            .iter()
-            .map(|fragment| &*fragment.file)
+        self.merged.fragments().iter().map(|fragment| &*fragment.file)
     }
 
     /// The keys of the files that apply, the most specific first, each once.
@@ -66,10 +60,7 @@ impl Policy {
     /// What applies to one GPU; `None` if no file names heaps for it.
     pub fn gpu(&self, device: &DeviceName, compatible: &[String]) -> Option<GpuPolicy> {
         let table = self.merged.gpu(device, compatible)?;
-        let root = Origin {
-            file: Rc::clone(&self.merged.fragments().first()?.file),
-            span: (0, 0),
-        };
+        let root = Origin { file: Rc::clone(&self.merged.fragments().first()?.file), span: (0, 0) };
         let table = Reader::default().gpu(&root, &table);
         table.heaps.as_ref()?;
         Some(GpuPolicy { table })
@@ -85,10 +76,7 @@ impl Policy {
         let mut reader = Reader::default();
         let mut providers = BTreeSet::new();
         for fragment in self.merged.fragments() {
-            let root = Origin {
-                file: Rc::clone(&fragment.file),
-                span: (0, 0),
-            };
+            let root = Origin { file: Rc::clone(&fragment.file), span: (0, 0) };
             for gpu in reader.content(&root, &fragment.table).gpu.into_values() {
                 let heaps = gpu.heaps.map(|heaps| heaps.value).unwrap_or_default();
                 providers.extend(heaps.into_iter().filter_map(|heap| heap.provider));
@@ -105,21 +93,13 @@ impl Policy {
         let usages: BTreeSet<&String> = shares.values().flat_map(BTreeMap::keys).collect();
         let mut answers = BTreeMap::new();
         for usage in usages {
-            let lists: Vec<_> = shares
-                .values()
-                .filter_map(|share| share.get(usage))
-                .collect();
+            let lists: Vec<_> = shares.values().filter_map(|share| share.get(usage)).collect();
             let rank = |heap: &HeapName| {
-                let ranks = lists
-                    .iter()
-                    .map(|list| list.value.iter().position(|h| h == heap));
+                let ranks = lists.iter().map(|list| list.value.iter().position(|h| h == heap));
                 let ranks = ranks.collect::<Option<Vec<_>>>()?;
                 Some((ranks.iter().max().copied(), ranks.iter().sum::<usize>()))
             };
-            let best = heaps
-                .iter()
-                .filter_map(|heap| Some((rank(heap)?, heap)))
-                .min();
+            let best = heaps.iter().filter_map(|heap| Some((rank(heap)?, heap))).min();
             if let Some((_, heap)) = best {
                 answers.insert(usage.clone(), heap.clone());
             }
@@ -147,34 +127,22 @@ impl GpuPolicy {
 
     /// The size of a suspend buffer until the firmware says its own, in bytes.
     pub fn suspend_bytes(&self) -> u64 {
-        self.table
-            .suspend_bytes
-            .as_ref()
-            .map_or(SUSPEND_BYTES, |bytes| bytes.value)
+        self.table.suspend_bytes.as_ref().map_or(SUSPEND_BYTES, |bytes| bytes.value)
     }
 
     /// How many suspend buffers there are at most.
     pub fn suspend_count(&self) -> u32 {
-        self.table
-            .suspend_count
-            .as_ref()
-            .map_or(SUSPEND_COUNT, |count| count.value)
+        self.table.suspend_count.as_ref().map_or(SUSPEND_COUNT, |count| count.value)
     }
 
     /// The firmware image that the GPU loads, such as `arch10.8`.
     pub fn firmware(&self) -> Option<&str> {
-        self.table
-            .firmware
-            .as_ref()
-            .map(|firmware| firmware.value.as_str())
+        self.table.firmware.as_ref().map(|firmware| firmware.value.as_str())
     }
 
     /// Memory that can be mapped may be bound.
     pub fn allow_unprotected(&self) -> bool {
-        self.table
-            .allow_unprotected
-            .as_ref()
-            .is_some_and(|allow| allow.value)
+        self.table.allow_unprotected.as_ref().is_some_and(|allow| allow.value)
     }
 
     /// Every value with its origin.
@@ -186,21 +154,11 @@ impl GpuPolicy {
     /// else the largest of all images present, else [`FIRMWARE_BYTES`]. An image without a
     /// protected section says nothing.
     pub fn firmware_bytes(&self, images: &[Firmware]) -> u64 {
-        let mut images: Vec<_> = images
-            .iter()
-            .filter(|image| image.protected_bytes > 0)
-            .collect();
-        if images
-            .iter()
-            .any(|image| Some(image.name.as_str()) == self.firmware())
-        {
+        let mut images: Vec<_> = images.iter().filter(|image| image.protected_bytes > 0).collect();
+        if images.iter().any(|image| Some(image.name.as_str()) == self.firmware()) {
             images.retain(|image| Some(image.name.as_str()) == self.firmware());
         }
-        images
-            .iter()
-            .map(|image| image.protected_bytes)
-            .max()
-            .unwrap_or(FIRMWARE_BYTES)
+        images.iter().map(|image| image.protected_bytes).max().unwrap_or(FIRMWARE_BYTES)
     }
 }
 
@@ -223,21 +181,12 @@ mod tests {
     }
 
     fn gpu(policy: &Policy) -> GpuPolicy {
-        let compatible = [
-            "rockchip,rk3588-mali".to_owned(),
-            "arm,mali-valhall-csf".to_owned(),
-        ];
-        policy
-            .gpu(&DeviceName::new("fb000000.gpu").unwrap(), &compatible)
-            .unwrap()
+        let compatible = ["rockchip,rk3588-mali".to_owned(), "arm,mali-valhall-csf".to_owned()];
+        policy.gpu(&DeviceName::new("fb000000.gpu").unwrap(), &compatible).unwrap()
     }
 
     fn names(policy: &GpuPolicy) -> Vec<String> {
-        policy
-            .heaps()
-            .iter()
-            .map(|heap| heap.name.to_string())
-            .collect()
+        policy.heaps().iter().map(|heap| heap.name.to_string()).collect()
     }
 
     #[test]
@@ -251,35 +200,23 @@ mod tests {
     #[test]
     fn a_board_refines_its_platform() {
         let policy = policy(&[
-            (
-                "default",
-                "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n",
-            ),
+            ("default", "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n"),
             (
                 "acme,a9",
                 "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='svp'}]\nhold = '2s'\nsuspend = {bytes='128KiB', count=4}\n",
             ),
-            (
-                "acme,a9-kiosk",
-                "[gpu.'arm,mali-valhall-csf']\nsuspend = {count=8}\n",
-            ),
+            ("acme,a9-kiosk", "[gpu.'arm,mali-valhall-csf']\nsuspend = {count=8}\n"),
         ]);
         let gpu = gpu(&policy);
         assert_eq!(names(&gpu), ["svp"]);
-        assert_eq!(
-            (gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count()),
-            (2_000_000, 131_072, 8)
-        );
+        assert_eq!((gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count()), (2_000_000, 131_072, 8));
         let table = gpu.table();
         let origin = |origin: &Origin| origin.to_string();
         assert_eq!(
             origin(&table.suspend_count.as_ref().unwrap().origin),
             "acme,a9-kiosk.toml:3:18"
         );
-        assert_eq!(
-            origin(&table.suspend_bytes.as_ref().unwrap().origin),
-            "acme,a9.toml:5:18"
-        );
+        assert_eq!(origin(&table.suspend_bytes.as_ref().unwrap().origin), "acme,a9.toml:5:18");
         assert_eq!(
             policy.keys().iter().map(|k| k.as_str()).collect::<Vec<_>>(),
             ["acme,a9-kiosk", "acme,a9", "default"]
@@ -289,10 +226,7 @@ mod tests {
     #[test]
     fn the_file_outranks_the_keys_specificity() {
         let policy = policy(&[
-            (
-                "default",
-                "[gpu.'fb000000.gpu']\nheaps = [{name='by-name'}]\nhold = '1s'\n",
-            ),
+            ("default", "[gpu.'fb000000.gpu']\nheaps = [{name='by-name'}]\nhold = '1s'\n"),
             (
                 "acme,a9",
                 "[gpu.'rockchip,rk3588-mali']\nheaps = [{name='specific'}]\n[gpu.'arm,mali-valhall-csf']\nheaps = [{name='general'}]\nhold = '3s'\n",
@@ -307,10 +241,7 @@ mod tests {
     fn a_gpu_that_no_file_gives_heaps_has_no_policy() {
         let policy = policy(&[("default", "[gpu.'arm,mali-valhall-csf']\nhold = '1s'\n")]);
         let compatible = ["arm,mali-valhall-csf".to_owned()];
-        assert_eq!(
-            policy.gpu(&DeviceName::new("x.gpu").unwrap(), &compatible),
-            None
-        );
+        assert_eq!(policy.gpu(&DeviceName::new("x.gpu").unwrap(), &compatible), None);
     }
 
     #[test]
@@ -331,22 +262,10 @@ mod tests {
             "[gpu.'arm,mali-valhall-csf']\nheaps = []\nfirmware = 'arch10.8'\n",
         )]);
         let gpu = gpu(&policy);
-        let image = |name: &str, protected_bytes| Firmware {
-            name: name.into(),
-            protected_bytes,
-        };
-        assert_eq!(
-            gpu.firmware_bytes(&[image("arch10.8", 4096), image("arch11.8", 8192)]),
-            4096
-        );
-        assert_eq!(
-            gpu.firmware_bytes(&[image("arch10.10", 4096), image("arch11.8", 8192)]),
-            8192
-        );
-        assert_eq!(
-            gpu.firmware_bytes(&[image("arch10.8", 0), image("arch11.8", 8192)]),
-            8192
-        );
+        let image = |name: &str, protected_bytes| Firmware { name: name.into(), protected_bytes };
+        assert_eq!(gpu.firmware_bytes(&[image("arch10.8", 4096), image("arch11.8", 8192)]), 4096);
+        assert_eq!(gpu.firmware_bytes(&[image("arch10.10", 4096), image("arch11.8", 8192)]), 8192);
+        assert_eq!(gpu.firmware_bytes(&[image("arch10.8", 0), image("arch11.8", 8192)]), 8192);
         assert_eq!(gpu.firmware_bytes(&[]), FIRMWARE_BYTES);
     }
 
@@ -360,10 +279,7 @@ mod tests {
         let answers = policy.common_heaps(&heaps(&["a", "b", "c", "d"]));
         // b: ranks 1 and 1; c: ranks 2 and 0, whose worst is worse. secure-ui has nothing in common.
         assert_eq!(
-            answers
-                .into_iter()
-                .map(|(u, h)| (u, h.to_string()))
-                .collect::<Vec<_>>(),
+            answers.into_iter().map(|(u, h)| (u, h.to_string())).collect::<Vec<_>>(),
             [("secure-video".into(), "b".into())]
         );
         assert!(policy.common_heaps(&heaps(&["a"])).is_empty());
@@ -375,9 +291,6 @@ mod tests {
             "default",
             "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n",
         )]);
-        assert_eq!(
-            gpu(&policy).heaps()[0].name,
-            Pattern::Prefix("protected,".into())
-        );
+        assert_eq!(gpu(&policy).heaps()[0].name, Pattern::Prefix("protected,".into()));
     }
 }

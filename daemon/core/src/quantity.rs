@@ -23,9 +23,8 @@ pub fn bytes(text: &str) -> Result<u64, &'static str> {
 }
 
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let (digits, scale) = units
-        .iter()
-        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
+    let (digits, scale) =
+        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
     // `parse` alone would take a sign.
     if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
@@ -43,17 +42,7 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(250_000));
         assert_eq!(duration("0s"), Ok(0));
         assert_eq!(bytes("64KiB"), Ok(65_536));
-        for wrong in [
-            "",
-            "5",
-            "s",
-            "-5s",
-            "+5s",
-            "5 s",
-            "5m",
-            "18446744073709551615s",
-            "1.5s",
-        ] {
+        for wrong in ["", "5", "s", "-5s", "+5s", "5 s", "5m", "18446744073709551615s", "1.5s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         for wrong in ["64", "64kib", "64KB", "KiB", "18446744073709551615MiB"] {

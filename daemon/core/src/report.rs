@@ -83,11 +83,7 @@ impl<'a> Report<'a> {
             written_by,
             platform: &facts.platform,
             policies: engine.policy().keys(),
-            delivery: if facts.kernel.module.is_some() {
-                "module"
-            } else {
-                "none"
-            },
+            delivery: if facts.kernel.module.is_some() { "module" } else { "none" },
             refused,
             gpus: engine
                 .bindings()
@@ -106,19 +102,12 @@ impl<'a> Report<'a> {
     }
 }
 
-static NO_GPU: Gpu = Gpu {
-    compatible: Vec::new(),
-    driver: None,
-    verdicts: BTreeMap::new(),
-};
+static NO_GPU: Gpu = Gpu { compatible: Vec::new(), driver: None, verdicts: BTreeMap::new() };
 
 fn gpu<'a>(device: &'a DeviceName, gpu: &'a Gpu, binding: &'a Binding) -> GpuReport<'a> {
     let request = binding.request();
     let judged = match binding.heap().and_then(|heap| gpu.verdicts.get(heap)) {
-        Some(Verdict::Allocated {
-            protection,
-            exporter,
-        }) => Some((*protection, exporter.as_str())),
+        Some(Verdict::Allocated { protection, exporter }) => Some((*protection, exporter.as_str())),
         _ => None,
     };
     GpuReport {

@@ -44,26 +44,21 @@ impl Range {
 
     /// Whether `revision` lies in the range. One that is not dotted numbers does not.
     pub fn contains(&self, revision: &str) -> bool {
-        self.0
-            .iter()
-            .all(|(bound, limit)| match compare(revision, limit) {
-                Some(Ordering::Less) => matches!(bound, Bound::Less | Bound::AtMost),
-                Some(Ordering::Equal) => {
-                    matches!(bound, Bound::AtMost | Bound::AtLeast | Bound::Equal)
-                }
-                Some(Ordering::Greater) => matches!(bound, Bound::Greater | Bound::AtLeast),
-                None => false,
-            })
+        self.0.iter().all(|(bound, limit)| match compare(revision, limit) {
+            Some(Ordering::Less) => matches!(bound, Bound::Less | Bound::AtMost),
+            Some(Ordering::Equal) => {
+                matches!(bound, Bound::AtMost | Bound::AtLeast | Bound::Equal)
+            }
+            Some(Ordering::Greater) => matches!(bound, Bound::Greater | Bound::AtLeast),
+            None => false,
+        })
     }
 }
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (bound, limit)) in self.0.iter().enumerate() {
-            let sign = BOUNDS
-                .iter()
-                .find(|(_, kind)| kind == bound)
-                .map_or("", |(sign, _)| sign);
+            let sign = BOUNDS.iter().find(|(_, kind)| kind == bound).map_or("", |(sign, _)| sign);
             write!(f, "{}{sign}{limit}", if index == 0 { "" } else { ", " })?;
         }
         Ok(())

@@ -140,19 +140,13 @@ impl Reader {
     }
 
     pub(crate) fn content(&mut self, root: &Origin, table: &Table) -> Content {
-        self.keys(
-            table,
-            &["schema", "description", "gpu", "share", "evidence"],
-        );
+        self.keys(table, &["schema", "description", "gpu", "share", "evidence"]);
         match table.get("schema").map(|(_, node)| node) {
             None => {
                 let help = format!("write `schema = {SCHEMA}` at the top");
                 self.fault_with(root, "there is no `schema`", Some(help));
             }
-            Some(Node {
-                value: Value::Integer(Some(SCHEMA)),
-                ..
-            }) => {}
+            Some(Node { value: Value::Integer(Some(SCHEMA)), .. }) => {}
             Some(node) => self.fault(
                 &node.origin,
                 format!("this Protheap reads schema {SCHEMA}: the file needs another version"),
@@ -191,10 +185,7 @@ impl Reader {
 
     fn heaps(&mut self, table: &Table) -> Option<Sourced<Vec<Candidate>>> {
         let (origin, nodes) = self.array(table, "heaps")?;
-        let value = nodes
-            .iter()
-            .filter_map(|node| self.candidate(node))
-            .collect();
+        let value = nodes.iter().filter_map(|node| self.candidate(node)).collect();
         Some(Sourced { value, origin })
     }
 
@@ -236,13 +227,10 @@ impl Reader {
         {
             let message = format!("no TEE is called `{}`", tee.value);
             let help = format!("the kernel knows {}", TEES.join(", "));
-            self.faults
-                .push(tee.origin.fault(message).with_help(Some(help)));
+            self.faults.push(tee.origin.fault(message).with_help(Some(help)));
         }
         let revision = self.string(table, "tee-revision");
-        let range = revision
-            .as_ref()
-            .and_then(|text| revision::Range::new(&text.value));
+        let range = revision.as_ref().and_then(|text| revision::Range::new(&text.value));
         if let (Some(text), None) = (&revision, &range) {
             let message = "expected bounds such as \"<4.6\" or \">=4.2, <4.6\"";
             self.fault(&text.origin, message);
@@ -251,9 +239,7 @@ impl Reader {
             name: pattern,
             tee: tee.map(|tee| tee.value),
             tee_revision: range,
-            provider: self
-                .string(table, "provider")
-                .map(|provider| provider.value),
+            provider: self.string(table, "provider").map(|provider| provider.value),
             origin: node.origin.clone(),
         })
     }
@@ -261,10 +247,7 @@ impl Reader {
     fn hold(&mut self, table: &Table) -> Option<Sourced<u64>> {
         let text = self.string(table, "hold")?;
         match quantity::duration(&text.value) {
-            Ok(value) if value <= LONGEST_HOLD => Some(Sourced {
-                value,
-                origin: text.origin,
-            }),
+            Ok(value) if value <= LONGEST_HOLD => Some(Sourced { value, origin: text.origin }),
             Ok(_) => {
                 let message =
                     "a GPU is held for 10 seconds at most: then the kernel reports a failure";
@@ -281,10 +264,7 @@ impl Reader {
     fn suspend_bytes(&mut self, table: &Table) -> Option<Sourced<u64>> {
         let text = self.string(table, "bytes")?;
         match quantity::bytes(&text.value) {
-            Ok(value @ 1..=LARGEST_SUSPEND_BUFFER) => Some(Sourced {
-                value,
-                origin: text.origin,
-            }),
+            Ok(value @ 1..=LARGEST_SUSPEND_BUFFER) => Some(Sourced { value, origin: text.origin }),
             Ok(_) => {
                 self.fault(&text.origin, "a suspend buffer has between 1KiB and 16MiB");
                 None
@@ -303,30 +283,18 @@ impl Reader {
             _ => None,
         };
         let Some(value) = count else {
-            self.fault(
-                &node.origin,
-                format!("expected a number from 0 to {MOST_SUSPEND_BUFFERS}"),
-            );
+            self.fault(&node.origin, format!("expected a number from 0 to {MOST_SUSPEND_BUFFERS}"));
             return None;
         };
-        Some(Sourced {
-            value,
-            origin: node.origin.clone(),
-        })
+        Some(Sourced { value, origin: node.origin.clone() })
     }
 
     fn firmware(&mut self, table: &Table) -> Option<Sourced<String>> {
         let firmware = self.string(table, "firmware")?;
         let number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-        let version = firmware
-            .value
-            .strip_prefix("arch")
-            .and_then(|v| v.split_once('.'));
+        let version = firmware.value.strip_prefix("arch").and_then(|v| v.split_once('.'));
         if !version.is_some_and(|(major, minor)| number(major) && number(minor)) {
-            self.fault(
-                &firmware.origin,
-                "expected the image's directory, such as \"arch10.8\"",
-            );
+            self.fault(&firmware.origin, "expected the image's directory, such as \"arch10.8\"");
             return None;
         }
         Some(firmware)
@@ -337,9 +305,7 @@ impl Reader {
         for (usage, (at, _)) in table {
             // A usage becomes the name of a link below /run/protheap/heaps.
             if usage.is_empty()
-                || !usage
-                    .bytes()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+                || !usage.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
             {
                 self.fault(at, "a usage is written in lower case, with digits and `-`");
                 continue;
@@ -376,10 +342,7 @@ impl Reader {
             "documented" => EvidenceStatus::Documented,
             "unverified" => EvidenceStatus::Unverified,
             _ => {
-                self.fault(
-                    &status.origin,
-                    "expected \"tested\", \"documented\" or \"unverified\"",
-                );
+                self.fault(&status.origin, "expected \"tested\", \"documented\" or \"unverified\"");
                 return None;
             }
         };
@@ -395,9 +358,7 @@ impl Reader {
     fn keys(&mut self, table: &Table, known: &[&str]) {
         for (key, (at, _)) in table {
             if !known.contains(&key.as_str()) {
-                let nearest = known
-                    .iter()
-                    .min_by_key(|candidate| distance(key, candidate));
+                let nearest = known.iter().min_by_key(|candidate| distance(key, candidate));
                 let help = match nearest.filter(|nearest| distance(key, nearest) <= 2) {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => format!("known here: {}", known.join(", ")),
@@ -450,10 +411,9 @@ impl Reader {
     fn string(&mut self, table: &Table, key: &str) -> Option<Sourced<String>> {
         let (_, node) = table.get(key)?;
         match &node.value {
-            Value::String(text) => Some(Sourced {
-                value: text.clone(),
-                origin: node.origin.clone(),
-            }),
+            Value::String(text) => {
+                Some(Sourced { value: text.clone(), origin: node.origin.clone() })
+            }
             other => {
                 self.expected(&node.origin, "a string", other);
                 None
@@ -464,10 +424,7 @@ impl Reader {
     fn boolean(&mut self, table: &Table, key: &str) -> Option<Sourced<bool>> {
         let (_, node) = table.get(key)?;
         match node.value {
-            Value::Boolean(value) => Some(Sourced {
-                value,
-                origin: node.origin.clone(),
-            }),
+            Value::Boolean(value) => Some(Sourced { value, origin: node.origin.clone() }),
             ref other => {
                 self.expected(&node.origin, "true or false", other);
                 None

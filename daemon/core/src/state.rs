@@ -63,10 +63,7 @@ words! {
 impl State {
     /// Nothing more happens by itself.
     pub fn is_end(self) -> bool {
-        matches!(
-            self,
-            Self::Bound | Self::InUse | Self::Unprotected | Self::Failed
-        )
+        matches!(self, Self::Bound | Self::InUse | Self::Unprotected | Self::Failed)
     }
 }
 

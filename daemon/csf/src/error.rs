@@ -17,25 +17,13 @@ pub enum Error {
     /// A field that must be zero is not.
     Padding { offset: usize },
     /// Header and entries cannot have the size that the header gives.
-    TableSize {
-        offset: usize,
-        size: u32,
-        file: usize,
-    },
+    TableSize { offset: usize, size: u32, file: usize },
     /// An entry with a size that no entry can have.
     EntrySize { offset: usize, size: usize },
     /// An entry runs over the end of the table.
-    EntryPastTable {
-        offset: usize,
-        size: usize,
-        table: usize,
-    },
+    EntryPastTable { offset: usize, size: usize, table: usize },
     /// An entry without room for the fields of its type.
-    EntryShort {
-        offset: usize,
-        kind: u8,
-        size: usize,
-    },
+    EntryShort { offset: usize, kind: u8, size: usize },
     /// An entry of an unknown type that may not be skipped.
     EntryKind { offset: usize, kind: u8 },
     /// A section's flags have bits that nobody knows.
@@ -47,17 +35,9 @@ pub enum Error {
     /// A section's data ends before it starts.
     DataReversed { offset: usize, start: u32, end: u32 },
     /// A section's data runs over the end of the file.
-    DataPastFile {
-        offset: usize,
-        end: u32,
-        file: usize,
-    },
+    DataPastFile { offset: usize, end: u32, file: usize },
     /// A section's data does not fit into it.
-    DataTooLarge {
-        offset: usize,
-        data: u64,
-        bytes: u64,
-    },
+    DataTooLarge { offset: usize, data: u64, bytes: u64 },
     /// The section at [`SHARED_REGION`](crate::SHARED_REGION) is not shared.
     NotShared { offset: usize },
     /// Two sections share an address.
@@ -109,10 +89,7 @@ impl fmt::Display for Error {
                 crate::MAGIC
             ),
             Self::Version { major, minor, .. } => {
-                write!(
-                    f,
-                    "format version {major}.{minor}, known is 0.x; a newer reader is needed"
-                )
+                write!(f, "format version {major}.{minor}, known is 0.x; a newer reader is needed")
             }
             Self::Padding { .. } => f.write_str("padding in the header is not zero"),
             Self::TableSize { size, file, .. } => write!(
@@ -121,66 +98,38 @@ impl fmt::Display for Error {
                  has {file:#x}; it may be truncated"
             ),
             Self::EntrySize { size, .. } => {
-                write!(
-                    f,
-                    "an entry of {size} bytes; sizes are multiples of 4, from 4 on"
-                )
+                write!(f, "an entry of {size} bytes; sizes are multiples of 4, from 4 on")
             }
             Self::EntryPastTable { size, table, .. } => {
-                write!(
-                    f,
-                    "an entry of {size} bytes runs over the end of the table at {table:#x}"
-                )
+                write!(f, "an entry of {size} bytes runs over the end of the table at {table:#x}")
             }
             Self::EntryShort { kind, size, .. } => {
-                write!(
-                    f,
-                    "an entry of type {kind} has {size} bytes, too few for its fields"
-                )
+                write!(f, "an entry of type {kind} has {size} bytes, too few for its fields")
             }
             Self::EntryKind { kind, .. } => {
-                write!(
-                    f,
-                    "an entry of the unknown type {kind}, not marked optional"
-                )
+                write!(f, "an entry of the unknown type {kind}, not marked optional")
             }
             Self::Flags { unknown, .. } => {
                 write!(f, "the section has unknown flags {unknown:#010x}")
             }
             Self::VaReversed { start, end, .. } => {
-                write!(
-                    f,
-                    "the section ends before it starts: {start:#010x}..{end:#010x}"
-                )
+                write!(f, "the section ends before it starts: {start:#010x}..{end:#010x}")
             }
             Self::VaAlignment { start, end, .. } => {
-                write!(
-                    f,
-                    "the section is not made of 4 KiB pages: {start:#010x}..{end:#010x}"
-                )
+                write!(f, "the section is not made of 4 KiB pages: {start:#010x}..{end:#010x}")
             }
             Self::DataReversed { start, end, .. } => {
-                write!(
-                    f,
-                    "the section's data ends before it starts: {start:#x}..{end:#x}"
-                )
+                write!(f, "the section's data ends before it starts: {start:#x}..{end:#x}")
             }
             Self::DataPastFile { end, file, .. } => write!(
                 f,
                 "the section's data ends at {end:#x}, the file at {file:#x}; it may be truncated"
             ),
             Self::DataTooLarge { data, bytes, .. } => {
-                write!(
-                    f,
-                    "the section has {data:#x} bytes of data for {bytes:#x} of memory"
-                )
+                write!(f, "the section has {data:#x} bytes of data for {bytes:#x} of memory")
             }
             Self::NotShared { .. } => {
-                write!(
-                    f,
-                    "the section at {:#010x} is not shared",
-                    crate::SHARED_REGION
-                )
+                write!(f, "the section at {:#010x} is not shared", crate::SHARED_REGION)
             }
             Self::Overlap { other, .. } => {
                 write!(f, "the section overlaps the one at offset {other:#x}")

@@ -55,27 +55,17 @@ impl<'a> Image<'a> {
     pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
         let cut = Error::HeaderCut { offset: file.len() };
         let header = file.first_chunk::<HEADER_BYTES>().ok_or(cut)?;
-        let mut fields = Reader {
-            bytes: header,
-            offset: 0,
-        };
+        let mut fields = Reader { bytes: header, offset: 0 };
         let mut next = || fields.word().ok_or(cut);
         let (magic, version_word, version_hash, padding, size) =
             (next()?, next()?, next()?, next()?, next()?);
         let [minor, major, pad_low, pad_high] = version_word.to_le_bytes();
 
         if magic != MAGIC {
-            return Err(Error::Magic {
-                offset: 0,
-                found: magic,
-            });
+            return Err(Error::Magic { offset: 0, found: magic });
         }
         if major != 0 {
-            return Err(Error::Version {
-                offset: 5,
-                major,
-                minor,
-            });
+            return Err(Error::Version { offset: 5, major, minor });
         }
         if pad_low != 0 || pad_high != 0 {
             return Err(Error::Padding { offset: 6 });
@@ -83,15 +73,8 @@ impl<'a> Image<'a> {
         if padding != 0 {
             return Err(Error::Padding { offset: 12 });
         }
-        let bad_size = Error::TableSize {
-            offset: 16,
-            size,
-            file: file.len(),
-        };
-        let table = usize::try_from(size)
-            .ok()
-            .and_then(|end| file.get(..end))
-            .ok_or(bad_size)?;
+        let bad_size = Error::TableSize { offset: 16, size, file: file.len() };
+        let table = usize::try_from(size).ok().and_then(|end| file.get(..end)).ok_or(bad_size)?;
         if table.len() < HEADER_BYTES {
             return Err(bad_size);
         }
@@ -103,17 +86,10 @@ impl<'a> Image<'a> {
             sections: [Section::NONE; MAX_SECTIONS],
             count: 0,
         };
-        let mut entries = Reader {
-            bytes: table,
-            offset: HEADER_BYTES,
-        };
+        let mut entries = Reader { bytes: table, offset: HEADER_BYTES };
         while entries.offset < table.len() {
             let offset = entries.offset;
-            let past = |size| Error::EntryPastTable {
-                offset,
-                size,
-                table: table.len(),
-            };
+            let past = |size| Error::EntryPastTable { offset, size, table: table.len() };
             let word = entries.word().ok_or(past(ENTRY_HEADER_BYTES))?;
             let [kind, size, ..] = word.to_le_bytes();
             let size = usize::from(size);
@@ -121,10 +97,7 @@ impl<'a> Image<'a> {
                 return Err(Error::EntrySize { offset, size });
             }
             let bytes = table.get(..offset + size).ok_or(past(size))?;
-            let mut body = Reader {
-                bytes,
-                offset: entries.offset,
-            };
+            let mut body = Reader { bytes, offset: entries.offset };
             entries.offset = bytes.len();
 
             let short = Error::EntryShort { offset, kind, size };
@@ -143,9 +116,7 @@ impl<'a> Image<'a> {
             }
         }
         if image.count == 0 {
-            return Err(Error::NoSections {
-                offset: table.len(),
-            });
+            return Err(Error::NoSections { offset: table.len() });
         }
         Ok(image)
     }
@@ -154,10 +125,7 @@ impl<'a> Image<'a> {
     fn push(&mut self, section: Section) -> Result<(), Error> {
         let offset = section.offset;
         if let Some(other) = self.sections().find(|other| other.overlaps(&section)) {
-            return Err(Error::Overlap {
-                offset,
-                other: other.offset,
-            });
+            return Err(Error::Overlap { offset, other: other.offset });
         }
         let free = self.sections.get_mut(self.count);
         *free.ok_or(Error::TooManySections { offset })? = section;
@@ -172,10 +140,7 @@ impl<'a> Image<'a> {
 
     /// How many bytes of protected memory the firmware needs: the sum over its protected sections.
     pub fn protected_bytes(&self) -> u64 {
-        self.sections()
-            .filter(|s| s.flags.contains(Flags::PROT))
-            .map(Section::bytes)
-            .sum()
+        self.sections().filter(|s| s.flags.contains(Flags::PROT)).map(Section::bytes).sum()
     }
 
     /// Version of the file format: major, minor.
@@ -196,9 +161,7 @@ impl<'a> Image<'a> {
 
 /// The build information's text; damage here is no reason to refuse an image.
 fn git_sha(file: &[u8], start: u32, bytes: u32) -> Option<&str> {
-    let text = file
-        .get(usize::try_from(start).ok()?..)?
-        .get(..usize::try_from(bytes).ok()?)?;
+    let text = file.get(usize::try_from(start).ok()?..)?.get(..usize::try_from(bytes).ok()?)?;
     let text = text.strip_prefix(b"git_sha: ")?.strip_suffix(b"\0")?;
     let text = text.split(|&byte| byte == 0).next()?.trim_ascii();
     let printable = !text.is_empty() && text.iter().all(u8::is_ascii_graphic);

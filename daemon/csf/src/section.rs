@@ -22,14 +22,8 @@ pub struct Section {
 }
 
 impl Section {
-    pub(crate) const NONE: Self = Self {
-        offset: 0,
-        flags: Flags(0),
-        va_start: 0,
-        va_end: 0,
-        data_start: 0,
-        data_end: 0,
-    };
+    pub(crate) const NONE: Self =
+        Self { offset: 0, flags: Flags(0), va_start: 0, va_end: 0, data_start: 0, data_end: 0 };
 
     /// Reads a section's entry and checks it, in panthor's order.
     pub(crate) fn read(
@@ -41,48 +35,22 @@ impl Section {
         let mut next = || body.word().ok_or(short);
         let (flags, va_start, va_end) = (Flags(next()?), next()?, next()?);
         let (data_start, data_end) = (next()?, next()?);
-        let section = Self {
-            offset,
-            flags,
-            va_start,
-            va_end,
-            data_start,
-            data_end,
-        };
+        let section = Self { offset, flags, va_start, va_end, data_start, data_end };
 
         if data_end < data_start {
-            return Err(Error::DataReversed {
-                offset,
-                start: data_start,
-                end: data_end,
-            });
+            return Err(Error::DataReversed { offset, start: data_start, end: data_end });
         }
         if va_end < va_start {
-            return Err(Error::VaReversed {
-                offset,
-                start: va_start,
-                end: va_end,
-            });
+            return Err(Error::VaReversed { offset, start: va_start, end: va_end });
         }
         if usize::try_from(data_end).map_or(true, |end| end > file) {
-            return Err(Error::DataPastFile {
-                offset,
-                end: data_end,
-                file,
-            });
+            return Err(Error::DataPastFile { offset, end: data_end, file });
         }
         if !va_start.is_multiple_of(PAGE_BYTES) || !va_end.is_multiple_of(PAGE_BYTES) {
-            return Err(Error::VaAlignment {
-                offset,
-                start: va_start,
-                end: va_end,
-            });
+            return Err(Error::VaAlignment { offset, start: va_start, end: va_end });
         }
         if flags.unknown() != 0 {
-            return Err(Error::Flags {
-                offset,
-                unknown: flags.unknown(),
-            });
+            return Err(Error::Flags { offset, unknown: flags.unknown() });
         }
         // The loaders do not look further at a protected section: nobody but the GPU fills it.
         if !flags.contains(Flags::PROT) {
@@ -91,11 +59,7 @@ impl Section {
             }
             let data = u64::from(data_end - data_start);
             if data > section.bytes() {
-                return Err(Error::DataTooLarge {
-                    offset,
-                    data,
-                    bytes: section.bytes(),
-                });
+                return Err(Error::DataTooLarge { offset, data, bytes: section.bytes() });
             }
         }
         Ok(section)
@@ -157,16 +121,11 @@ impl Flags {
 
     /// The names of the flags that are set, in the order of their bits.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
-        Self::WORDS
-            .into_iter()
-            .filter(move |(flag, _)| self.contains(*flag))
-            .map(|(_, word)| word)
+        Self::WORDS.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, word)| word)
     }
 
     fn unknown(self) -> u32 {
-        Self::WORDS
-            .iter()
-            .fold(self.0, |rest, (flag, _)| rest & !flag.0)
+        Self::WORDS.iter().fold(self.0, |rest, (flag, _)| rest & !flag.0)
     }
 }
 

@@ -31,12 +31,7 @@ fn section(flags: u32, va: (u32, u32), data: (u32, u32)) -> Vec<u8> {
 fn image(entries: &[Vec<u8>], data: &[u8]) -> Vec<u8> {
     let table = entries.concat();
     let size = u32::try_from(FIRST + table.len()).unwrap();
-    [
-        words(&[MAGIC, 3, 0x0105_0000, 0, size]),
-        table,
-        data.to_vec(),
-    ]
-    .concat()
+    [words(&[MAGIC, 3, 0x0105_0000, 0, size]), table, data.to_vec()].concat()
 }
 
 /// Like the images that are shipped: shared region, code, one protected section of 256 KiB.
@@ -47,10 +42,7 @@ fn usual() -> Vec<u8> {
     let unknown = entry(9 | OPTIONAL, &[1, 2, 3]);
     let trace = entry(3, &[7]);
     let build = entry(6, &[132, 19]);
-    let file = image(
-        &[code, prot, shared, unknown, trace, build],
-        b"codegit_sha: 0123abcd \0",
-    );
+    let file = image(&[code, prot, shared, unknown, trace, build], b"codegit_sha: 0123abcd \0");
     assert_eq!(file.len(), TABLE + 4 + 19);
     file
 }
@@ -58,10 +50,7 @@ fn usual() -> Vec<u8> {
 fn refused(file: &[u8]) -> Error {
     let error = Image::parse(file).expect_err("must be refused");
     let text = error.to_string();
-    assert!(
-        text.starts_with(&format!("at offset {:#x}: ", error.offset())),
-        "{text}"
-    );
+    assert!(text.starts_with(&format!("at offset {:#x}: ", error.offset())), "{text}");
     assert!(error.offset() <= file.len(), "{text}");
     error
 }
@@ -83,18 +72,8 @@ fn usual_image() {
     assert_eq!(image.git_sha(), Some("0123abcd"));
     assert_eq!(image.protected_bytes(), 256 << 10);
     let flags: Vec<_> = image.sections().map(|s| s.flags.to_string()).collect();
-    assert_eq!(
-        flags,
-        [
-            "read exec cached",
-            "read write cached prot",
-            "read write shared"
-        ]
-    );
-    let prot = image
-        .sections()
-        .find(|s| s.flags.contains(Flags::PROT))
-        .unwrap();
+    assert_eq!(flags, ["read exec cached", "read write cached prot", "read write shared"]);
+    let prot = image.sections().find(|s| s.flags.contains(Flags::PROT)).unwrap();
     assert_eq!((prot.va_start, prot.va_end), (0x0300_0000, 0x0304_0000));
     assert_eq!((prot.offset, prot.bytes()), (FIRST + 24, 256 << 10));
     assert_eq!((prot.data_start, prot.data_end), (128, 128));
@@ -105,10 +84,7 @@ fn flags_as_words() {
     let file = image(&[section(0xc000_003f, (0, 0x1000), (0, 0))], &[]);
     let image = Image::parse(&file).unwrap();
     let flags = image.sections().next().unwrap().flags;
-    assert_eq!(
-        flags.to_string(),
-        "read write exec cached coherent prot shared zero"
-    );
+    assert_eq!(flags.to_string(), "read write exec cached coherent prot shared zero");
     assert_eq!(flags.bits(), 0xc000_003f);
     assert_eq!(Flags::default().to_string(), "");
 }
@@ -120,29 +96,13 @@ fn cut_anywhere() {
         let error = refused(&file[..end]);
         match error {
             Error::HeaderCut { offset } => assert!(offset == end && end < FIRST),
-            Error::TableSize {
-                offset: 16,
-                size: 128,
-                file,
-            } => assert!(file == end),
+            Error::TableSize { offset: 16, size: 128, file } => assert!(file == end),
             other => panic!("{other}"),
         }
     }
     let error = refused(&file[..131]);
-    assert_eq!(
-        error,
-        Error::DataPastFile {
-            offset: FIRST,
-            end: 132,
-            file: 131
-        }
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("data ends at 0x84, the file at 0x83"),
-        "{error}"
-    );
+    assert_eq!(error, Error::DataPastFile { offset: FIRST, end: 132, file: 131 });
+    assert!(error.to_string().contains("data ends at 0x84, the file at 0x83"), "{error}");
 }
 
 #[test]
@@ -152,126 +112,43 @@ fn header() {
         file[at] = byte;
         refused(&file)
     };
-    assert_eq!(
-        with(0, 0),
-        Error::Magic {
-            offset: 0,
-            found: 0xc3f1_3a00
-        }
-    );
-    assert_eq!(
-        with(5, 1),
-        Error::Version {
-            offset: 5,
-            major: 1,
-            minor: 3
-        }
-    );
+    assert_eq!(with(0, 0), Error::Magic { offset: 0, found: 0xc3f1_3a00 });
+    assert_eq!(with(5, 1), Error::Version { offset: 5, major: 1, minor: 3 });
     assert_eq!(with(7, 1), Error::Padding { offset: 6 });
     assert_eq!(with(12, 1), Error::Padding { offset: 12 });
     let file = usual().len();
-    assert_eq!(
-        with(19, 0xff),
-        Error::TableSize {
-            offset: 16,
-            size: 0xff00_0080,
-            file
-        }
-    );
-    assert_eq!(
-        with(16, 19),
-        Error::TableSize {
-            offset: 16,
-            size: 19,
-            file
-        }
-    );
+    assert_eq!(with(19, 0xff), Error::TableSize { offset: 16, size: 0xff00_0080, file });
+    assert_eq!(with(16, 19), Error::TableSize { offset: 16, size: 19, file });
     assert_eq!(with(16, 20), Error::NoSections { offset: FIRST });
     // xz, zstd, and nothing at all.
-    assert!(matches!(
-        refused(b"\xfd7zXZ\0 and some more bytes"),
-        Error::Magic { .. }
-    ));
-    assert!(matches!(
-        refused(b"\x28\xb5\x2f\xfd and some more bytes"),
-        Error::Magic { .. }
-    ));
+    assert!(matches!(refused(b"\xfd7zXZ\0 and some more bytes"), Error::Magic { .. }));
+    assert!(matches!(refused(b"\x28\xb5\x2f\xfd and some more bytes"), Error::Magic { .. }));
     assert_eq!(refused(&[]), Error::HeaderCut { offset: 0 });
 }
 
 #[test]
 fn entries() {
     let table = |entries: &[u8]| refused(&image(&[entries.to_vec()], &[]));
-    assert_eq!(
-        table(&words(&[0x0000])),
-        Error::EntrySize {
-            offset: FIRST,
-            size: 0
-        }
-    );
-    assert_eq!(
-        table(&words(&[0x0301])),
-        Error::EntrySize {
-            offset: FIRST,
-            size: 3
-        }
-    );
-    assert_eq!(
-        table(&words(&[0x0601, 0])),
-        Error::EntrySize {
-            offset: FIRST,
-            size: 6
-        }
-    );
-    let past = Error::EntryPastTable {
-        offset: FIRST,
-        size: 252,
-        table: 24,
-    };
+    assert_eq!(table(&words(&[0x0000])), Error::EntrySize { offset: FIRST, size: 0 });
+    assert_eq!(table(&words(&[0x0301])), Error::EntrySize { offset: FIRST, size: 3 });
+    assert_eq!(table(&words(&[0x0601, 0])), Error::EntrySize { offset: FIRST, size: 6 });
+    let past = Error::EntryPastTable { offset: FIRST, size: 252, table: 24 };
     assert_eq!(table(&words(&[0xfc01])), past);
-    assert_eq!(
-        table(&[1, 4]),
-        Error::EntryPastTable {
-            offset: FIRST,
-            size: 4,
-            table: 22
-        }
-    );
+    assert_eq!(table(&[1, 4]), Error::EntryPastTable { offset: FIRST, size: 4, table: 22 });
     assert_eq!(table(&words(&[0x0401])), Error::NoSections { offset: 24 });
-    let short = Error::EntryShort {
-        offset: FIRST,
-        kind: 0,
-        size: 20,
-    };
+    let short = Error::EntryShort { offset: FIRST, kind: 0, size: 20 };
     assert_eq!(table(&entry(0, &[0; 4])), short);
-    assert_eq!(
-        table(&entry(6, &[0])),
-        Error::EntryShort {
-            offset: FIRST,
-            kind: 6,
-            size: 8
-        }
-    );
+    assert_eq!(table(&entry(6, &[0])), Error::EntryShort { offset: FIRST, kind: 6, size: 8 });
     for kind in [5, 7, 200] {
-        let found = Error::EntryKind {
-            offset: FIRST,
-            kind: u8::try_from(kind).unwrap(),
-        };
+        let found = Error::EntryKind { offset: FIRST, kind: u8::try_from(kind).unwrap() };
         assert_eq!(table(&entry(kind, &[0])), found);
-        assert_eq!(
-            table(&entry(kind | OPTIONAL, &[0])),
-            Error::NoSections { offset: 28 }
-        );
+        assert_eq!(table(&entry(kind | OPTIONAL, &[0])), Error::NoSections { offset: 28 });
     }
     for kind in 1..=4 {
         assert_eq!(table(&entry(kind, &[0])), Error::NoSections { offset: 28 });
     }
     // OPTIONAL is for types that are not known: a bad section stays bad.
-    let short = Error::EntryShort {
-        offset: FIRST,
-        kind: 0,
-        size: 8,
-    };
+    let short = Error::EntryShort { offset: FIRST, kind: 0, size: 8 };
     assert_eq!(table(&entry(OPTIONAL, &[0])), short);
 }
 
@@ -280,84 +157,23 @@ fn sections() {
     let offset = FIRST + 24;
     let ok = (0x1000, 0x2000);
     let error = refused_section(0x43, ok, (0, 0));
-    assert_eq!(
-        error,
-        Error::Flags {
-            offset,
-            unknown: 0x40
-        }
-    );
+    assert_eq!(error, Error::Flags { offset, unknown: 0x40 });
     let error = refused_section(0x2000_0003, ok, (0, 0));
-    assert_eq!(
-        error,
-        Error::Flags {
-            offset,
-            unknown: 0x2000_0000
-        }
-    );
+    assert_eq!(error, Error::Flags { offset, unknown: 0x2000_0000 });
     let error = refused_section(RW, (0x2000, 0x1000), (0, 0));
-    assert_eq!(
-        error,
-        Error::VaReversed {
-            offset,
-            start: 0x2000,
-            end: 0x1000
-        }
-    );
+    assert_eq!(error, Error::VaReversed { offset, start: 0x2000, end: 0x1000 });
     let error = refused_section(RW, (0x1004, 0x2000), (0, 0));
-    assert_eq!(
-        error,
-        Error::VaAlignment {
-            offset,
-            start: 0x1004,
-            end: 0x2000
-        }
-    );
+    assert_eq!(error, Error::VaAlignment { offset, start: 0x1004, end: 0x2000 });
     let error = refused_section(RW, (0x1000, 0xffff_ffff), (0, 0));
-    assert_eq!(
-        error,
-        Error::VaAlignment {
-            offset,
-            start: 0x1000,
-            end: 0xffff_ffff
-        }
-    );
+    assert_eq!(error, Error::VaAlignment { offset, start: 0x1000, end: 0xffff_ffff });
     let error = refused_section(RW, ok, (9, 8));
-    assert_eq!(
-        error,
-        Error::DataReversed {
-            offset,
-            start: 9,
-            end: 8
-        }
-    );
+    assert_eq!(error, Error::DataReversed { offset, start: 9, end: 8 });
     let error = refused_section(RW, ok, (0, 133));
-    assert_eq!(
-        error,
-        Error::DataPastFile {
-            offset,
-            end: 133,
-            file: 132
-        }
-    );
+    assert_eq!(error, Error::DataPastFile { offset, end: 133, file: 132 });
     let error = refused_section(RW, ok, (u32::MAX, u32::MAX));
-    assert_eq!(
-        error,
-        Error::DataPastFile {
-            offset,
-            end: u32::MAX,
-            file: 132
-        }
-    );
+    assert_eq!(error, Error::DataPastFile { offset, end: u32::MAX, file: 132 });
     let error = refused_section(RW, (0x1000, 0x1000), (0, 1));
-    assert_eq!(
-        error,
-        Error::DataTooLarge {
-            offset,
-            data: 1,
-            bytes: 0
-        }
-    );
+    assert_eq!(error, Error::DataTooLarge { offset, data: 1, bytes: 0 });
     let error = refused_section(RW, (SHARED_REGION, SHARED_REGION), (0, 0));
     assert_eq!(error, Error::NotShared { offset });
 }
@@ -377,10 +193,7 @@ fn overlaps() {
         let file = image(&[section(RW, a, (0, 0)), section(PROT, b, (0, 0))], &[]);
         Image::parse(&file).map(|image| image.protected_bytes())
     };
-    let overlap = Err(Error::Overlap {
-        offset: FIRST + 24,
-        other: FIRST,
-    });
+    let overlap = Err(Error::Overlap { offset: FIRST + 24, other: FIRST });
     assert_eq!(two((0x1000, 0x3000), (0x2000, 0x4000)), overlap);
     assert_eq!(two((0x2000, 0x4000), (0x1000, 0x3000)), overlap);
     assert_eq!(two((0x1000, 0x4000), (0x2000, 0x3000)), overlap);
@@ -389,41 +202,23 @@ fn overlaps() {
     assert_eq!(two((0x1000, 0x2000), (0x2000, 0x3000)), Ok(0x1000));
     assert_eq!(two((0x2000, 0x2000), (0x1000, 0x3000)), Ok(0x2000));
     assert_eq!(two((0x1000, 0x3000), (0x2000, 0x2000)), Ok(0));
-    assert_eq!(
-        two((0xffff_e000, 0xffff_f000), (0, 0xffff_e000)),
-        Ok(0xffff_e000)
-    );
-    let text = Error::Overlap {
-        offset: FIRST + 24,
-        other: FIRST,
-    }
-    .to_string();
-    assert_eq!(
-        text,
-        "at offset 0x2c: the section overlaps the one at offset 0x14"
-    );
+    assert_eq!(two((0xffff_e000, 0xffff_f000), (0, 0xffff_e000)), Ok(0xffff_e000));
+    let text = Error::Overlap { offset: FIRST + 24, other: FIRST }.to_string();
+    assert_eq!(text, "at offset 0x2c: the section overlaps the one at offset 0x14");
 }
 
 #[test]
 fn number_of_sections() {
     let pages = |count: usize| {
         let one = |page: u32| section(PROT, (page << 12, (page + 1) << 12), (0, 0));
-        image(
-            &(0..u32::try_from(count).unwrap())
-                .map(one)
-                .collect::<Vec<_>>(),
-            &[],
-        )
+        image(&(0..u32::try_from(count).unwrap()).map(one).collect::<Vec<_>>(), &[])
     };
     let file = pages(MAX_SECTIONS);
     let image = Image::parse(&file).unwrap();
     assert_eq!(image.sections().len(), MAX_SECTIONS);
     assert_eq!(image.protected_bytes(), 4096 * MAX_SECTIONS as u64);
     let offset = FIRST + 24 * MAX_SECTIONS;
-    assert_eq!(
-        refused(&pages(MAX_SECTIONS + 1)),
-        Error::TooManySections { offset }
-    );
+    assert_eq!(refused(&pages(MAX_SECTIONS + 1)), Error::TooManySections { offset });
 }
 
 #[test]
@@ -435,10 +230,7 @@ fn build_info() {
     };
     let at = 56;
     assert_eq!(sha(at, 13, b"git_sha: abc\0").as_deref(), Some("abc"));
-    assert_eq!(
-        sha(at, 17, b"git_sha: abc \0\0\0\0").as_deref(),
-        Some("abc")
-    );
+    assert_eq!(sha(at, 17, b"git_sha: abc \0\0\0\0").as_deref(), Some("abc"));
     assert_eq!(sha(at, 12, b"git_sha: abc\0"), None);
     assert_eq!(sha(at, 10, b"git_sha: \0"), None);
     assert_eq!(sha(at, 14, b"git_sha: a\x1bbc\0"), None);
@@ -452,10 +244,7 @@ fn build_info() {
 fn check(image: &Image<'_>, file: &[u8]) {
     let mut sections: Vec<Section> = image.sections().copied().collect();
     let prot = |s: &&Section| s.flags.contains(Flags::PROT);
-    assert_eq!(
-        image.protected_bytes(),
-        sections.iter().filter(prot).map(Section::bytes).sum()
-    );
+    assert_eq!(image.protected_bytes(), sections.iter().filter(prot).map(Section::bytes).sum());
     for s in &sections {
         assert!(s.va_start <= s.va_end && s.va_start % 4096 == 0 && s.va_end % 4096 == 0);
         assert!(s.data_start <= s.data_end && s.data_end as usize <= file.len());

@@ -14,9 +14,7 @@ fn policy(heaps: &str) -> Policy {
     let text =
         format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{heaps}]\nhold = '5s'\n");
     let key = Key::new("acme,a9").unwrap();
-    Policy::new(Merged::new(vec![
-        Fragment::parse(&key, "acme,a9.toml", &text).unwrap(),
-    ]))
+    Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]))
 }
 
 fn two() -> Policy {
@@ -45,15 +43,9 @@ fn provider(compatible: &str, driver: Option<&str>) -> Provider {
 
 fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
     let mut facts = Facts::default();
-    let csf = Gpu {
-        compatible: vec!["arm,mali-valhall-csf".into()],
-        ..Gpu::default()
-    };
+    let csf = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
     facts.gpus.insert(gpu(), csf);
-    facts.kernel.module = Some(Module {
-        abi: 1,
-        sources: vec!["handed".into()],
-    });
+    facts.kernel.module = Some(Module { abi: 1, sources: vec!["handed".into()] });
     facts.heaps = heaps.iter().map(|name| heap(name)).collect();
     for name in pending {
         facts.providers.insert(device(name), provider(name, None));
@@ -62,10 +54,7 @@ fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
 }
 
 fn good() -> Verdict {
-    Verdict::Allocated {
-        protection: Protection::Tee,
-        exporter: "tee".into(),
-    }
+    Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into() }
 }
 
 /// Feeds events at times, and returns the actions of the last one.
@@ -93,20 +82,13 @@ fn a_heap_that_is_there_is_bound_within_the_window() {
     assert_eq!(actions, [Action::Open(gpu(), 5_000)]);
     let actions = run(&mut engine, &[(20, window(HOLD))]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
-    let actions = run(
-        &mut engine,
-        &[(30, Event::Tried(gpu(), heap("low"), good()))],
-    );
+    let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
     assert!(matches!(&actions[..], [Action::Bind(..)]));
     let actions = run(&mut engine, &[(50, Event::Bound(gpu(), Ok(false)))]);
     assert_eq!(actions, []);
     assert_eq!(end(&engine), (State::Bound, None));
     assert_eq!(engine.bindings()[&gpu()].held(), 30);
-    let steps: Vec<_> = engine.bindings()[&gpu()]
-        .timeline()
-        .iter()
-        .map(|s| s.step)
-        .collect();
+    let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| s.step).collect();
     assert_eq!(steps, ["window-opened", "tried", "bound"]);
 }
 
@@ -151,13 +133,7 @@ fn a_lower_heap_is_taken_at_the_last_call() {
 #[test]
 fn without_a_window_nothing_is_waited_for() {
     let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
-    run(
-        &mut engine,
-        &[
-            (10, Event::Started),
-            (20, Event::Opened(gpu(), Opened::NoWindow)),
-        ],
-    );
+    run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoWindow))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
 }
 
@@ -167,39 +143,20 @@ fn a_driver_that_has_probed_gets_a_late_binding_if_the_heap_is_there() {
     late.gpus.get_mut(&gpu()).unwrap().driver = Some("panthor".into());
     let mut engine = Engine::new(two(), late.clone());
     // No window is asked for: there is nothing to hold.
-    assert_eq!(
-        run(&mut engine, &[(10, Event::Started)]),
-        [Action::Open(gpu(), 0)]
-    );
-    let actions = run(
-        &mut engine,
-        &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))],
-    );
+    assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
+    let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert!(matches!(&actions[..], [Action::Try(..)]));
     late.heaps.clear();
-    late.providers
-        .insert(device("acme,svp"), provider("acme,svp", None));
+    late.providers.insert(device("acme,svp"), provider("acme,svp", None));
     let mut engine = Engine::new(two(), late);
-    run(
-        &mut engine,
-        &[
-            (10, Event::Started),
-            (20, Event::Opened(gpu(), Opened::AlreadyProbed)),
-        ],
-    );
-    assert_eq!(
-        end(&engine),
-        (State::Unprotected, Some(Reason::AlreadyProbed))
-    );
+    run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::AlreadyProbed)));
 }
 
 #[test]
 fn a_driver_that_never_asked_is_left_alone() {
     let mut engine = Engine::new(two(), facts(&["low"], &[]));
-    let events = [
-        (10, Event::Started),
-        (20, Event::Opened(gpu(), Opened::NoConsumer)),
-    ];
+    let events = [(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoConsumer))];
     assert_eq!(run(&mut engine, &events), [Action::Remove(gpu())]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoConsumer)));
 }
@@ -218,10 +175,7 @@ fn an_earlier_runs_binding_is_adopted_untouched() {
 fn what_the_kernel_refuses_fails_and_releases() {
     let mut engine = Engine::new(two(), facts(&["low"], &[]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    run(
-        &mut engine,
-        &[(30, Event::Tried(gpu(), heap("low"), good()))],
-    );
+    run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
     let refused = Event::Bound(gpu(), Err("EXDEV".into()));
     assert_eq!(run(&mut engine, &[(40, refused)]), [Action::Release(gpu())]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
@@ -261,10 +215,7 @@ fn outside() -> impl Strategy<Value = Outside> {
 fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(good()),
-        Just(Verdict::Allocated {
-            protection: Protection::None,
-            exporter: "system".into()
-        }),
+        Just(Verdict::Allocated { protection: Protection::None, exporter: "system".into() }),
         Just(Verdict::Dead),
         Just(Verdict::TooSmall),
     ]

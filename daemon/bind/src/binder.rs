@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Carries out what the engine asks for, and tells it what came of that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use protheap_board::heaps::{self, Buffer};
+use protheap_board::module::{BindingState, Commit, Kind, Module, Setup, Window};
+use protheap_board::root::Root;
+use protheap_board::run::RunDirectory;
+use protheap_board::uevents::{Received, Uevent, Uevents};
+use protheap_board::{clock, devices, tee};
+use protheap_core::decision::Request;
+use protheap_core::engine::{Action, Binding, Change, Engine, Event, Monotonic, Opened};
+use protheap_core::facts::{Protection, Verdict};
+use protheap_core::name::{DeviceName, HeapName};
+use protheap_core::report::{Refused, Report};
+use protheap_core::state::State;
+
+use crate::survey::{Survey, read_facts, tell};
+use crate::{NAME, ready};
+
+/// The binder of all GPUs of this machine.
+#[derive(Debug)]
+pub(crate) struct Binder {
+    root: Root,
+    uevents: Uevents,
+    module: Option<Module>,
+    engine: Engine,
+    refused: Vec<Refused>,
+    /// What was allocated for a GPU and not handed over yet.
+    buffers: BTreeMap<DeviceName, Buffers>,
+    wake: Option<Monotonic>,
+}
+
+#[derive(Debug)]
+struct Buffers {
+    firmware: Buffer,
+    suspend: Vec<Buffer>,
+}
+
+fn now() -> Monotonic {
+    Monotonic(clock::now_us())
+}
+
+impl Binder {
+    /// Looks at the machine. Nothing is held yet.
+    pub(crate) fn new(root: Root) -> Result<Self> {
+        // What happens while facts are read must not be missed.
+        let uevents = Uevents::open()?;
+        let Survey { policy, facts, refused } = Survey::of(&root);
+        let module = match facts.kernel.module {
+            Some(_) => Some(Module::open(&root)?),
+            None => None,
+        };
+        let engine = Engine::new(policy, facts);
+        let buffers = BTreeMap::new();
+        Ok(Self { root, uevents, module, engine, refused, buffers, wake: None })
+    }
+
+    /// Binds. True: some GPU failed.
+    pub(crate) fn run(mut self) -> Result<bool> {
+        let mut events = VecDeque::from([Event::Started]);
+        let mut ready = false;
+        loop {
+            while let Some(event) = events.pop_front() {
+                for action in self.engine.on(event, now()) {
+                    events.extend(self.carry_out(action));
+                }
+                // The first event's actions have opened every window.
+                if !ready {
+                    ready = true;
+                    ready::tell();
+                }
+            }
+            self.report()?;
+            if self.engine.is_done() {
+                break;
+            }
+            events.extend(self.wait()?);
+        }
+        let states = self.engine.bindings().values().map(Binding::state);
+        Ok(states.into_iter().any(|state| state == State::Failed))
+    }
+
+    fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Open(device, hold) => {
+                let opened = self
+                    .open(&device, hold)
+                    .unwrap_or_else(|error| Opened::Refused(error.to_string()));
+                Some(Event::Opened(device, opened))
+            }
+            Action::Try(device, request) => {
+                let verdict = self.allocate(&device, &request);
+                Some(Event::Tried(device, request.heap, verdict))
+            }
+            Action::Bind(device, request) => {
+                let bound = self.bind(&device, &request);
+                Some(Event::Bound(device, bound.map_err(|error| format!("{error:#}"))))
+            }
+            Action::Release(device) => {
+                self.buffers.remove(&device);
+                let released = self.module().and_then(|module| match module.binding(&device)? {
+                    Some(binding) => Ok(binding.commit(Commit::None)?),
+                    None => Ok(()),
+                });
+                self.warn(&device, "releasing the GPU; its window ends by itself", released);
+                None
+            }
+            Action::Remove(device) => {
+                let removed = self.module().and_then(|module| Ok(module.remove(&device)?));
+                self.warn(&device, "taking away a binding that nobody would use", removed);
+                None
+            }
+            Action::WakeAt(at) => {
+                self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+                None
+            }
+        }
+    }
+
+    fn module(&self) -> Result<&Module> {
+        self.module.as_ref().context("protheap.ko is not loaded")
+    }
+
+    fn warn(&self, device: &DeviceName, what: &str, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            eprintln!("protheap-bind: {device}: {what}: {error:#}");
+        }
+    }
+
+    fn open(&self, device: &DeviceName, hold: u32) -> Result<Opened> {
+        let module = self.module()?;
+        let mut binding = module.create(device)?;
+        if binding.is_adopted() && binding.state()? == BindingState::None {
+            // An earlier run decided against it: whatever it knew, it is decided anew.
+            module.remove(device)?;
+            binding = module.create(device)?;
+        }
+        let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
+        let status = binding.status()?;
+        match status.state {
+            BindingState::Bound | BindingState::InUse => {
+                let heap = HeapName::new(&binding.heap()?).context("adopting its heap")?;
+                return Ok(Opened::Adopted(heap, status.state == BindingState::InUse));
+            }
+            BindingState::Held => return Ok(until(status.hold_ms)),
+            BindingState::Open | BindingState::None => {}
+        }
+        match status.reason.as_str() {
+            "already-probed" => return Ok(Opened::AlreadyProbed),
+            "no-consumer" => return Ok(Opened::NoConsumer),
+            _ if hold == 0 => return Ok(Opened::NoWindow),
+            _ => {}
+        }
+        Ok(match binding.open_window(hold)? {
+            Window::Opened => until(hold),
+            Window::Forbidden | Window::Spent | Window::TooLate => Opened::NoWindow,
+        })
+    }
+
+    /// Allocates everything that the GPU needs, and judges it by its first buffer.
+    fn allocate(&mut self, device: &DeviceName, request: &Request) -> Verdict {
+        let allocate = |bytes| {
+            heaps::allocate(&self.root, &request.heap, bytes).map_err(|error| {
+                eprintln!("protheap-bind: {device}: {error}");
+                error.verdict()
+            })
+        };
+        let firmware = match allocate(request.firmware_bytes) {
+            Ok(buffer) => buffer,
+            Err(verdict) => return verdict,
+        };
+        let (protection, exporter) = firmware.judge();
+        if protection != Protection::None || request.allow_unprotected {
+            let suspend = (0..request.suspend_count).map(|_| allocate(request.suspend_bytes));
+            match suspend.collect() {
+                Ok(suspend) => {
+                    self.buffers.insert(device.clone(), Buffers { firmware, suspend });
+                }
+                Err(verdict) => return verdict,
+            }
+        }
+        Verdict::Allocated { protection, exporter }
+    }
+
+    /// Hands the buffers over and commits. True: the GPU driver has taken some already.
+    fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<bool> {
+        let Buffers { firmware, suspend } =
+            self.buffers.remove(device).context("nothing was allocated")?;
+        let module = self.module()?;
+        let binding = module.binding(device)?.context("the binding was withdrawn")?;
+        binding.set_up(&Setup {
+            heap: &request.heap,
+            source: "handed",
+            firmware_bytes_wanted: request.firmware_bytes,
+            suspend_bytes: request.suspend_bytes,
+            suspend_count: request.suspend_count,
+            allow_unprotected: request.allow_unprotected,
+            origin: &request.origin,
+        })?;
+        module.hand_over(device, Kind::Firmware, &firmware)?;
+        for buffer in &suspend {
+            module.hand_over(device, Kind::Suspend, buffer)?;
+        }
+        binding.commit(Commit::Bind)?;
+        if request.allow_unprotected {
+            eprintln!(
+                "protheap-bind: {device}: bound {} for bring-up: {} has allow-unprotected",
+                request.heap, request.origin
+            );
+        }
+        Ok(binding.state()? == BindingState::InUse)
+    }
+
+    /// Waits until a fact changes or the engine wants to be woken.
+    fn wait(&mut self) -> Result<Vec<Event>> {
+        let mut changes = Vec::new();
+        while changes.is_empty() {
+            let timeout = self.wake.map(|wake| wake.0.saturating_sub(now().0));
+            if timeout == Some(0) {
+                self.wake = None;
+                return Ok(vec![Event::Woken]);
+            }
+            if self.uevents.wait(timeout.map(Duration::from_micros))? {
+                changes = self.receive()?;
+            }
+        }
+        Ok(changes.into_iter().map(Event::Changed).collect())
+    }
+
+    /// Takes all events that are there.
+    fn receive(&mut self) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        let mut problems = Vec::new();
+        let providers = self.engine.policy().provider_compatibles();
+        let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
+        loop {
+            let change = match self.uevents.receive()? {
+                None => break,
+                Some(Received::Lost) => {
+                    // The events that are still queued tell nothing more.
+                    let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
+                    changes = vec![self.all(facts)];
+                    continue;
+                }
+                Some(Received::Event(event)) => relevant(&event, &self.engine, &providers),
+            };
+            match change {
+                None => {}
+                Some(Relevant::Heap(heap)) => changes.push(Change::Heap(heap)),
+                Some(Relevant::Tee) => {
+                    changes.push(Change::Tees(tee::read(&self.root, &mut problems)));
+                }
+                Some(Relevant::Driver) => self.drivers(&mut changes),
+                Some(Relevant::Device) => {
+                    let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
+                    changes.push(self.all(facts));
+                }
+            }
+        }
+        self.refused.extend(problems.into_iter().map(tell));
+        Ok(changes)
+    }
+
+    /// All facts anew, with those that do not change.
+    fn all(&self, mut facts: protheap_core::facts::Facts) -> Change {
+        let known = self.engine.facts();
+        facts.platform = known.platform.clone();
+        facts.firmware = known.firmware.clone();
+        Change::All(Box::new(facts))
+    }
+
+    /// Which GPUs and providers have got or lost their driver.
+    fn drivers(&self, changes: &mut Vec<Change>) {
+        let known = self.engine.facts();
+        let (mut gpus, mut providers) = (known.gpus.clone(), known.providers.clone());
+        devices::refresh(&self.root, &mut gpus, &mut providers);
+        gpus.retain(|device, gpu| known.gpus.get(device) != Some(gpu));
+        providers.retain(|device, provider| known.providers.get(device) != Some(provider));
+        changes.extend(gpus.into_iter().map(|(device, gpu)| Change::Gpu(device, Some(gpu))));
+        changes
+            .extend(providers.into_iter().map(|(device, it)| Change::Provider(device, Some(it))));
+    }
+
+    /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
+    fn report(&mut self) -> Result<()> {
+        if self.engine.bindings().is_empty() {
+            return Ok(());
+        }
+        let report = Report::new(&self.engine, &self.refused, NAME);
+        let json = serde_json::to_vec(&report).context("writing state.json")?;
+        let written = RunDirectory::open(&self.root).and_then(|run| {
+            run.write_state(&json)?;
+            run.link_heaps(report.heaps())
+        });
+        if let Err(problem) = written {
+            eprintln!("protheap-bind: {problem}");
+        }
+        Ok(())
+    }
+}
+
+/// What an event is about, as far as it matters.
+enum Relevant {
+    Heap(HeapName),
+    Tee,
+    Driver,
+    Device,
+}
+
+fn relevant(event: &Uevent<'_>, engine: &Engine, providers: &[&str]) -> Option<Relevant> {
+    match (event.subsystem, event.action) {
+        ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
+        ("tee", "add" | "remove") => Some(Relevant::Tee),
+        ("platform" | "arm_ffa", action) => {
+            let device = DeviceName::new(event.device()).ok()?;
+            let facts = engine.facts();
+            let known = facts.gpus.contains_key(&device) || facts.providers.contains_key(&device);
+            match (action, known) {
+                ("bind" | "unbind", true) => Some(Relevant::Driver),
+                ("remove", true) => Some(Relevant::Device),
+                ("add", false) if devices::may_matter(event, providers) => Some(Relevant::Device),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

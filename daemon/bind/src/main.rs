@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheap-bind`: binds protected heaps to Mali CSF GPUs before their driver probes.
+//!
+//! It runs in the initrd and early at boot: no D-Bus, no threads, no libudev. It opens a window
+//! for each GPU whose heap is there or can still come, waits for heaps by the kernel's uevents,
+//! binds, and ends.
+
+#![forbid(unsafe_code)]
+
+mod binder;
+mod ready;
+mod survey;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use protheap_board::root::Root;
+use protheap_core::decision::{Decision, decide};
+use protheap_core::facts::Facts;
+use protheap_core::name::Key;
+use protheap_core::report::Refused;
+use serde::Serialize;
+
+use crate::binder::Binder;
+use crate::survey::Survey;
+
+/// What this program calls itself in files.
+const NAME: &str = concat!("protheap-bind ", env!("CARGO_PKG_VERSION"));
+
+const HELP: &str = "\
+Binds protected heaps to Mali CSF GPUs before their driver probes.
+
+Usage: protheap-bind [--detach]
+       protheap-bind --plan [--root DIR]
+
+  --detach    return when the windows are open, and go on in the background
+  --plan      print what would be done as JSON, and touch nothing
+  --root DIR  plan for the machine whose tree is at DIR
+  --version   print the version
+
+Exit status: 0 if every GPU came to a good end, 1 if some GPU failed, 2 for wrong usage.
+";
+
+enum Command {
+    Bind { detach: bool },
+    Plan { root: PathBuf },
+    Print(String),
+}
+
+fn main() -> ExitCode {
+    let command = match arguments(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("protheap-bind: {error}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("protheap-bind: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
+    use lexopt::prelude::{Long, Short, ValueExt};
+
+    let (mut detach, mut plan, mut root) = (false, false, None);
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("detach") => detach = true,
+            Long("plan") => plan = true,
+            Long("root") => root = Some(PathBuf::from(parser.value()?.parse::<OsString>()?)),
+            Long("version") | Short('V') => return Ok(Command::Print(format!("{NAME}\n"))),
+            Long("help") | Short('h') => return Ok(Command::Print(HELP.to_owned())),
+            other => return Err(other.unexpected()),
+        }
+    }
+    match (plan, detach, root) {
+        (true, false, root) => Ok(Command::Plan { root: root.unwrap_or_else(|| "/".into()) }),
+        (false, detach, None) => Ok(Command::Bind { detach }),
+        (true, true, _) => Err("--plan does nothing that could be detached".into()),
+        (false, _, Some(_)) => Err("--root is for --plan: only this machine can be bound".into()),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Print(text) => print!("{text}"),
+        Command::Plan { root } => println!("{}", plan(&Root::open(&root)?)?),
+        Command::Bind { detach: true } => return ready::detach(),
+        Command::Bind { detach: false } => {
+            let failed = Binder::new(Root::open("/".as_ref())?)?.run()?;
+            return Ok(ExitCode::from(u8::from(failed)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `--plan` prints.
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    policies: Vec<&'a Key>,
+    facts: &'a Facts,
+    refused: &'a [Refused],
+    decision: Decision,
+}
+
+fn plan(root: &Root) -> Result<String> {
+    let Survey { policy, facts, refused } = Survey::of(root);
+    let decision = decide(&policy, &facts);
+    let report = PlanReport { policies: policy.keys(), facts: &facts, refused: &refused, decision };
+    serde_json::to_string(&report).context("writing the plan as JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, lexopt::Error> {
+        arguments(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn options_that_do_not_fit_are_refused() {
+        assert!(matches!(parse(""), Ok(Command::Bind { detach: false })));
+        assert!(matches!(parse("--detach"), Ok(Command::Bind { detach: true })));
+        assert!(matches!(parse("--plan --root /x"), Ok(Command::Plan { .. })));
+        for wrong in ["--root /x", "--plan --detach", "--hold 3", "x", "--root", "-x"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Telling who started us that the windows are open.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+/// The program's own child waits for a byte on its standard output instead of systemd.
+const DETACHED: &str = "PROTHEAP_BIND_DETACHED";
+
+/// Says that every window that is to be opened is open.
+pub(crate) fn tell() {
+    if std::env::var_os(DETACHED).is_some() {
+        // The parent may have gone: that harms nobody.
+        let _ = std::io::stdout().write_all(b"1").and_then(|()| std::io::stdout().flush());
+    } else if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = notify(socket.as_encoded_bytes())
+    {
+        eprintln!("protheap-bind: telling systemd at {}: {error}", socket.display());
+    }
+}
+
+/// sd_notify(3): one datagram, to a path or, after `@`, to an abstract name.
+fn notify(socket: &[u8]) -> std::io::Result<()> {
+    let address = match socket.split_first() {
+        Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(
+            std::str::from_utf8(socket)
+                .map_err(|_| std::io::Error::from(ErrorKind::InvalidInput))?,
+        )?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
+    Ok(())
+}
+
+/// Runs this program again as a child, and returns when its windows are open or it has ended.
+pub(crate) fn detach() -> Result<ExitCode> {
+    let program = std::env::current_exe().context("finding this program through /proc/self/exe")?;
+    let mut child = Command::new(&program)
+        .env(DETACHED, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // What ends the initrd's script must not end the child with it.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("starting {} in the background", program.display()))?;
+    let mut told = [0];
+    let told = match &mut child.stdout {
+        Some(pipe) => pipe.read(&mut told).context("waiting for the windows to open")?,
+        None => 0,
+    };
+    if told > 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = child.wait().context("waiting for the program in the background")?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Everything that is to be known before the first decision.
+
+use protheap_board::root::Root;
+use protheap_board::{Problem, devices, firmware, heaps, kernel, platform, policies, tee};
+use protheap_core::decision::{Plan, decide};
+use protheap_core::facts::Facts;
+use protheap_core::fragment::Fragment;
+use protheap_core::merged::{Merged, cascade};
+use protheap_core::policy::Policy;
+use protheap_core::report::Refused;
+
+/// A machine and the policy that applies to it.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) policy: Policy,
+    pub(crate) facts: Facts,
+    /// What was there and could not be used: told on standard error already.
+    pub(crate) refused: Vec<Refused>,
+}
+
+impl Survey {
+    /// Looks at the machine, and reads the policies for it.
+    pub(crate) fn of(root: &Root) -> Self {
+        let mut problems = Vec::new();
+        let platform = platform::read(root, &mut problems);
+        let (policy, mut refused) = read_policy(root, &platform.compatible, &mut problems);
+        let mut facts = read_facts(root, &policy, &mut problems);
+        facts.platform = platform;
+        read_firmware(root, &policy, &mut facts, &mut problems);
+        refused.extend(problems.into_iter().map(tell));
+        Self { policy, facts, refused }
+    }
+}
+
+/// Tells of a problem on standard error, and keeps it for the report.
+pub(crate) fn tell(problem: Problem) -> Refused {
+    eprintln!("protheap-bind: skipped: {problem}");
+    Refused { path: problem.path, line: 0, column: 0, message: problem.message }
+}
+
+fn read_policy(
+    root: &Root,
+    compatible: &[String],
+    problems: &mut Vec<Problem>,
+) -> (Policy, Vec<Refused>) {
+    let mut refused = Vec::new();
+    let mut fragments = Vec::new();
+    for file in policies::read(root, &cascade(compatible), true, problems) {
+        match Fragment::parse(&file.key, &file.path, &file.text) {
+            Ok(fragment) => fragments.push(fragment),
+            Err(faults) => {
+                for fault in &faults {
+                    eprint!("{fault}");
+                }
+                eprintln!("protheap-bind: skipped: {}: the rest of the cascade applies", file.path);
+                refused.extend(faults.iter().map(Refused::from));
+            }
+        }
+    }
+    (Policy::new(Merged::new(fragments)), refused)
+}
+
+/// All that can change while the program runs.
+pub(crate) fn read_facts(root: &Root, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
+    let kernel = kernel::read(root, problems);
+    let providers = policy.provider_compatibles();
+    let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
+    let devices = devices::scan(root, &kernel.release, &providers, problems);
+    Facts {
+        kernel,
+        gpus: devices.gpus,
+        providers: devices.providers,
+        heaps: heaps::read(root, problems),
+        tees: tee::read(root, problems),
+        ..Facts::default()
+    }
+}
+
+/// Reads the firmware of the GPUs that may get buffers: the images are large, and most boards have
+/// no protected memory.
+fn read_firmware(root: &Root, policy: &Policy, facts: &mut Facts, problems: &mut Vec<Problem>) {
+    let decision = decide(policy, facts);
+    let mut wanted: Vec<_> = facts
+        .gpus
+        .iter()
+        .filter(|(device, _)| {
+            !matches!(decision.gpus.get(device).map(|gpu| &gpu.plan), Some(Plan::Without(_)))
+        })
+        .filter_map(|(device, gpu)| policy.gpu(device, &gpu.compatible))
+        .map(|gpu| gpu.firmware().map(str::to_owned))
+        .collect();
+    wanted.sort();
+    wanted.dedup();
+    for name in wanted {
+        for image in firmware::read(root, &facts.kernel.release, name.as_deref(), problems) {
+            if facts.firmware.iter().all(|known| known.name != image.name) {
+                facts.firmware.push(image);
+            }
+        }
+    }
+}

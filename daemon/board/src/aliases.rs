@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Whether a driver for a device is built in, or is among the modules of a root.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+
+use rustix::fs::OFlags;
+
+use crate::Problem;
+use crate::root::Root;
+
+/// How much of a file is in memory at a time: distributions have 2 MB of aliases.
+const CHUNK: usize = 32 * 1024;
+/// The longest line that is looked at; those of today's kernels are below 400 bytes.
+const LINE: u64 = 4096;
+
+/// For each of `modaliases`: a built-in driver or a module of the kernel `release` is for it.
+pub(crate) fn served(
+    root: &Root,
+    release: &str,
+    modaliases: &[String],
+    problems: &mut Vec<Problem>,
+) -> Vec<bool> {
+    let mut served = vec![false; modaliases.len()];
+    let mut try_pattern = |pattern: &[u8]| {
+        for (served, modalias) in served.iter_mut().zip(modaliases) {
+            *served |= glob(pattern, modalias.as_bytes());
+        }
+        !served.iter().all(|served| *served)
+    };
+    // `alias PATTERN MODULE`, a line each.
+    each_piece(root, release, "modules.alias", b'\n', problems, &mut |line| {
+        let pattern =
+            line.strip_prefix(b"alias ").and_then(|rest| rest.split(|b| *b == b' ').next());
+        pattern.is_none_or(&mut try_pattern)
+    });
+    // `MODULE.alias=PATTERN`, among the other things that built-in modules tell.
+    each_piece(root, release, "modules.builtin.modinfo", 0, problems, &mut |info| {
+        let dot = info.iter().position(|byte| *byte == b'.').unwrap_or(info.len());
+        let pattern = info.get(dot..).and_then(|rest| rest.strip_prefix(b".alias="));
+        pattern.is_none_or(&mut try_pattern)
+    });
+    served
+}
+
+/// Calls `visit` with what stands between separators in one of the files that describe the modules
+/// of `release`, until it returns false.
+fn each_piece(
+    root: &Root,
+    release: &str,
+    file: &str,
+    separator: u8,
+    problems: &mut Vec<Problem>,
+    visit: &mut dyn FnMut(&[u8]) -> bool,
+) {
+    if release.is_empty() || release.contains('/') {
+        return;
+    }
+    for parent in ["lib/modules", "usr/lib/modules"] {
+        let path = format!("{parent}/{release}/{file}");
+        let opened = root.open_at(&path, OFlags::RDONLY).map_err(crate::root::Failed::from);
+        let Some(opened) = root.note(&path, opened, problems) else {
+            continue;
+        };
+        let mut reader = BufReader::with_capacity(CHUNK, File::from(opened));
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            let read = reader.by_ref().take(LINE).read_until(separator, &mut piece);
+            let whole = piece.last() == Some(&separator);
+            let cut = !whole && piece.len() as u64 == LINE;
+            match if cut { reader.skip_until(separator) } else { read } {
+                Ok(_) if cut => continue,
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(e) => {
+                    problems.push(Problem::new(root.shown(&path), format!("cannot be read: {e}")));
+                    return;
+                }
+            }
+            if whole {
+                piece.pop();
+            }
+            if !visit(&piece) {
+                return;
+            }
+        }
+    }
+}
+
+/// `text` matches `pattern`, of which `*`, `?` and `[..]` have their meaning from shells. Outside
+/// of brackets `-` and `_` are the same, as for modprobe.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where to go on if what follows the last star does not match here.
+    let mut retry = None;
+    loop {
+        let rest = pattern.get(p..).unwrap_or_default();
+        match (rest.first(), text.get(t)) {
+            (None, None) => return true,
+            (Some(b'*'), _) => {
+                p += 1;
+                retry = Some((p, t));
+                continue;
+            }
+            (Some(_), Some(byte)) => {
+                if let Some(length) = matched(rest, *byte) {
+                    p += length;
+                    t += 1;
+                    continue;
+                }
+            }
+            (None, Some(_)) | (Some(_), None) => {}
+        }
+        match retry {
+            Some((after, from)) if from < text.len() => {
+                (p, t) = (after, from + 1);
+                retry = Some((after, from + 1));
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// How many bytes the first element of `pattern` has, if `byte` matches it.
+fn matched(pattern: &[u8], byte: u8) -> Option<usize> {
+    let fold = |byte| if byte == b'-' { b'_' } else { byte };
+    match *pattern.first()? {
+        b'?' => Some(1),
+        b'[' => {
+            let inside = pattern.get(1..)?;
+            let negated = matches!(inside.first(), Some(b'!' | b'^'));
+            let start = usize::from(negated);
+            // A bracket that closes at once stands for itself.
+            let end = (start + 1..inside.len()).find(|i| inside.get(*i) == Some(&b']'))?;
+            let mut set = inside.get(start..end)?;
+            let mut found = false;
+            while let [first, rest @ ..] = set {
+                if let [b'-', last, rest @ ..] = rest {
+                    found |= (*first..=*last).contains(&byte);
+                    set = rest;
+                } else {
+                    found |= *first == byte;
+                    set = rest;
+                }
+            }
+            (found != negated).then_some(end + 2)
+        }
+        literal => (fold(literal) == fold(byte)).then_some(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+    use proptest::prelude::*;
+
+    const OPTEE: &str = "of:NopteeT(null)Clinaro,optee-tz";
+
+    fn one(tree: &Tree, modalias: &str) -> bool {
+        let mut problems = Vec::new();
+        let served = served(&tree.root(), "7.3.4", &[modalias.to_owned()], &mut problems);
+        assert_eq!(problems, []);
+        served == [true]
+    }
+
+    #[test]
+    fn modules_and_built_in_drivers_serve() {
+        let tree = Tree::new();
+        assert!(!one(&tree, OPTEE));
+        // depmod writes `_` for `-`.
+        tree.file(
+            "usr/lib/modules/7.3.4/modules.alias",
+            "# Aliases\nalias of:N*T*Cacme,x foo\nalias of:N*T*Clinaro,optee_tzC* optee\n\
+             alias of:N*T*Clinaro,optee_tz optee\n",
+        );
+        assert!(one(&tree, OPTEE));
+        assert!(!one(&tree, "of:NopteeT(null)Clinaro,optee-tzz"));
+        let info = b"a.license=GPL\0vec.alias=of:N*T*Cacme,vdecC*\0vec.alias=of:N*T*Cacme,vdec\0";
+        tree.file("lib/modules/7.3.4/modules.builtin.modinfo", info);
+        assert!(one(&tree, "of:NvT(null)Cacme,vdec"));
+        assert!(!one(&tree, "of:NvT(null)Cacme,venc"));
+    }
+
+    #[test]
+    fn a_big_file_and_long_lines_are_read_in_pieces() {
+        let tree = Tree::new();
+        let mut text = "alias pci:v00008086d*sv*sd*bc*sc*i* e1000\n".repeat(50_000);
+        text.push_str(&format!("alias {}{OPTEE} long\n", "*".repeat(5000)));
+        tree.file("lib/modules/7.3.4/modules.alias", &text);
+        assert!(!one(&tree, OPTEE), "a line that is too long is no pattern");
+        text.push_str("alias of:N*T*Clinaro,optee-tz optee");
+        tree.file("lib/modules/7.3.4/modules.alias", &text);
+        assert!(one(&tree, OPTEE));
+    }
+
+    #[test]
+    fn patterns_mean_what_they_mean_in_shells() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("*", "", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("x[0-9a-f]y", "xby", true),
+            ("x[0-9a-f]y", "xgy", false),
+            ("x[!0-9]y", "xgy", true),
+            ("x[^0-9]y", "x5y", false),
+            ("x[]]y", "x]y", true),
+            ("x[y", "x[y", false),
+            ("x[a-]y", "x-y", true),
+            ("a-b_c", "a_b-c", true),
+            ("[_]", "-", false),
+            ("*a*b*c", "xxaxxbxxc", true),
+            ("*a*b*c", "xxaxxbxx", false),
+        ] {
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_made_from_a_text_matches_it(text in "[a-c_,]{0,20}", holes in proptest::collection::vec(0..3u8, 20)) {
+            let mut pattern = String::new();
+            for (c, hole) in text.chars().zip(&holes) {
+                match hole { 0 => pattern.push('?'), 1 => pattern.push_str("**"), _ => pattern.push(c) }
+            }
+            prop_assert!(glob(pattern.as_bytes(), text.as_bytes()), "{}", pattern);
+        }
+
+        #[test]
+        fn no_pattern_takes_long(pattern in "[*a?\\[\\]-]{0,200}", text in "a{0,200}") {
+            // Nothing to compare with: that it ends, and does not panic.
+            glob(pattern.as_bytes(), text.as_bytes());
+        }
+    }
+}

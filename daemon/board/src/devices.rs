@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The GPUs, and the devices whose drivers bring heaps.
+
+use std::collections::BTreeMap;
+
+use protheap_core::facts::{Gpu, Provider};
+use protheap_core::name::DeviceName;
+use rustix::fs::OFlags;
+
+use crate::root::Root;
+use crate::uevents::Uevent;
+use crate::{Problem, aliases, platform, tee};
+
+const PLATFORM: &str = "sys/bus/platform/devices";
+const FFA: &str = "sys/bus/arm_ffa/devices";
+
+/// What panthor and Tyr match.
+const GPUS: [&str; 3] = ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali"];
+/// OP-TEE's node in the device tree.
+const OPTEE: &str = "linaro,optee-tz";
+/// OP-TEE's partition on the bus of the Arm Firmware Framework, where it has no node.
+const OPTEE_FFA: &str = "486178e0-e7f8-11e3-bc5e-0002a5d5c51b";
+
+/// The devices that matter here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// The Mali CSF GPUs.
+    pub gpus: BTreeMap<DeviceName, Gpu>,
+    /// OP-TEE, and the nodes that were asked for.
+    pub providers: BTreeMap<DeviceName, Provider>,
+}
+
+/// Looks through the platform bus and the FF-A bus, once.
+///
+/// Devices with one of the compatible strings in `providers` are providers too. Whether a driver
+/// can be loaded is looked up among the modules of the kernel `release`, and only for providers
+/// that have none.
+pub fn scan(
+    root: &Root,
+    release: &str,
+    providers: &[&str],
+    problems: &mut Vec<Problem>,
+) -> Devices {
+    let mut devices = Devices::default();
+    root.each(PLATFORM, problems, &mut |name, problems| {
+        let path = format!("{PLATFORM}/{name}/of_node/compatible");
+        let mut buffer = [0; 4096];
+        let Some(bytes) = root.attribute(&path, &mut buffer, problems) else {
+            return;
+        };
+        let any = |wanted: &[&str]| {
+            bytes.split(|byte| *byte == 0).any(|one| wanted.iter().any(|w| w.as_bytes() == one))
+        };
+        let gpu = any(&GPUS);
+        if !gpu && !any(&[OPTEE]) && !any(providers) {
+            return;
+        }
+        let Some(device) = named(root, PLATFORM, name, problems) else {
+            return;
+        };
+        let (compatible, bad) = platform::compatible(bytes);
+        platform::tell(root, &path, &bad, problems);
+        let (driver, probing) = driver(root, PLATFORM, name);
+        if gpu {
+            devices.gpus.insert(device, Gpu { compatible, driver, ..Gpu::default() });
+        } else {
+            devices.providers.insert(device, Provider { compatible, driver, loadable: probing });
+        }
+    });
+    root.each(FFA, problems, &mut |name, problems| {
+        let uuid = root.text(&format!("{FFA}/{name}/uuid"), problems).unwrap_or_default();
+        if uuid.eq_ignore_ascii_case(OPTEE_FFA)
+            && let Some(device) = named(root, FFA, name, problems)
+        {
+            let (driver, loadable) = driver(root, FFA, name);
+            devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
+        }
+    });
+    look_up_drivers(root, release, &mut devices.providers, problems);
+    devices
+}
+
+/// Whether a device that `event` tells of could be a GPU or a provider, so that a [`scan`] is due.
+pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
+    let compatible = |index| event.variable(&format!("OF_COMPATIBLE_{index}"));
+    match event.subsystem {
+        "arm_ffa" => event.variable("MODALIAS").is_some_and(|alias| alias.contains(OPTEE_FFA)),
+        _ => (0..)
+            .map_while(compatible)
+            .any(|one| GPUS.contains(&one) || one == OPTEE || providers.contains(&one)),
+    }
+}
+
+/// Reads again which drivers are bound, and nothing else: what a `bind` or `unbind` event changes.
+pub fn refresh(
+    root: &Root,
+    gpus: &mut BTreeMap<DeviceName, Gpu>,
+    providers: &mut BTreeMap<DeviceName, Provider>,
+) {
+    for (name, gpu) in gpus {
+        (gpu.driver, _) = driver(root, PLATFORM, name.as_str());
+    }
+    for (name, provider) in providers {
+        let (driver, probing) = driver(root, bus(provider), name.as_str());
+        provider.driver = driver;
+        provider.loadable |= probing;
+    }
+}
+
+/// The driver that is bound to a device, and whether there is one that is not, because it probes.
+///
+/// The `driver` link is there from the start of a probe on, and a probe can take seconds. It has
+/// succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
+/// `fw_devlink=off` there is none, and the link has to do). Devices on FF-A have no such attribute,
+/// but OP-TEE's driver registers its heaps first and its TEE after that.
+fn driver(root: &Root, bus: &str, name: &str) -> (Option<String>, bool) {
+    let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {
+        return (None, false);
+    };
+    let probing = if bus == FFA {
+        let tees = tee::read(root, &mut Vec::new());
+        !tees.iter().any(|tee| tee.implementation == "optee")
+    } else {
+        root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok()
+    };
+    ((!probing).then_some(driver), probing)
+}
+
+/// The bus that a provider is on: those on FF-A have no node.
+fn bus(provider: &Provider) -> &'static str {
+    if provider.compatible.is_empty() { FFA } else { PLATFORM }
+}
+
+/// Sets `loadable` of the providers that have no driver yet.
+fn look_up_drivers(
+    root: &Root,
+    release: &str,
+    providers: &mut BTreeMap<DeviceName, Provider>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut waiting = Vec::new();
+    let mut modaliases = Vec::new();
+    let without = |provider: &Provider| provider.driver.is_none() && !provider.loadable;
+    for (name, provider) in providers.iter_mut().filter(|(_, provider)| without(provider)) {
+        let path = format!("{}/{name}/modalias", bus(provider));
+        if let Some(modalias) = root.text(&path, problems) {
+            waiting.push(provider);
+            modaliases.push(modalias);
+        }
+    }
+    if waiting.is_empty() {
+        return;
+    }
+    let served = aliases::served(root, release, &modaliases, problems);
+    for (provider, served) in waiting.into_iter().zip(served) {
+        provider.loadable = served;
+    }
+}
+
+fn named(root: &Root, bus: &str, name: &str, problems: &mut Vec<Problem>) -> Option<DeviceName> {
+    match DeviceName::new(name) {
+        Ok(name) => Some(name),
+        Err(e) => {
+            let path = root.shown(&format!("{bus}/{name}"));
+            problems.push(Problem::new(path, format!("the device's name {e}; it is skipped")));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+
+    fn device(tree: &Tree, name: &str, compatible: &[u8], driver: Option<&str>) {
+        tree.link(&format!("../../../devices/platform/{name}"), &format!("{PLATFORM}/{name}"));
+        let node = name.replace(['.', ':'], "-");
+        let at = format!("sys/devices/platform/{name}");
+        tree.link(&format!("../../../firmware/devicetree/base/{node}"), &format!("{at}/of_node"));
+        tree.file(&format!("sys/firmware/devicetree/base/{node}/compatible"), compatible);
+        let first = String::from_utf8_lossy(compatible).replace('\0', "C");
+        let modalias = format!("of:N{node}T(null)C{}\n", first.trim_end_matches('C'));
+        tree.file(&format!("{at}/modalias"), modalias);
+        if let Some(driver) = driver {
+            tree.link(&format!("../../../bus/platform/drivers/{driver}"), &format!("{at}/driver"));
+        }
+    }
+
+    #[test]
+    fn finds_gpus_and_providers_among_all_devices() {
+        let tree = Tree::new();
+        device(
+            &tree,
+            "fb000000.gpu",
+            b"rockchip,rk3588-mali\0arm,mali-valhall-csf\0",
+            Some("panthor"),
+        );
+        device(&tree, "firmware:optee", b"linaro,optee-tz\0", None);
+        device(&tree, "vdec", b"acme,a9-svp\0bad/one\0", None);
+        device(&tree, "serial", b"arm,pl011\0", Some("uart"));
+        tree.link("../../../devices/platform/reg-dummy", &format!("{PLATFORM}/reg-dummy"));
+        tree.file(&format!("{FFA}/arm-ffa-1/uuid"), OPTEE_FFA.to_uppercase() + "\n");
+        tree.file(&format!("{FFA}/arm-ffa-1/modalias"), format!("arm_ffa:0001:{OPTEE_FFA}\n"));
+        tree.file(&format!("{FFA}/arm-ffa-2/uuid"), "00000000-0000-0000-0000-000000000000\n");
+        tree.file(
+            "lib/modules/7.3.4/modules.alias",
+            format!("alias of:N*T*Clinaro,optee_tz optee\nalias arm_ffa:*:{OPTEE_FFA} optee\n"),
+        );
+
+        let root = tree.root();
+        let mut problems = Vec::new();
+        let mut found = scan(&root, "7.3.4", &["acme,a9-svp"], &mut problems);
+        let gpu = &found.gpus[&DeviceName::new("fb000000.gpu").unwrap()];
+        assert_eq!(gpu.compatible, ["rockchip,rk3588-mali", "arm,mali-valhall-csf"]);
+        assert_eq!(gpu.driver.as_deref(), Some("panthor"));
+        assert_eq!(found.gpus.len(), 1);
+        let loadable: Vec<_> =
+            found.providers.iter().map(|(name, p)| (name.as_str(), p.loadable)).collect();
+        assert_eq!(loadable, [("arm-ffa-1", true), ("firmware:optee", true), ("vdec", false)]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].message.starts_with("string 2 "));
+
+        // Its driver comes, and takes its time.
+        let waiting = "sys/devices/platform/firmware:optee/waiting_for_supplier";
+        tree.file(waiting, "0\n");
+        tree.link("/sys/bus/platform/drivers/optee", "sys/devices/platform/firmware:optee/driver");
+        tree.link("/sys/bus/arm_ffa/drivers/optee", &format!("{FFA}/arm-ffa-1/driver"));
+        let bound = |found: &Devices, name: &str| {
+            let provider = &found.providers[&DeviceName::new(name).unwrap()];
+            assert_eq!(provider.driver.is_some(), provider.settled());
+            provider.driver.clone()
+        };
+        refresh(&root, &mut found.gpus, &mut found.providers);
+        assert_eq!(bound(&found, "firmware:optee"), None);
+        assert_eq!(bound(&found, "arm-ffa-1"), None);
+        // That it probes is proof enough of a driver.
+        let probing = scan(&root, "", &[], &mut problems);
+        assert_eq!(bound(&probing, "firmware:optee"), None);
+        std::fs::remove_file(tree.path(waiting)).unwrap();
+        tree.file("sys/class/tee/tee0/implementation_id", "1\n");
+        refresh(&root, &mut found.gpus, &mut found.providers);
+        assert_eq!(bound(&found, "firmware:optee").as_deref(), Some("optee"));
+        assert_eq!(bound(&found, "arm-ffa-1").as_deref(), Some("optee"));
+
+        // Nobody asked for it.
+        problems.clear();
+        assert_eq!(scan(&root, "7.3.4", &[], &mut problems).providers.len(), 2);
+    }
+
+    #[test]
+    fn a_hostile_bus_costs_nothing_but_a_message() {
+        let tree = Tree::new();
+        tree.link("loop", &format!("{PLATFORM}/loop"));
+        let long = "x".repeat(64);
+        tree.file(&format!("{PLATFORM}/{long}/of_node/compatible"), b"arm,mali-valhall-csf\0");
+        tree.fifo(&format!("{PLATFORM}/fifo/of_node/compatible"));
+        tree.directory(&format!("{PLATFORM}/dir/of_node/compatible"));
+        tree.file(&format!("{PLATFORM}/big/of_node/compatible"), vec![b'x'; 100_000]);
+        let mut problems = Vec::new();
+        let found = scan(&tree.root(), "7.3.4", &[], &mut problems);
+        assert_eq!(found, Devices::default());
+        assert_eq!(problems.len(), 4, "{problems:?}");
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The GPU firmware images of this root, for the bytes of their protected sections.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+
+use protheap_core::facts::Firmware;
+use protheap_core::name::Key;
+use protheap_csf::Image;
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
+
+use crate::Problem;
+use crate::root::{Failed, Root, bounded};
+
+/// The largest image that is read, in bytes, unpacked or not: known ones have 300 KiB.
+const LARGEST: usize = 8 << 20;
+/// Where the kernel's own choice of a directory is.
+const CUSTOM: &str = "sys/module/firmware_class/parameters/path";
+
+type Unpack = fn(&mut dyn Read) -> Result<Vec<u8>, Failed>;
+
+/// The forms that the kernel loads, in its order.
+const FORMS: [(&str, Unpack); 3] = [("", plain), (".zst", zstd), (".xz", xz)];
+
+/// Reads the image that GPU drivers load from `arm/mali/<wanted>`, or if there is none of that
+/// name, all images.
+///
+/// They are looked for where the kernel `release` looks for them, and in its order: one of each
+/// name is used.
+pub fn read(
+    root: &Root,
+    release: &str,
+    wanted: Option<&str>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Firmware> {
+    let mut directories = Vec::new();
+    if let Some(custom) = root.text(CUSTOM, problems) {
+        directories.extend(Some(custom.trim_matches('/').to_owned()).filter(|c| !c.is_empty()));
+    }
+    let plain_release = !release.is_empty() && !release.contains('/');
+    for updates in ["/updates", ""] {
+        if plain_release {
+            directories.push(format!("lib/firmware{updates}/{release}"));
+        }
+        directories.push(format!("lib/firmware{updates}"));
+    }
+    // A tree may lack the link from /lib.
+    directories.push("usr/lib/firmware".to_owned());
+    for directory in &mut directories {
+        directory.push_str("/arm/mali");
+    }
+
+    if let Some(wanted) = wanted {
+        // It becomes a part of paths.
+        if Key::new(wanted).is_err() {
+            let message = "no firmware can have this name; all images are looked at";
+            problems.push(Problem::new(wanted.escape_debug().to_string(), message));
+        } else if let Some(image) = image(root, &directories, wanted, problems) {
+            return vec![image];
+        }
+    }
+    let mut names = BTreeSet::new();
+    for directory in &directories {
+        root.each(directory, problems, &mut |name, _| {
+            names.insert(name.to_owned());
+        });
+    }
+    names.iter().filter_map(|name| image(root, &directories, name, problems)).collect()
+}
+
+/// The image called `name` that the kernel would load: the first that is there.
+fn image(
+    root: &Root,
+    directories: &[String],
+    name: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Firmware> {
+    for (suffix, unpack) in FORMS {
+        for directory in directories {
+            let path = format!("{directory}/{name}/mali_csffw.bin{suffix}");
+            let unpacked = match root.open_at(&path, OFlags::RDONLY).map_err(Failed::from) {
+                Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR)) => continue,
+                opened => opened.and_then(|file| contents(file.into(), unpack)),
+            };
+            let bytes = root.note(&path, unpacked, problems)?;
+            return match Image::parse(&bytes) {
+                Ok(image) => {
+                    let protected_bytes = image.protected_bytes();
+                    Some(Firmware { name: name.to_owned(), protected_bytes })
+                }
+                Err(e) => {
+                    problems.push(Problem::new(root.shown(&path), format!("{e}")));
+                    None
+                }
+            };
+        }
+    }
+    None
+}
+
+fn contents(mut file: File, unpack: Unpack) -> Result<Vec<u8>, Failed> {
+    let stat = fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("it is not a file").into());
+    }
+    if stat.st_size > LARGEST as i64 {
+        return Err(Failed::TooLong(LARGEST));
+    }
+    unpack(&mut file)
+}
+
+fn plain(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
+    bounded(file, 300 << 10, LARGEST)
+}
+
+#[cfg(feature = "xz")]
+fn xz(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
+    /// In KiB: what `xz -9` needs. The dictionary is touched only as far as there is output.
+    const MEMORY: u32 = 66 << 10;
+    let mut reader = lzma_rust2::XzReader::new_mem_limit(file, false, MEMORY);
+    bounded(&mut reader, 0, LARGEST)
+}
+
+#[cfg(feature = "zstd")]
+fn zstd(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
+    use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+    /// The crate's own reader brings its error texts along, 30 KiB of them.
+    struct Frame<'a>(FrameDecoder, &'a mut dyn Read);
+
+    impl Read for Frame<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Self(decoder, source) = self;
+            while decoder.can_collect() == 0 && !decoder.is_finished() {
+                let some = BlockDecodingStrategy::UptoBlocks(1);
+                decoder.decode_blocks(&mut *source, some).map_err(|_| broken())?;
+            }
+            decoder.read(buffer)
+        }
+    }
+
+    fn broken() -> io::Error {
+        io::Error::other("its zstd frame is damaged")
+    }
+
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(LARGEST as u64);
+    decoder.init(&mut *file).map_err(|_| broken())?;
+    bounded(&mut Frame(decoder, file), 0, LARGEST)
+}
+
+#[cfg(not(feature = "xz"))]
+use not_built_in as xz;
+#[cfg(not(feature = "zstd"))]
+use not_built_in as zstd;
+#[cfg(not(all(feature = "xz", feature = "zstd")))]
+fn not_built_in(_: &mut dyn Read) -> Result<Vec<u8>, Failed> {
+    Err(io::Error::other("this program was built without this compression").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+    use proptest::prelude::*;
+
+    /// An image with a shared section and a protected one of `protected` bytes, 4068 bytes long.
+    fn made(protected: u32) -> Vec<u8> {
+        let entry = |flags: u32, start: u32, bytes: u32| {
+            [24 << 8, flags, start, start + bytes, 0, 0].map(u32::to_le_bytes).concat()
+        };
+        let entries =
+            [entry(0x4000_0003, 0x0400_0000, 0x1000), entry(0x23, 0x0300_0000, protected)].concat();
+        let size = 20 + entries.len() as u32;
+        let header = [0xc3f1_3a6e, 3, 1, 0, size].map(u32::to_le_bytes).concat();
+        [header, entries, vec![0; 4000]].concat()
+    }
+
+    /// `made(0x40000)` by xz 5.4 and zstd 1.5, each with a check.
+    #[rustfmt::skip]
+    const XZ: [u8; 120] = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x00, 0x21,
+        0x01, 0x16, 0x00, 0x00, 0x00, 0x74, 0x2f, 0xe5, 0xa3, 0xe0, 0x0f, 0xe3, 0x00, 0x3c, 0x5d,
+        0x00, 0x37, 0x0e, 0x9a, 0x2c, 0x30, 0x18, 0xc3, 0x7a, 0x47, 0x90, 0x07, 0x5a, 0xf3, 0xd1,
+        0x47, 0x4f, 0x34, 0xa1, 0xe9, 0x3b, 0x0f, 0xba, 0x85, 0x78, 0x84, 0x76, 0xdd, 0x07, 0x9c,
+        0x3a, 0x47, 0x63, 0x8d, 0xbe, 0x36, 0x6f, 0x67, 0x24, 0xf2, 0xc6, 0xc3, 0x6c, 0xba, 0x96,
+        0x6e, 0xeb, 0x6a, 0xfa, 0x38, 0x6e, 0xbc, 0x4c, 0xd3, 0x04, 0xa3, 0x15, 0x2b, 0x76, 0xcc,
+        0x00, 0x00, 0x80, 0xb8, 0x4b, 0x80, 0x00, 0x01, 0x54, 0xe4, 0x1f, 0x00, 0x00, 0x00, 0xea,
+        0xb8, 0x64, 0x81, 0x3e, 0x30, 0x0d, 0x8b, 0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x59, 0x5a,
+    ];
+    #[rustfmt::skip]
+    const ZSTD: [u8; 69] = [
+        0x28, 0xb5, 0x2f, 0xfd, 0x64, 0xe4, 0x0e, 0xbd, 0x01, 0x00, 0x54, 0x02, 0x6e, 0x3a, 0xf1,
+        0xc3, 0x03, 0x00, 0x00, 0x00, 0x01, 0x00, 0x44, 0x18, 0x00, 0x00, 0x03, 0x00, 0x00, 0x40,
+        0x00, 0x00, 0x00, 0x04, 0x00, 0x10, 0x00, 0x04, 0x00, 0x18, 0x00, 0x00, 0x23, 0x00, 0x03,
+        0x00, 0x00, 0x04, 0x03, 0x06, 0x00, 0x9d, 0x07, 0x1e, 0xe8, 0x7c, 0x1a, 0x08, 0x0d, 0x47,
+        0x9b, 0x12, 0xee, 0x00, 0x90, 0x3a, 0x7f, 0x81, 0xd1,
+    ];
+
+    fn at(directory: &str, name: &str, suffix: &str) -> String {
+        format!("{directory}/arm/mali/{name}/mali_csffw.bin{suffix}")
+    }
+
+    fn names(images: &[Firmware]) -> Vec<(&str, u64)> {
+        images.iter().map(|image| (image.name.as_str(), image.protected_bytes)).collect()
+    }
+
+    #[test]
+    fn reads_the_wanted_image_or_all() {
+        let tree = Tree::new();
+        let mut problems = Vec::new();
+        assert_eq!(read(&tree.root(), "", None, &mut problems), []);
+        tree.file(&at("usr/lib/firmware", "arch10.8", ""), made(0x40000));
+        tree.file(&at("lib/firmware", "arch10.10", ""), made(0x10000));
+        tree.link("arch10.10", "lib/firmware/arm/mali/arch10.12");
+        tree.directory("lib/firmware/arm/mali/notes");
+        let root = tree.root();
+        let read = |wanted: Option<&str>, problems: &mut Vec<Problem>| {
+            read(&root, "7.3.4", wanted, problems)
+        };
+        let all = [("arch10.10", 0x10000), ("arch10.12", 0x10000), ("arch10.8", 0x40000)];
+        assert_eq!(names(&read(None, &mut problems)), all);
+        assert_eq!(names(&read(Some("arch10.8"), &mut problems)), all[2..]);
+        assert_eq!(names(&read(Some("arch14.8"), &mut problems)), all);
+        assert_eq!(problems, []);
+        assert_eq!(names(&read(Some("../arch10.8"), &mut problems)), all);
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn looks_where_the_kernel_looks_and_in_its_order() {
+        let tree = Tree::new();
+        let root = tree.root();
+        let mut problems = Vec::new();
+        // From the last place to the first.
+        let places = [
+            at("usr/lib/firmware", "a", ""),
+            at("lib/firmware", "a", ""),
+            at("lib/firmware/7.3.4", "a", ""),
+            at("lib/firmware/updates", "a", ""),
+            at("lib/firmware/updates/7.3.4", "a", ""),
+            at("srv/fw", "a", ""),
+        ];
+        tree.file(CUSTOM, "/srv/fw\n");
+        // A compressed one is only looked for when there is no other anywhere.
+        tree.file(&at("srv/fw", "a", ".zst"), "never read");
+        for (bytes, path) in (1..).map(|page| page * 0x1000).zip(places) {
+            tree.file(&path, made(bytes));
+            let images = read(&root, "7.3.4", Some("a"), &mut problems);
+            assert_eq!(names(&images), [("a", u64::from(bytes))], "{path}");
+        }
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn unpacks_xz_and_zstd() {
+        let tree = Tree::new();
+        tree.file(&at("lib/firmware", "x", ".xz"), XZ);
+        tree.file(&at("lib/firmware", "z", ".zst"), ZSTD);
+        let mut problems = Vec::new();
+        let images = read(&tree.root(), "", None, &mut problems);
+        assert_eq!(names(&images), [("x", 0x40000), ("z", 0x40000)], "{problems:?}");
+        assert_eq!(xz(&mut &XZ[..]).unwrap(), made(0x40000));
+        assert_eq!(zstd(&mut &ZSTD[..]).unwrap(), made(0x40000));
+    }
+
+    #[test]
+    fn what_is_no_image_is_told_with_its_path() {
+        let tree = Tree::new();
+        let file = |name: &str, suffix: &str| at("lib/firmware", name, suffix);
+        tree.file(&file("a", ""), "");
+        tree.fifo(&file("b", ""));
+        tree.directory(&file("c", ""));
+        tree.link("mali_csffw.bin", &file("d", ""));
+        std::fs::File::create(tree.path(&file("e", ""))).unwrap().set_len(100 << 20).unwrap();
+        tree.file(&file("f", ".xz"), &XZ[..90]);
+        tree.file(&file("g", ".zst"), &ZSTD[..40]);
+        // 256 blocks of 128 KiB, each the same byte: 32 MiB in a KiB.
+        let block = ((128_u32 << 10 << 3) | 0b010).to_le_bytes();
+        let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
+        for _ in 0..256 {
+            bomb.extend([block[0], block[1], block[2], 0]);
+        }
+        tree.file(&file("h", ".zst"), bomb);
+        tree.file(&file("ok", ""), made(0x1000));
+        let mut problems = Vec::new();
+        let images = read(&tree.root(), "", None, &mut problems);
+        assert_eq!(names(&images), [("ok", 0x1000)]);
+        assert_eq!(problems.len(), 8, "{problems:#?}");
+        for (problem, name) in problems.iter().zip(["a", "b", "c", "d", "e", "f", "g", "h"]) {
+            assert!(problem.path.contains(&format!("/arm/mali/{name}/")), "{problem}");
+        }
+        assert_eq!(problems[7].message, format!("is longer than {LARGEST} bytes"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_archive_is_an_error_or_an_image(at in 0..120_usize, byte: u8, cut in 0..120_usize) {
+            for (unpack, archive) in [(xz as Unpack, &XZ[..]), (zstd, &ZSTD[..])] {
+                let mut archive = archive.to_vec();
+                if let Some(place) = archive.get_mut(at) {
+                    *place = byte;
+                }
+                archive.truncate(cut.max(1));
+                if let Ok(bytes) = unpack(&mut archive.as_slice()) {
+                    prop_assert!(bytes.len() <= LARGEST);
+                }
+            }
+        }
+    }
+}

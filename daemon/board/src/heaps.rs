@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The dma-buf heaps: which there are, buffers from them, and how well those are protected.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use protheap_core::facts::{Protection, Verdict};
+use protheap_core::name::HeapName;
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
+use rustix::ioctl::{Updater, ioctl, opcode};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::Problem;
+use crate::root::Root;
+
+const CLASS: &str = "sys/class/dma_heap";
+
+/// Lists the heaps that exist. Those whose name is none are told and skipped.
+pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
+    let mut heaps = BTreeSet::new();
+    root.each(CLASS, problems, &mut |name, problems| match HeapName::new(name) {
+        Ok(name) => {
+            heaps.insert(name);
+        }
+        Err(e) => {
+            let path = root.shown(&format!("{CLASS}/{name}"));
+            problems.push(Problem::new(path, format!("the heap's name {e}; it is skipped")));
+        }
+    });
+    heaps
+}
+
+/// Why a heap gave no buffer.
+#[derive(Debug, thiserror::Error)]
+pub enum AllocateError {
+    /// It has memory, but not as much.
+    #[error("{node} has no {bytes} bytes left ({errno}): a larger carve-out is needed")]
+    TooSmall {
+        /// The heap's node.
+        node: String,
+        /// How much was asked for.
+        bytes: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// It refuses any allocation, or is no heap.
+    #[error("{node} gives no memory ({errno}): has its driver gone?")]
+    Dead {
+        /// The heap's node.
+        node: String,
+        /// How much was asked for.
+        bytes: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+impl AllocateError {
+    fn new(node: String, bytes: u64, errno: Errno) -> Self {
+        match errno {
+            Errno::NOMEM | Errno::NOSPC | Errno::OVERFLOW | Errno::FBIG | Errno::TOOBIG => {
+                Self::TooSmall { node, bytes, errno }
+            }
+            _ => Self::Dead { node, bytes, errno },
+        }
+    }
+
+    /// The fact that it is.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::TooSmall { .. } => Verdict::TooSmall,
+            Self::Dead { .. } => Verdict::Dead,
+        }
+    }
+}
+
+/// A dma-buf. Its memory goes back to the heap when nobody holds it any more.
+#[derive(Debug)]
+pub struct Buffer {
+    dmabuf: OwnedFd,
+    bytes: u64,
+}
+
+/// `struct dma_heap_allocation_data` of linux/dma-heap.h.
+#[repr(C)]
+struct AllocationData {
+    len: u64,
+    fd: u32,
+    fd_flags: u32,
+    heap_flags: u64,
+}
+
+/// `DMA_HEAP_IOCTL_ALLOC`.
+const ALLOC: rustix::ioctl::Opcode = opcode::read_write::<AllocationData>(b'H', 0);
+
+/// Allocates `bytes` from `heap`.
+///
+/// # Errors
+///
+/// The heap has too little, or gives nothing at all.
+pub fn allocate(root: &Root, heap: &HeapName, bytes: u64) -> Result<Buffer, AllocateError> {
+    let path = format!("dev/dma_heap/{heap}");
+    try_allocate(root, &path, bytes).map_err(|e| AllocateError::new(root.shown(&path), bytes, e))
+}
+
+fn try_allocate(root: &Root, path: &str, bytes: u64) -> Result<Buffer, Errno> {
+    let node = root.open_at(path, OFlags::RDWR | OFlags::NOFOLLOW)?;
+    if FileType::from_raw_mode(fstat(&node)?.st_mode) != FileType::CharacterDevice {
+        return Err(Errno::NODEV);
+    }
+    let fd_flags = (OFlags::RDWR | OFlags::CLOEXEC).bits();
+    let mut data = AllocationData { len: bytes, fd: 0, fd_flags, heap_flags: 0 };
+    loop {
+        // SAFETY: the opcode takes a `struct dma_heap_allocation_data`, which `data` is; the kernel
+        // writes to it and keeps no pointer.
+        match unsafe { ioctl(&node, Updater::<ALLOC, _>::new(&mut data)) } {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(()) => break,
+        }
+    }
+    let fd = RawFd::try_from(data.fd).map_err(|_| Errno::BADF)?;
+    // SAFETY: the ioctl succeeded, so `fd` is a new descriptor that nobody else knows.
+    let dmabuf = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(Buffer { dmabuf, bytes })
+}
+
+impl Buffer {
+    /// How many bytes were asked for; the heap rounds up to pages.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What can be known of its protection, and the name of its exporter as `fdinfo` shows it,
+    /// which is empty where there is no `/proc`.
+    pub fn judge(&self) -> (Protection, String) {
+        let exporter = self.exporter().unwrap_or_default();
+        let protection = match (self.mappable(), exporter.as_str()) {
+            (true, _) => Protection::None,
+            (false, "tee") => Protection::Tee,
+            (false, _) => Protection::Unmappable,
+        };
+        (protection, exporter)
+    }
+
+    fn mappable(&self) -> bool {
+        let Ok(length) = usize::try_from(self.bytes) else {
+            return true;
+        };
+        // SAFETY: a new mapping at an address of the kernel's choice, of which nothing is read.
+        let mapped = unsafe {
+            mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, &self.dmabuf, 0)
+        };
+        match mapped {
+            Ok(address) => {
+                // SAFETY: the mapping was just made with this length, and nothing points into it.
+                let _ = unsafe { munmap(address, length) };
+                true
+            }
+            // Refusals. Anything else (ENOMEM, EAGAIN) says nothing of the buffer.
+            Err(Errno::INVAL | Errno::NODEV | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
+                false
+            }
+            Err(_) => true,
+        }
+    }
+
+    fn exporter(&self) -> Option<String> {
+        let path = format!("/proc/self/fdinfo/{}", self.dmabuf.as_raw_fd());
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut buffer = [0u8; 1024];
+        let length = rustix::io::read(&file, buffer.as_mut_slice()).ok()?;
+        exporter_in(buffer.get(..length)?)
+    }
+}
+
+/// The first `exp_name` in the text of a dma-buf's `fdinfo`; what follows it can be a name that a
+/// user gave to the buffer.
+fn exporter_in(fdinfo: &[u8]) -> Option<String> {
+    let mut lines = fdinfo.split(|byte| *byte == b'\n');
+    let name = lines.find_map(|line| line.strip_prefix(b"exp_name:"))?;
+    std::str::from_utf8(name).ok().map(|name| name.trim().to_owned())
+}
+
+impl AsFd for Buffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dmabuf.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+
+    #[test]
+    fn lists_heaps_and_skips_names_that_are_none() {
+        let tree = Tree::new();
+        let mut problems = Vec::new();
+        assert!(read(&tree.root(), &mut problems).is_empty());
+        for name in ["system", "protected,secure-video", "two words", "a\nb"] {
+            tree.directory(&format!("sys/class/dma_heap/{name}"));
+        }
+        let heaps = read(&tree.root(), &mut problems);
+        let names: Vec<_> = heaps.iter().map(HeapName::as_str).collect();
+        assert_eq!(names, ["protected,secure-video", "system"]);
+        assert_eq!(problems.len(), 2);
+        assert!(!problems.iter().any(|p| p.to_string().contains('\n')));
+    }
+
+    #[test]
+    fn only_a_device_node_is_a_heap() {
+        let tree = Tree::new();
+        tree.file("dev/dma_heap/plain", "");
+        tree.link("/dev/null", "dev/dma_heap/link");
+        tree.fifo("dev/dma_heap/fifo");
+        for (name, expected) in [
+            ("plain", Errno::NODEV),
+            ("fifo", Errno::NODEV),
+            ("link", Errno::LOOP),
+            ("absent", Errno::NOENT),
+        ] {
+            match allocate(&tree.root(), &HeapName::new(name).unwrap(), 4096) {
+                Err(AllocateError::Dead { errno, node, .. }) => {
+                    assert_eq!(errno, expected, "{name}");
+                    assert!(node.ends_with(name));
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_ioctl_is_the_kernel_s() {
+        assert_eq!(ALLOC, 0xc018_4800);
+    }
+
+    #[test]
+    fn too_little_memory_is_not_a_dead_heap() {
+        let verdict = |errno| AllocateError::new(String::new(), 1, errno).verdict();
+        assert_eq!(verdict(Errno::NOMEM), Verdict::TooSmall);
+        assert_eq!(verdict(Errno::INVAL), Verdict::Dead);
+        assert_eq!(verdict(Errno::NODEV), Verdict::Dead);
+    }
+
+    #[test]
+    fn the_exporter_is_the_kernel_s_word_not_the_user_s() {
+        let fdinfo = b"pos:\t0\nflags:\t02\nsize:\t4096\ncount:\t1\nexp_name:\ttee\nname:\tx\nexp_name:\tsystem\n";
+        assert_eq!(exporter_in(fdinfo).as_deref(), Some("tee"));
+        assert_eq!(exporter_in(b"pos:\t0\n"), None);
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Everything that Protheap reads from a machine and writes to it. It decides nothing.
+//!
+//! Readers fill the types of [`protheap_core::facts`] from a [`Root`](root::Root): the running
+//! machine, or a directory that holds another machine's tree. What is not there is no error; what
+//! is there and cannot be used is skipped and told as a [`Problem`].
+
+mod aliases;
+pub mod clock;
+pub mod devices;
+pub mod firmware;
+pub mod heaps;
+pub mod kernel;
+pub mod module;
+pub mod platform;
+pub mod policies;
+mod problem;
+pub mod root;
+pub mod run;
+pub mod sysfs;
+pub mod tee;
+pub mod uevents;
+
+pub use problem::Problem;

@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! protheap.ko: its configfs directory and its device node.
+
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use protheap_core::name::{DeviceName, HeapName};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::io::Errno;
+use rustix::ioctl::{Setter, ioctl, opcode};
+
+use crate::heaps::Buffer;
+use crate::kernel::CONFIGFS;
+use crate::root::Root;
+use crate::sysfs::{AttributeError, Directory, FileSystem};
+
+/// The version of the module's interface that this file speaks.
+pub const ABI: u32 = 1;
+
+const NODE: &str = "/dev/protheap";
+
+/// What went wrong with the module.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no protheap.ko.
+    #[error(
+        "protheap.ko is not there ({0}): load it, and mount configfs at /sys/kernel/config first"
+    )]
+    Absent(AttributeError),
+    /// Its interface is another one.
+    #[error("protheap.ko speaks abi {0:?}, this program speaks {ABI}: update the older of the two")]
+    Abi(String),
+    /// An attribute was not written or read.
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
+    /// An attribute reads as it should not.
+    #[error("{path} reads {found:?}: is the module newer than this program?")]
+    Unknown {
+        /// The attribute.
+        path: String,
+        /// What it reads.
+        found: String,
+    },
+    /// A binding was not made.
+    #[error("{path} cannot be made: {errno}; {}", match *.errno {
+        Errno::NODEV => "there is no such platform device",
+        Errno::BUSY => "what was withdrawn before is still in use by the GPU driver",
+        Errno::ACCESS | Errno::PERM => "this needs root",
+        _ => "see the kernel's log",
+    })]
+    Create {
+        /// The binding's directory.
+        path: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// A binding was not withdrawn.
+    #[error("{path} cannot be removed: {errno}")]
+    Remove {
+        /// The binding's directory.
+        path: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The node was not opened.
+    #[error("{NODE} cannot be opened: {0}; is devtmpfs mounted, and may this program open it?")]
+    Node(Errno),
+    /// The module did not take a buffer.
+    #[error("{NODE} does not take the {} buffer for {device}: {errno}; {}", .kind.name(),
+        refusal(*.errno))]
+    HandOver {
+        /// The GPU.
+        device: DeviceName,
+        /// What the buffer was for.
+        kind: Kind,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+impl Error {
+    /// What the kernel said, where it said something.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Absent(e) | Self::Attribute(e) => e.errno(),
+            Self::Create { errno, .. }
+            | Self::Remove { errno, .. }
+            | Self::HandOver { errno, .. }
+            | Self::Node(errno) => Some(*errno),
+            Self::Abi(_) | Self::Unknown { .. } => None,
+        }
+    }
+}
+
+/// What the module means by refusing a buffer.
+fn refusal(errno: Errno) -> &'static str {
+    match errno {
+        Errno::MSGSIZE => "it is too small",
+        Errno::PERM => "it can be mapped, so it is not protected",
+        Errno::EXIST => "it was handed over before",
+        Errno::XDEV => "it is of another exporter than the binding's first buffer",
+        Errno::NODEV => "no binding is open for this device",
+        Errno::BUSY => "the binding is committed, or has one",
+        Errno::NOSPC => "the binding has as many as suspend_count says",
+        Errno::INVAL => "it is no dma-buf",
+        Errno::OPNOTSUPP => "the module is older than this program",
+        _ => "see the kernel's log",
+    }
+}
+
+/// What a buffer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The firmware's protected section.
+    Firmware,
+    /// What is saved of one protected command stream group while it is suspended.
+    Suspend,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Firmware => "firmware",
+            Self::Suspend => "suspend",
+        }
+    }
+}
+
+/// What a binding is set up with.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The heap that the buffers are from.
+    pub heap: &'a HeapName,
+    /// Who allocates: `handed` or `kernel`.
+    pub source: &'a str,
+    /// The least size of the firmware buffer, in bytes.
+    pub firmware_bytes_wanted: u64,
+    /// The size of each suspend buffer, in bytes.
+    pub suspend_bytes: u64,
+    /// How many suspend buffers there may be, free and in use, at most 128.
+    pub suspend_count: u32,
+    /// Buffers that can be mapped are taken too.
+    pub allow_unprotected: bool,
+    /// Which policy decided, for people.
+    pub origin: &'a str,
+}
+
+/// What came of opening a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// The GPU is held.
+    Opened,
+    /// `protheap.hold=0`: windows never open.
+    Forbidden,
+    /// The device had its window in this boot.
+    Spent,
+    /// The device has a driver already, or the binding is committed.
+    TooLate,
+}
+
+/// The end of a binding's set-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// The buffers are the GPU driver's to take.
+    Bind,
+    /// Decided against: the GPU is released without.
+    None,
+}
+
+impl Commit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Where a binding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingState {
+    /// It is being set up; nothing is held.
+    Open,
+    /// It is being set up, and its window is open: the GPU driver waits.
+    Held,
+    /// Committed.
+    Bound,
+    /// Committed, and the GPU driver has some of the buffers.
+    InUse,
+    /// Decided against.
+    None,
+}
+
+/// What a binding shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Where it is.
+    pub state: BindingState,
+    /// Empty, `already-probed`, `no-consumer`, `heap-late`, or what a newer module says.
+    pub reason: String,
+    /// What is left of the window, in milliseconds.
+    pub hold_ms: u32,
+    /// The exporter of the buffers, empty without one.
+    pub exporter: String,
+    /// The size of the firmware buffer, in bytes, 0 without one.
+    pub firmware_bytes: u64,
+    /// The size that a suspend buffer must have, in bytes.
+    pub suspend_bytes: u64,
+    /// How many more suspend buffers the module asks for.
+    pub suspend_wanted: u32,
+    /// How many suspend buffers nobody uses.
+    pub suspend_free: u32,
+    /// How many suspend buffers belong to groups.
+    pub suspend_in_use: u32,
+}
+
+/// The module, loaded and of a version that is known.
+#[derive(Debug)]
+pub struct Module {
+    directory: Directory,
+    node: OnceCell<OwnedFd>,
+}
+
+impl Module {
+    /// Opens the module's directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] where it is not loaded, [`Error::Abi`] where it is another version.
+    pub fn open(root: &Root) -> Result<Self, Error> {
+        let directory =
+            Directory::open(root, CONFIGFS, FileSystem::Configfs).map_err(Error::Absent)?;
+        let abi = directory.read("abi")?;
+        if abi.parse() != Ok(ABI) {
+            return Err(Error::Abi(abi));
+        }
+        Ok(Self { directory, node: OnceCell::new() })
+    }
+
+    /// The binding of `device`: made now, or the one that is there, which
+    /// [`Binding::is_adopted`] tells.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV: there is no such platform device. EBUSY: a withdrawn binding is still in use.
+    pub fn create(&self, device: &DeviceName) -> Result<Binding, Error> {
+        let adopted = match self.directory.make(device.as_str()) {
+            Ok(()) => false,
+            Err(Errno::EXIST) => true,
+            Err(errno) => {
+                let path = self.directory.shown(device.as_str());
+                return Err(Error::Create { path, errno });
+            }
+        };
+        let directory = self.directory.below(device.as_str())?;
+        Ok(Binding { directory, adopted })
+    }
+
+    /// The binding of `device`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// It is there, and cannot be opened.
+    pub fn binding(&self, device: &DeviceName) -> Result<Option<Binding>, Error> {
+        match self.directory.below(device.as_str()) {
+            Ok(directory) => Ok(Some(Binding { directory, adopted: true })),
+            Err(e) if e.errno() == Some(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Withdraws the binding of `device`. What is in use lives until its user lets go.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the kernel refused.
+    pub fn remove(&self, device: &DeviceName) -> Result<(), Error> {
+        let name = device.as_str();
+        self.directory
+            .remove(name)
+            .map_err(|errno| Error::Remove { path: self.directory.shown(name), errno })
+    }
+
+    /// Gives `buffer` to the binding of `device`. The module has a reference of its own then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HandOver`] with what the module has against it.
+    pub fn hand_over(&self, device: &DeviceName, kind: Kind, buffer: &Buffer) -> Result<(), Error> {
+        let node = self.node()?;
+        let data = HandOver::new(device, kind, buffer);
+        loop {
+            // SAFETY: the opcode takes a `struct protheap_hand_over`, which `data` is; the kernel
+            // only reads it, and keeps no pointer.
+            match unsafe { ioctl(node, Setter::<HAND_OVER, _>::new(data)) } {
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    return Err(Error::HandOver { device: device.clone(), kind, errno });
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// The node, opened when it is needed first.
+    fn node(&self) -> Result<&OwnedFd, Error> {
+        if let Some(node) = self.node.get() {
+            return Ok(node);
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = rustix::fs::open(NODE, flags, Mode::empty()).map_err(Error::Node)?;
+        let mode = fstat(&node).map_err(Error::Node)?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::CharacterDevice {
+            return Err(Error::Node(Errno::NODEV));
+        }
+        Ok(self.node.get_or_init(|| node))
+    }
+}
+
+/// `struct protheap_hand_over` of driver/module/uapi/protheap.h.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct HandOver {
+    device: [u8; 64],
+    fd: i32,
+    kind: u32,
+    flags: u64,
+}
+
+/// `PROTHEAP_IOCTL_HAND_OVER`.
+const HAND_OVER: rustix::ioctl::Opcode = opcode::write::<HandOver>(0xbb, 0x01);
+
+impl HandOver {
+    fn new(device: &DeviceName, kind: Kind, buffer: &Buffer) -> Self {
+        let mut name = [0; 64];
+        // A device's name has 63 bytes at most, so a NUL stays at the end.
+        for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
+            *to = from;
+        }
+        let kind = match kind {
+            Kind::Firmware => 0,
+            Kind::Suspend => 1,
+        };
+        Self { device: name, fd: buffer.as_fd().as_raw_fd(), kind, flags: 0 }
+    }
+}
+
+/// The binding of one GPU.
+#[derive(Debug)]
+pub struct Binding {
+    directory: Directory,
+    adopted: bool,
+}
+
+impl Binding {
+    /// It was there before: another program made it.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Says what is to be bound, before the first buffer is handed over.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: it is committed. EPERM: `allow_unprotected` under kernel lockdown.
+    pub fn set_up(&self, setup: &Setup<'_>) -> Result<(), Error> {
+        self.set("heap", setup.heap.as_str())?;
+        self.set("source", setup.source)?;
+        self.set("firmware_bytes_wanted", &setup.firmware_bytes_wanted.to_string())?;
+        self.set("suspend_bytes", &setup.suspend_bytes.to_string())?;
+        self.set("suspend_count", &setup.suspend_count.to_string())?;
+        // 0 is what a new binding has.
+        if setup.allow_unprotected || self.adopted {
+            self.set("allow_unprotected", if setup.allow_unprotected { "1" } else { "0" })?;
+        }
+        self.set("origin", &printable(setup.origin))
+    }
+
+    /// Opens the window, for at most `ms` milliseconds from now.
+    ///
+    /// # Errors
+    ///
+    /// What is none of the three answers that [`Window`] has.
+    pub fn open_window(&self, ms: u32) -> Result<Window, Error> {
+        // The attribute reads what is left.
+        let left = |found: &str| found.parse().is_ok_and(|left: u32| left <= ms);
+        match self.directory.write("hold_ms", &ms.to_string(), &left) {
+            Ok(()) => Ok(Window::Opened),
+            Err(AttributeError::Refused { errno: Errno::PERM, .. }) => Ok(Window::Forbidden),
+            Err(AttributeError::Refused { errno: Errno::ALREADY, .. }) => Ok(Window::Spent),
+            Err(AttributeError::Refused { errno: Errno::BUSY, .. }) => Ok(Window::TooLate),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Ends the set-up; the GPU is released.
+    ///
+    /// # Errors
+    ///
+    /// ENODATA: no firmware buffer was handed over. EBUSY: it was committed before.
+    pub fn commit(&self, commit: Commit) -> Result<(), Error> {
+        self.set("commit", commit.as_str())
+    }
+
+    /// Reads the name of the heap that is bound, empty before one was set.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn.
+    pub fn heap(&self) -> Result<String, Error> {
+        Ok(self.directory.read("heap")?)
+    }
+
+    /// Reads where the binding is, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn, or says what is not known.
+    pub fn state(&self) -> Result<BindingState, Error> {
+        Ok(match self.directory.read("state")?.as_str() {
+            "open" => BindingState::Open,
+            "held" => BindingState::Held,
+            "bound" => BindingState::Bound,
+            "in-use" => BindingState::InUse,
+            "none" => BindingState::None,
+            found => return Err(self.unknown("state", found)),
+        })
+    }
+
+    /// Reads all that the binding shows.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn, or says what is not known.
+    pub fn status(&self) -> Result<Status, Error> {
+        Ok(Status {
+            state: self.state()?,
+            reason: self.directory.read("reason")?,
+            hold_ms: self.number("hold_ms")?,
+            exporter: self.directory.read("exporter")?,
+            firmware_bytes: self.number("firmware_bytes")?,
+            suspend_bytes: self.number("suspend_bytes")?,
+            suspend_wanted: self.number("suspend_wanted")?,
+            suspend_free: self.number("suspend_free")?,
+            suspend_in_use: self.number("suspend_in_use")?,
+        })
+    }
+
+    fn set(&self, attribute: &str, value: &str) -> Result<(), Error> {
+        Ok(self.directory.write(attribute, value, &|found| found == value)?)
+    }
+
+    fn number<T: std::str::FromStr>(&self, attribute: &str) -> Result<T, Error> {
+        let found = self.directory.read(attribute)?;
+        found.parse().map_err(|_| self.unknown(attribute, &found))
+    }
+
+    fn unknown(&self, attribute: &str, found: &str) -> Error {
+        Error::Unknown { path: self.directory.shown(attribute), found: found.to_owned() }
+    }
+}
+
+/// `text` as the module takes it: at most 255 printable ASCII characters.
+fn printable(text: &str) -> String {
+    let ascii = text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' });
+    ascii.take(255).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+
+    #[test]
+    fn the_ioctl_is_the_module_s() {
+        assert_eq!(size_of::<HandOver>(), 80);
+        assert_eq!(HAND_OVER, 0x4050_bb01);
+        let names = (std::mem::offset_of!(HandOver, fd), std::mem::offset_of!(HandOver, flags));
+        assert_eq!(names, (64, 72));
+    }
+
+    #[test]
+    fn a_tree_is_never_taken_for_the_kernel() {
+        let tree = Tree::new();
+        tree.file(&format!("{CONFIGFS}/abi"), "1\n");
+        let error = Module::open(&tree.root()).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ROFS));
+        assert!(matches!(error, Error::Absent(_)));
+    }
+
+    #[test]
+    fn origin_is_made_printable() {
+        assert_eq!(printable("acme,a9 \u{fc}\n"), "acme,a9 ??");
+        assert_eq!(printable(&"x".repeat(300)).len(), 255);
+    }
+}

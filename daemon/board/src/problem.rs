@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use std::fmt;
+
+/// Something that was there and could not be used. It was skipped; the boot goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, directory or socket, with the root that it was looked for beneath.
+    pub path: String,
+    /// What is wrong with it, and where it helps, what to do.
+    pub message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A hostile tree can have control characters in its names.
+        write!(f, "{}: {}", self.path.escape_debug(), self.message)
+    }
+}
+
+impl std::error::Error for Problem {}

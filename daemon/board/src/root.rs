@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The tree that everything is read beneath: `/`, or another machine's.
+
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, openat, openat2, readlinkat_raw};
+use rustix::io::Errno;
+
+use crate::Problem;
+
+/// What one attribute of the kernel has at most, in bytes: a page.
+const ATTRIBUTE: usize = 4096;
+
+/// A handle on the directory that stands for `/`.
+///
+/// The paths that its methods take are relative to it, without a leading `/`. In a tree other than
+/// `/` links stay inside: an absolute one starts at the tree's top.
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    /// What stands before the paths in messages: empty for `/`.
+    prefix: String,
+}
+
+impl Root {
+    /// Opens `path` as the root; `/` is the running machine.
+    ///
+    /// # Errors
+    ///
+    /// The directory is not there, or is none.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let shown = path.to_string_lossy();
+        let directory = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|e| Problem::new(&*shown, format!("cannot be opened as a root: {e}")))?;
+        Ok(Self { directory, prefix: shown.trim_end_matches('/').to_owned() })
+    }
+
+    /// This is the running machine: what is read of it can also be acted on.
+    pub fn is_running(&self) -> bool {
+        self.prefix.is_empty()
+    }
+
+    /// `path` as messages show it.
+    pub fn shown(&self, path: &str) -> String {
+        format!("{}/{path}", self.prefix)
+    }
+
+    /// Opens `path`; never waits, as a FIFO would make it.
+    pub(crate) fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut flags = flags | OFlags::CLOEXEC;
+        if !flags.contains(OFlags::PATH) {
+            flags |= OFlags::NONBLOCK | OFlags::NOCTTY;
+        }
+        if !self.is_running() {
+            // EAGAIN: something on the way was renamed meanwhile.
+            for _ in 0..16 {
+                let resolve = ResolveFlags::IN_ROOT;
+                match openat2(&self.directory, path, flags, Mode::empty(), resolve) {
+                    Err(Errno::AGAIN) => {}
+                    // Before Linux 5.6, or filtered: links may lead outside, for reading only.
+                    Err(Errno::NOSYS) => break,
+                    done => return done,
+                }
+            }
+        }
+        openat(&self.directory, path, flags, Mode::empty())
+    }
+
+    /// The bytes of the file at `path`, of which there may be `limit`. `None`: it is not there, or
+    /// a problem was noted.
+    pub fn read(&self, path: &str, limit: usize, problems: &mut Vec<Problem>) -> Option<Vec<u8>> {
+        self.note(path, self.try_read(path, limit), problems)
+    }
+
+    /// The text of the attribute at `path`, at most a page, without the newline at its end.
+    pub fn text(&self, path: &str, problems: &mut Vec<Problem>) -> Option<String> {
+        let mut buffer = [0; ATTRIBUTE];
+        let bytes = self.attribute(path, &mut buffer, problems)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Some(text.trim_end_matches('\n').to_owned()),
+            Err(_) => {
+                problems.push(Problem::new(self.shown(path), "is not UTF-8"));
+                None
+            }
+        }
+    }
+
+    /// Reads the kernel's attribute at `path`, which fits `buffer`, by one read.
+    pub(crate) fn attribute<'b>(
+        &self,
+        path: &str,
+        buffer: &'b mut [u8; ATTRIBUTE],
+        problems: &mut Vec<Problem>,
+    ) -> Option<&'b [u8]> {
+        let read = self.open_at(path, OFlags::RDONLY).map_err(Failed::from).and_then(|file| {
+            // The kernel gives an attribute whole; a full buffer means that it was cut.
+            match rustix::io::read(&file, buffer.as_mut_slice())? {
+                ATTRIBUTE => Err(Failed::TooLong(ATTRIBUTE - 1)),
+                length => Ok(length),
+            }
+        });
+        let length = self.note(path, read, problems)?;
+        buffer.get(..length)
+    }
+
+    /// The names in the directory at `path`, sorted. Empty if there is none.
+    pub fn list(&self, path: &str, problems: &mut Vec<Problem>) -> Vec<String> {
+        let mut names = Vec::new();
+        self.each(path, problems, &mut |name, _| names.push(name.to_owned()));
+        names.sort_unstable();
+        names
+    }
+
+    /// Calls `visit` with each name in the directory at `path`, in no order.
+    pub(crate) fn each(
+        &self,
+        path: &str,
+        problems: &mut Vec<Problem>,
+        visit: &mut dyn FnMut(&str, &mut Vec<Problem>),
+    ) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = self.open_at(path, flags).map_err(Failed::from);
+        let Some(directory) = self.note(path, opened, problems) else {
+            return;
+        };
+        let mut buffer = [MaybeUninit::uninit(); ATTRIBUTE];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) => match entry.file_name().to_str() {
+                    Ok("." | "..") => {}
+                    Ok(name) => visit(name, problems),
+                    Err(_) => {
+                        let name = entry.file_name().to_string_lossy().into_owned();
+                        let path = self.shown(&format!("{path}/{name}"));
+                        problems.push(Problem::new(path, "has a name that is not UTF-8"));
+                    }
+                },
+                Err(e) => {
+                    problems.push(Problem::new(self.shown(path), format!("cannot be listed: {e}")));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The last component of what the link at `path` points to. `None`: it is not there, is no
+    /// link, or what it says is not UTF-8.
+    pub fn link(&self, path: &str) -> Option<String> {
+        let target = self.target(path).ok()?;
+        let last = target.rsplit('/').next()?;
+        (!last.is_empty()).then(|| last.to_owned())
+    }
+
+    /// What the link at `path` says.
+    pub(crate) fn target(&self, path: &str) -> Result<String, Errno> {
+        let mut buffer = [0u8; ATTRIBUTE];
+        let length = if self.is_running() {
+            readlinkat_raw(&self.directory, path, buffer.as_mut_slice())?
+        } else {
+            let link = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+            readlinkat_raw(&link, c"", buffer.as_mut_slice())?
+        };
+        let target = buffer.get(..length).ok_or(Errno::NAMETOOLONG)?;
+        std::str::from_utf8(target).map(str::to_owned).map_err(|_| Errno::ILSEQ)
+    }
+
+    fn try_read(&self, path: &str, limit: usize) -> Result<Vec<u8>, Failed> {
+        let file = self.open_at(path, OFlags::RDONLY)?;
+        bounded(&mut std::fs::File::from(file), 0, limit)
+    }
+
+    /// Takes the value out of `done`; an error other than absence becomes a problem of `path`.
+    pub(crate) fn note<T>(
+        &self,
+        path: &str,
+        done: Result<T, Failed>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<T> {
+        match done {
+            Ok(value) => Some(value),
+            Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR)) => None,
+            Err(e) => {
+                problems.push(Problem::new(self.shown(path), e.to_string()));
+                None
+            }
+        }
+    }
+}
+
+/// Why something was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error("cannot be read: {0}")]
+    Errno(#[from] Errno),
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// All that `source` has, which may be `limit` bytes, and is likely to be `expected`.
+pub(crate) fn bounded(
+    source: &mut dyn Read,
+    expected: i64,
+    limit: usize,
+) -> Result<Vec<u8>, Failed> {
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
+    // One byte more than may be: so that too much is seen, however much there is.
+    source.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit { Err(Failed::TooLong(limit)) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    /// A directory of a test's own, removed when it is dropped.
+    pub(crate) struct Tree(pub(crate) PathBuf);
+
+    impl Tree {
+        pub(crate) fn new() -> Self {
+            use std::sync::atomic::{AtomicU32, Ordering};
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("protheap-board-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn root(&self) -> Root {
+            Root::open(&self.0).unwrap()
+        }
+
+        pub(crate) fn path(&self, path: &str) -> PathBuf {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        }
+
+        pub(crate) fn file(&self, path: &str, content: impl AsRef<[u8]>) {
+            fs::write(self.path(path), content).unwrap();
+        }
+
+        pub(crate) fn link(&self, target: &str, path: &str) {
+            symlink(target, self.path(path)).unwrap();
+        }
+
+        pub(crate) fn directory(&self, path: &str) {
+            fs::create_dir_all(self.0.join(path)).unwrap();
+        }
+
+        pub(crate) fn fifo(&self, path: &str) {
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mkfifoat(rustix::fs::CWD, self.path(path), mode).unwrap();
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn absolute_links_stay_in_the_tree() {
+        let tree = Tree::new();
+        tree.file("sys/model", "ours\n");
+        tree.link("/sys/model", "proc/model");
+        tree.link("../../../../../../../../../../sys/model", "proc/climb");
+        tree.link("/etc/hostname", "proc/outside");
+        let mut problems = Vec::new();
+        let root = tree.root();
+        assert_eq!(root.text("proc/model", &mut problems).as_deref(), Some("ours"));
+        assert_eq!(root.text("proc/climb", &mut problems).as_deref(), Some("ours"));
+        assert_eq!(root.text("proc/outside", &mut problems), None);
+        assert_eq!(root.link("proc/outside").as_deref(), Some("hostname"));
+        assert_eq!(problems, []);
+        assert!(!root.is_running());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_what_is_absent_is_not() {
+        let tree = Tree::new();
+        tree.link("b", "a");
+        tree.link("a", "b");
+        tree.directory("d");
+        tree.file("long", vec![b'x'; 5000]);
+        tree.file("latin", b"caf\xe9");
+        tree.fifo("fifo");
+        let root = tree.root();
+        let mut problems = Vec::new();
+        for path in ["a", "d", "long", "latin", "nothing", "long/below"] {
+            assert_eq!(root.text(path, &mut problems), None, "{path}");
+        }
+        assert_eq!(root.text("fifo", &mut problems).as_deref(), Some(""));
+        assert_eq!(root.read("long", 4999, &mut problems), None);
+        assert_eq!(root.read("long", 5000, &mut problems).map(|b| b.len()), Some(5000));
+        let paths: Vec<_> = problems.iter().map(|p| p.path.rsplit('/').next().unwrap()).collect();
+        assert_eq!(paths, ["a", "d", "long", "latin", "long"]);
+    }
+
+    #[test]
+    fn lists_sorted_and_notes_names_that_are_no_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let tree = Tree::new();
+        tree.file("d/b", "");
+        tree.file("d/a", "");
+        fs::write(tree.0.join("d").join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+        let mut problems = Vec::new();
+        assert_eq!(tree.root().list("d", &mut problems), ["a", "b"]);
+        assert_eq!(problems.len(), 1);
+        assert_eq!(tree.root().list("nothing", &mut problems), [""; 0]);
+        assert_eq!(problems.len(), 1);
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What sandboxes and early boot read: `/run/protheap`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+
+use protheap_core::name::HeapName;
+use rustix::fs::{
+    AtFlags, Mode, OFlags, fchmod, mkdirat, openat, readlinkat_raw, renameat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::Problem;
+use crate::root::Root;
+
+const DIRECTORY: &str = "run/protheap";
+const STATE: &str = "state.json";
+const HEAPS: &str = "heaps";
+
+/// `/run/protheap`, open for writing into. No link in it is ever followed.
+#[derive(Debug)]
+pub struct RunDirectory {
+    directory: OwnedFd,
+    path: String,
+}
+
+impl RunDirectory {
+    /// Opens the directory, and makes it where it is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made, or is no directory.
+    pub fn open(root: &Root) -> Result<Self, Problem> {
+        let path = root.shown(DIRECTORY);
+        let opened = root
+            .open_at("run", OFlags::PATH | OFlags::DIRECTORY)
+            .and_then(|run| directory(&run, "protheap"));
+        match opened {
+            Ok(directory) => Ok(Self { directory, path }),
+            Err(e) => Err(Problem::new(path, format!("cannot be made or opened: {e}"))),
+        }
+    }
+
+    /// Replaces `state.json`: readers see the old one or the new one, whole.
+    ///
+    /// # Errors
+    ///
+    /// It could not be written; the old one is still there.
+    pub fn write_state(&self, json: &[u8]) -> Result<(), Problem> {
+        // The binder and the daemon may both write: each has a name of its own.
+        let new = format!(".{STATE}.{}", std::process::id());
+        let done = self.write_new(&new, json).and_then(|()| self.rename(&new, STATE));
+        done.map_err(|e| {
+            let _ = unlinkat(&self.directory, &new, AtFlags::empty());
+            Problem::new(format!("{}/{STATE}", self.path), format!("cannot be written: {e}"))
+        })
+    }
+
+    /// Makes `heaps/<usage>` a link to the node of each usage's heap, and removes other links.
+    ///
+    /// # Errors
+    ///
+    /// What could not be done first. The rest was done nevertheless.
+    pub fn link_heaps(&self, heaps: &BTreeMap<String, HeapName>) -> Result<(), Problem> {
+        let failed = |name: &str, e: Errno| {
+            Problem::new(format!("{}/{HEAPS}/{name}", self.path), format!("cannot be linked: {e}"))
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = if heaps.is_empty() {
+            match openat(&self.directory, HEAPS, flags, Mode::empty()) {
+                Err(Errno::NOENT) => return Ok(()),
+                opened => opened,
+            }
+        } else {
+            directory(&self.directory, HEAPS)
+        };
+        let directory = directory.map_err(|e| failed("", e))?;
+
+        let mut first = Ok(());
+        for name in names(&directory).map_err(|e| failed("", e))? {
+            if !heaps.contains_key(&name)
+                && let Err(e) = unlinkat(&directory, &name, AtFlags::empty())
+            {
+                first = first.and(Err(failed(&name, e)));
+            }
+        }
+        for (usage, heap) in heaps {
+            let linked = match HeapName::new(usage) {
+                // A usage is a file's name as a heap's name is; names with a dot are ours.
+                Ok(usage) if !usage.as_str().starts_with('.') => {
+                    link(&directory, usage.as_str(), &format!("/dev/dma_heap/{heap}"))
+                }
+                _ => Err(Errno::INVAL),
+            };
+            if let Err(e) = linked {
+                first = first.and(Err(failed(usage, e)));
+            }
+        }
+        first
+    }
+
+    fn write_new(&self, name: &str, mut bytes: &[u8]) -> Result<(), Errno> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let file = match openat(&self.directory, name, flags, mode) {
+            // Of a process of this number that was killed meanwhile.
+            Err(Errno::EXIST) => {
+                unlinkat(&self.directory, name, AtFlags::empty())?;
+                openat(&self.directory, name, flags, mode)?
+            }
+            opened => opened?,
+        };
+        // Whatever the umask.
+        fchmod(&file, mode)?;
+        while !bytes.is_empty() {
+            let written = rustix::io::write(&file, bytes)?;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
+        renameat(&self.directory, from, &self.directory, to)
+    }
+}
+
+/// Opens the directory `name` in `parent`, made if need be, readable by all.
+fn directory(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    let mode = Mode::from_raw_mode(0o755);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match mkdirat(parent, name, mode) {
+        Ok(()) => {
+            let directory = openat(parent, name, flags, Mode::empty())?;
+            fchmod(&directory, mode)?;
+            Ok(directory)
+        }
+        Err(Errno::EXIST) => openat(parent, name, flags, Mode::empty()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes `name` a link to `target`, in one step where something is there already.
+fn link(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Errno> {
+    match symlinkat(target, directory, name) {
+        Err(Errno::EXIST) => {}
+        done => return done,
+    }
+    let mut buffer = [0u8; 512];
+    let length = readlinkat_raw(directory, name, buffer.as_mut_slice());
+    if length.is_ok_and(|length| buffer.get(..length) == Some(target.as_bytes())) {
+        return Ok(());
+    }
+    let new = format!(".{}", std::process::id());
+    match unlinkat(directory, &new, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(e),
+    }
+    symlinkat(target, directory, &new)?;
+    renameat(directory, &new, directory, name)
+}
+
+/// The names in `directory`.
+fn names(directory: &OwnedFd) -> Result<BTreeSet<String>, Errno> {
+    let mut names = BTreeSet::new();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut entries = rustix::fs::RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        match entry?.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => {
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn opened(tree: &Tree) -> RunDirectory {
+        tree.directory("run");
+        RunDirectory::open(&tree.root()).unwrap()
+    }
+
+    fn heap(usage: &str, name: &str) -> (String, HeapName) {
+        (usage.to_owned(), HeapName::new(name).unwrap())
+    }
+
+    #[test]
+    fn the_state_is_replaced_whole_and_readable_by_all() {
+        let tree = Tree::new();
+        let run = opened(&tree);
+        run.write_state(b"{\"long\": \"old one\"}").unwrap();
+        let left = tree.0.join(format!("run/protheap/.{STATE}.{}", std::process::id()));
+        fs::write(&left, "half").unwrap();
+        run.write_state(b"{}").unwrap();
+        let path = tree.0.join("run/protheap/state.json");
+        assert_eq!(fs::read(&path).unwrap(), b"{}");
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(path), 0o644);
+        assert_eq!(mode(tree.0.join("run/protheap")), 0o755);
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_planted_link_is_replaced_not_followed() {
+        let tree = Tree::new();
+        tree.file("victim", "mine");
+        tree.link("../../victim", "run/protheap/state.json");
+        let pid = std::process::id();
+        tree.link("../../victim", &format!("run/protheap/.state.json.{pid}"));
+        opened(&tree).write_state(b"{}").unwrap();
+        assert_eq!(fs::read(tree.0.join("victim")).unwrap(), b"mine");
+        assert_eq!(fs::read(tree.0.join("run/protheap/state.json")).unwrap(), b"{}");
+
+        let tree = Tree::new();
+        tree.directory("elsewhere");
+        tree.link("../elsewhere", "run/protheap");
+        assert!(RunDirectory::open(&tree.root()).is_err());
+    }
+
+    #[test]
+    fn links_follow_the_heaps() {
+        let tree = Tree::new();
+        let run = opened(&tree);
+        run.link_heaps(&BTreeMap::new()).unwrap();
+        assert!(!tree.0.join("run/protheap/heaps").exists());
+
+        let two = BTreeMap::from([heap("secure-video", "protected,secure-video"), heap("ui", "x")]);
+        run.link_heaps(&two).unwrap();
+        let target =
+            |usage: &str| fs::read_link(tree.0.join("run/protheap/heaps").join(usage)).ok();
+        let node = |name: &str| Some(std::path::PathBuf::from("/dev/dma_heap").join(name));
+        assert_eq!(target("secure-video"), node("protected,secure-video"));
+        assert_eq!(target("ui"), node("x"));
+
+        let one = BTreeMap::from([heap("secure-video", "acme_svp")]);
+        run.link_heaps(&one).unwrap();
+        run.link_heaps(&one).unwrap();
+        assert_eq!(target("secure-video"), node("acme_svp"));
+        assert_eq!(target("ui"), None);
+        assert_eq!(fs::read_dir(tree.0.join("run/protheap/heaps")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_usage_that_is_no_name_is_refused_and_the_others_are_linked() {
+        let tree = Tree::new();
+        let run = opened(&tree);
+        let heaps = BTreeMap::from([heap("../up", "a"), heap(".dot", "a"), heap("ok", "b")]);
+        assert!(run.link_heaps(&heaps).is_err());
+        assert!(tree.0.join("run/protheap/heaps/ok").is_symlink());
+        assert!(!tree.0.join("run/protheap/up").exists());
+    }
+}

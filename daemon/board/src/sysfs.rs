@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Writes to the kernel's attributes, in sysfs and configfs: the one place that has root's power
+//! over them, so it takes nothing on trust.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fstatfs, mkdirat, openat2, unlinkat};
+use rustix::io::Errno;
+
+use crate::root::Root;
+
+/// The file systems whose attributes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    /// `/sys`.
+    Sysfs,
+    /// `/sys/kernel/config`.
+    Configfs,
+}
+
+impl FileSystem {
+    /// `SYSFS_MAGIC` and `CONFIGFS_MAGIC` of linux/magic.h.
+    fn magic(self) -> u64 {
+        match self {
+            Self::Sysfs => 0x6265_6572,
+            Self::Configfs => 0x6265_6570,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sysfs => "sysfs",
+            Self::Configfs => "configfs",
+        }
+    }
+}
+
+/// Why an attribute was not written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum AttributeError {
+    /// It could not be opened.
+    #[error("{path} cannot be opened: {errno}; {}", advice(*.errno))]
+    Open {
+        /// The attribute or directory.
+        path: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// Something else is where the kernel's file system should be.
+    #[error("{path} is not on {wanted}: something is mounted over it; unmount that")]
+    FileSystem {
+        /// The directory.
+        path: String,
+        /// The file system that belongs there.
+        wanted: &'static str,
+    },
+    /// The kernel refused the value.
+    #[error("{path} does not take `{value}`: {errno}")]
+    Refused {
+        /// The attribute.
+        path: String,
+        /// What was written.
+        value: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The kernel took a part of the value.
+    #[error("{path} took {taken} bytes of `{value}`")]
+    Short {
+        /// The attribute.
+        path: String,
+        /// What was written.
+        value: String,
+        /// How many bytes of it were taken.
+        taken: usize,
+    },
+    /// It reads differently from what was written.
+    #[error("{path} reads `{found}` after `{value}` was written: another program may write to it")]
+    ReadBack {
+        /// The attribute.
+        path: String,
+        /// What was written.
+        value: String,
+        /// What was read then.
+        found: String,
+    },
+    /// It could not be read.
+    #[error("{path} cannot be read: {errno}")]
+    Read {
+        /// The attribute.
+        path: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+impl AttributeError {
+    /// What the kernel said, where it said something.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Open { errno, .. } | Self::Refused { errno, .. } | Self::Read { errno, .. } => {
+                Some(*errno)
+            }
+            Self::FileSystem { .. } | Self::Short { .. } | Self::ReadBack { .. } => None,
+        }
+    }
+}
+
+fn advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::NOENT => "this kernel does not have it",
+        Errno::ACCESS | Errno::PERM => "this needs root, and a sandbox that lets /sys be written",
+        Errno::LOOP => "there is a link where the kernel has none",
+        Errno::XDEV => "something is mounted over it; unmount that",
+        Errno::NOSYS => "this needs openat2 (Linux 5.6)",
+        _ => "see the kernel's log",
+    }
+}
+
+/// A directory of attributes on the file system that was asked for.
+#[derive(Debug)]
+pub struct Directory {
+    directory: OwnedFd,
+    path: String,
+}
+
+impl Directory {
+    /// Opens the directory at `path` of `root`. On the running machine it must be on `wanted`;
+    /// another machine's tree is never written to.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, a link is on the way, or it is on another file system.
+    pub fn open(root: &Root, path: &str, wanted: FileSystem) -> Result<Self, AttributeError> {
+        let shown = root.shown(path);
+        if !root.is_running() {
+            return Err(AttributeError::Open { path: shown, errno: Errno::ROFS });
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = match root.open_at(path, flags) {
+            Ok(directory) => directory,
+            Err(errno) => return Err(AttributeError::Open { path: shown, errno }),
+        };
+        match fstatfs(&directory) {
+            // The width of the type and its sign differ between architectures.
+            Ok(stat) if stat.f_type as u64 == wanted.magic() => Ok(Self { directory, path: shown }),
+            Ok(_) => Err(AttributeError::FileSystem { path: shown, wanted: wanted.name() }),
+            Err(errno) => Err(AttributeError::Open { path: shown, errno }),
+        }
+    }
+
+    /// The directory `name` in this one.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or is no directory of this file system.
+    pub fn below(&self, name: &str) -> Result<Self, AttributeError> {
+        let directory = self.open_below(name, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(Self { directory, path: self.shown(name) })
+    }
+
+    /// Makes the directory `name`: in configfs, an object of the kernel.
+    pub(crate) fn make(&self, name: &str) -> Result<(), Errno> {
+        mkdirat(&self.directory, name, Mode::from_raw_mode(0o755))
+    }
+
+    /// Removes the directory `name`.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Errno> {
+        unlinkat(&self.directory, name, AtFlags::REMOVEDIR)
+    }
+
+    /// Writes `value` to `attribute` by one write, reads it back, and has `expected` judge that:
+    /// the kernel may show another form of the same value.
+    ///
+    /// # Errors
+    ///
+    /// Each way in which the kernel did not take the value.
+    pub fn write(
+        &self,
+        attribute: &str,
+        value: &str,
+        expected: &dyn Fn(&str) -> bool,
+    ) -> Result<(), AttributeError> {
+        // One handle for both, so that what is read is what was written to.
+        let file = self.open_below(attribute, OFlags::RDWR)?;
+        let refused = |errno| AttributeError::Refused {
+            path: self.shown(attribute),
+            value: value.to_owned(),
+            errno,
+        };
+        let taken = rustix::io::pwrite(&file, value.as_bytes(), 0).map_err(refused)?;
+        if taken != value.len() {
+            let (path, value) = (self.shown(attribute), value.to_owned());
+            return Err(AttributeError::Short { path, value, taken });
+        }
+        let found = self.read_from(&file, attribute)?;
+        if expected(&found) {
+            Ok(())
+        } else {
+            let (path, value) = (self.shown(attribute), value.to_owned());
+            Err(AttributeError::ReadBack { path, value, found })
+        }
+    }
+
+    /// Reads `attribute`, without the newline at its end.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, cannot be read, or is not text.
+    pub fn read(&self, attribute: &str) -> Result<String, AttributeError> {
+        let file = self.open_below(attribute, OFlags::RDONLY)?;
+        self.read_from(&file, attribute)
+    }
+
+    fn read_from(&self, file: &OwnedFd, attribute: &str) -> Result<String, AttributeError> {
+        let failed = |errno| AttributeError::Read { path: self.shown(attribute), errno };
+        let mut buffer = [0u8; 4096];
+        let length = rustix::io::pread(file, buffer.as_mut_slice(), 0).map_err(failed)?;
+        let text = buffer.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let text = text.ok_or_else(|| failed(Errno::ILSEQ))?;
+        Ok(text.strip_suffix('\n').unwrap_or(text).to_owned())
+    }
+
+    /// Opens `name` in this directory: no link is followed, nothing is created, and the file system
+    /// that [`Self::open`] checked is not left.
+    fn open_below(&self, name: &str, flags: OFlags) -> Result<OwnedFd, AttributeError> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV;
+        openat2(&self.directory, name, flags, Mode::empty(), resolve)
+            .map_err(|errno| AttributeError::Open { path: self.shown(name), errno })
+    }
+
+    pub(crate) fn shown(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+    use std::path::Path;
+
+    /// These need a kernel's own /sys, which every Linux has.
+    fn sys(path: &str, wanted: FileSystem) -> Result<Directory, AttributeError> {
+        Directory::open(&Root::open(Path::new("/")).unwrap(), path, wanted)
+    }
+
+    #[test]
+    fn another_file_system_is_refused() {
+        let error = sys("sys/kernel", FileSystem::Configfs).unwrap_err();
+        assert!(matches!(error, AttributeError::FileSystem { .. }), "{error}");
+        let error = sys("proc/self", FileSystem::Sysfs).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::NOTDIR), "{error}");
+        let error = sys("tmp", FileSystem::Sysfs).unwrap_err();
+        assert!(matches!(error, AttributeError::FileSystem { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_tree_is_never_written_to() {
+        let tree = Tree::new();
+        tree.file("sys/kernel/attribute", "1\n");
+        let error = Directory::open(&tree.root(), "sys/kernel", FileSystem::Sysfs).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ROFS));
+    }
+
+    #[test]
+    fn nothing_is_followed_made_or_left() {
+        let net = sys("sys/class/net", FileSystem::Sysfs).unwrap();
+        let cpu = sys("sys/devices/system/cpu", FileSystem::Sysfs).unwrap();
+        assert!(!cpu.read("online").unwrap().contains('\n'));
+        for (directory, name, errno) in [
+            (&net, "lo", Errno::LOOP),
+            (&net, "lo/mtu", Errno::LOOP),
+            (&cpu, "../cpu/online", Errno::XDEV),
+            (&cpu, "/etc/hostname", Errno::XDEV),
+            (&cpu, "no-such-attribute", Errno::NOENT),
+        ] {
+            let error = directory.write(name, "1", &|_| true).unwrap_err();
+            assert_eq!(error.errno(), Some(errno), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_is_told_with_its_path() {
+        let cpu = sys("sys/devices/system/cpu", FileSystem::Sysfs).unwrap();
+        // Read-only for everybody, root too.
+        let error = cpu.write("possible", "0", &|_| true).unwrap_err();
+        assert!(matches!(error, AttributeError::Open { .. }));
+        assert!(error.to_string().starts_with("/sys/devices/system/cpu/possible "), "{error}");
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The kernel's events, as it broadcasts them: what udev hears, without udev.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvfrom, socket_with};
+
+use crate::Problem;
+
+/// The group that the kernel itself sends to; udev's own messages have another.
+const KERNEL: u32 = 1;
+/// Room for a coldplug that happens while a heap is being judged. The kernel's memory, not ours.
+const QUEUE: usize = 4 << 20;
+/// The kernel's messages have 2 KiB of variables at most, after the path.
+const LONGEST: usize = 8192;
+/// What messages about the socket call it.
+const NAME: &str = "netlink:kobject-uevent";
+
+/// The socket that kernel events come from.
+#[derive(Debug)]
+pub struct Uevents {
+    socket: OwnedFd,
+    buffer: Box<[u8; LONGEST]>,
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// An event.
+    Event(Uevent<'a>),
+    /// Some events were lost: only reading the facts again tells what happened.
+    Lost,
+}
+
+/// One event of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uevent<'a> {
+    /// `add`, `remove`, `change`, `bind`, `unbind`, ...
+    pub action: &'a str,
+    /// The device beneath `/sys`, from a `/`.
+    pub devpath: &'a str,
+    /// The device's bus or class.
+    pub subsystem: &'a str,
+    /// The driver, where the event tells one.
+    pub driver: Option<&'a str>,
+    /// The node beneath `/dev`, where there is one.
+    pub devname: Option<&'a str>,
+    variables: &'a [u8],
+}
+
+impl<'a> Uevent<'a> {
+    /// The variable `name` of the event, such as `PROTHEAP_DEVICE`.
+    pub fn variable(&self, name: &str) -> Option<&'a str> {
+        variable(self.variables, name)
+    }
+
+    /// The device's own name: the last component of its path.
+    pub fn device(&self) -> &'a str {
+        self.devpath.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+fn variable<'a>(variables: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut pieces = variables.split(|byte| *byte == 0);
+    let value = pieces.find_map(|piece| piece.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(value).ok()
+}
+
+/// Takes apart one message: `ACTION@DEVPATH`, then variables, each with a NUL at its end. `None`:
+/// it is no event of a device.
+pub fn parse(message: &[u8]) -> Option<Uevent<'_>> {
+    let end = message.iter().position(|byte| *byte == 0)?;
+    let (head, variables) = message.split_at_checked(end)?;
+    let (action, devpath) = std::str::from_utf8(head).ok()?.split_once('@')?;
+    if action.is_empty() || !devpath.starts_with('/') {
+        return None;
+    }
+    let variables = variables.get(1..)?;
+    Some(Uevent {
+        action,
+        devpath,
+        subsystem: variable(variables, "SUBSYSTEM")?,
+        driver: variable(variables, "DRIVER"),
+        devname: variable(variables, "DEVNAME"),
+        variables,
+    })
+}
+
+impl Uevents {
+    /// Starts to listen. What happens from now on is queued, so read facts after this.
+    ///
+    /// # Errors
+    ///
+    /// There is no such socket: the kernel has no networking, or a sandbox forbids it.
+    pub fn open() -> Result<Self, Problem> {
+        let failed = |e: Errno| {
+            Problem::new(NAME, format!("cannot be opened: {e}; a sandbox must allow AF_NETLINK"))
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let family = AddressFamily::NETLINK;
+        let socket =
+            socket_with(family, SocketType::RAW, flags, Some(KOBJECT_UEVENT)).map_err(failed)?;
+        // Beyond the system's limit if we may, else up to it.
+        if set_socket_recv_buffer_size_force(&socket, QUEUE).is_err() {
+            set_socket_recv_buffer_size(&socket, QUEUE).map_err(failed)?;
+        }
+        bind(&socket, &SocketAddrNetlink::new(0, KERNEL)).map_err(failed)?;
+        Ok(Self { socket, buffer: Box::new([0; LONGEST]) })
+    }
+
+    /// Waits until an event is there. False: `timeout` is over, or a signal came.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to wait.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, Problem> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(e) => Err(Problem::new(NAME, format!("cannot be waited for: {e}"))),
+        }
+    }
+
+    /// Takes the next event, if one is there. Messages that are not the kernel's, or tell of no
+    /// device, are dropped.
+    ///
+    /// # Errors
+    ///
+    /// The socket is broken.
+    pub fn receive(&mut self) -> Result<Option<Received<'_>>, Problem> {
+        let length = loop {
+            let buffer = self.buffer.as_mut_slice();
+            match recvfrom(&self.socket, buffer, RecvFlags::TRUNC) {
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(Errno::NOBUFS) => return Ok(Some(Received::Lost)),
+                Err(e) => return Err(Problem::new(NAME, format!("cannot be read: {e}"))),
+                Ok((_, length, sender)) => {
+                    let sender = sender.and_then(|s| SocketAddrNetlink::try_from(s).ok());
+                    if sender.is_none_or(|sender| sender.pid() != 0) {
+                        continue;
+                    }
+                    match self.buffer.get(..length) {
+                        None => return Ok(Some(Received::Lost)),
+                        Some(message) if parse(message).is_some() => break length,
+                        Some(_) => {}
+                    }
+                }
+            }
+        };
+        Ok(self.buffer.get(..length).and_then(parse).map(Received::Event))
+    }
+}
+
+impl AsFd for Uevents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn takes_a_message_apart() {
+        let message = b"change@/devices/virtual/misc/protheap\0ACTION=change\0\
+            DEVPATH=/devices/virtual/misc/protheap\0SUBSYSTEM=misc\0PROTHEAP_DEVICE=fb000000.gpu\0\
+            PROTHEAP_STATE=bound\0MAJOR=10\0DEVNAME=protheap\0SEQNUM=12\0";
+        let event = parse(message).unwrap();
+        assert_eq!((event.action, event.subsystem, event.driver), ("change", "misc", None));
+        assert_eq!(event.devname, Some("protheap"));
+        assert_eq!(event.device(), "protheap");
+        assert_eq!(event.variable("PROTHEAP_DEVICE"), Some("fb000000.gpu"));
+        assert_eq!(event.variable("PROTHEAP"), None);
+        let bind = b"bind@/devices/platform/firmware:optee\0SUBSYSTEM=platform\0DRIVER=optee";
+        let bind = parse(bind).unwrap();
+        assert_eq!((bind.driver, bind.device()), (Some("optee"), "firmware:optee"));
+    }
+
+    #[test]
+    fn other_messages_are_none() {
+        for message in [
+            &b""[..],
+            b"add@/devices/x",
+            b"libudev\0\xfe\xed\xca\xfe",
+            b"add@devices/x\0SUBSYSTEM=y\0",
+            b"@/devices/x\0SUBSYSTEM=y\0",
+            b"add@/devices/x\0ACTION=add\0",
+            b"add@/devices/\xff\0SUBSYSTEM=y\0",
+        ] {
+            assert_eq!(parse(message), None, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_is_up_where_nothing_happens() {
+        let mut events = Uevents::open().unwrap();
+        let start = crate::clock::now_us();
+        // Another program's hardware may make an event: those are taken, then it is quiet.
+        while events.wait(Some(Duration::from_millis(20))).unwrap() {
+            while events.receive().unwrap().is_some() {}
+        }
+        assert!(crate::clock::now_us() - start >= 20_000);
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_can_be_taken_apart(message in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Some(event) = parse(&message) {
+                prop_assert!(event.devpath.starts_with('/'));
+            }
+        }
+
+        #[test]
+        fn what_was_put_in_comes_out(action in "[a-z]{1,8}", path in "(/[a-z0-9:.]{1,9}){1,5}",
+            value in "[^\0]{0,30}")
+        {
+            let message = format!("{action}@{path}\0SUBSYSTEM={value}\0X=1\0");
+            let event = parse(message.as_bytes()).unwrap();
+            prop_assert_eq!((event.action, event.devpath), (action.as_str(), path.as_str()));
+            prop_assert_eq!(event.subsystem, value.as_str());
+            prop_assert_eq!(event.variable("X"), Some("1"));
+        }
+    }
+}
