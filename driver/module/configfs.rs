@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/kernel/config/protheap`: one directory for each binding, one value in each file.
+
+use crate::{
+    binding::{
+        is_locked_down,
+        Binding,
+        Decision,
+        Driver,
+        Source,
+        SUSPEND_COUNT_MAX, //
+    },
+    gpu::Gpu, //
+};
+use kernel::{
+    configfs::{
+        self,
+        configfs_attrs, //
+    },
+    fmt::{
+        self,
+        Write as _, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    str::{
+        BStr,
+        CStr,
+        Formatter, //
+    },
+    sync::Arc, //
+};
+
+/// Version of all that user space sees of the module.
+const ABI: u32 = 1;
+
+/// A write of this many bytes fills configfs' buffer: what the caller wrote may have been longer.
+const PAGE_FULL: usize = 4095;
+
+/// The longest text.
+const TEXT_MAX: usize = 255;
+
+/// The subsystem's directory.
+#[pin_data]
+pub(crate) struct Root {}
+
+impl Root {
+    /// Registers the subsystem.
+    pub(crate) fn register() -> impl PinInit<configfs::Subsystem<Self>, Error> {
+        let root = configfs_attrs! {
+            container: configfs::Subsystem<Root>,
+            data: Root,
+            child: Directory,
+            attributes: [
+                abi: 0,
+                sources: 1,
+            ],
+        };
+        configfs::Subsystem::new(c"protheap", root, try_pin_init!(Root {}))
+    }
+}
+
+#[vtable]
+impl configfs::GroupOperations for Root {
+    type Child = Directory;
+
+    fn make_group(&self, name: &CStr) -> Result<impl PinInit<configfs::Group<Directory>, Error>> {
+        let directory = configfs_attrs! {
+            container: configfs::Group<Directory>,
+            data: Directory,
+            attributes: [
+                heap: 0,
+                source: 1,
+                hold_ms: 2,
+                firmware_bytes_wanted: 3,
+                suspend_bytes: 4,
+                suspend_count: 5,
+                allow_unprotected: 6,
+                origin: 7,
+                commit: 8,
+                state: 9,
+                reason: 10,
+                exporter: 11,
+                firmware_bytes: 12,
+                suspend_wanted: 13,
+                suspend_free: 14,
+                suspend_in_use: 15,
+            ],
+        };
+        let open = Open(Gpu::open(name)?);
+        Ok(configfs::Group::new(
+            name.try_into()?,
+            directory,
+            try_pin_init!(Directory { open }),
+        ))
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<0> for Root {
+    type Data = Root;
+
+    fn show(_: &Root, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let mut out = Formatter::new(page);
+        line(&mut out, fmt!("{ABI}"))?;
+        Ok(out.bytes_written())
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<1> for Root {
+    type Data = Root;
+
+    fn show(_: &Root, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let mut out = Formatter::new(page);
+        for (i, (_, name)) in Source::ALL.iter().enumerate() {
+            out.write_str(if i == 0 { "" } else { " " })?;
+            out.write_str(name)?;
+        }
+        out.write_str("\n")?;
+        Ok(out.bytes_written())
+    }
+}
+
+/// An open binding; withdrawn when dropped, which rmdir does.
+struct Open(Arc<Gpu>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.withdraw();
+    }
+}
+
+/// A binding's directory.
+#[pin_data]
+pub(crate) struct Directory {
+    open: Open,
+}
+
+impl Directory {
+    fn show(
+        &self,
+        page: &mut [u8; PAGE_SIZE],
+        show: impl FnOnce(&Binding, Driver, &mut Formatter<'_>) -> fmt::Result,
+    ) -> Result<usize> {
+        let mut out = Formatter::new(page);
+        self.open
+            .0
+            .view(|binding, driver| show(binding, driver, &mut out))??;
+        Ok(out.bytes_written())
+    }
+}
+
+/// Writes one value.
+fn line(out: &mut Formatter<'_>, value: fmt::Arguments<'_>) -> fmt::Result {
+    out.write_fmt(value)?;
+    out.write_str("\n")
+}
+
+/// What was written: without the newline at the end, and without anything that a value cannot have.
+fn value(page: &[u8]) -> Result<&[u8]> {
+    if page.len() >= PAGE_FULL {
+        return Err(EINVAL);
+    }
+    let value = page.strip_suffix(b"\n").unwrap_or(page);
+    if value.contains(&0) || value.contains(&b'\n') {
+        return Err(EINVAL);
+    }
+    Ok(value)
+}
+
+/// A number, of decimal digits only.
+fn number<T: core::str::FromStr>(page: &[u8]) -> Result<T> {
+    let value = value(page)?;
+    if !value.iter().all(u8::is_ascii_digit) {
+        return Err(EINVAL);
+    }
+    let value = core::str::from_utf8(value).map_err(|_| EINVAL)?;
+    value.parse().map_err(|_| EINVAL)
+}
+
+/// `0` or `1`.
+fn switch(page: &[u8]) -> Result<bool> {
+    match value(page)? {
+        b"0" => Ok(false),
+        b"1" => Ok(true),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Some text of at most [`TEXT_MAX`] bytes, each of which is `allowed`.
+fn text(page: &[u8], allowed: impl Fn(&u8) -> bool) -> Result<KVec<u8>> {
+    let value = value(page)?;
+    if value.len() > TEXT_MAX || !value.iter().all(allowed) {
+        return Err(EINVAL);
+    }
+    let mut text = KVec::new();
+    text.extend_from_slice(value, GFP_KERNEL)?;
+    Ok(text)
+}
+
+/// Declares the attributes of a [`Directory`]: how each is shown and, if it can be, stored.
+macro_rules! attributes {
+    ($($id:literal: show $show:expr $(, store $store:expr)?;)*) => {$(
+        #[vtable]
+        impl configfs::AttributeOperations<$id> for Directory {
+            type Data = Directory;
+
+            fn show(dir: &Directory, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+                dir.show(page, $show)
+            }
+
+            $(
+                fn store(dir: &Directory, page: &[u8]) -> Result {
+                    let store: fn(&Gpu, &[u8]) -> Result = $store;
+                    store(&dir.open.0, page)
+                }
+            )?
+        }
+    )*};
+}
+
+attributes! {
+    // heap
+    0: show |binding, _, out| line(out, fmt!("{}", BStr::from_bytes(&binding.options.heap))),
+        store |gpu, page| {
+            let heap = text(page, |byte| byte.is_ascii_graphic() && *byte != b'/')?;
+            if heap.is_empty() {
+                return Err(EINVAL);
+            }
+            gpu.change(|binding| binding.set_heap(heap))
+        };
+    // source
+    1: show |binding, _, out| line(out, fmt!("{}", binding.options.source.name())),
+        store |gpu, page| {
+            let source = Source::from_name(value(page)?).ok_or(EINVAL)?;
+            gpu.change(|binding| {
+                binding.options_mut()?.source = source;
+                Ok(())
+            })
+        };
+    // hold_ms
+    2: show |binding, _, out| line(out, fmt!("{}", binding.held_for().unwrap_or(0))),
+        store |gpu, page| gpu.hold(number(page)?);
+    // firmware_bytes_wanted
+    3: show |binding, _, out| line(out, fmt!("{}", binding.options.firmware_bytes_wanted)),
+        store |gpu, page| {
+            let bytes = number(page)?;
+            gpu.change(|binding| {
+                binding.options_mut()?.firmware_bytes_wanted = bytes;
+                Ok(())
+            })
+        };
+    // suspend_bytes
+    4: show |binding, _, out| line(out, fmt!("{}", binding.options.suspend_bytes)),
+        store |gpu, page| {
+            let bytes = number(page)?;
+            gpu.change(|binding| {
+                binding.options_mut()?.suspend_bytes = bytes;
+                Ok(())
+            })
+        };
+    // suspend_count
+    5: show |binding, _, out| line(out, fmt!("{}", binding.options.suspend_count)),
+        store |gpu, page| {
+            let count = number(page)?;
+            if count > SUSPEND_COUNT_MAX {
+                return Err(EINVAL);
+            }
+            gpu.change(|binding| {
+                binding.options_mut()?.suspend_count = count;
+                Ok(())
+            })
+        };
+    // allow_unprotected
+    6: show |binding, _, out| line(out, fmt!("{}", u8::from(binding.options.allow_unprotected))),
+        store |gpu, page| {
+            let allow = switch(page)?;
+            gpu.change(|binding| {
+                let options = binding.options_mut()?;
+                if allow && is_locked_down() {
+                    return Err(EPERM);
+                }
+                options.allow_unprotected = allow;
+                Ok(())
+            })
+        };
+    // origin
+    7: show |binding, _, out| line(out, fmt!("{}", BStr::from_bytes(&binding.options.origin))),
+        store |gpu, page| {
+            let origin = text(page, |byte| byte.is_ascii_graphic() || *byte == b' ')?;
+            gpu.change(|binding| {
+                binding.options_mut()?.origin = origin;
+                Ok(())
+            })
+        };
+    // commit
+    8: show |binding, _, out| line(out, fmt!("{}", binding.decision().map_or("", Decision::name))),
+        store |gpu, page| gpu.commit(Decision::from_name(value(page)?).ok_or(EINVAL)?);
+    // state
+    9: show |binding, _, out| line(out, fmt!("{}", binding.state().name()));
+    // reason
+    10: show |binding, driver, out| line(out, fmt!("{}", binding.reason(driver).name()));
+    // exporter
+    11: show |binding, _, out| line(out, fmt!("{}", BStr::from_bytes(binding.exporter())));
+    // firmware_bytes
+    12: show |binding, _, out| line(out, fmt!("{}", binding.firmware_bytes()));
+    // suspend_wanted
+    13: show |binding, _, out| line(out, fmt!("{}", binding.suspend_wanted()));
+    // suspend_free
+    14: show |binding, _, out| line(out, fmt!("{}", binding.suspend_free()));
+    // suspend_in_use
+    15: show |binding, _, out| line(out, fmt!("{}", binding.suspend_in_use()));
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What protheap.ko needs and Rust cannot say: macros and inline functions. No policy.
+ */
+#ifndef _PROTHEAP_GLUE_H
+#define _PROTHEAP_GLUE_H
+
+#include <linux/workqueue.h>
+
+struct device;
+
+/* Prepares @work to run @run. */
+void protheap_glue_init_work(struct delayed_work *work, work_func_t run);
+
+/* The lock under which a device is probed and removed. */
+void protheap_glue_lock_device(struct device *dev);
+void protheap_glue_unlock_device(struct device *dev);
+
+#endif /* _PROTHEAP_GLUE_H */

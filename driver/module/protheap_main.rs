@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Binds Mali CSF GPUs to the protected dma-buf heap of the board that they run on, before their
+//! driver probes.
+//!
+//! User space decides ([`configfs`]) and hands the buffers over ([`misc`]); the driver of the GPU
+//! waits for the decision, for a bounded time, and takes the buffers ([`consumer`]). [`gpu`] keeps
+//! what both sides share.
+
+mod binding;
+mod buffer;
+mod configfs;
+mod consumer;
+mod gpu;
+mod misc;
+mod work;
+
+use kernel::{
+    miscdevice::MiscDeviceRegistration,
+    prelude::*, //
+};
+
+module! {
+    type: Module,
+    name: "protheap",
+    authors: ["The Protheap developers"],
+    description: "Protected heaps for Mali CSF GPUs",
+    license: "GPL",
+    imports_ns: ["DMA_BUF"],
+    params: {
+        hold: u32 {
+            default: 10_000,
+            description: "Longest window in which a GPU is held, in ms; 0: none (for rescue)",
+        },
+    },
+}
+
+/// The module. Dropped in this order: first nothing new can come, last the device goes that tells
+/// of changes.
+#[pin_data]
+struct Module {
+    #[pin]
+    config: kernel::configfs::Subsystem<configfs::Root>,
+    registration: gpu::Registration,
+    #[pin]
+    misc: MiscDeviceRegistration<misc::Misc>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            misc <- misc::Misc::register(),
+            // SAFETY: The module is initialised once, and nothing of it can be reached before.
+            registration: unsafe { gpu::Registration::new(misc.device()) },
+            config <- configfs::Root::register(),
+        })
+    }
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A stand-in for the driver of a Mali CSF GPU: it takes protected buffers exactly when such a
+//! driver would, and touches no hardware. For tests only.
+//!
+//! `/sys/kernel/debug/csfgpu/<device>/` shows what it got, and `groups` creates and destroys
+//! protected groups.
+
+mod dma_buf;
+mod protheap;
+
+use dma_buf::Mapping;
+use kernel::{
+    debugfs,
+    device::{
+        Bound,
+        Core,
+        Device, //
+    },
+    driver,
+    fmt,
+    new_mutex,
+    of,
+    platform,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Mutex, //
+    },
+    time::{
+        ClockSource,
+        Monotonic,
+        NSEC_PER_USEC, //
+    },
+    uaccess::UserSliceReader,
+    ModuleMetadata, //
+};
+use protheap::{
+    Attachment,
+    SuspendBuffer, //
+};
+
+/// Bytes of the protected section, the same in every firmware image that is known.
+const FIRMWARE_BYTES: usize = 256 * 1024;
+
+/// Bytes of a page, in what is shown.
+const PAGE: usize = 4096;
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised by the module's initialiser, before the driver is registered.
+    unsafe(uninit) static DEBUGFS: Mutex<Option<debugfs::Dir>> = None;
+}
+
+/// A protected group.
+struct Group {
+    // Goes before the buffer is given back.
+    _suspended: Mapping,
+    _buffer: SuspendBuffer,
+}
+
+/// What the driver has of protheap.ko, in the order in which it goes.
+#[derive(Default)]
+struct Protected {
+    groups: KVec<Group>,
+    firmware: Option<Mapping>,
+    late_bounds: u32,
+    attachment: Option<Attachment>,
+}
+
+impl Protected {
+    /// Takes the firmware's buffer, and tells what the firmware then says about suspend buffers.
+    fn boot(&mut self, dev: &Device<Bound>) -> Result {
+        if let (Some(attachment), None) = (&self.attachment, &self.firmware) {
+            let buffer = attachment.firmware_buffer(FIRMWARE_BYTES)?;
+            self.firmware = Some(Mapping::new(dev, buffer)?);
+            attachment.configure_suspend(module_parameters::suspend_bytes.value())?;
+        }
+        Ok(())
+    }
+
+    fn create_group(&mut self, dev: &Device<Bound>) -> Result {
+        let buffer = self.attachment.as_ref().ok_or(ENODEV)?.suspend_buffer()?;
+        let group = Group {
+            _suspended: Mapping::new(dev, buffer.dma_buf()?)?,
+            _buffer: buffer,
+        };
+        Ok(self.groups.push(group, GFP_KERNEL)?)
+    }
+}
+
+/// What debugfs shows of a GPU.
+#[pin_data]
+struct Gpu {
+    dev: ARef<Device>,
+    /// When it was probed, in microseconds.
+    probed_at: i64,
+    #[pin]
+    protected: Mutex<Protected>,
+}
+
+/// The driver, and what it keeps for a bound device.
+struct CsfGpu {
+    gpu: Pin<KBox<debugfs::Scope<Gpu>>>,
+}
+
+kernel::of_device_table!(
+    OF_TABLE,
+    <CsfGpu as platform::Driver>::IdInfo,
+    [(of::DeviceId::new(c"arm,mali-valhall-csf"), ())]
+);
+
+impl platform::Driver for CsfGpu {
+    type IdInfo = ();
+    type Data<'bound> = Self;
+    const OF_ID_TABLE: Option<of::IdTable<Self::IdInfo>> = Some(&OF_TABLE);
+
+    fn probe<'bound>(
+        dev: &'bound platform::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self, Error> + 'bound {
+        // SAFETY: `Self` is what probes the device.
+        let attachment = unsafe { Attachment::new::<Self>(dev) }?;
+        let mut protected = Protected {
+            attachment,
+            ..Protected::default()
+        };
+        match protected.boot(dev.as_ref()) {
+            Ok(()) => (),
+            Err(ENOENT) => dev_info!(dev, "no protected mode: not bound to a heap\n"),
+            Err(err) => dev_warn!(dev, "no protected mode: {err:?}\n"),
+        }
+        let debugfs = DEBUGFS.lock().clone().ok_or(ENODEV)?;
+        let gpu = try_pin_init!(Gpu {
+            dev: dev.as_ref().into(),
+            probed_at: Monotonic::ktime_get() / NSEC_PER_USEC,
+            protected <- new_mutex!(protected),
+        });
+        let scope = debugfs.scope(gpu, dev.as_ref().name(), |gpu, dir| {
+            dir.read_callback_file(c"probed_at_us", gpu, &Gpu::show_probed);
+            dir.read_callback_file(c"bound", gpu, &Gpu::show_bound);
+            dir.read_callback_file(c"firmware_bytes", gpu, &Gpu::show_firmware_bytes);
+            dir.read_callback_file(c"firmware_dma", gpu, &Gpu::show_firmware_dma);
+            dir.read_callback_file(c"late_bounds", gpu, &Gpu::show_late_bounds);
+            dir.read_write_callback_file(c"groups", gpu, &Gpu::show_groups, &Gpu::store_groups);
+        });
+        Ok(Self {
+            gpu: KBox::pin_init(scope, GFP_KERNEL)?,
+        })
+    }
+
+    fn unbind<'bound>(_dev: &'bound platform::Device<Core<'_>>, this: Pin<&Self>) {
+        // Not under the lock: detaching waits for `bound()`, which takes it.
+        drop(core::mem::take(&mut *this.gpu.protected.lock()));
+    }
+}
+
+impl protheap::Consumer for CsfGpu {
+    fn bound<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>) {
+        let mut protected = data.gpu.protected.lock();
+        protected.late_bounds += 1;
+        match protected.boot(dev.as_ref()) {
+            Ok(()) => dev_info!(dev, "protected mode, late\n"),
+            Err(err) => dev_warn!(dev, "no protected mode: {err:?}\n"),
+        }
+    }
+}
+
+/// The files in debugfs.
+impl Gpu {
+    fn show_probed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.probed_at)
+    }
+
+    fn show_bound(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", u8::from(self.protected.lock().firmware.is_some()))
+    }
+
+    fn show_firmware_bytes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}",
+            self.protected
+                .lock()
+                .firmware
+                .as_ref()
+                .map_or(0, Mapping::size)
+        )
+    }
+
+    fn show_firmware_dma(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.protected.lock().firmware {
+            Some(mapping) => writeln!(f, "{:#x} {}", mapping.address(), mapping.size() / PAGE),
+            None => writeln!(f),
+        }
+    }
+
+    fn show_late_bounds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.protected.lock().late_bounds)
+    }
+
+    fn show_groups(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.protected.lock().groups.len())
+    }
+
+    fn store_groups(&self, reader: &mut UserSliceReader) -> Result {
+        let mut buf = [0; 16];
+        let len = reader.len().min(buf.len());
+        let command = buf.get_mut(..len).ok_or(EINVAL)?;
+        reader.read_slice(command)?;
+        let mut protected = self.protected.lock();
+        match command.strip_suffix(b"\n").unwrap_or(command) {
+            // SAFETY: The file is removed before the driver's data goes, so the device is bound.
+            b"create" => protected.create_group(unsafe { self.dev.as_bound() }),
+            b"destroy" => protected.groups.pop().map(drop).ok_or(ENOENT),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+module! {
+    type: Module,
+    name: "csfgpu",
+    authors: ["The Protheap developers"],
+    description: "A stand-in for the driver of a Mali CSF GPU, for tests",
+    license: "GPL",
+    imports_ns: ["DMA_BUF"],
+    params: {
+        suspend_bytes: usize {
+            default: 65536,
+            description: "Bytes of a suspend buffer, as its firmware would tell",
+        },
+    },
+}
+
+#[pin_data(PinnedDrop)]
+struct Module {
+    #[pin]
+    driver: driver::Registration<platform::Adapter<CsfGpu>>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: The module is initialised once.
+        unsafe { DEBUGFS.init() };
+        *DEBUGFS.lock() = Some(debugfs::Dir::new(c"csfgpu"));
+        try_pin_init!(Self {
+            driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Module {
+    fn drop(self: Pin<&mut Self>) {
+        // A static is never dropped. The directory goes with its last child.
+        *DEBUGFS.lock() = None;
+    }
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A trusted execution environment that is not there: it binds the board's OP-TEE node and registers a TEE device
+ * whose protected heaps are the kernel's own (drivers/tee/tee_heap.c), over a reserved carve-out. For tests only.
+ *
+ * As in OP-TEE's driver, the heaps come before the TEE's device does.
+ */
+#include <linux/debugfs.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/of.h>
+#include <linux/of_address.h>
+#include <linux/platform_device.h>
+#include <linux/reboot.h>
+#include <linux/slab.h>
+#include <linux/tee_core.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+static char *heaps = "protected,secure-video";
+module_param(heaps, charp, 0444);
+MODULE_PARM_DESC(heaps, "Names of the heaps, separated by ';'; empty: a TEE without heaps");
+
+static ulong size;
+module_param(size, ulong, 0444);
+MODULE_PARM_DESC(size, "Bytes of each heap; 0: an equal share of the carve-out");
+
+static int delay_ms;
+module_param(delay_ms, int, 0444);
+MODULE_PARM_DESC(delay_ms, "How long the probe sleeps before it registers anything; -1: for ever");
+
+static char *revision = "4.6";
+module_param(revision, charp, 0444);
+MODULE_PARM_DESC(revision, "The TEE's revision, as its driver reports it");
+
+static const struct {
+	const char *name;
+	enum tee_dma_heap_id id;
+} known_heaps[] = {
+	{ "protected,secure-video", TEE_DMA_HEAP_SECURE_VIDEO_PLAY },
+	{ "protected,trusted-ui", TEE_DMA_HEAP_TRUSTED_UI },
+	{ "protected,secure-video-record", TEE_DMA_HEAP_SECURE_VIDEO_RECORD },
+};
+
+/* The TEE, once probed. */
+static DEFINE_MUTEX(lock);
+static struct tee_device *tee;
+static struct tee_shm_pool *shm_pool;
+
+/* Ends the probe's sleep: the module goes, or the machine does. */
+static DECLARE_WAIT_QUEUE_HEAD(leave);
+static bool leaving;
+
+static void get_version(struct tee_device *teedev, struct tee_ioctl_version_data *version)
+{
+	*version = (struct tee_ioctl_version_data) {
+		.impl_id = TEE_IMPL_ID_OPTEE,
+		.impl_caps = TEE_OPTEE_CAP_TZ,
+		.gen_caps = TEE_GEN_CAP_GP,
+	};
+}
+
+static int get_revision(struct tee_device *teedev, char *buf, size_t len)
+{
+	strscpy(buf, revision, len);
+	return 0;
+}
+
+static int open(struct tee_context *ctx)
+{
+	return 0;
+}
+
+static void release(struct tee_context *ctx)
+{
+}
+
+static const struct tee_driver_ops tee_ops = {
+	.get_version = get_version,
+	.get_tee_revision = get_revision,
+	.open = open,
+	.release = release,
+};
+
+static const struct tee_desc tee_desc = {
+	.name = "simtee",
+	.ops = &tee_ops,
+	.owner = THIS_MODULE,
+};
+
+/* The core wants a pool for shared memory; nothing is ever shared. */
+static int shm_alloc(struct tee_shm_pool *pool, struct tee_shm *shm, size_t size, size_t align)
+{
+	return -ENOMEM;
+}
+
+static void shm_free(struct tee_shm_pool *pool, struct tee_shm *shm)
+{
+}
+
+static void shm_destroy(struct tee_shm_pool *pool)
+{
+	kfree(pool);
+}
+
+static const struct tee_shm_pool_ops shm_ops = {
+	.alloc = shm_alloc,
+	.free = shm_free,
+	.destroy_pool = shm_destroy,
+};
+
+static int find_carveout(struct resource *res)
+{
+	struct device_node *node = of_find_compatible_node(NULL, NULL, "protheap,test-carveout");
+	int ret;
+
+	if (!node)
+		return -ENODEV;
+	ret = of_address_to_resource(node, 0, res);
+	of_node_put(node);
+	return ret;
+}
+
+static int heap_id(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(known_heaps); i++)
+		if (!strcmp(known_heaps[i].name, name))
+			return known_heaps[i].id;
+	return -EINVAL;
+}
+
+static int add_heap(const char *name, phys_addr_t base, size_t bytes)
+{
+	struct tee_protmem_pool *pool;
+	int id, ret;
+
+	id = heap_id(name);
+	if (id < 0)
+		return id;
+	pool = tee_protmem_static_pool_alloc(base, bytes);
+	if (IS_ERR(pool))
+		return PTR_ERR(pool);
+	ret = tee_device_register_dma_heap(tee, id, pool);
+	if (ret)
+		pool->ops->destroy_pool(pool);
+	return ret;
+}
+
+static int add_heaps(void)
+{
+	struct resource carveout;
+	phys_addr_t base, end;
+	size_t bytes, count = 1;
+	char *names, *next, *name;
+	int ret;
+
+	if (!*heaps)
+		return 0;
+	ret = find_carveout(&carveout);
+	if (ret) {
+		pr_err("simtee: no carve-out in the device tree\n");
+		return ret;
+	}
+	names = kstrdup(heaps, GFP_KERNEL);
+	if (!names)
+		return -ENOMEM;
+	for (next = names; *next; next++)
+		count += *next == ';';
+
+	base = carveout.start;
+	end = carveout.end + 1;
+	bytes = size ?: ALIGN_DOWN(resource_size(&carveout) / count, PAGE_SIZE);
+	next = names;
+	while (!ret && (name = strsep(&next, ";"))) {
+		ret = bytes > end - base ? -ENOSPC : add_heap(name, base, bytes);
+		if (ret)
+			pr_err("simtee: no heap %s of %zu bytes: %d\n", name, bytes, ret);
+		base += bytes;
+	}
+	kfree(names);
+	return ret;
+}
+
+static void drop_tee(void)
+{
+	mutex_lock(&lock);
+	if (tee) {
+		/* Waits for as long as a buffer of its heaps lives. */
+		tee_device_unregister(tee);
+		tee_shm_pool_free(shm_pool);
+		tee = NULL;
+	}
+	mutex_unlock(&lock);
+}
+
+static int add_tee(void)
+{
+	int ret = 0;
+
+	mutex_lock(&lock);
+	if (tee)
+		goto unlock;
+
+	shm_pool = kzalloc_obj(*shm_pool);
+	if (!shm_pool) {
+		ret = -ENOMEM;
+		goto unlock;
+	}
+	shm_pool->ops = &shm_ops;
+	tee = tee_device_alloc(&tee_desc, NULL, shm_pool, NULL);
+	if (IS_ERR(tee)) {
+		ret = PTR_ERR(tee);
+		tee = NULL;
+		tee_shm_pool_free(shm_pool);
+		goto unlock;
+	}
+	ret = add_heaps();
+	if (!ret)
+		ret = tee_device_register(tee);
+	if (ret) {
+		tee_device_unregister(tee);
+		tee_shm_pool_free(shm_pool);
+		tee = NULL;
+	}
+unlock:
+	mutex_unlock(&lock);
+	return ret;
+}
+
+/* A TEE that restarts does so on its own: whoever asks for it does not wait. */
+static void run_drop(struct work_struct *work)
+{
+	drop_tee();
+}
+
+static void run_restore(struct work_struct *work)
+{
+	int ret = add_tee();
+
+	if (ret)
+		pr_err("simtee: did not come back: %d\n", ret);
+}
+
+static DECLARE_WORK(drop_work, run_drop);
+static DECLARE_WORK(restore_work, run_restore);
+
+static int drop_set(void *data, u64 value)
+{
+	queue_work(system_dfl_wq, &drop_work);
+	return 0;
+}
+
+static int restore_set(void *data, u64 value)
+{
+	queue_work(system_dfl_wq, &restore_work);
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(drop_fops, NULL, drop_set, "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(restore_fops, NULL, restore_set, "%llu\n");
+
+static struct dentry *debugfs;
+
+static int simtee_probe(struct platform_device *pdev)
+{
+	int ret;
+
+	if (delay_ms < 0)
+		wait_event_idle(leave, READ_ONCE(leaving));
+	else if (delay_ms)
+		wait_event_idle_timeout(leave, READ_ONCE(leaving), msecs_to_jiffies(delay_ms) + 1);
+	if (READ_ONCE(leaving))
+		return -ENODEV;
+
+	ret = add_tee();
+	if (ret)
+		return ret;
+	debugfs = debugfs_create_dir("simtee", NULL);
+	debugfs_create_file_unsafe("drop", 0200, debugfs, NULL, &drop_fops);
+	debugfs_create_file_unsafe("restore", 0200, debugfs, NULL, &restore_fops);
+	return 0;
+}
+
+static void simtee_remove(struct platform_device *pdev)
+{
+	debugfs_remove(debugfs);
+	flush_work(&restore_work);
+	flush_work(&drop_work);
+	drop_tee();
+}
+
+static const struct of_device_id simtee_match[] = {
+	{ .compatible = "linaro,optee-tz" },
+	{ }
+};
+MODULE_DEVICE_TABLE(of, simtee_match);
+
+static struct platform_driver simtee_driver = {
+	.probe = simtee_probe,
+	.remove = simtee_remove,
+	.driver = {
+		.name = "simtee",
+		.of_match_table = simtee_match,
+	},
+};
+
+static int register_result;
+
+static void run_register(struct work_struct *work)
+{
+	register_result = platform_driver_register(&simtee_driver);
+}
+
+static DECLARE_WORK(register_work, run_register);
+
+static void end_sleep(void)
+{
+	WRITE_ONCE(leaving, true);
+	wake_up_all(&leave);
+}
+
+/* A shutdown waits for probes that run. */
+static int on_reboot(struct notifier_block *nb, unsigned long action, void *data)
+{
+	end_sleep();
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block reboot_nb = {
+	.notifier_call = on_reboot,
+};
+
+static int __init simtee_init(void)
+{
+	int ret = register_reboot_notifier(&reboot_nb);
+
+	if (ret)
+		return ret;
+	/*
+	 * A probe that sleeps must not hold up insmod. PROBE_PREFER_ASYNCHRONOUS would not help: the end of each
+	 * insmod waits for all asynchronous probes.
+	 */
+	queue_work(system_dfl_wq, &register_work);
+	if (!delay_ms) {
+		flush_work(&register_work);
+		if (register_result)
+			unregister_reboot_notifier(&reboot_nb);
+		return register_result;
+	}
+	return 0;
+}
+
+static void __exit simtee_exit(void)
+{
+	end_sleep();
+	flush_work(&register_work);
+	if (!register_result)
+		platform_driver_unregister(&simtee_driver);
+	unregister_reboot_notifier(&reboot_nb);
+}
+
+module_init(simtee_init);
+module_exit(simtee_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("A TEE with protected heaps, for tests");
