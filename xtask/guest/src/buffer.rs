@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Buffers: allocated from heaps, mapped, and handed over to protheap, also in ways that it must refuse.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::ptr;
+
+use rustix::ioctl::{Setter, Updater, ioctl, opcode};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::Outcome;
+
+/// `struct dma_heap_allocation_data` of linux/dma-heap.h.
+#[derive(Debug)]
+#[repr(C)]
+struct Allocation {
+    len: u64,
+    fd: u32,
+    fd_flags: u32,
+    heap_flags: u64,
+}
+
+/// `struct protheap_hand_over` of driver/module/uapi/protheap.h.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct HandOver {
+    device: [u8; 64],
+    fd: i32,
+    kind: u32,
+    flags: u64,
+}
+
+const DMA_HEAP_IOCTL_ALLOC: u32 = opcode::read_write::<Allocation>(b'H', 0);
+const PROTHEAP_IOCTL_HAND_OVER: u32 = opcode::write::<HandOver>(0xbb, 1);
+const O_RDWR_CLOEXEC: u32 = 0o2 | 0o2_000_000;
+
+/// Allocates a dma-buf from a heap.
+pub(crate) fn allocate(heap: &str, len: u64) -> io::Result<OwnedFd> {
+    let heap = File::open(format!("/dev/dma_heap/{heap}"))?;
+    let mut data = Allocation { len, fd: 0, fd_flags: O_RDWR_CLOEXEC, heap_flags: 0 };
+    // SAFETY: the opcode is DMA_HEAP_IOCTL_ALLOC, which reads and writes this very structure.
+    unsafe {
+        ioctl(&heap, Updater::<{ DMA_HEAP_IOCTL_ALLOC }, _>::new(&mut data))?;
+    };
+    // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(data.fd.cast_signed()) })
+}
+
+/// Maps a buffer and unmaps it again.
+pub(crate) fn map(buffer: &OwnedFd, bytes: u64) -> Outcome {
+    let bytes = usize::try_from(bytes)?;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: the kernel chooses the place, and the mapping is never accessed.
+    let at: *mut c_void =
+        unsafe { mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, buffer, 0) }
+            .map_err(io::Error::from)?;
+    // SAFETY: this is the mapping made above, and nothing points into it.
+    unsafe { munmap(at, bytes) }.map_err(io::Error::from)?;
+    Ok(())
+}
+
+/// Hands buffers over as the options say; see the usage.
+pub(crate) fn hand_over(
+    device: &str,
+    kind: &str,
+    heap: &str,
+    bytes: u64,
+    mut options: &[&str],
+) -> Outcome {
+    let protheap = File::options().read(true).write(true).open("/dev/protheap")?;
+    let mut data = request(device, kind)?;
+    let (mut count, mut again, mut file, mut number) = (1, None, None, None);
+    while let [option, rest @ ..] = options {
+        options = match (*option, rest) {
+            ("--count", [n, rest @ ..]) => {
+                count = n.parse()?;
+                rest
+            }
+            ("--again", [device, kind, rest @ ..]) => {
+                again = Some(request(device, kind)?);
+                rest
+            }
+            ("--flags", [flags, rest @ ..]) => {
+                data.flags = flags.parse()?;
+                rest
+            }
+            ("--file", [path, rest @ ..]) => {
+                file = Some(File::open(path)?);
+                rest
+            }
+            ("--fd", [fd, rest @ ..]) => {
+                number = Some(fd.parse()?);
+                rest
+            }
+            ("--unterminated", rest) => {
+                data.device = [b'x'; 64];
+                rest
+            }
+            _ => return Err(format!("hand-over: what is {option}?").into()),
+        };
+    }
+    let give = |mut data: HandOver, fd: i32| -> io::Result<()> {
+        data.fd = fd;
+        // SAFETY: the opcode is PROTHEAP_IOCTL_HAND_OVER, which reads this very structure.
+        unsafe {
+            ioctl(&protheap, Setter::<{ PROTHEAP_IOCTL_HAND_OVER }, _>::new(data))?;
+        };
+        Ok(())
+    };
+    for _ in 0..count {
+        let given = match (&file, number) {
+            (Some(file), _) => give(data, file.as_fd().as_raw_fd()),
+            (None, Some(number)) => give(data, number),
+            (None, None) => {
+                let buffer = allocate(heap, bytes)?;
+                let first = give(data, buffer.as_raw_fd());
+                match again {
+                    Some(again) => first.and_then(|()| give(again, buffer.as_raw_fd())),
+                    None => first,
+                }
+            }
+        };
+        given?;
+    }
+    Ok(())
+}
+
+fn request(device: &str, kind: &str) -> Outcome<HandOver> {
+    let mut data = HandOver { device: [0; 64], fd: -1, kind: 0, flags: 0 };
+    let room = data.device.len() - 1;
+    let name = device.as_bytes().get(..device.len().min(room)).unwrap_or_default();
+    for (to, from) in data.device.iter_mut().zip(name) {
+        *to = *from;
+    }
+    data.kind = match kind {
+        "firmware" => 0,
+        "suspend" => 1,
+        number => number.parse()?,
+    };
+    Ok(data)
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The scenarios' helper in the test guest: what a shell cannot do, or not fast enough.
+//!
+//! A command that meets an errno prints its name, `EBUSY`, and exits with 1, so that scripts can compare it.
+
+mod buffer;
+mod report;
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+const USAGE: &str = "usage: protheap-guest COMMAND
+  now                                      CLOCK_MONOTONIC in microseconds
+  get FILE POINTER                         a member of a JSON file, as RFC 6901 names it
+  step FILE INDEX STEP                     when a GPU's timeline came to a step, in microseconds
+  write FILE TEXT                          one write to a file that exists
+  count-fds PID                            open files of a process
+  listen SOCKET SECONDS                    waits for a service to say READY=1 there, as to systemd
+  alloc HEAP BYTES [--hold SECONDS]        allocates a buffer
+  mmap-test HEAP BYTES                     says `mapped`, or the errno
+  hand-over DEVICE KIND HEAP BYTES [...]   gives buffers to protheap; KIND is firmware, suspend or a number
+      --count N         that many buffers
+      --again DEV KIND  the same buffer once more
+      --flags N         with these flags
+      --file PATH       this file, not a buffer
+      --fd N            this number, open or not
+      --unterminated    a device name of 64 bytes without NUL
+  watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use
+  report DEVICE                            tells the demo's result";
+
+/// What goes wrong, as scripts read it.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // An error of the standard library speaks in sentences; its number has a name.
+            let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            match errno.and_then(errno_name) {
+                Some(name) => println!("{name}"),
+                None => println!("{error}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Outcome {
+    match words {
+        ["now"] => println!("{}", now_us()),
+        ["get", file, pointer] => match json(file)?.pointer(pointer) {
+            Some(Value::String(text)) => println!("{text}"),
+            Some(value) => println!("{value}"),
+            None => return Err(format!("{file} has no {pointer}").into()),
+        },
+        ["step", file, index, step] => {
+            let timeline = format!("/gpus/{index}/timeline");
+            let at = report::step_us(&json(file)?, &timeline, step);
+            println!("{}", at.ok_or_else(|| format!("{file} has no step {step} in {timeline}"))?);
+        }
+        ["write", file, text] => {
+            let mut file = fs::OpenOptions::new().write(true).open(file)?;
+            let written = file.write(text.as_bytes())?;
+            if written != text.len() {
+                return Err(format!("{written} of {} bytes were taken", text.len()).into());
+            }
+        }
+        ["count-fds", pid] => println!("{}", fs::read_dir(format!("/proc/{pid}/fd"))?.count()),
+        ["listen", socket, seconds] => {
+            let socket = UnixDatagram::bind(socket)?;
+            socket.set_read_timeout(Some(Duration::from_secs(seconds.parse()?)))?;
+            let mut message = [0; 256];
+            let size = socket.recv(&mut message)?;
+            let message = String::from_utf8_lossy(message.get(..size).unwrap_or_default());
+            if !message.lines().any(|line| line == "READY=1") {
+                return Err(format!("heard `{message}`").into());
+            }
+        }
+        ["alloc", heap, bytes, rest @ ..] => {
+            let buffer = buffer::allocate(heap, bytes.parse()?)?;
+            println!("allocated");
+            if let ["--hold", seconds] = rest {
+                sleep(Duration::from_secs(seconds.parse()?));
+            }
+            drop(buffer);
+        }
+        ["mmap-test", heap, bytes] => {
+            let bytes = bytes.parse()?;
+            buffer::map(&buffer::allocate(heap, bytes)?, bytes)?;
+            println!("mapped");
+        }
+        ["hand-over", device, kind, heap, bytes, options @ ..] => {
+            buffer::hand_over(device, kind, heap, bytes.parse()?, options)?;
+        }
+        ["watch", device, seconds] => report::watch(device, Duration::from_secs(seconds.parse()?)),
+        ["report", device] => println!("report {}", report::report(device)),
+        _ => return Err(USAGE.into()),
+    }
+    Ok(())
+}
+
+/// CLOCK_MONOTONIC in microseconds.
+pub(crate) fn now_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
+}
+
+/// Reads a JSON file.
+pub(crate) fn json(path: &str) -> Outcome<Value> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+/// Names of the errnos that Protheap, heaps and configfs give.
+fn errno_name(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        1 => "EPERM",
+        2 => "ENOENT",
+        4 => "EINTR",
+        5 => "EIO",
+        9 => "EBADF",
+        11 => "EAGAIN",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        14 => "EFAULT",
+        16 => "EBUSY",
+        17 => "EEXIST",
+        18 => "EXDEV",
+        19 => "ENODEV",
+        20 => "ENOTDIR",
+        21 => "EISDIR",
+        22 => "EINVAL",
+        25 => "ENOTTY",
+        28 => "ENOSPC",
+        34 => "ERANGE",
+        61 => "ENODATA",
+        90 => "EMSGSIZE",
+        95 => "EOPNOTSUPP",
+        105 => "ENOBUFS",
+        110 => "ETIMEDOUT",
+        114 => "EALREADY",
+        _ => return None,
+    })
+}

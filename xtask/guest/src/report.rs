@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The demo: what happens to one GPU, as it happens, and what came of it. Everything is read from the system;
+//! nothing is remembered from what the demo did.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{json, now_us};
+
+const STATE: &str = "/run/protheap/state.json";
+
+/// When a timeline came to a step, in microseconds.
+pub(crate) fn step_us(state: &Value, timeline: &str, step: &str) -> Option<u64> {
+    let steps = state.pointer(timeline)?.as_array()?;
+    steps.iter().find(|entry| entry["step"] == step)?["at_us"].as_u64()
+}
+
+/// One GPU as the system shows it.
+#[derive(Debug)]
+struct Gpu<'a> {
+    device: &'a str,
+    state: Value,
+    index: Option<usize>,
+}
+
+impl<'a> Gpu<'a> {
+    fn read(device: &'a str) -> Self {
+        let state = json(STATE).unwrap_or_default();
+        let index = state["gpus"]
+            .as_array()
+            .and_then(|gpus| gpus.iter().position(|g| g["device"] == device));
+        Self { device, state, index }
+    }
+
+    /// Its entry in state.json.
+    fn entry(&self) -> &Value {
+        self.index.map_or(&Value::Null, |index| &self.state["gpus"][index])
+    }
+
+    fn binding(&self, name: &str) -> Option<String> {
+        line(&format!("/sys/kernel/config/protheap/{}/{name}", self.device))
+    }
+
+    fn debug(&self, name: &str) -> Option<u64> {
+        line(&format!("/sys/kernel/debug/csfgpu/{}/{name}", self.device))?.parse().ok()
+    }
+
+    fn driver(&self) -> Option<String> {
+        let link =
+            fs::read_link(format!("/sys/bus/platform/devices/{}/driver", self.device)).ok()?;
+        Some(link.file_name()?.to_string_lossy().into_owned())
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.binding(name)?.parse().ok()
+    }
+}
+
+/// First line of a small file.
+fn line(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim_end().to_owned())
+}
+
+/// Tells the story until a suspend buffer is in use, or that long.
+pub(crate) fn watch(device: &str, limit: Duration) {
+    let started = Instant::now();
+    let (mut known, mut pending) = (BTreeSet::new(), BTreeSet::new());
+    let mut before = heaps();
+    loop {
+        let gpu = Gpu::read(device);
+        let mut news = Vec::new();
+        for entry in gpu.entry()["timeline"].as_array().into_iter().flatten() {
+            let (step, detail) =
+                (entry["step"].as_str().unwrap_or("?"), entry["detail"].as_str().unwrap_or(""));
+            let text = match step {
+                "window-opened" => format!("{device} is held"),
+                "provider-settled" => "the TEE's driver has settled".to_owned(),
+                "judged" => "the heap was judged".to_owned(),
+                "bound" => format!("{device} is bound"),
+                other => other.replace('-', " "),
+            };
+            let text = if detail.is_empty() { text } else { format!("{text}: {detail}") };
+            news.push((entry["at_us"].as_u64().unwrap_or(0), format!("protheap-bind  {text}")));
+        }
+        let heaps_now = heaps();
+        for heap in heaps_now.difference(&before) {
+            news.push((now_us(), format!("kernel         heap {heap} is there")));
+        }
+        before = heaps_now;
+        if let Some(at) = gpu.debug("probed_at_us").filter(|&at| at > 0) {
+            let bytes = gpu.debug("firmware_bytes").unwrap_or(0);
+            let driver = gpu.driver().unwrap_or_default();
+            news.push((
+                at,
+                format!(
+                    "{driver:<14} {device} probed, {bytes} bytes of protected memory for firmware"
+                ),
+            ));
+        }
+        let in_use = gpu.number("suspend_in_use").filter(|&count| count > 0);
+        if let Some(count) = in_use {
+            let bytes = gpu.number("suspend_bytes").unwrap_or(0);
+            news.push((now_us(), format!("csfgpu         a protected group took a suspend buffer: {count} of {bytes} bytes in use")));
+        }
+        pending.extend(news.into_iter().filter(|(_, text)| known.insert(text.clone())));
+        let over = in_use.is_some() || started.elapsed() >= limit;
+        // State is written later than what it tells of: news wait a little to come in order.
+        let until = if over { u64::MAX } else { now_us().saturating_sub(200_000) };
+        let later = pending.split_off(&(until, String::new()));
+        for (at, text) in std::mem::replace(&mut pending, later) {
+            println!("story {at} {text}");
+        }
+        if over {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn heaps() -> BTreeSet<String> {
+    let names = fs::read_dir("/dev/dma_heap").into_iter().flatten().flatten();
+    names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The demo's result, but for the board's name, which only the host knows.
+pub(crate) fn report(device: &str) -> Value {
+    let gpu = Gpu::read(device);
+    let entry = gpu.entry();
+    let bound =
+        gpu.index.and_then(|i| step_us(&gpu.state, &format!("/gpus/{i}/timeline"), "bound"));
+    let probed = gpu.debug("probed_at_us").filter(|&at| at > 0);
+    let before = match (bound, probed) {
+        (Some(bound), Some(probed)) => json!(bound < probed),
+        _ => Value::Null,
+    };
+    json!({
+        "compatible": gpu.state["platform"]["compatible"],
+        "policies": gpu.state["policies"],
+        "gpu": device,
+        "driver": gpu.driver(),
+        "heap": entry["heap"],
+        "protection": entry["protection"],
+        "state": gpu.binding("state"),
+        "reason": gpu.binding("reason"),
+        "firmware_bytes": gpu.number("firmware_bytes"),
+        "suspend_bytes": gpu.number("suspend_bytes"),
+        "suspend_in_use": gpu.number("suspend_in_use"),
+        "held_ms": entry["held_us"].as_u64().map(|us| us / 1000),
+        "bound_before_probe": before,
+        "boot_ms": now_us() / 1000,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_found_in_its_timeline() {
+        let state = json!({"gpus": [{"timeline": [
+            {"at_us": 10, "step": "window-opened", "detail": ""},
+            {"at_us": 25, "step": "bound", "detail": "protected,secure-video"},
+        ]}]});
+        assert_eq!(step_us(&state, "/gpus/0/timeline", "bound"), Some(25));
+        assert_eq!(step_us(&state, "/gpus/0/timeline", "released"), None);
+        assert_eq!(step_us(&state, "/gpus/1/timeline", "bound"), None);
+    }
+}

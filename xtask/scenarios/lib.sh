@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What every scenario has at hand. A scenario checks claims with `check`, and with helpers that succeed, or say
+# what they saw and fail: is, like, at_least, at_most, exists, absent, fails_with.
+#
+#   load_protheap; load_tee; load_gpu
+#   check 'the GPU is bound' is "$(attr state)" in-use
+#
+# $GPU is the (first) GPU's device name, $GPUS all of them, $BOARD the board.
+
+CONFIG=/sys/kernel/config/protheap
+DEVICES=/sys/bus/platform/devices
+STATE=/run/protheap/state.json
+CHECKS=0
+BINDER_STATUS=''
+
+GPUS=$(grep -l arm,mali-valhall-csf $DEVICES/*/of_node/compatible 2>/dev/null |
+	sed "s,$DEVICES/,,; s,/.*,," | sort | tr '\n' ' ')
+GPU=${GPUS%% *}
+
+# --- claims ---
+
+# check CLAIM COMMAND...: the claim holds if the command succeeds; what it prints is the detail if not.
+check() {
+	claim=$1
+	shift
+	CHECKS=$((CHECKS + 1))
+	if seen=$("$@" 2>&1); then
+		echo "ok - $claim"
+	else
+		echo "not ok - $claim ($(echo "${seen:-$* failed}" | tr '\n' ' ' | sed 's/ *$//'))"
+	fi
+}
+
+# need COMMAND...: what the claims rest on; if it fails, the scenario fails at once
+need() {
+	seen=$("$@" 2>&1) && return
+	CHECKS=$((CHECKS + 1))
+	echo "not ok - $* ($seen)"
+	exit 1
+}
+
+# finish: called after the script's last line; without it the scenario failed.
+finish() { echo "end $CHECKS"; }
+
+say() { echo "# $*"; }
+
+# is SEEN WANTED
+is() { [ "$1" = "$2" ] || { echo "saw '$1', wanted '$2'"; return 1; }; }
+
+# differs SEEN UNWANTED
+differs() { [ "$1" != "$2" ] || { echo "saw '$1'"; return 1; }; }
+
+# like SEEN PATTERN: a shell pattern over the whole text
+like() {
+	# shellcheck disable=SC2254
+	case $1 in $2) ;; *) echo "saw '$1', wanted '$2'"; return 1 ;; esac
+}
+
+# at_least SEEN LIMIT, at_most SEEN LIMIT: whole numbers
+at_least() { [ "$1" -ge "$2" ] || { echo "saw $1, wanted at least $2"; return 1; }; }
+at_most() { [ "$1" -le "$2" ] || { echo "saw $1, wanted at most $2"; return 1; }; }
+
+exists() { [ -e "$1" ] || { echo "no $1"; return 1; }; }
+absent() { [ ! -e "$1" ] || { echo "$1 is there"; return 1; }; }
+
+# fails_with ERRNO COMMAND...: for protheap-guest and `store`, which print the name of the errno they met
+fails_with() {
+	wanted=$1
+	shift
+	if seen=$("$@" 2>&1); then
+		echo "succeeded, wanted $wanted"
+		return 1
+	fi
+	is "$seen" "$wanted"
+}
+
+# --- waiting ---
+
+now_ms() { echo $(($(protheap-guest now) / 1000)); }
+
+# wait_until SECONDS COMMAND...: tries each 20 ms, at most that long
+wait_until() {
+	deadline=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(now_ms)" -lt $deadline ] || { echo "waited for: $*; now: $("$@" 2>&1)"; return 1; }
+		sleep 0.02
+	done
+}
+
+# wait_for FILE VALUE SECONDS: until the file holds that value
+wait_for() { wait_until "$3" holds "$1" "$2"; }
+
+# holds FILE VALUE
+holds() { is "$(cat "$1" 2>&1)" "$2"; }
+
+# --- kernel modules ---
+
+# Each takes module parameters: load_tee delay_ms=2000
+load_tee() { need modprobe simtee "$@"; }
+load_protheap() { need modprobe protheap "$@"; }
+load_gpu() { need modprobe csfgpu "$@"; }
+
+# heap NAME: its path
+heap() { echo "/dev/dma_heap/$1"; }
+
+# drop_tee, restore_tee: the TEE goes away and comes back; its heaps are dead meanwhile
+drop_tee() { echo 1 >/sys/kernel/debug/simtee/drop; }
+restore_tee() { echo 1 >/sys/kernel/debug/simtee/restore; }
+
+# --- the binding in configfs, of $GPU if no device is named ---
+
+# attr NAME [DEVICE]
+attr() { cat "$CONFIG/${2:-$GPU}/$1"; }
+
+# store ATTRIBUTE VALUE [DEVICE]: one write; prints the errno's name and fails, if it fails
+store() { protheap-guest write "$CONFIG/${3:-$GPU}/$1" "$2"; }
+
+# hand_over KIND HEAP BYTES [MORE...]: see `protheap-guest hand-over`
+hand_over() { protheap-guest hand-over "$GPU" "$@"; }
+
+# buffers: how many dma-bufs the kernel has, whoever holds them
+buffers() { sed -n 's/^Total \([0-9]*\) objects.*/\1/p' /sys/kernel/debug/dma_buf/bufinfo; }
+
+# --- the GPU's driver ---
+
+# driver [DEVICE]: the driver bound to the device; nothing, if none is
+driver() { link=$(readlink "$DEVICES/${1:-$GPU}/driver") && echo "${link##*/}"; }
+
+gpu_probed() { exists "$DEVICES/${1:-$GPU}/driver"; }
+
+# gpu VALUE [DEVICE]: probed_at_us, bound, firmware_bytes, groups, late_bounds...
+gpu() { cat "/sys/kernel/debug/csfgpu/${2:-$GPU}/$1"; }
+
+# create_group, destroy_group [DEVICE]: a protected group takes one suspend buffer and gives it back
+create_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" create; }
+destroy_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" destroy; }
+
+# --- policy and binder ---
+
+# policy KEY: standard input becomes /etc/protheap/policies/KEY.toml
+policy() { mkdir -p /etc/protheap/policies && cat >"/etc/protheap/policies/$1.toml"; }
+
+# no_policies: forgets those that are installed
+no_policies() { rm -rf /usr/lib/protheap/policies; }
+
+# run_binder [ARGUMENTS]: to its end; its exit status is in $BINDER_STATUS, its words in /run/binder.log
+run_binder() {
+	protheap-bind "$@" >/run/binder.log 2>&1
+	BINDER_STATUS=$?
+}
+
+# start_binder [ARGUMENTS]: in the background, as process $BINDER; returns when it has told, as it tells systemd,
+# that its windows are open. end_binder waits for its end.
+start_binder() {
+	rm -f /run/binder.ready
+	protheap-guest listen /run/binder.ready 5 &
+	listener=$!
+	need wait_until 5 exists /run/binder.ready
+	NOTIFY_SOCKET=/run/binder.ready protheap-bind "$@" >/run/binder.log 2>&1 &
+	BINDER=$!
+	wait $listener || say "the binder did not say that it is ready: $(cat /run/binder.log)"
+}
+end_binder() {
+	wait "$BINDER"
+	BINDER_STATUS=$?
+}
+
+# state_of POINTER: from state.json, for instance /gpus/0/state; fails if there is no such member
+state_of() { protheap-guest get "$STATE" "$1"; }
+
+# step_us STEP [INDEX]: when the GPU's timeline came to that step; fails if it never did
+step_us() { protheap-guest step "$STATE" "${2:-0}" "$1"; }

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Virtual boards: the device tree of QEMU's `virt` machine under the overlays of `driver/testing/boards`.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Workspace};
+use crate::progress::output;
+use crate::vm;
+
+/// Names of the boards: every overlay that says what board it is.
+pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for path in cache::files(&workspace.root.join("driver/testing/boards"))? {
+        let overlay = path.extension().is_some_and(|extension| extension == "dtso");
+        if overlay && cache::read(&path)?.contains("model =") {
+            names.push(path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Makes the device tree of a board with further overlays on it.
+pub(crate) fn device_tree(
+    workspace: &Workspace,
+    board: &str,
+    overlays: &[String],
+    smp: u32,
+) -> Result<PathBuf> {
+    let dir = workspace.checkout.join("boards");
+    cache::create_dir(&dir)?;
+    let sources = workspace.root.join("driver/testing/boards");
+    let all = [&[board.to_owned()], overlays].concat();
+    let tree = dir.join(format!("{}-{smp}.dtb", all.join("+")));
+
+    let base = dir.join(format!("virt-{smp}.dtb"));
+    let mut dump = Command::new(vm::QEMU);
+    let mut machine = vm::machine(smp);
+    machine[1].push_str(&format!(",dumpdtb={}", base.display()));
+    output(dump.args(machine).args(["-serial", "null", "-serial", "null"]).stdout(Stdio::null()))
+        .context("asking QEMU for its device tree")?;
+
+    let mut merge = Command::new("fdtoverlay");
+    merge.arg("-i").arg(&base).arg("-o").arg(&tree);
+    for name in &all {
+        let source = sources.join(format!("{name}.dtso"));
+        if !source.is_file() {
+            bail!(
+                "no {}: boards are {}; other files there go on top by `# overlay:`",
+                source.display(),
+                names(workspace)?.join(", ")
+            );
+        }
+        let overlay = dir.join(format!("{name}.dtbo"));
+        output(
+            Command::new("dtc")
+                .args(["-q", "-@", "-I", "dts", "-O", "dtb", "-o"])
+                .args([&overlay, &source]),
+        )
+        .with_context(|| format!("compiling {}", source.display()))?;
+        merge.arg(overlay);
+    }
+    output(&mut merge).with_context(|| format!("applying the overlays {}", all.join(", ")))?;
+    Ok(tree)
+}

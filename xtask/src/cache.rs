@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where things are: this checkout, and the cache outside of it.
+//!
+//! ```text
+//! $PROTHEAP_CACHE, or $XDG_CACHE_HOME/protheap, or ~/.cache/protheap
+//!   apt/SUITE-ARCH/       a private apt client for another Debian suite
+//!   debs/                 packages being downloaded
+//!   tools/                rustc, bindgen, busybox
+//!   kernel/               sources and builds, named by a digest of what they are made of
+//!   checkouts/DIGEST/     what is built from one checkout: modules, user space, initrd, boards, logs
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::{env, process};
+
+use anyhow::{Context, Result, bail};
+
+/// This checkout and its place in the cache.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// Root of the checkout.
+    pub(crate) root: PathBuf,
+    /// Root of the cache, shared by all checkouts.
+    pub(crate) cache: PathBuf,
+    /// What is built from this checkout.
+    pub(crate) checkout: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the checkout that this binary was built from and makes its cache directory.
+    pub(crate) fn open() -> Result<Self> {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = manifest.parent().context("xtask has no parent directory")?;
+        if !root.join("driver").is_dir() {
+            bail!(
+                "{} is not a Protheap checkout any more: run this with `cargo xtask` from the checkout",
+                root.display()
+            );
+        }
+        let cache = match (env::var_os("PROTHEAP_CACHE"), env::var_os("XDG_CACHE_HOME")) {
+            (Some(dir), _) if !dir.is_empty() => PathBuf::from(dir),
+            (_, Some(dir)) if !dir.is_empty() => Path::new(&dir).join("protheap"),
+            _ => env::home_dir()
+                .context("no home directory: set PROTHEAP_CACHE to a directory with 8 GB of room")?
+                .join(".cache/protheap"),
+        };
+        let cache = std::path::absolute(&cache)?;
+        if cache.starts_with(root) {
+            bail!(
+                "the cache {} is inside the checkout: set PROTHEAP_CACHE elsewhere",
+                cache.display()
+            );
+        }
+        let mut name = Digest::new();
+        name.add(root.as_os_str().as_encoded_bytes());
+        let checkout = cache.join("checkouts").join(name.hex());
+        create_dir(&checkout.join("logs"))?;
+        Ok(Self { root: root.to_owned(), cache, checkout })
+    }
+
+    /// Path of the log of one step.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.checkout.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Keeps other xtasks from building in the same cache; released when dropped.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.cache.join("lock");
+        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                eprintln!("waiting for another xtask on {}", path.display());
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()));
+            }
+        }
+        file.lock().with_context(|| format!("locking {}", path.display()))?;
+        Ok(file)
+    }
+}
+
+/// Creates a directory and its parents.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))
+}
+
+/// Removes a directory, if it is there.
+pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes `path` once: `fill` works in a temporary directory beside it, renamed when complete, so that an
+/// interrupted step is begun anew instead of being taken for done.
+pub(crate) fn once(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let part = beside(path, ".part");
+    remove_dir(&part)?;
+    create_dir(&part)?;
+    fill(&part)?;
+    fs::rename(&part, path).with_context(|| format!("renaming {} into place", part.display()))
+}
+
+/// The path with something added to its last name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Reads a whole text file; the error names it.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Replaces a file by way of a temporary one beside it.
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+    }
+    let part = beside(path, &format!(".{}.part", process::id()));
+    fs::write(&part, content).with_context(|| format!("writing {}", part.display()))?;
+    fs::rename(&part, path).with_context(|| format!("renaming {} into place", part.display()))
+}
+
+/// All files below `dir`, sorted; a directory that is not there has none.
+pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        if !dir.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                todo.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A name for a set of inputs (FNV-1a, 64 bits: finds changes, keeps out no attacker).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Digest(u64);
+
+impl Digest {
+    /// The digest of nothing.
+    pub(crate) fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Adds one input; its length counts, so that inputs cannot run into one another.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    /// Adds the names and contents of files.
+    pub(crate) fn add_files(&mut self, files: &[PathBuf]) -> Result<()> {
+        for file in files {
+            self.add(file.as_os_str().as_encoded_bytes());
+            self.add(&fs::read(file).with_context(|| format!("reading {}", file.display()))?);
+        }
+        Ok(())
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub(crate) fn hex(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_depends_on_content_and_boundaries() {
+        let digest = |parts: &[&str]| {
+            let mut digest = Digest::new();
+            parts.iter().for_each(|part| digest.add(part.as_bytes()));
+            digest.hex()
+        };
+        assert_eq!(digest(&["a", "b"]), digest(&["a", "b"]));
+        assert_ne!(digest(&["a", "b"]), digest(&["ab"]));
+        assert_ne!(digest(&["a", ""]), digest(&["a"]));
+        assert_eq!(digest(&["a"]).len(), 16);
+    }
+
+    #[test]
+    fn an_interrupted_step_is_begun_anew() {
+        let dir = env::temp_dir().join(format!("xtask-once-{}", process::id()));
+        remove_dir(&dir).unwrap();
+        create_dir(&dir).unwrap();
+        let target = dir.join("tool-1.0");
+        let failed = once(&target, |part| {
+            fs::write(part.join("half"), "")?;
+            bail!("interrupted")
+        });
+        assert!(failed.is_err());
+        assert!(!target.exists());
+        once(&target, |part| Ok(fs::write(part.join("whole"), "")?)).unwrap();
+        assert_eq!(files(&target).unwrap(), [target.join("whole")]);
+        once(&target, |_| bail!("must not run again")).unwrap();
+        remove_dir(&dir).unwrap();
+    }
+}

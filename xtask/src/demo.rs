@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask demo`: one boot of a board whose protected heap comes late, told as it unfolds.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Workspace;
+use crate::vm::{self, Boot};
+use crate::{board, image};
+
+/// Host time after which the demo is given up; it takes about five seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The result: all but `board` is what the guest read from its system, and null is what was not there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Report {
+    #[serde(skip_deserializing)]
+    board: String,
+    compatible: Option<Vec<String>>,
+    policies: Option<Vec<String>>,
+    gpu: Option<String>,
+    driver: Option<String>,
+    heap: Option<String>,
+    protection: Option<String>,
+    state: Option<String>,
+    reason: Option<String>,
+    firmware_bytes: Option<u64>,
+    suspend_bytes: Option<u64>,
+    suspend_in_use: Option<u64>,
+    held_ms: Option<u64>,
+    bound_before_probe: Option<bool>,
+    boot_ms: Option<u64>,
+}
+
+impl Report {
+    /// Whether the GPU's driver holds buffers of a protected heap, had before it probed.
+    fn protected(&self) -> bool {
+        self.state.as_deref() == Some("in-use")
+            && matches!(self.protection.as_deref(), Some("tee" | "unmappable"))
+            && self.bound_before_probe == Some(true)
+            && self.firmware_bytes > Some(0)
+            && self.suspend_in_use > Some(0)
+    }
+
+    /// The result as people read it.
+    fn rows(&self) -> [(&'static str, String); 15] {
+        let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+        let list = |value: &Option<Vec<String>>| value.as_ref().map(|v| v.join(" > "));
+        let bytes = |value: Option<u64>| value.map(|n| format!("{n} ({} KiB)", n / 1024));
+        let ms = |value: Option<u64>| value.map(|n| format!("{n} ms"));
+        [
+            ("board", Some(self.board.clone())),
+            ("compatible", list(&self.compatible)),
+            ("policies", list(&self.policies)),
+            ("GPU", text(&self.gpu)),
+            ("driver", text(&self.driver)),
+            ("heap", text(&self.heap)),
+            ("protection", text(&self.protection)),
+            ("state", text(&self.state)),
+            ("reason", text(&self.reason)),
+            ("firmware buffer", bytes(self.firmware_bytes)),
+            ("suspend buffers of", bytes(self.suspend_bytes)),
+            ("  in use", self.suspend_in_use.map(|n| n.to_string())),
+            ("GPU was held", ms(self.held_ms)),
+            (
+                "bound before probe",
+                self.bound_before_probe.map(|b| if b { "yes" } else { "no" }.into()),
+            ),
+            ("from kernel start", ms(self.boot_ms)),
+        ]
+        .map(|(name, value)| (name, value.unwrap_or_else(|| "-".to_owned())))
+    }
+}
+
+/// What to show.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Board to boot
+    #[arg(long, default_value = "rk3588")]
+    board: String,
+    /// Print the result as one JSON object, on the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Boots the board. `true` only if its GPU got protected buffers.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let boards = board::names(workspace)?;
+    if !boards.contains(&args.board) {
+        bail!("no board `{}`: there are {}", args.board, boards.join(", "));
+    }
+    let image = image::prepare(workspace)?;
+    let tree = board::device_tree(workspace, &args.board, &[], 1)?;
+    let cmdline = format!("xtask.scenario=demo xtask.board={}", args.board);
+    let boot =
+        Boot { name: "demo", board: &tree, cmdline: &cmdline, smp: 1, icount: None, limit: LIMIT };
+    println!("booting {}: its protected heap comes 2 s after the TEE is found", args.board);
+    let (mut report, mut ended) = (None, false);
+    let outcome = boot.run(workspace, &image, |line| match line.split_once(' ') {
+        Some(("story", told)) => println!("{}", story(told)),
+        Some(("report", object)) => report = Some(object.to_owned()),
+        Some(("end", _)) => ended = true,
+        _ => println!("            {line}"),
+    })?;
+
+    let faults = vm::faults(&outcome.console);
+    let Some(sent) = report else {
+        bail!("the guest ended without a report; its console is in {}", outcome.log.display());
+    };
+    let mut report: Report = serde_json::from_str(&sent).context("reading the guest's report")?;
+    report.board.clone_from(&args.board);
+    println!();
+    for (name, value) in report.rows() {
+        println!("  {name:<18}  {value}");
+    }
+    println!();
+    let good = ended && faults.is_empty() && report.protected();
+    for fault in &faults {
+        println!("kernel: {fault}");
+    }
+    if !good {
+        println!(
+            "the GPU did not get its protected buffers; the console is in {}",
+            outcome.log.display()
+        );
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(good)
+}
+
+/// `MICROSECONDS TEXT` with the time in seconds.
+fn story(told: &str) -> String {
+    let (time, text) = told.split_once(' ').unwrap_or((told, ""));
+    let seconds = time.parse::<u64>().unwrap_or(0) as f64 / 1e6;
+    format!("  {seconds:>7.3} s  {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: &str = r#"{"state": "in-use", "protection": "tee", "bound_before_probe": true, "heap": "h",
+        "firmware_bytes": 262144, "suspend_in_use": 1, "policies": ["a,b", "default"], "reason": ""}"#;
+
+    fn sent() -> Report {
+        serde_json::from_str(SENT).unwrap()
+    }
+
+    #[test]
+    fn every_member_is_there_and_null_is_what_is_absent() {
+        let object = serde_json::to_value(sent()).unwrap();
+        for key in "board compatible policies gpu driver heap protection state reason firmware_bytes suspend_bytes \
+                    suspend_in_use held_ms bound_before_probe boot_ms"
+            .split_whitespace()
+        {
+            assert!(object.get(key).is_some(), "{key}");
+        }
+        assert_eq!(object["driver"], serde_json::Value::Null);
+        assert_eq!(object["heap"], "h");
+    }
+
+    #[test]
+    fn success_needs_buffers_in_the_drivers_hands() {
+        assert!(sent().protected());
+        let spoil: [fn(&mut Report); 6] = [
+            |report| report.state = Some("bound".to_owned()),
+            |report| report.protection = Some("none".to_owned()),
+            |report| report.protection = None,
+            |report| report.firmware_bytes = Some(0),
+            |report| report.suspend_in_use = None,
+            |report| report.bound_before_probe = Some(false),
+        ];
+        for (number, spoil) in spoil.iter().enumerate() {
+            let mut report = sent();
+            spoil(&mut report);
+            assert!(!report.protected(), "{number}");
+        }
+    }
+
+    #[test]
+    fn times_and_values_read_well() {
+        assert_eq!(story("2345678 heap came"), "    2.346 s  heap came");
+        let rows = sent().rows();
+        assert_eq!(rows[2], ("policies", "a,b > default".to_owned()));
+        assert_eq!(rows[8], ("reason", "-".to_owned()));
+        assert_eq!(rows[9], ("firmware buffer", "262144 (256 KiB)".to_owned()));
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The test kernel: Linux 7.3 for arm64, configured by `driver/testing/kernel.config`, built once.
+//!
+//! Its build directory is named by a digest of source version, configuration, patches and tools: a change of
+//! any of them is another build, begun from a copy of the last one, so that only what changed is compiled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::available_parallelism;
+use std::time::Duration;
+use std::{env, time::SystemTime};
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::{self, Client};
+use crate::cache::{self, Digest, Workspace};
+use crate::progress::{Step, output};
+use crate::toolchain::Toolchain;
+
+/// The package of the source, and the release whose backports have it.
+const PACKAGE: &str = "linux-source-7.3";
+const SUITE: &str = "trixie-backports";
+/// Lines that make prints for a whole build.
+const STEPS: u32 = 1560;
+/// Builds that are kept: the present one, and one to go back to.
+const KEPT: usize = 2;
+
+/// A kernel that is built.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// Source tree.
+    pub(crate) source: PathBuf,
+    /// Build directory, for modules.
+    pub(crate) build: PathBuf,
+    /// What QEMU boots.
+    pub(crate) image: PathBuf,
+    /// `uname -r`.
+    pub(crate) release: String,
+    /// Names the inputs of the build.
+    pub(crate) digest: String,
+}
+
+impl Kernel {
+    /// The kernel's make, to build something against it.
+    pub(crate) fn make(&self, tools: &Toolchain) -> Command {
+        make(&self.source, &self.build, tools)
+    }
+}
+
+fn make(source: &Path, build: &Path, tools: &Toolchain) -> Command {
+    // A long build must leave the machine usable.
+    let mut command = Command::new("nice");
+    command.args(["-n", "10", "make", "-C"]).arg(source);
+    command.arg(format!("O={}", build.display())).args(tools.make_variables());
+    command.arg(format!("-j{}", available_parallelism().map_or(1, usize::from)));
+    // What cargo and an outer make pass down is not meant for this build.
+    command.env_remove("MAKEFLAGS").env_remove("RUSTFLAGS").env("LC_ALL", "C.UTF-8");
+    tools.environment(&mut command);
+    command
+}
+
+/// Builds the kernel, unless it is in the cache.
+pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Kernel> {
+    let config = workspace.root.join("driver/testing/kernel.config");
+    let mut patches = cache::files(&workspace.root.join("driver/patches"))?;
+    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+
+    let user = env::var_os("PROTHEAP_KERNEL_SRC").map(PathBuf::from);
+    let (source, version) = match &user {
+        Some(tree) => (tree.clone(), format!("tree {}", tree.display())),
+        None => fetch(workspace, &patches)?,
+    };
+    if !source.join("Kbuild").is_file() {
+        bail!(
+            "{} is no kernel source tree: correct PROTHEAP_KERNEL_SRC, or unset it",
+            source.display()
+        );
+    }
+    let mut digest = Digest::new();
+    digest.add(version.as_bytes());
+    digest.add(cache::read(&config)?.as_bytes());
+    digest.add(tools.versions.as_bytes());
+    let digest = digest.hex();
+    let build = workspace.cache.join("kernel").join(format!("build-{digest}"));
+    let stamp = build.join("complete");
+    let image = build.join("arch/arm64/boot/Image");
+
+    // A tree of the user's own may have changed: make finds out.
+    if user.is_some() || !stamp.is_file() {
+        // Another tree's objects are of no use to a tree of the user's own.
+        seed(&build, user.is_none())?;
+        let log = workspace.log("kernel");
+        if !build.join(".config").is_file() || user.is_some() {
+            configure(&source, &build, &config, tools, workspace)?;
+        }
+        let mut command = make(&source, &build, tools);
+        command.args(["Image", "modules"]);
+        Step::new("building the kernel", Duration::from_secs(300))
+            .lines(STEPS)
+            .run(command, &log)?;
+        cache::write(&stamp, &version)?;
+        prune(workspace)?;
+    }
+    let release = cache::read(&build.join("include/config/kernel.release"))?.trim().to_owned();
+    Ok(Kernel { source, build, image, release, digest })
+}
+
+/// Unpacks the newest source there is, patched. Returns the tree and its version.
+fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)> {
+    let dir = workspace.cache.join("kernel");
+    cache::create_dir(&dir)?;
+    let mut digest = Digest::new();
+    for patch in patches {
+        digest.add(cache::read(patch)?.as_bytes());
+    }
+    let name =
+        if patches.is_empty() { "source".to_owned() } else { format!("source-{}", digest.hex()) };
+    let tree = dir.join(name);
+    cache::once(&tree, |part| {
+        let tar = tarball(workspace, &dir)?;
+        let mut unpack = Command::new("tar");
+        unpack.arg("-xf").arg(&tar).arg("--strip-components=1").arg("-C").arg(part);
+        Step::new("unpacking the kernel source", Duration::from_secs(60))
+            .run(unpack, &workspace.log("kernel-source"))?;
+        for patch in patches {
+            output(Command::new("patch").args(["-s", "-p1", "-d"]).arg(part).arg("-i").arg(patch))
+                .with_context(|| format!("applying {}", patch.display()))?;
+        }
+        let version = tar.file_name().unwrap_or_default().to_string_lossy();
+        let version = version.trim_end_matches(".tar.xz");
+        cache::write(&part.join("protheap-version"), format!("{version} {}", digest.hex()))
+    })?;
+    let version = cache::read(&tree.join("protheap-version"))?;
+    Ok((tree, version))
+}
+
+/// The source as it is packed: kept, because patched trees are unpacked from it as well.
+fn tarball(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
+    let there = cache::files(&dir.join("tarball"))?;
+    if let Some(tar) = there.into_iter().find(|path| path.extension().is_some_and(|e| e == "xz")) {
+        return Ok(tar);
+    }
+    let client = Client::open(workspace, SUITE, crate::host::debian()?.arch)?;
+    let names = client.names("^linux-source-7\\.[0-9]+$")?;
+    let package = match names.iter().find(|name| *name == PACKAGE).or(names.last()) {
+        Some(name) => name,
+        None => bail!(
+            "{SUITE} has no linux-source-7.*: give a source tree of Linux 7.3 by PROTHEAP_KERNEL_SRC=DIR"
+        ),
+    };
+    if package != PACKAGE {
+        eprintln!("  {PACKAGE} is gone from {SUITE}: trying {package}, which was not tested");
+    }
+    let deb = client.download(workspace, package)?;
+    let version = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    cache::once(&dir.join("tarball"), |part| {
+        let unpacked = part.join("deb");
+        apt::unpack(&deb, &unpacked)?;
+        let found = unpacked.join("usr/src").join(format!("{package}.tar.xz"));
+        fs::rename(&found, part.join(format!("{version}.tar.xz")))
+            .with_context(|| format!("looking for the source in {}", deb.display()))?;
+        cache::remove_dir(&unpacked)
+    })?;
+    fs::remove_file(&deb).with_context(|| format!("removing {}", deb.display()))?;
+    Ok(dir.join("tarball").join(format!("{version}.tar.xz")))
+}
+
+/// Finished builds, the newest first.
+fn builds(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let path = entry?.path();
+        let named = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("build-"));
+        if let (true, Ok(stamp)) = (named, path.join("complete").metadata()) {
+            found.push((stamp.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
+        }
+    }
+    found.sort_by(|a, b| b.cmp(a));
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Begins a build with a copy of the newest one, if there is one. An interrupted build is taken up as it is.
+fn seed(build: &Path, from_last: bool) -> Result<()> {
+    let dir = build.parent().context("a build directory without a parent")?;
+    cache::create_dir(dir)?;
+    cache::once(build, |part| {
+        if let Some(last) = builds(dir)?.first().filter(|_| from_last) {
+            output(
+                Command::new("cp").args(["-a", "--reflink=auto"]).arg(last.join(".")).arg(part),
+            )?;
+            for stale in [".config", "complete"] {
+                fs::remove_file(part.join(stale)).with_context(|| format!("removing {stale}"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Removes builds that are not among the newest.
+fn prune(workspace: &Workspace) -> Result<()> {
+    let builds = builds(&workspace.cache.join("kernel"))?;
+    builds.iter().skip(KEPT).try_for_each(|path| cache::remove_dir(path))
+}
+
+/// allnoconfig and the fragment; an option that the kernel dropped is an error, not a surprise in a guest.
+fn configure(
+    source: &Path,
+    build: &Path,
+    fragment: &Path,
+    tools: &Toolchain,
+    workspace: &Workspace,
+) -> Result<()> {
+    let mut command = make(source, build, tools);
+    command.arg(format!("KCONFIG_ALLCONFIG={}", fragment.display())).arg("allnoconfig");
+    Step::new("configuring the kernel", Duration::from_secs(3))
+        .run(command, &workspace.log("kernel-config"))?;
+    let lost = lost(&cache::read(fragment)?, &cache::read(&build.join(".config"))?);
+    if !lost.is_empty() {
+        fs::remove_file(build.join(".config")).context("removing the bad configuration")?;
+        bail!(
+            "the kernel does not take {} of {}: an option that it depends on is missing, or the tools are too old \
+             (`make rustavailable` tells)",
+            lost.join(", "),
+            fragment.display()
+        );
+    }
+    Ok(())
+}
+
+/// Options of the fragment that are not as asked in the configuration.
+fn lost(fragment: &str, config: &str) -> Vec<String> {
+    let set: Vec<_> = config.lines().collect();
+    let kept =
+        |line: &str| match line.strip_prefix("# ").and_then(|l| l.strip_suffix(" is not set")) {
+            Some(option) => !set.iter().any(|have| have.split('=').next() == Some(option)),
+            None if line.starts_with("CONFIG_") => {
+                set.contains(&line)
+                    || line.strip_suffix("=n").is_some_and(|o| !set.contains(&&*format!("{o}=y")))
+            }
+            None => true,
+        };
+    fragment.lines().map(str::trim).filter(|line| !kept(line)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_option_is_found() {
+        let fragment =
+            "# a comment\nCONFIG_A=y\nCONFIG_B=m\n\n# CONFIG_C is not set\nCONFIG_D=\"x\"\n";
+        let config = "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_D=\"x\"\nCONFIG_E=y\n";
+        assert!(lost(fragment, config).is_empty());
+        assert_eq!(lost("CONFIG_Z=y", config), ["CONFIG_Z=y"]);
+        assert_eq!(lost("CONFIG_B=y", config), ["CONFIG_B=y"]);
+        assert_eq!(lost("# CONFIG_E is not set", config), ["# CONFIG_E is not set"]);
+        assert_eq!(lost("CONFIG_E=n", config), ["CONFIG_E=n"]);
+    }
+}

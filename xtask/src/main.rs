@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Developer commands of Protheap: `cargo xtask --help`.
+//!
+//! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
+//! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`] and [`userspace`] build what is
+//! under test, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`]
+//! and [`suite`] read what the guest says.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod board;
+mod cache;
+mod demo;
+mod host;
+mod image;
+mod initrd;
+mod kernel;
+mod modules;
+mod progress;
+mod scenario;
+mod suite;
+mod toolchain;
+mod userspace;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::cache::Workspace;
+
+/// Developer commands of Protheap.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot a virtual board whose protected heap comes late, and watch its GPU get its buffers
+    Demo(demo::Args),
+    /// Run every test: format, lints, unit tests, then all scenarios on a real kernel
+    Test,
+    /// Build the test kernel, or say where it is
+    Kernel,
+    /// Boot scenarios, each in its own virtual machine
+    Vm(scenario::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one command; `false` is a failure that has already been reported.
+fn run(cli: Cli) -> Result<bool> {
+    let workspace = Workspace::open()?;
+    match cli.command {
+        Command::Demo(args) => demo::run(&workspace, &args),
+        Command::Test => Ok(suite::run(&workspace)),
+        Command::Kernel => {
+            let _lock = workspace.lock()?;
+            host::prepare(&workspace)?;
+            let tools = toolchain::prepare(&workspace)?;
+            let kernel = kernel::prepare(&workspace, &tools)?;
+            println!("release {}", kernel.release);
+            println!("source  {}", kernel.source.display());
+            println!("build   {}", kernel.build.display());
+            println!("image   {}", kernel.image.display());
+            Ok(true)
+        }
+        Command::Vm(args) => scenario::run(&workspace, &args),
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Says what is being done, for how long, and how long it may still take.
+//!
+//! Everything goes to standard error, so that standard output holds results alone. On a terminal one line is
+//! kept up to date; elsewhere a long step says something each half minute.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A command that runs longer than this is announced.
+const LONG: Duration = Duration::from_secs(3);
+
+/// One step of the way, told while it runs.
+#[derive(Debug)]
+pub(crate) struct Step<'a> {
+    what: &'a str,
+    estimate: Duration,
+    /// How many lines starting with two spaces its command prints in all: make's "  CC  file.o".
+    lines: Option<u32>,
+    started: Instant,
+    spoke: Option<Instant>,
+}
+
+impl<'a> Step<'a> {
+    /// Begins a step; `what` in the -ing form, `estimate` as seen on two slow cores.
+    pub(crate) fn new(what: &'a str, estimate: Duration) -> Self {
+        let now = Instant::now();
+        let mut step = Self { what, estimate, lines: None, started: now, spoke: None };
+        if estimate > LONG {
+            step.speak(None);
+        }
+        step
+    }
+
+    /// Measures the step by the lines its command prints, of which there are about `lines`.
+    pub(crate) fn lines(mut self, lines: u32) -> Self {
+        self.lines = Some(lines.max(1));
+        self
+    }
+
+    /// Runs a command to its end with its output in `log`. If it fails, the end of the output is shown.
+    pub(crate) fn run(mut self, mut command: Command, log: &Path) -> Result<()> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let (reader, writer) = io::pipe().context("making a pipe")?;
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let mut out = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        writeln!(out, "$ {command:?}")?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("{}: starting `{program}`: is it installed?", self.what))?;
+        // The command holds the pipe's other end: without this its end would never be seen.
+        drop(command);
+
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).split(b'\n').map_while(io::Result::ok) {
+                if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        let (mut tail, mut done) = (Vec::new(), 0_u32);
+        loop {
+            match lines.recv_timeout(Duration::from_millis(250)) {
+                Ok(line) => {
+                    writeln!(out, "{line}")?;
+                    done += u32::from(line.starts_with("  "));
+                    tail.push(line);
+                    if tail.len() > 60 {
+                        tail.drain(..30);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let quiet = if io::stderr().is_terminal() { 1 } else { 30 };
+            let since = self.spoke.unwrap_or(self.started);
+            if since.elapsed() >= Duration::from_secs(quiet) {
+                let total = self.lines;
+                self.speak(total.map(|total| f64::from(done) / f64::from(total)));
+            }
+        }
+        let status = child.wait().with_context(|| format!("waiting for `{program}`"))?;
+        if !status.success() {
+            self.end("failed");
+            for line in tail.iter().rev().take(30).rev() {
+                eprintln!("    {line}");
+            }
+            bail!("{} failed ({status}); the whole output is in {}", self.what, log.display());
+        }
+        self.done();
+        Ok(())
+    }
+
+    /// Ends a step that went well.
+    pub(crate) fn done(self) {
+        if self.spoke.is_some() {
+            self.end("done");
+        }
+    }
+
+    fn speak(&mut self, fraction: Option<f64>) {
+        let elapsed = self.started.elapsed();
+        let estimate = match fraction {
+            // An estimate from the very first lines would be a guess.
+            Some(fraction) if fraction > 0.03 => elapsed.div_f64(fraction.min(1.0)),
+            _ => self.estimate,
+        };
+        let percent = elapsed.as_secs_f64() / estimate.as_secs_f64().max(1.0) * 100.0;
+        let line = if elapsed < Duration::from_secs(1) {
+            format!("{} (about {})", self.what, clock(estimate))
+        } else if percent < 100.0 {
+            format!(
+                "{}: {} of about {} ({percent:.0} %)",
+                self.what,
+                clock(elapsed),
+                clock(estimate)
+            )
+        } else {
+            format!("{}: {}", self.what, clock(elapsed))
+        };
+        self.spoke = Some(Instant::now());
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K  {line}");
+        } else {
+            eprintln!("  {line}");
+        }
+    }
+
+    fn end(&self, how: &str) {
+        let start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+        eprintln!("{start}  {}: {how} after {}", self.what, clock(self.started.elapsed()));
+    }
+}
+
+/// Runs a short command and returns what it prints; an error holds what it complained of.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting `{program}`: is it installed?"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} failed ({}): {}", output.status, complaint.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Minutes and seconds.
+pub(crate) fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("xtask-{name}-{}.log", std::process::id()))
+    }
+
+    #[test]
+    fn output_of_a_step_is_kept_and_its_failure_seen() {
+        let log = log("step");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; exit 3"]);
+        let error = Step::new("trying", LONG).run(command, &log).unwrap_err().to_string();
+        assert!(error.contains("trying failed") && error.contains('3'), "{error}");
+        let kept = std::fs::read_to_string(&log).unwrap();
+        assert!(kept.ends_with("one\ntwo\n"), "{kept}");
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let log = log("missing");
+        let command = Command::new("no-such-program-anywhere");
+        let error = Step::new("trying", LONG).run(command, &log).unwrap_err().to_string();
+        assert!(error.contains("no-such-program-anywhere"), "{error}");
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn clock_reads_as_minutes_and_seconds() {
+        assert_eq!(clock(Duration::from_secs(5)), "0:05");
+        assert_eq!(clock(Duration::from_secs(266)), "4:26");
+    }
+}

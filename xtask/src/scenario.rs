@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scenarios: shell scripts of `xtask/scenarios`, each run as its own boot.
+//!
+//! A script's head says how to boot it, in comments `# key: value` (see [`Scenario::parse`]). In the guest it speaks
+//! through `lib.sh`, one line each: `ok - CLAIM`, `not ok - CLAIM (what was seen)`, `# remark`, and at its very
+//! end `end COUNT`, without which it failed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+
+use crate::board;
+use crate::cache::{self, Workspace};
+use crate::image::{self, Image};
+use crate::vm::{self, Boot, Outcome};
+
+/// Which scenarios to run, and how.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Scenarios to run; all, if none is named
+    names: Vec<String>,
+    /// List the scenarios and what each is about
+    #[arg(long)]
+    list: bool,
+    /// Show the kernel's console after each boot
+    #[arg(long)]
+    console: bool,
+    /// Boot to a shell instead, with the scenarios' functions (Ctrl-A X ends it)
+    #[arg(long, conflicts_with_all = ["names", "list"])]
+    shell: bool,
+    /// Board for the shell
+    #[arg(long, default_value = "rk3588", requires = "shell")]
+    board: String,
+}
+
+/// One scenario, as the head of its script says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Scenario {
+    name: String,
+    about: String,
+    boards: Vec<String>,
+    overlays: Vec<String>,
+    cmdline: String,
+    without: Vec<String>,
+    smp: u32,
+    limit: Duration,
+}
+
+impl Scenario {
+    /// Reads the comments at the head of a script:
+    ///
+    /// - `about`: what it shows, in a line; required, all others have defaults
+    /// - `board`: boards to boot it on, each for itself (`rk3588`)
+    /// - `overlay`: further overlays of `driver/testing/boards`
+    /// - `cmdline`: added to the kernel command line
+    /// - `without`: modules that this guest does not have
+    /// - `smp`: processors (`1`)
+    /// - `limit`: seconds of host time until it failed (`30`)
+    fn parse(name: &str, script: &str) -> Result<Self> {
+        let mut scenario = Self {
+            name: name.to_owned(),
+            about: String::new(),
+            boards: vec!["rk3588".to_owned()],
+            overlays: Vec::new(),
+            cmdline: String::new(),
+            without: Vec::new(),
+            smp: 1,
+            limit: Duration::from_secs(30),
+        };
+        let list = |value: &str| {
+            value.split([',', ' ']).filter(|v| !v.is_empty()).map(str::to_owned).collect()
+        };
+        for line in script.lines().map_while(|line| line.strip_prefix('#')) {
+            let Some((key, value)) = line.trim().split_once(": ") else {
+                continue;
+            };
+            let value = value.trim();
+            match key {
+                "about" => scenario.about = value.to_owned(),
+                "board" => scenario.boards = list(value),
+                "overlay" => scenario.overlays = list(value),
+                "cmdline" => scenario.cmdline = value.to_owned(),
+                "without" => scenario.without = list(value),
+                "smp" => {
+                    scenario.smp =
+                        value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
+                }
+                "limit" => {
+                    let seconds =
+                        value.parse().with_context(|| format!("{name}: `limit: {value}`"))?;
+                    scenario.limit = Duration::from_secs(seconds);
+                }
+                // Prose may hold colons; a single word before one is a key, and then a misspelt one.
+                _ if key.contains(' ') || key.starts_with("SPDX") || key.starts_with('!') => {}
+                _ => {
+                    bail!("xtask/scenarios/{name}.sh: no key `{key}` is known in a scenario's head")
+                }
+            }
+        }
+        if scenario.about.is_empty() {
+            bail!("xtask/scenarios/{name}.sh: its head lacks `# about: what it shows`");
+        }
+        Ok(scenario)
+    }
+}
+
+/// All scenarios, by name.
+fn all(workspace: &Workspace) -> Result<Vec<Scenario>> {
+    let mut found = Vec::new();
+    for path in cache::files(&workspace.root.join("xtask/scenarios"))? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|extension| extension == "sh") && name != "lib" {
+            found.push(Scenario::parse(&name, &cache::read(&path)?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The `vm` command. `false` if a scenario failed.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    if args.shell {
+        let image = image::prepare(workspace)?;
+        let tree = board::device_tree(workspace, &args.board, &[], 1)?;
+        let cmdline = format!("xtask.scenario=shell xtask.board={}", args.board);
+        boot("shell", &tree, &cmdline, 1, Duration::MAX).interactive(&image)?;
+        return Ok(true);
+    }
+    let mut scenarios = all(workspace)?;
+    if let Some(name) = args.names.iter().find(|name| scenarios.iter().all(|s| s.name != **name)) {
+        bail!("no scenario `{name}`: `cargo xtask vm --list` shows them");
+    }
+    scenarios.retain(|scenario| args.names.is_empty() || args.names.contains(&scenario.name));
+    if args.list {
+        let width = scenarios.iter().map(|s| s.name.len()).max().unwrap_or_default();
+        for Scenario { name, about, .. } in &scenarios {
+            println!("{name:width$}  {about}");
+        }
+        return Ok(true);
+    }
+    let image = image::prepare(workspace)?;
+    let results = run_each(workspace, &image, &scenarios, args.console);
+    let failed: Vec<_> =
+        results.iter().filter(|(_, good)| !good).map(|(name, _)| name.as_str()).collect();
+    println!("{} scenarios passed, {} failed", results.len() - failed.len(), failed.len());
+    if !failed.is_empty() {
+        println!("again: cargo xtask vm --console {}", failed.join(" "));
+    }
+    Ok(failed.is_empty())
+}
+
+/// Runs every scenario there is: (name, passed) for each.
+pub(crate) fn run_all(workspace: &Workspace) -> Result<Vec<(String, bool)>> {
+    let scenarios = all(workspace)?;
+    let image = image::prepare(workspace)?;
+    Ok(run_each(workspace, &image, &scenarios, false))
+}
+
+fn run_each(
+    workspace: &Workspace,
+    image: &Image,
+    scenarios: &[Scenario],
+    console: bool,
+) -> Vec<(String, bool)> {
+    println!("kernel and initrd of every boot: {}", image.digest);
+    let mut results = Vec::new();
+    for scenario in scenarios {
+        let mut good = true;
+        for board in &scenario.boards {
+            // What cannot be booted failed, and the others still have their turn.
+            good &= run_one(workspace, image, scenario, board, console).unwrap_or_else(|error| {
+                println!("  FAILED: {error:#}");
+                false
+            });
+        }
+        results.push((scenario.name.clone(), good));
+    }
+    results
+}
+
+/// One boot of a scenario. Whatever goes wrong in the guest is its failure, not an error.
+fn run_one(
+    workspace: &Workspace,
+    image: &Image,
+    scenario: &Scenario,
+    board: &str,
+    console: bool,
+) -> Result<bool> {
+    println!("{} ({board}): {}", scenario.name, scenario.about);
+    let tree = board::device_tree(workspace, board, &scenario.overlays, scenario.smp)?;
+    let cmdline = format!(
+        "xtask.scenario={} xtask.board={board} xtask.without={} {}",
+        scenario.name,
+        scenario.without.join(","),
+        scenario.cmdline
+    );
+    let mut verdict = Verdict::default();
+    let outcome = boot(&scenario.name, &tree, &cmdline, scenario.smp, scenario.limit).run(
+        workspace,
+        image,
+        |line| {
+            println!("  {line}");
+            verdict.hear(line);
+        },
+    )?;
+    let complaints = verdict.complaints(&outcome, scenario.limit);
+    if console {
+        print!("{}", outcome.console);
+    }
+    if complaints.is_empty() {
+        println!("  passed: {} checks in {:.1} s", verdict.passed, outcome.elapsed.as_secs_f64());
+        return Ok(true);
+    }
+    for complaint in &complaints {
+        println!("  FAILED: {complaint}");
+    }
+    if !console {
+        println!("  the end of the console ({}):", outcome.log.display());
+        let lines: Vec<_> = outcome.console.lines().collect();
+        for line in &lines[lines.len().saturating_sub(20)..] {
+            println!("    {line}");
+        }
+    }
+    Ok(false)
+}
+
+fn boot<'a>(
+    name: &'a str,
+    board: &'a Path,
+    cmdline: &'a str,
+    smp: u32,
+    limit: Duration,
+) -> Boot<'a> {
+    Boot { name, board, cmdline, smp, icount: None, limit }
+}
+
+/// What a scenario said so far.
+#[derive(Debug, Default)]
+struct Verdict {
+    passed: u32,
+    failed: u32,
+    end: Option<u32>,
+}
+
+impl Verdict {
+    fn hear(&mut self, line: &str) {
+        if line.starts_with("ok - ") {
+            self.passed += 1;
+        } else if line.starts_with("not ok - ") {
+            self.failed += 1;
+        } else if let Some(count) = line.strip_prefix("end ") {
+            self.end = count.parse().ok();
+        }
+    }
+
+    /// Everything that makes it a failure.
+    fn complaints(&self, outcome: &Outcome, limit: Duration) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if self.failed > 0 {
+            complaints.push(format!("{} of {} checks", self.failed, self.failed + self.passed));
+        }
+        if outcome.timed_out {
+            complaints.push(format!("still running after {} s", limit.as_secs()));
+        }
+        match self.end {
+            None => complaints.push("the script stopped before its end".to_owned()),
+            Some(count) if count != self.passed + self.failed => {
+                complaints.push(format!(
+                    "{count} checks were made, {} were heard",
+                    self.passed + self.failed
+                ));
+            }
+            Some(0) => complaints.push("nothing was checked".to_owned()),
+            Some(_) => {}
+        }
+        complaints
+            .extend(vm::faults(&outcome.console).iter().map(|fault| format!("kernel: {fault}")));
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_says_how_to_boot() {
+        let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
+                      # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
+                      # limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+        let scenario = Scenario::parse("two", script).unwrap();
+        assert_eq!(scenario.boards, ["rk3588", "imx95"]);
+        assert_eq!(scenario.overlays, ["second-gpu"]);
+        assert_eq!(scenario.cmdline, "protheap.hold=0 x=1");
+        assert_eq!(scenario.without, ["protheap"]);
+        assert_eq!((scenario.smp, scenario.limit), (2, Duration::from_secs(12)));
+    }
+
+    #[test]
+    fn a_bad_head_is_refused() {
+        assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
+    }
+
+    fn judge(lines: &[&str], console: &str, timed_out: bool) -> Vec<String> {
+        let mut verdict = Verdict::default();
+        lines.iter().for_each(|line| verdict.hear(line));
+        let outcome = Outcome {
+            timed_out,
+            elapsed: Duration::from_secs(1),
+            console: console.to_owned(),
+            log: "console.log".into(),
+        };
+        verdict.complaints(&outcome, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_scenario_passes_only_when_all_is_well() {
+        assert!(judge(&["# hello", "ok - a", "ok - b", "end 2"], "fine", false).is_empty());
+        for (lines, console, timed_out) in [
+            (&["ok - a", "not ok - b (seen)", "end 2"][..], "", false),
+            (&["ok - a"], "", false),
+            (&["ok - a", "end 2"], "", false),
+            (&["end 0"], "", false),
+            (&[], "", false),
+            (&["ok - a", "end 1"], "[ 1.0] WARNING: CPU: 0", false),
+            (&["ok - a", "end 1"], "", true),
+        ] {
+            assert!(!judge(lines, console, timed_out).is_empty(), "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One boot of a virtual machine.
+//!
+//! The guest has two serial ports: the kernel's console, kept whole in a file, and one on which only the
+//! scenario speaks, so that neither garbles the other.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Workspace};
+use crate::image::Image;
+
+/// The emulator.
+pub(crate) const QEMU: &str = "qemu-system-aarch64";
+
+/// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one
+/// is the machine's own.
+pub(crate) fn machine(smp: u32) -> Vec<String> {
+    let smp = smp.to_string();
+    let words = [
+        "-machine",
+        "virt,gic-version=3",
+        "-accel",
+        "tcg",
+        "-cpu",
+        "cortex-a72",
+        "-smp",
+        &smp,
+        "-m",
+        "512",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-nic",
+        "none",
+        "-no-reboot",
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+/// What to boot, beside the image.
+#[derive(Debug, Clone)]
+pub(crate) struct Boot<'a> {
+    /// Names its logs.
+    pub(crate) name: &'a str,
+    /// Device tree from [`crate::board::device_tree`], made with the same `smp`.
+    pub(crate) board: &'a Path,
+    /// Kernel command line, beside what every boot needs.
+    pub(crate) cmdline: &'a str,
+    /// Processors.
+    pub(crate) smp: u32,
+    /// QEMU's `-icount`: guest time by instructions executed, the same in each run (`shift=1,sleep=off`).
+    pub(crate) icount: Option<&'a str>,
+    /// Host time after which the machine is killed.
+    pub(crate) limit: Duration,
+}
+
+/// How a boot ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Whether the limit came first.
+    pub(crate) timed_out: bool,
+    /// Host time from start to end.
+    pub(crate) elapsed: Duration,
+    /// The kernel's console.
+    pub(crate) console: String,
+    /// File that holds the console.
+    pub(crate) log: PathBuf,
+}
+
+impl Boot<'_> {
+    fn command(&self, image: &Image) -> Command {
+        let mut command = Command::new(QEMU);
+        command
+            .args(machine(self.smp))
+            .arg("-kernel")
+            .arg(&image.kernel)
+            .arg("-initrd")
+            .arg(&image.initrd);
+        command.arg("-dtb").arg(self.board).arg("-append");
+        command.arg(format!("console=ttyAMA0 panic=-1 oops=panic rdinit=/init {}", self.cmdline));
+        if let Some(icount) = self.icount {
+            command.args(["-icount", icount]);
+        }
+        command
+    }
+
+    /// Boots, hands each line that the guest's scenario says to `said`, and waits for power-off.
+    pub(crate) fn run(
+        &self,
+        workspace: &Workspace,
+        image: &Image,
+        mut said: impl FnMut(&str),
+    ) -> Result<Outcome> {
+        let log = workspace.log(&format!("vm-{}", self.name));
+        let errors = workspace.log(&format!("vm-{}-qemu", self.name));
+        let mut serial = OsString::from("file:");
+        serial.push(&log);
+        let mut command = self.command(image);
+        command.arg("-serial").arg(serial).args(["-serial", "stdio"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
+
+        let started = Instant::now();
+        let mut guest = Guest(command.spawn().with_context(|| format!("starting {QEMU}"))?);
+        let output = guest.0.stdout.take().context("QEMU has no output")?;
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(io::Result::ok) {
+                if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut timed_out = false;
+        loop {
+            let left = self.limit.saturating_sub(started.elapsed());
+            match lines.recv_timeout(left) {
+                Ok(line) => said(&line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    timed_out = true;
+                    break;
+                }
+            }
+        }
+        let status = guest.end(timed_out)?;
+        if !timed_out && !status.success() {
+            bail!("QEMU failed ({status}): {}", cache::read(&errors)?.trim());
+        }
+        let console = std::fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+        let console = String::from_utf8_lossy(&console).into_owned();
+        Ok(Outcome { timed_out, elapsed: started.elapsed(), console, log })
+    }
+
+    /// Boots with the terminal as the guest's console; there is no time limit.
+    pub(crate) fn interactive(&self, image: &Image) -> Result<()> {
+        let mut command = self.command(image);
+        command.args(["-serial", "mon:stdio", "-serial", "null"]);
+        let status = command.status().with_context(|| format!("starting {QEMU}"))?;
+        if !status.success() {
+            bail!("QEMU failed ({status})");
+        }
+        Ok(())
+    }
+}
+
+/// A running QEMU, killed when this is dropped.
+#[derive(Debug)]
+struct Guest(Child);
+
+impl Guest {
+    fn end(&mut self, kill: bool) -> Result<ExitStatus> {
+        if kill {
+            self.0.kill().context("killing QEMU")?;
+        }
+        self.0.wait().context("waiting for QEMU")
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It may have ended already; nothing is left to do then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What no kernel may say during a scenario.
+const FAULTS: [&str; 18] = [
+    "------------[ cut here ]------------",
+    "BUG:",
+    "Call trace:",
+    "INFO: possible recursive locking",
+    "INFO: task ",
+    "Internal error:",
+    "Kernel panic",
+    "Oops",
+    "UBSAN:",
+    "Unable to handle kernel",
+    "WARNING:",
+    "deferred probe pending",
+    "detected stall",
+    "possible circular locking",
+    "refcount_t:",
+    "rust_kernel: panicked",
+    "scheduling while atomic",
+    "suspicious RCU usage",
+];
+
+/// Lines of a console that tell of a fault of the kernel, the first few.
+pub(crate) fn faults(console: &str) -> Vec<&str> {
+    let bad = |line: &&str| FAULTS.iter().any(|fault| line.contains(fault));
+    console.lines().filter(bad).take(5).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_the_kernel_are_seen() {
+        let good = "[    0.1] Booting Linux\n[    0.5] csfgpu fb000000.gpu: probed\n[    0.6] reboot: Power down\n";
+        assert!(faults(good).is_empty());
+        for bad in [
+            "[    1.0] ------------[ cut here ]------------",
+            "[    1.0] WARNING: CPU: 0 PID: 1 at lib/refcount.c:25",
+            "[    1.0] Internal error: Oops: 0000000096000004 [#1] SMP",
+            "[    1.0] WARNING: possible circular locking dependency detected",
+            "[   10.0] platform fb000000.gpu: deferred probe pending: csfgpu",
+        ] {
+            assert_eq!(faults(&format!("{good}{bad}\n")), [bad]);
+        }
+    }
+}
