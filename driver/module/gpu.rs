@@ -349,7 +349,7 @@ impl Gpu {
             ),
             Decision::None => dev_info!(
                 self.dev,
-                "protheap: goes without, says {}\n",
+                "protheap: goes without protected memory: {}\n",
                 BStr::from_bytes(&options.origin),
             ),
         }
@@ -360,16 +360,17 @@ impl Gpu {
     }
 
     fn hand_over(&self, kind: Kind, buffer: Buffer, twice: bool) -> Result {
-        let mappable = buffer.is_mappable();
+        // Once for each binding: the others are from the same exporter.
+        let warn = kind == Kind::Firmware && buffer.is_mappable();
         let mut inner = self.inner.lock();
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
         binding.hand_over(kind, buffer, twice)?;
         self.changed.notify_all();
         self.publish(inner);
-        if mappable {
+        if warn {
             dev_warn!(
                 self.dev,
-                "protheap: takes a buffer that is NOT protected, as its policy allows\n"
+                "protheap: takes buffers that are NOT protected, as its policy allows\n"
             );
         }
         Ok(())

@@ -172,3 +172,7 @@ state_of() { protheap-guest get "$STATE" "$1"; }
 
 # step_us STEP [INDEX]: when the GPU's timeline came to that step; fails if it never did
 step_us() { protheap-guest step "$STATE" "${2:-0}" "$1"; }
+
+# is_count NUMBER COMMAND..., is_zero COMMAND...: what a command prints now
+is_count() { wanted=$1; shift; is "$("$@")" "$wanted"; }
+is_zero() { is_count 0 "$@"; }

@@ -27,6 +27,9 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
         Ok((tests, built)) => {
             tally.passed += tests.passed;
             tally.failed += tests.failed;
+            if tests.failed > 0 {
+                tally.names.push(format!("{} unit tests", tests.failed));
+            }
             // A test that does not build, or a doctest that dies, leaves no line to count.
             if !built && tests.failed == 0 {
                 tally.one("cargo test", Err(anyhow::anyhow!("cargo test failed")));

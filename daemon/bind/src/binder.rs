@@ -17,7 +17,7 @@ use protheap_core::engine::{Action, Binding, Change, Engine, Event, Monotonic, O
 use protheap_core::facts::{Protection, Verdict};
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{Refused, Report};
-use protheap_core::state::State;
+use protheap_core::state::{Reason, State};
 
 use crate::survey::{Survey, read_facts, tell};
 use crate::{NAME, ready};
@@ -62,11 +62,11 @@ impl Binder {
 
     /// Binds. True: some GPU failed.
     pub(crate) fn run(mut self) -> Result<bool> {
-        let mut events = VecDeque::from([Event::Started]);
+        let mut events = VecDeque::from([(now(), Event::Started)]);
         let mut ready = false;
         loop {
-            while let Some(event) = events.pop_front() {
-                for action in self.engine.on(event, now()) {
+            while let Some((at, event)) = events.pop_front() {
+                for action in self.engine.on(event, at) {
                     events.extend(self.carry_out(action));
                 }
                 // The first event's actions have opened every window.
@@ -85,28 +85,28 @@ impl Binder {
         Ok(states.into_iter().any(|state| state == State::Failed))
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
+    /// Carries an action out, and returns what came of it and when.
+    fn carry_out(&mut self, action: Action) -> Option<(Monotonic, Event)> {
         match action {
             Action::Open(device, hold) => {
-                let opened = self
-                    .open(&device, hold)
-                    .unwrap_or_else(|error| Opened::Refused(error.to_string()));
-                Some(Event::Opened(device, opened))
+                let opened = self.open(&device, hold);
+                let opened = opened.unwrap_or_else(|error| Opened::Refused(format!("{error:#}")));
+                Some((now(), Event::Opened(device, opened)))
             }
             Action::Try(device, request) => {
                 let verdict = self.allocate(&device, &request);
-                Some(Event::Tried(device, request.heap, verdict))
+                Some((now(), Event::Tried(device, request.heap, verdict)))
             }
             Action::Bind(device, request) => {
-                let bound = self.bind(&device, &request);
-                Some(Event::Bound(device, bound.map_err(|error| format!("{error:#}"))))
+                let (at, bound) = match self.bind(&device, &request) {
+                    Ok((at, in_use)) => (at, Ok(in_use)),
+                    Err(error) => (now(), Err(format!("{error:#}"))),
+                };
+                Some((at, Event::Bound(device, bound)))
             }
             Action::Release(device) => {
                 self.buffers.remove(&device);
-                let released = self.module().and_then(|module| match module.binding(&device)? {
-                    Some(binding) => Ok(binding.commit(Commit::None)?),
-                    None => Ok(()),
-                });
+                let released = self.release(&device);
                 self.warn(&device, "releasing the GPU; its window ends by itself", released);
                 None
             }
@@ -147,8 +147,14 @@ impl Binder {
                 let heap = HeapName::new(&binding.heap()?).context("adopting its heap")?;
                 return Ok(Opened::Adopted(heap, status.state == BindingState::InUse));
             }
-            BindingState::Held => return Ok(until(status.hold_ms)),
-            BindingState::Open | BindingState::None => {}
+            BindingState::Held | BindingState::Open | BindingState::None => {}
+        }
+        if binding.is_adopted() {
+            // The heap may be too small for what an earlier run left and what this one needs.
+            binding.forget_buffers()?;
+        }
+        if status.state == BindingState::Held {
+            return Ok(until(status.hold_ms));
         }
         match status.reason.as_str() {
             "already-probed" => return Ok(Opened::AlreadyProbed),
@@ -187,8 +193,9 @@ impl Binder {
         Verdict::Allocated { protection, exporter }
     }
 
-    /// Hands the buffers over and commits. True: the GPU driver has taken some already.
-    fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<bool> {
+    /// Hands the buffers over and commits. Returns when, and whether the GPU driver has taken some
+    /// already.
+    fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, bool)> {
         let Buffers { firmware, suspend } =
             self.buffers.remove(device).context("nothing was allocated")?;
         let module = self.module()?;
@@ -206,6 +213,8 @@ impl Binder {
         for buffer in &suspend {
             module.hand_over(device, Kind::Suspend, buffer)?;
         }
+        // The GPU may have probed before the write returns.
+        let at = now();
         binding.commit(Commit::Bind)?;
         if request.allow_unprotected {
             eprintln!(
@@ -213,23 +222,34 @@ impl Binder {
                 request.heap, request.origin
             );
         }
-        Ok(binding.state()? == BindingState::InUse)
+        Ok((at, binding.state()? == BindingState::InUse))
+    }
+
+    /// Closes the window, and leaves in the kernel why.
+    fn release(&self, device: &DeviceName) -> Result<()> {
+        if let Some(binding) = self.module()?.binding(device)? {
+            let reason = self.engine.bindings().get(device).and_then(Binding::reason);
+            binding.set_origin(reason.map_or("", Reason::as_str))?;
+            binding.commit(Commit::None)?;
+        }
+        Ok(())
     }
 
     /// Waits until a fact changes or the engine wants to be woken.
-    fn wait(&mut self) -> Result<Vec<Event>> {
+    fn wait(&mut self) -> Result<Vec<(Monotonic, Event)>> {
         let mut changes = Vec::new();
         while changes.is_empty() {
             let timeout = self.wake.map(|wake| wake.0.saturating_sub(now().0));
             if timeout == Some(0) {
                 self.wake = None;
-                return Ok(vec![Event::Woken]);
+                return Ok(vec![(now(), Event::Woken)]);
             }
             if self.uevents.wait(timeout.map(Duration::from_micros))? {
                 changes = self.receive()?;
             }
         }
-        Ok(changes.into_iter().map(Event::Changed).collect())
+        let at = now();
+        Ok(changes.into_iter().map(|change| (at, Event::Changed(change))).collect())
     }
 
     /// Takes all events that are there.

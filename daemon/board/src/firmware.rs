@@ -161,7 +161,7 @@ fn not_built_in(_: &mut dyn Read) -> Result<Vec<u8>, Failed> {
     Err(io::Error::other("this program was built without this compression").into())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "xz", feature = "zstd"))]
 mod tests {
     use super::*;
     use crate::root::tests::Tree;

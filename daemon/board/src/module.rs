@@ -374,7 +374,30 @@ impl Binding {
         if setup.allow_unprotected || self.adopted {
             self.set("allow_unprotected", if setup.allow_unprotected { "1" } else { "0" })?;
         }
-        self.set("origin", &printable(setup.origin))
+        self.set_origin(setup.origin)
+    }
+
+    /// Says for people which policy decided, or why nothing is bound. What the kernel does not
+    /// print is left out.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: it is committed.
+    pub fn set_origin(&self, origin: &str) -> Result<(), Error> {
+        self.set("origin", &printable(origin))
+    }
+
+    /// Lets go of buffers that an earlier run handed over and did not commit: naming the heap
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: it is committed.
+    pub fn forget_buffers(&self) -> Result<(), Error> {
+        match self.heap()? {
+            heap if heap.is_empty() => Ok(()),
+            heap => self.set("heap", &heap),
+        }
     }
 
     /// Opens the window, for at most `ms` milliseconds from now.

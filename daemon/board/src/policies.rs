@@ -19,7 +19,7 @@ const DIRECTORIES: [&str; 3] =
 /// The one file that says whether the other directories count.
 const IMAGE: &str = "usr/lib/protheap/image.toml";
 /// The longest policy that is read, in bytes.
-const LONGEST: usize = 256 * 1024;
+const LONGEST: usize = protheap_core::fragment::LARGEST;
 
 /// A policy file that applies to the board.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(told[0], "is not a file");
         assert_eq!(told[3], "is a link to \"/nowhere\", which does not exist");
         assert_eq!(told[5], "is not UTF-8: see line 2");
-        assert_eq!(told[6], "is longer than 262144 bytes");
+        assert_eq!(told[6], "is longer than 65536 bytes");
     }
 
     #[test]

@@ -221,6 +221,11 @@ impl Search<'_> {
                 let plan = Plan::Try(self.request(candidate, heap));
                 return (Outcome::Untried, String::new(), Some(plan));
             }
+            Some(Verdict::Dead) if self.can_come(candidate) => {
+                // A TEE that comes back revives its heaps.
+                let detail = "it is dead, and its TEE can still come back".to_owned();
+                return (Outcome::Awaited, detail, Some(Plan::Wait));
+            }
             Some(Verdict::Dead) => (Outcome::Dead, "", Reason::HeapDead),
             Some(Verdict::TooSmall) => (Outcome::TooSmall, "", Reason::HeapTooSmall),
             Some(Verdict::Allocated { protection: Protection::None, .. })
@@ -447,6 +452,14 @@ mod tests {
         let decision = one(&policy(TWO), &both);
         assert_eq!(decision.plan, Plan::Fail(Reason::HeapDead));
         assert_eq!(outcomes(&decision), [Outcome::Dead, Outcome::TooSmall]);
+    }
+
+    #[test]
+    fn a_dead_heap_is_waited_for_while_its_tee_can_come_back() {
+        let dead = judged(facts(&["high"]), "high", Verdict::Dead);
+        assert_eq!(one(&policy(TWO), &dead).plan, Plan::Fail(Reason::HeapDead));
+        let coming = with_provider(dead, "linaro,optee-tz", None);
+        assert_eq!(one(&policy(TWO), &coming).plan, Plan::Wait);
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Engine {
         self.bindings.values().all(|binding| binding.phase == Phase::Ended)
     }
 
-    /// Takes what happened, and says what is to be done now.
+    /// Takes what happened at `now`, and says what is to be done.
     pub fn on(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -226,6 +226,10 @@ impl Engine {
                 let before = self.facts.providers.get(&device);
                 if provider.settled() && before.is_none_or(|before| !before.settled()) {
                     self.note(now, "provider-settled", device.as_str());
+                    // It may have revived heaps that were dead.
+                    for gpu in self.facts.gpus.values_mut() {
+                        gpu.verdicts.retain(|_, verdict| *verdict != Verdict::Dead);
+                    }
                 }
                 self.facts.providers.insert(device, provider);
             }
@@ -361,7 +365,8 @@ impl Binding {
         match opened {
             Opened::Window(ends) => {
                 self.window = Some((now, ends));
-                self.step(now, "window-opened", format!("until {}", ends.0));
+                let left = ends.0.saturating_sub(now.0) / 1_000;
+                self.step(now, "window-opened", format!("for at most {left} ms"));
             }
             Opened::NoWindow => self.step(now, "no-window", String::new()),
             Opened::AlreadyProbed => {
@@ -392,8 +397,10 @@ impl Binding {
     ) {
         match outcome {
             Ok(in_use) => {
-                let state = if in_use { State::InUse } else { State::Bound };
-                self.end(state, None, now, String::new());
+                self.end(State::Bound, None, now, String::new());
+                if in_use {
+                    self.state = State::InUse;
+                }
             }
             Err(why) => {
                 self.release(device, actions);

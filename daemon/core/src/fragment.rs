@@ -31,7 +31,7 @@ impl Fragment {
     ///
     /// # Errors
     ///
-    /// The faults of the file, at most [`MOST_FAULTS`]: a file with a fault is refused as a whole.
+    /// The faults of the file, at most [`MOST_FAULTS`], and only the first if it is not TOML: a file with a fault is refused as a whole.
     pub fn parse(key: &Key, path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         if text.len() > LARGEST {
             let message = format!("a policy file has at most {LARGEST} bytes");
@@ -43,10 +43,8 @@ impl Fragment {
             let message = error.message().lines().next().unwrap_or("not TOML");
             Diagnostic::new(path, text, span, message.to_owned())
         };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            return Err(errors.iter().take(MOST_FAULTS).map(fault).collect());
-        }
+        // What the parser says after its first error is mostly about that error.
+        let table = DeTable::parse(text).map_err(|error| vec![fault(&error)])?;
         let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
         let root = Origin { file: Rc::clone(&file), span: (0, 0) };
         let Value::Table(table) = Node::new(&file, 0..0, &DeValue::Table(table.into_inner())).value
@@ -160,7 +158,7 @@ status = \"sure\"
     fn a_file_full_of_faults_costs_little() {
         let wrong = ["1,"; 30_000].concat();
         assert_eq!(faults(&format!("schema = 1\n[gpu.g]\nheaps = [{wrong}]")).len(), MOST_FAULTS);
-        assert_eq!(faults(&"=\n".repeat(20_000)).len(), MOST_FAULTS);
+        assert_eq!(faults(&"=\n".repeat(20_000)).len(), 1);
     }
 
     #[test]

@@ -131,6 +131,20 @@ fn a_lower_heap_is_taken_at_the_last_call() {
 }
 
 #[test]
+fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
+    let mut engine = Engine::new(two(), facts(&["high"], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
+    assert!(matches!(&actions[..], [Action::WakeAt(_)]), "{actions:?}");
+    let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
+    let actions = run(&mut engine, &[(100, Event::Changed(settled))]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
+    // Dead once more, and nothing can come: that is the end.
+    run(&mut engine, &[(110, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
+}
+
+#[test]
 fn without_a_window_nothing_is_waited_for() {
     let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoWindow))]);

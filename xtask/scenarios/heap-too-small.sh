@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: the heap cannot hold what the GPU needs: for its firmware, or for its groups
+
+load_tee size=131072
+load_protheap
+run_binder
+check 'the binder tells of a failure' is "$BINDER_STATUS" 1
+check 'the reason is named' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'failed heap-too-small'
+load_gpu
+check 'the GPU probes at once' gpu_probed
+check 'without protected memory' is "$(gpu bound)" 0
+check 'nothing stays allocated' wait_until 2 is_zero buffers
+
+need modprobe -r csfgpu simtee
+load_tee size=524288
+run_binder
+check 'too small for the groups is too small' is "$(state_of /gpus/0/reason)" heap-too-small
+check 'nothing stays allocated then either' wait_until 2 is_zero buffers

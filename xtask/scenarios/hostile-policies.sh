@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: policies that are pipes, directories, links in a circle, huge or binary: each is skipped, and told
+
+load_tee
+load_protheap
+mkdir -p /etc/protheap/policies/rockchip,rk3588.toml.d
+cd /etc/protheap/policies || exit 1
+mkfifo rockchip,rk3588.toml.d/pipe.toml
+mkdir rockchip,rk3588.toml.d/directory.toml
+ln -s loop.toml rockchip,rk3588.toml.d/loop.toml
+head -c 20000000 /dev/zero >rockchip,rk3588.toml.d/huge.toml
+head -c 4096 /dev/urandom >rockchip,rk3588.toml.d/binary.toml
+ln -s /dev/null rockchip,rk3588.toml.d/masked.toml
+ln -s /dev/zero rockchip,rk3588.toml.d/zero.toml
+printf 'schema = 1\n[gpu."arm,mali-valhall-csf"]\nheaps = [{ name = "a\\nb" }]\n' >rockchip,rk3588.toml.d/newline.toml
+cd /
+run_binder
+check 'the boot goes on' is "$BINDER_STATUS" 0
+check 'with the policy of the platform' is "$(attr state) $(state_of /gpus/0/policy)" 'bound rockchip,rk3588'
+for name in pipe directory loop huge binary zero newline; do
+	check "$name.toml is told" like "$(state_of /refused)" "*/$name.toml*"
+done
+check 'what is masked is not' is "$(state_of /refused | grep -c masked.toml)" 0
+check 'the place of a fault is told' like "$(cat /run/binder.log)" '*newline.toml:3:19: error: the heap*'

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: one kernel and one initrd: each board finds its own policy
+# board: rk3588 imx95 mt8196
+
+case $BOARD in
+rk3588) key=rockchip,rk3588 gpu=fb000000.gpu ;;
+imx95) key=fsl,imx95 gpu=4d900000.gpu ;;
+mt8196) key=mediatek,mt8196 gpu=48000000.gpu ;;
+esac
+load_tee
+load_protheap
+run_binder
+check 'the GPU is this board'"'"'s' is "$GPU" $gpu
+check 'its own policy applies, over the default' is "$(state_of /policies)" "[\"$key\",\"default\"]"
+check 'and binds' is "$BINDER_STATUS $(attr state) $(state_of /gpus/0/policy)" "0 bound $key"
+load_gpu
+check 'the GPU has its buffers' is "$(attr state)" in-use
