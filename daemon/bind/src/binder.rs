@@ -274,6 +274,8 @@ impl Binder {
                 Some(Relevant::Heap(heap)) => changes.push(Change::Heap(heap)),
                 Some(Relevant::Tee) => {
                     changes.push(Change::Tees(tee::read(&self.root, &mut problems)));
+                    // A TEE is the last that OP-TEE's driver registers.
+                    self.drivers(&mut changes);
                 }
                 Some(Relevant::Driver) => self.drivers(&mut changes),
                 Some(Relevant::Device) => {

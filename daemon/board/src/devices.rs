@@ -61,7 +61,7 @@ pub fn scan(
         };
         let (compatible, bad) = platform::compatible(bytes);
         platform::tell(root, &path, &bad, problems);
-        let (driver, probing) = driver(root, PLATFORM, name);
+        let (driver, probing) = driver(root, PLATFORM, name, !gpu && is_optee(&compatible));
         if gpu {
             devices.gpus.insert(device, Gpu { compatible, driver, ..Gpu::default() });
         } else {
@@ -73,7 +73,7 @@ pub fn scan(
         if uuid.eq_ignore_ascii_case(OPTEE_FFA)
             && let Some(device) = named(root, FFA, name, problems)
         {
-            let (driver, loadable) = driver(root, FFA, name);
+            let (driver, loadable) = driver(root, FFA, name, true);
             devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
         }
     });
@@ -99,10 +99,11 @@ pub fn refresh(
     providers: &mut BTreeMap<DeviceName, Provider>,
 ) {
     for (name, gpu) in gpus {
-        (gpu.driver, _) = driver(root, PLATFORM, name.as_str());
+        (gpu.driver, _) = driver(root, PLATFORM, name.as_str(), false);
     }
     for (name, provider) in providers {
-        let (driver, probing) = driver(root, bus(provider), name.as_str());
+        let (driver, probing) =
+            driver(root, bus(provider), name.as_str(), is_optee(&provider.compatible));
         provider.driver = driver;
         provider.loadable |= probing;
     }
@@ -110,21 +111,26 @@ pub fn refresh(
 
 /// The driver that is bound to a device, and whether there is one that is not, because it probes.
 ///
-/// The `driver` link is there from the start of a probe on, and a probe can take seconds. It has
-/// succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
-/// `fw_devlink=off` there is none, and the link has to do). Devices on FF-A have no such attribute,
-/// but OP-TEE's driver registers its heaps first and its TEE after that.
-fn driver(root: &Root, bus: &str, name: &str) -> (Option<String>, bool) {
+/// The `driver` link is there from the start of a probe on, and a probe can take seconds. A first
+/// probe has succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
+/// `fw_devlink=off`, and on FF-A, there is none). OP-TEE's driver registers its heaps first and its
+/// TEE after that (drivers/tee/optee), which tells as well when it is bound anew.
+fn driver(root: &Root, bus: &str, name: &str, optee: bool) -> (Option<String>, bool) {
     let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {
         return (None, false);
     };
-    let probing = if bus == FFA {
+    let has_tee = || {
         let tees = tee::read(root, &mut Vec::new());
-        !tees.iter().any(|tee| tee.implementation == "optee")
-    } else {
-        root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok()
+        tees.iter().any(|tee| tee.implementation == "optee")
     };
+    let probing = root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok()
+        || optee && !has_tee();
     ((!probing).then_some(driver), probing)
+}
+
+/// Whether a provider is OP-TEE: those on FF-A are, and have no compatible strings.
+fn is_optee(compatible: &[String]) -> bool {
+    compatible.is_empty() || compatible.iter().any(|one| one == OPTEE)
 }
 
 /// The bus that a provider is on: those on FF-A have no node.
