@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use protheap_board::heaps::{self, Buffer};
 use protheap_board::module::{BindingState, Commit, Kind, Module, Setup, Window};
 use protheap_board::root::Root;
@@ -14,13 +13,13 @@ use protheap_board::uevents::{Received, Uevent, Uevents};
 use protheap_board::{clock, devices, tee};
 use protheap_core::decision::Request;
 use protheap_core::engine::{Action, Binding, Change, Engine, Event, Monotonic, Opened};
-use protheap_core::facts::{Protection, Verdict};
+use protheap_core::facts::{Facts, Gpu, Protection, Provider, Verdict};
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{Refused, Report};
 use protheap_core::state::{Reason, State};
 
 use crate::survey::{Survey, read_facts, tell};
-use crate::{NAME, ready};
+use crate::{NAME, Result, ready};
 
 /// The binder of all GPUs of this machine.
 #[derive(Debug)]
@@ -90,7 +89,7 @@ impl Binder {
         match action {
             Action::Open(device, hold) => {
                 let opened = self.open(&device, hold);
-                let opened = opened.unwrap_or_else(|error| Opened::Refused(format!("{error:#}")));
+                let opened = opened.unwrap_or_else(|error| Opened::Refused(error.to_string()));
                 Some((now(), Event::Opened(device, opened)))
             }
             Action::Try(device, request) => {
@@ -100,7 +99,7 @@ impl Binder {
             Action::Bind(device, request) => {
                 let (at, bound) = match self.bind(&device, &request) {
                     Ok((at, in_use)) => (at, Ok(in_use)),
-                    Err(error) => (now(), Err(format!("{error:#}"))),
+                    Err(error) => (now(), Err(error.to_string())),
                 };
                 Some((at, Event::Bound(device, bound)))
             }
@@ -123,12 +122,12 @@ impl Binder {
     }
 
     fn module(&self) -> Result<&Module> {
-        self.module.as_ref().context("protheap.ko is not loaded")
+        Ok(self.module.as_ref().ok_or("protheap.ko is not loaded")?)
     }
 
     fn warn(&self, device: &DeviceName, what: &str, outcome: Result<()>) {
         if let Err(error) = outcome {
-            eprintln!("protheap-bind: {device}: {what}: {error:#}");
+            eprintln!("protheap-bind: {device}: {what}: {error}");
         }
     }
 
@@ -144,7 +143,7 @@ impl Binder {
         let status = binding.status()?;
         match status.state {
             BindingState::Bound | BindingState::InUse => {
-                let heap = HeapName::new(&binding.heap()?).context("adopting its heap")?;
+                let heap = HeapName::new(&binding.heap()?)?;
                 return Ok(Opened::Adopted(heap, status.state == BindingState::InUse));
             }
             BindingState::Held | BindingState::Open | BindingState::None => {}
@@ -197,9 +196,9 @@ impl Binder {
     /// already.
     fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, bool)> {
         let Buffers { firmware, suspend } =
-            self.buffers.remove(device).context("nothing was allocated")?;
+            self.buffers.remove(device).ok_or("nothing was allocated")?;
         let module = self.module()?;
-        let binding = module.binding(device)?.context("the binding was withdrawn")?;
+        let binding = module.binding(device)?.ok_or("the binding was withdrawn")?;
         binding.set_up(&Setup {
             heap: &request.heap,
             source: "handed",
@@ -289,7 +288,7 @@ impl Binder {
     }
 
     /// All facts anew, with those that do not change.
-    fn all(&self, mut facts: protheap_core::facts::Facts) -> Change {
+    fn all(&self, mut facts: Facts) -> Change {
         let known = self.engine.facts();
         facts.platform = known.platform.clone();
         facts.firmware = known.firmware.clone();
@@ -299,13 +298,22 @@ impl Binder {
     /// Which GPUs and providers have got or lost their driver.
     fn drivers(&self, changes: &mut Vec<Change>) {
         let known = self.engine.facts();
-        let (mut gpus, mut providers) = (known.gpus.clone(), known.providers.clone());
-        devices::refresh(&self.root, &mut gpus, &mut providers);
-        gpus.retain(|device, gpu| known.gpus.get(device) != Some(gpu));
-        providers.retain(|device, provider| known.providers.get(device) != Some(provider));
-        changes.extend(gpus.into_iter().map(|(device, gpu)| Change::Gpu(device, Some(gpu))));
-        changes
-            .extend(providers.into_iter().map(|(device, it)| Change::Provider(device, Some(it))));
+        for (device, gpu) in &known.gpus {
+            let driver = devices::gpu_driver(&self.root, device);
+            if driver != gpu.driver {
+                let compatible = gpu.compatible.clone();
+                let gpu = Gpu { compatible, driver, ..Gpu::default() };
+                changes.push(Change::Gpu(device.clone(), Some(gpu)));
+            }
+        }
+        for (device, provider) in &known.providers {
+            let (driver, loadable) = devices::provider_driver(&self.root, device, provider);
+            if driver != provider.driver {
+                let compatible = provider.compatible.clone();
+                let provider = Provider { compatible, driver, loadable };
+                changes.push(Change::Provider(device.clone(), Some(provider)));
+            }
+        }
     }
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
@@ -314,7 +322,7 @@ impl Binder {
             return Ok(());
         }
         let report = Report::new(&self.engine, &self.refused, NAME);
-        let json = serde_json::to_vec(&report).context("writing state.json")?;
+        let json = serde_json::to_vec(&report)?;
         let written = RunDirectory::open(&self.root).and_then(|run| {
             run.write_state(&json)?;
             run.link_heaps(report.heaps())

@@ -16,7 +16,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
 use protheap_board::root::Root;
 use protheap_core::decision::{Decision, decide};
 use protheap_core::facts::Facts;
@@ -26,6 +25,9 @@ use serde::Serialize;
 
 use crate::binder::Binder;
 use crate::survey::Survey;
+
+/// What went wrong, for people: nothing here is told apart by its kind.
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// What this program calls itself in files.
 const NAME: &str = concat!("protheap-bind ", env!("CARGO_PKG_VERSION"));
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
     match run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("protheap-bind: {error:#}");
+            eprintln!("protheap-bind: {error}");
             ExitCode::from(1)
         }
     }
@@ -116,7 +118,7 @@ fn plan(root: &Root) -> Result<String> {
     let Survey { policy, facts, refused } = Survey::of(root);
     let decision = decide(&policy, &facts);
     let report = PlanReport { policies: policy.keys(), facts: &facts, refused: &refused, decision };
-    serde_json::to_string(&report).context("writing the plan as JSON")
+    Ok(serde_json::to_string(&report)?)
 }
 
 #[cfg(test)]

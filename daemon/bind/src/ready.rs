@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use crate::Result;
 
 /// The program's own child waits for a byte on its standard output instead of systemd.
 const DETACHED: &str = "PROTHEAP_BIND_DETACHED";
@@ -40,7 +40,8 @@ fn notify(socket: &[u8]) -> std::io::Result<()> {
 
 /// Runs this program again as a child, and returns when its windows are open or it has ended.
 pub(crate) fn detach() -> Result<ExitCode> {
-    let program = std::env::current_exe().context("finding this program through /proc/self/exe")?;
+    let program = std::env::current_exe()
+        .map_err(|error| format!("finding this program through /proc: {error}"))?;
     let mut child = Command::new(&program)
         .env(DETACHED, "1")
         .stdin(Stdio::null())
@@ -48,15 +49,15 @@ pub(crate) fn detach() -> Result<ExitCode> {
         // What ends the initrd's script must not end the child with it.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("starting {} in the background", program.display()))?;
+        .map_err(|error| format!("starting {} in the background: {error}", program.display()))?;
     let mut told = [0];
     let told = match &mut child.stdout {
-        Some(pipe) => pipe.read(&mut told).context("waiting for the windows to open")?,
+        Some(pipe) => pipe.read(&mut told)?,
         None => 0,
     };
     if told > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let status = child.wait().context("waiting for the program in the background")?;
+    let status = child.wait()?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }

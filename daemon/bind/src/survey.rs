@@ -5,7 +5,7 @@
 use protheap_board::root::Root;
 use protheap_board::{Problem, devices, firmware, heaps, kernel, platform, policies, tee};
 use protheap_core::decision::{Plan, decide};
-use protheap_core::facts::Facts;
+use protheap_core::facts::{Facts, Firmware};
 use protheap_core::fragment::Fragment;
 use protheap_core::merged::{Merged, cascade};
 use protheap_core::policy::Policy;
@@ -82,22 +82,25 @@ pub(crate) fn read_facts(root: &Root, policy: &Policy, problems: &mut Vec<Proble
 /// no protected memory.
 fn read_firmware(root: &Root, policy: &Policy, facts: &mut Facts, problems: &mut Vec<Problem>) {
     let decision = decide(policy, facts);
-    let mut wanted: Vec<_> = facts
+    let (mut read, mut images) = (Vec::new(), Vec::new());
+    let wanted = facts
         .gpus
         .iter()
         .filter(|(device, _)| {
             !matches!(decision.gpus.get(device).map(|gpu| &gpu.plan), Some(Plan::Without(_)))
         })
         .filter_map(|(device, gpu)| policy.gpu(device, &gpu.compatible))
-        .map(|gpu| gpu.firmware().map(str::to_owned))
-        .collect();
-    wanted.sort();
-    wanted.dedup();
+        .map(|gpu| gpu.firmware().map(str::to_owned));
     for name in wanted {
+        if read.contains(&name) {
+            continue;
+        }
         for image in firmware::read(root, &facts.kernel.release, name.as_deref(), problems) {
-            if facts.firmware.iter().all(|known| known.name != image.name) {
-                facts.firmware.push(image);
+            if images.iter().all(|known: &Firmware| known.name != image.name) {
+                images.push(image);
             }
         }
+        read.push(name);
     }
+    facts.firmware = images;
 }

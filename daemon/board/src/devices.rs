@@ -92,21 +92,20 @@ pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
     }
 }
 
-/// Reads again which drivers are bound, and nothing else: what a `bind` or `unbind` event changes.
-pub fn refresh(
+/// Reads again which driver a GPU has: what a `bind` or `unbind` event changes.
+pub fn gpu_driver(root: &Root, gpu: &DeviceName) -> Option<String> {
+    driver(root, PLATFORM, gpu.as_str(), false).0
+}
+
+/// Reads again which driver a provider has, and whether one is to be expected.
+pub fn provider_driver(
     root: &Root,
-    gpus: &mut BTreeMap<DeviceName, Gpu>,
-    providers: &mut BTreeMap<DeviceName, Provider>,
-) {
-    for (name, gpu) in gpus {
-        (gpu.driver, _) = driver(root, PLATFORM, name.as_str(), false);
-    }
-    for (name, provider) in providers {
-        let (driver, probing) =
-            driver(root, bus(provider), name.as_str(), is_optee(&provider.compatible));
-        provider.driver = driver;
-        provider.loadable |= probing;
-    }
+    name: &DeviceName,
+    provider: &Provider,
+) -> (Option<String>, bool) {
+    let optee = is_optee(&provider.compatible);
+    let (driver, probing) = driver(root, bus(provider), name.as_str(), optee);
+    (driver, provider.loadable || probing)
 }
 
 /// The driver that is bound to a device, and whether there is one that is not, because it probes.
@@ -217,7 +216,7 @@ mod tests {
 
         let root = tree.root();
         let mut problems = Vec::new();
-        let mut found = scan(&root, "7.3.4", &["acme,a9-svp"], &mut problems);
+        let found = scan(&root, "7.3.4", &["acme,a9-svp"], &mut problems);
         let gpu = &found.gpus[&DeviceName::new("fb000000.gpu").unwrap()];
         assert_eq!(gpu.compatible, ["rockchip,rk3588-mali", "arm,mali-valhall-csf"]);
         assert_eq!(gpu.driver.as_deref(), Some("panthor"));
@@ -233,22 +232,21 @@ mod tests {
         tree.file(waiting, "0\n");
         tree.link("/sys/bus/platform/drivers/optee", "sys/devices/platform/firmware:optee/driver");
         tree.link("/sys/bus/arm_ffa/drivers/optee", &format!("{FFA}/arm-ffa-1/driver"));
-        let bound = |found: &Devices, name: &str| {
-            let provider = &found.providers[&DeviceName::new(name).unwrap()];
-            assert_eq!(provider.driver.is_some(), provider.settled());
-            provider.driver.clone()
+        let driver_of = |found: &Devices, name: &str| {
+            let name = DeviceName::new(name).unwrap();
+            provider_driver(&root, &name, &found.providers[&name])
         };
-        refresh(&root, &mut found.gpus, &mut found.providers);
-        assert_eq!(bound(&found, "firmware:optee"), None);
-        assert_eq!(bound(&found, "arm-ffa-1"), None);
+        assert_eq!(driver_of(&found, "firmware:optee"), (None, true));
+        assert_eq!(driver_of(&found, "arm-ffa-1"), (None, true));
         // That it probes is proof enough of a driver.
         let probing = scan(&root, "", &[], &mut problems);
-        assert_eq!(bound(&probing, "firmware:optee"), None);
+        assert!(!probing.providers[&DeviceName::new("firmware:optee").unwrap()].settled());
         std::fs::remove_file(tree.path(waiting)).unwrap();
         tree.file("sys/class/tee/tee0/implementation_id", "1\n");
-        refresh(&root, &mut found.gpus, &mut found.providers);
-        assert_eq!(bound(&found, "firmware:optee").as_deref(), Some("optee"));
-        assert_eq!(bound(&found, "arm-ffa-1").as_deref(), Some("optee"));
+        assert_eq!(driver_of(&found, "firmware:optee").0.as_deref(), Some("optee"));
+        assert_eq!(driver_of(&found, "arm-ffa-1").0.as_deref(), Some("optee"));
+        let name = DeviceName::new("fb000000.gpu").unwrap();
+        assert_eq!(gpu_driver(&root, &name).as_deref(), Some("panthor"));
 
         // Nobody asked for it.
         problems.clear();

@@ -20,7 +20,7 @@ const LARGEST: usize = 8 << 20;
 /// Where the kernel's own choice of a directory is.
 const CUSTOM: &str = "sys/module/firmware_class/parameters/path";
 
-type Unpack = fn(&mut dyn Read) -> Result<Vec<u8>, Failed>;
+type Unpack = fn(File) -> Result<Vec<u8>, Failed>;
 
 /// The forms that the kernel loads, in its order.
 const FORMS: [(&str, Unpack); 3] = [("", plain), (".zst", zstd), (".xz", xz)];
@@ -101,7 +101,7 @@ fn image(
     None
 }
 
-fn contents(mut file: File, unpack: Unpack) -> Result<Vec<u8>, Failed> {
+fn contents(file: File, unpack: Unpack) -> Result<Vec<u8>, Failed> {
     let stat = fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is not a file").into());
@@ -109,23 +109,28 @@ fn contents(mut file: File, unpack: Unpack) -> Result<Vec<u8>, Failed> {
     if stat.st_size > LARGEST as i64 {
         return Err(Failed::TooLong(LARGEST));
     }
-    unpack(&mut file)
+    unpack(file)
 }
 
-fn plain(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
-    bounded(file, 300 << 10, LARGEST)
+fn plain(mut file: File) -> Result<Vec<u8>, Failed> {
+    bounded(&mut file, 300 << 10, LARGEST)
 }
 
 #[cfg(feature = "xz")]
-fn xz(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
-    /// In KiB: what `xz -9` needs. The dictionary is touched only as far as there is output.
-    const MEMORY: u32 = 66 << 10;
-    let mut reader = lzma_rust2::XzReader::new_mem_limit(file, false, MEMORY);
+fn xz(file: File) -> Result<Vec<u8>, Failed> {
+    use std::num::NonZeroUsize;
+    use xz4rust::{DICT_SIZE_MIN, XzDecoder, XzReader};
+
+    /// What `xz -9` needs. The memory is touched only as far as there is output.
+    const DICTIONARY: usize = 64 << 20;
+    let decoder = XzDecoder::in_heap_with_alloc_dict_size(DICT_SIZE_MIN, DICTIONARY);
+    let buffer = NonZeroUsize::MIN.saturating_add(16 << 10);
+    let mut reader = XzReader::new_with_buffer_size_and_decoder(file, buffer, decoder);
     bounded(&mut reader, 0, LARGEST)
 }
 
 #[cfg(feature = "zstd")]
-fn zstd(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
+fn zstd(mut file: File) -> Result<Vec<u8>, Failed> {
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
     /// The crate's own reader brings its error texts along, 30 KiB of them.
@@ -148,8 +153,8 @@ fn zstd(file: &mut dyn Read) -> Result<Vec<u8>, Failed> {
 
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(LARGEST as u64);
-    decoder.init(&mut *file).map_err(|_| broken())?;
-    bounded(&mut Frame(decoder, file), 0, LARGEST)
+    decoder.init(&mut file).map_err(|_| broken())?;
+    bounded(&mut Frame(decoder, &mut file), 0, LARGEST)
 }
 
 #[cfg(not(feature = "xz"))]
@@ -157,7 +162,7 @@ use not_built_in as xz;
 #[cfg(not(feature = "zstd"))]
 use not_built_in as zstd;
 #[cfg(not(all(feature = "xz", feature = "zstd")))]
-fn not_built_in(_: &mut dyn Read) -> Result<Vec<u8>, Failed> {
+fn not_built_in(_: File) -> Result<Vec<u8>, Failed> {
     Err(io::Error::other("this program was built without this compression").into())
 }
 
@@ -202,6 +207,16 @@ mod tests {
 
     fn at(directory: &str, name: &str, suffix: &str) -> String {
         format!("{directory}/arm/mali/{name}/mali_csffw.bin{suffix}")
+    }
+
+    /// A file that holds `bytes`.
+    fn holding(bytes: &[u8]) -> File {
+        use std::io::{Seek as _, Write as _};
+
+        let made = rustix::fs::memfd_create("image", rustix::fs::MemfdFlags::CLOEXEC);
+        let mut file = File::from(made.expect("a file in memory"));
+        file.write_all(bytes).and_then(|()| file.rewind()).expect("writing to memory");
+        file
     }
 
     fn names(images: &[Firmware]) -> Vec<(&str, u64)> {
@@ -263,8 +278,8 @@ mod tests {
         let mut problems = Vec::new();
         let images = read(&tree.root(), "", None, &mut problems);
         assert_eq!(names(&images), [("x", 0x40000), ("z", 0x40000)], "{problems:?}");
-        assert_eq!(xz(&mut &XZ[..]).unwrap(), made(0x40000));
-        assert_eq!(zstd(&mut &ZSTD[..]).unwrap(), made(0x40000));
+        assert_eq!(xz(holding(&XZ)).unwrap(), made(0x40000));
+        assert_eq!(zstd(holding(&ZSTD)).unwrap(), made(0x40000));
     }
 
     #[test]
@@ -305,7 +320,7 @@ mod tests {
                     *place = byte;
                 }
                 archive.truncate(cut.max(1));
-                if let Ok(bytes) = unpack(&mut archive.as_slice()) {
+                if let Ok(bytes) = unpack(holding(&archive)) {
                     prop_assert!(bytes.len() <= LARGEST);
                 }
             }

@@ -113,11 +113,13 @@ pub enum Patience {
 
 /// Decides for every GPU.
 pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
-    let gpus = facts.gpus.iter().map(|(device, gpu)| {
+    let mut gpus = BTreeMap::new();
+    for (device, gpu) in &facts.gpus {
         let gpu_policy = policy.gpu(device, &gpu.compatible);
-        (device.clone(), decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Wait))
-    });
-    Decision { gpus: gpus.collect() }
+        let decision = decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Wait);
+        gpus.insert(device.clone(), decision);
+    }
+    Decision { gpus }
 }
 
 /// Decides for one GPU, under the policy that applies to it.

@@ -142,13 +142,10 @@ enum Phase {
 impl Engine {
     /// An engine for what `facts` say now. Nothing is done before [`Event::Started`].
     pub fn new(policy: Policy, facts: Facts) -> Self {
-        let bindings = facts
-            .gpus
-            .iter()
-            .map(|(device, gpu)| {
-                (device.clone(), Binding::new(policy.gpu(device, &gpu.compatible)))
-            })
-            .collect();
+        let mut bindings = BTreeMap::new();
+        for (device, gpu) in &facts.gpus {
+            bindings.insert(device.clone(), Binding::new(policy.gpu(device, &gpu.compatible)));
+        }
         Self { policy, facts, bindings }
     }
 

@@ -113,14 +113,13 @@ impl Node {
             }
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Array(values) => Value::Array(values.iter().map(node).collect()),
-            DeValue::Table(table) => Value::Table(
-                table
-                    .iter()
-                    .map(|(key, value)| {
-                        (key.get_ref().to_string(), (origin(key.span()), node(value)))
-                    })
-                    .collect(),
-            ),
+            DeValue::Table(table) => {
+                let mut entries = Table::new();
+                for (key, value) in table {
+                    entries.insert(key.get_ref().to_string(), (origin(key.span()), node(value)));
+                }
+                Value::Table(entries)
+            }
             DeValue::Float(_) => Value::Other("a float"),
             DeValue::Datetime(_) => Value::Other("a date"),
         };

@@ -60,8 +60,7 @@ impl Policy {
     /// What applies to one GPU; `None` if no file names heaps for it.
     pub fn gpu(&self, device: &DeviceName, compatible: &[String]) -> Option<GpuPolicy> {
         let table = self.merged.gpu(device, compatible)?;
-        let root = Origin { file: Rc::clone(&self.merged.fragments().first()?.file), span: (0, 0) };
-        let table = Reader::default().gpu(&root, &table);
+        let table = Reader::default().gpu(&table);
         table.heaps.as_ref()?;
         Some(GpuPolicy { table })
     }
@@ -90,9 +89,8 @@ impl Policy {
     /// ranks, then the first by name.
     pub fn common_heaps(&self, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
         let shares = &self.content.share;
-        let usages: BTreeSet<&String> = shares.values().flat_map(BTreeMap::keys).collect();
         let mut answers = BTreeMap::new();
-        for usage in usages {
+        for usage in shares.values().flat_map(BTreeMap::keys) {
             let lists: Vec<_> = shares.values().filter_map(|share| share.get(usage)).collect();
             let rank = |heap: &HeapName| {
                 let ranks = lists.iter().map(|list| list.value.iter().position(|h| h == heap));

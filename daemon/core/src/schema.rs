@@ -154,17 +154,13 @@ impl Reader {
         }
         Content {
             description: self.string(table, "description").map(|text| text.value),
-            gpu: self.tables(table, "gpu", Self::gpu),
-            share: self.tables(table, "share", Self::share),
-            evidence: self
-                .tables(table, "evidence", Self::evidence)
-                .into_iter()
-                .filter_map(|(name, evidence)| Some((name, evidence?)))
-                .collect(),
+            gpu: self.tables(table, "gpu", |reader, _, table| Some(reader.gpu(table))),
+            share: self.tables(table, "share", |reader, _, table| Some(reader.share(table))),
+            evidence: self.tables(table, "evidence", Self::evidence),
         }
     }
 
-    pub(crate) fn gpu(&mut self, _: &Origin, table: &Table) -> GpuTable {
+    pub(crate) fn gpu(&mut self, table: &Table) -> GpuTable {
         const KEYS: [&str; 5] = ["heaps", "hold", "suspend", "firmware", "allow-unprotected"];
         self.keys(table, &KEYS);
         let suspend = self.table(table, "suspend");
@@ -300,7 +296,7 @@ impl Reader {
         Some(firmware)
     }
 
-    fn share(&mut self, _: &Origin, table: &Table) -> Share {
+    fn share(&mut self, table: &Table) -> Share {
         let mut share = Share::new();
         for (usage, (at, _)) in table {
             // A usage becomes the name of a link below /run/protheap/heaps.
@@ -383,15 +379,17 @@ impl Reader {
         &mut self,
         table: &Table,
         key: &str,
-        read: fn(&mut Self, &Origin, &Table) -> T,
+        read: fn(&mut Self, &Origin, &Table) -> Option<T>,
     ) -> BTreeMap<String, T> {
         let Some(tables) = self.table(table, key) else {
             return BTreeMap::new();
         };
         let mut all = BTreeMap::new();
         for (name, (at, _)) in tables {
-            if let Some(inner) = self.table(tables, name) {
-                all.insert(name.clone(), read(self, at, inner));
+            if let Some(inner) = self.table(tables, name)
+                && let Some(value) = read(self, at, inner)
+            {
+                all.insert(name.clone(), value);
             }
         }
         all
