@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 
-use protheap_core::facts::Firmware;
+use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
 use protheap_core::name::Key;
 use protheap_csf::Image;
 use rustix::fs::{FileType, OFlags, fstat};
@@ -87,6 +87,12 @@ fn image(
             };
             let bytes = root.note(&path, unpacked, problems)?;
             return match Image::parse(&bytes) {
+                Ok(image) if image.protected_bytes() > LARGEST_FIRMWARE_BYTES => {
+                    let bytes = image.protected_bytes();
+                    let message = format!("wants {bytes} bytes of protected memory: not believed");
+                    problems.push(Problem::new(root.shown(&path), message));
+                    None
+                }
                 Ok(image) => {
                     let protected_bytes = image.protected_bytes();
                     Some(Firmware { name: name.to_owned(), protected_bytes })
@@ -280,6 +286,18 @@ mod tests {
         assert_eq!(names(&images), [("x", 0x40000), ("z", 0x40000)], "{problems:?}");
         assert_eq!(xz(holding(&XZ)).unwrap(), made(0x40000));
         assert_eq!(zstd(holding(&ZSTD)).unwrap(), made(0x40000));
+    }
+
+    #[test]
+    fn an_image_that_wants_too_much_is_told_and_not_believed() {
+        let tree = Tree::new();
+        tree.file(&at("lib/firmware", "most", ""), made(64 * 0x40000));
+        tree.file(&at("lib/firmware", "more", ""), made(64 * 0x40000 + 0x1000));
+        let mut problems = Vec::new();
+        let images = read(&tree.root(), "", None, &mut problems);
+        assert_eq!(names(&images), [("most", 64 * 0x40000)]);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].path.ends_with("more/mali_csffw.bin"));
     }
 
     #[test]

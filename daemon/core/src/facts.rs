@@ -12,6 +12,9 @@ use crate::name::{DeviceName, HeapName};
 /// assumed where no image can be read. (Debian's `firmware-misc-nonfree`, arch 10.8 to 13.8.)
 pub const FIRMWARE_BYTES: u64 = 256 * 1024;
 
+/// The largest protected section of a firmware image that is believed, in bytes.
+pub const LARGEST_FIRMWARE_BYTES: u64 = 64 * FIRMWARE_BYTES;
+
 /// Everything that a decision may rest on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
