@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{Digest, Workspace};
+use crate::cache::{self, Digest, Workspace};
+use crate::initrd::Archive;
 use crate::{host, initrd, kernel, modules, toolchain, userspace};
 
 /// A kernel and its initrd.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// The kernel that QEMU boots.
     pub(crate) kernel: PathBuf,
@@ -18,6 +19,21 @@ pub(crate) struct Image {
     pub(crate) initrd: PathBuf,
     /// Names the contents of both.
     pub(crate) digest: String,
+}
+
+impl Image {
+    /// The same image with further files, kept beside it as `name`.
+    pub(crate) fn with(&self, workspace: &Workspace, name: &str, files: Archive) -> Result<Self> {
+        let mut archive =
+            fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
+        archive.extend(files.finish());
+        let initrd = workspace.checkout.join(format!("{name}.cpio"));
+        cache::write(&initrd, &archive)?;
+        let mut digest = Digest::new();
+        digest.add(self.digest.as_bytes());
+        digest.add(&archive);
+        Ok(Self { kernel: self.kernel.clone(), initrd, digest: digest.hex() })
+    }
 }
 
 /// Makes all that a boot needs from this checkout, building what changed.
@@ -38,8 +54,8 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Image> {
     let dir = workspace.checkout.join("initrd");
     let initrd = dir.join(format!("{digest}.cpio"));
     if !initrd.is_file() {
-        crate::cache::remove_dir(&dir)?;
-        crate::cache::write(&initrd, &archive)?;
+        cache::remove_dir(&dir)?;
+        cache::write(&initrd, &archive)?;
     }
     fs::metadata(&kernel.image)
         .with_context(|| format!("looking for {}", kernel.image.display()))?;

@@ -65,7 +65,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
 /// A cpio archive in the newc format, as `Documentation/driver-api/early-userspace/buffer-format.rst` of the
 /// kernel describes it. All is owned by root, with no time of change.
 #[derive(Debug, Default)]
-struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     count: u32,
     directories: BTreeSet<String>,
@@ -81,7 +81,8 @@ impl Archive {
         self.entry(path, 0o040_755, (0, 0), &[]);
     }
 
-    fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+    /// A file and the directories that it is in.
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.parent(path);
         self.entry(path, 0o100_000 | mode, (0, 0), content);
     }
@@ -133,7 +134,8 @@ impl Archive {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// The archive's bytes. The kernel unpacks one behind another.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }

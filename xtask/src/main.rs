@@ -3,11 +3,12 @@
 //!
 //! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
 //! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`] and [`userspace`] build what is
-//! under test, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`]
-//! and [`suite`] read what the guest says.
+//! under test, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`],
+//! [`bench`] and [`suite`] read what the guest says.
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod board;
 mod cache;
 mod demo;
@@ -48,6 +49,8 @@ enum Command {
     Kernel,
     /// Boot scenarios, each in its own virtual machine
     Vm(scenario::Args),
+    /// Measure speed and size against their bounds
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -79,5 +82,6 @@ fn run(cli: Cli) -> Result<bool> {
             Ok(true)
         }
         Command::Vm(args) => scenario::run(&workspace, &args),
+        Command::Bench(args) => bench::run(&workspace, &args),
     }
 }

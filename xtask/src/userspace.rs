@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guest's own programs, linked statically for arm64.
+//! Programs for arm64: the guest's own, which are static.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,17 +16,45 @@ use crate::toolchain::{CROSS, Toolchain};
 const PROGRAMS: [&str; 2] = ["protheap-bind", "protheap-guest"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
-/// Builds the programs; returns their paths.
+/// How a program gets its C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Linking {
+    /// It is a part of the program: the guest has none.
+    Static,
+    /// It is the system's, as in a package.
+    Dynamic,
+}
+
+/// Builds the guest's programs; returns their paths.
 pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Vec<PathBuf>> {
-    let target = workspace.checkout.join("target");
+    build(workspace, tools, &workspace.root, Linking::Static, &PROGRAMS)
+}
+
+/// Builds programs of the cargo workspace at `root`; returns their paths.
+pub(crate) fn build(
+    workspace: &Workspace,
+    tools: &Toolchain,
+    root: &Path,
+    linking: Linking,
+    programs: &[&str],
+) -> Result<Vec<PathBuf>> {
+    // Each has its flags, which are of all that it is made of.
+    let (dir, flags) = match linking {
+        Linking::Static => ("target", "-C target-feature=+crt-static"),
+        Linking::Dynamic => ("target-dynamic", ""),
+    };
+    let target = workspace.checkout.join(dir);
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--locked", "--target", TARGET]).current_dir(&workspace.root);
-    cargo.args(PROGRAMS.iter().flat_map(|program| ["-p", program]));
+    cargo.args(["build", "--release", "--target", TARGET]).current_dir(root);
+    if root == workspace.root {
+        cargo.arg("--locked");
+    }
+    cargo.args(programs.iter().flat_map(|program| ["-p", program]));
     cargo
         .env("RUSTC", tools.rustc())
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{CROSS}gcc"))
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", flags);
     // What the outer cargo and its wrappers say of the host is not true of this build.
     for name in [
         "RUSTC_WRAPPER",
@@ -41,5 +69,5 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Vec<Pa
     Step::new("building arm64 user space", Duration::from_secs(if cold { 60 } else { 2 }))
         .run(cargo, &workspace.log("userspace"))?;
     let release = target.join(TARGET).join("release");
-    Ok(PROGRAMS.iter().map(|program| release.join(program)).collect())
+    Ok(programs.iter().map(|program| release.join(program)).collect())
 }

@@ -29,6 +29,7 @@ use kernel::{
     },
     time::{
         ClockSource,
+        Instant,
         Monotonic,
         NSEC_PER_USEC, //
     },
@@ -64,6 +65,8 @@ struct Protected {
     groups: KVec<Group>,
     firmware: Option<Mapping>,
     late_bounds: u32,
+    /// How long taking a suspend buffer and giving it back took, in nanoseconds.
+    suspend_ns: i64,
     attachment: Option<Attachment>,
 }
 
@@ -85,6 +88,18 @@ impl Protected {
             _buffer: buffer,
         };
         Ok(self.groups.push(group, GFP_KERNEL)?)
+    }
+
+    /// Takes a suspend buffer and gives it back that many times, and keeps the mean.
+    fn time_suspend(&mut self, count: u32) -> Result {
+        let attachment = self.attachment.as_ref().ok_or(ENODEV)?;
+        let started = Instant::<Monotonic>::now();
+        for _ in 0..count {
+            drop(attachment.suspend_buffer()?);
+        }
+        let took = started.elapsed().as_nanos();
+        self.suspend_ns = took.checked_div(count.into()).ok_or(EINVAL)?;
+        Ok(())
     }
 }
 
@@ -142,6 +157,12 @@ impl platform::Driver for CsfGpu {
             dir.read_callback_file(c"firmware_dma", gpu, &Gpu::show_firmware_dma);
             dir.read_callback_file(c"late_bounds", gpu, &Gpu::show_late_bounds);
             dir.read_write_callback_file(c"groups", gpu, &Gpu::show_groups, &Gpu::store_groups);
+            dir.read_write_callback_file(
+                c"suspend_ns",
+                gpu,
+                &Gpu::show_suspend_ns,
+                &Gpu::store_suspend_ns,
+            );
         });
         Ok(Self {
             gpu: KBox::pin_init(scope, GFP_KERNEL)?,
@@ -204,17 +225,34 @@ impl Gpu {
 
     fn store_groups(&self, reader: &mut UserSliceReader) -> Result {
         let mut buf = [0; 16];
-        let len = reader.len().min(buf.len());
-        let command = buf.get_mut(..len).ok_or(EINVAL)?;
-        reader.read_slice(command)?;
+        let command = word(reader, &mut buf)?;
         let mut protected = self.protected.lock();
-        match command.strip_suffix(b"\n").unwrap_or(command) {
+        match command {
             // SAFETY: The file is removed before the driver's data goes, so the device is bound.
             b"create" => protected.create_group(unsafe { self.dev.as_bound() }),
             b"destroy" => protected.groups.pop().map(drop).ok_or(ENOENT),
             _ => Err(EINVAL),
         }
     }
+
+    fn show_suspend_ns(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.protected.lock().suspend_ns)
+    }
+
+    fn store_suspend_ns(&self, reader: &mut UserSliceReader) -> Result {
+        let mut buf = [0; 16];
+        let count = core::str::from_utf8(word(reader, &mut buf)?).map_err(|_| EINVAL)?;
+        let count = count.parse().map_err(|_| EINVAL)?;
+        self.protected.lock().time_suspend(count)
+    }
+}
+
+/// What is written to a file, without the newline at its end.
+fn word<'a>(reader: &mut UserSliceReader, buf: &'a mut [u8; 16]) -> Result<&'a [u8]> {
+    let len = reader.len().min(buf.len());
+    let text = buf.get_mut(..len).ok_or(EINVAL)?;
+    reader.read_slice(text)?;
+    Ok(text.strip_suffix(b"\n").unwrap_or(text))
 }
 
 module! {
