@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The binder's memory while it waits for a TEE that does not come.
+
+. /scenarios/bench/common.sh
+load_protheap
+load_tee delay_ms=-1
+start_binder
+need wait_for "$CONFIG/$GPU/state" held 2
+for field in RssAnon RssFile VmHWM Threads; do
+	echo "figure $field $(sed -n "s/^$field:[^0-9]*\([0-9]*\).*/\1/p" "/proc/$BINDER/status")"
+done
+kill "$BINDER"

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The binder on a board that has no protected memory, which is most of them.
+
+. /scenarios/bench/common.sh
+for _ in $(seq $ROUNDS); do
+	fresh
+	need bench-tool run no-provider protheap-bind
+	echo "$seen"
+	need is "$(state_of /gpus/0/reason)" no-provider
+done

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask bench`: speed and size against their bounds.
+//!
+//! Guest time is counted in instructions, two nanoseconds each (QEMU's `-icount`), so it says the same on a busy
+//! host; what is compared runs in turns in one boot. A figure is a median, shown with the least and the most.
+
+mod figure;
+mod guest;
+mod replay;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use crate::cache::Workspace;
+use crate::userspace::Linking;
+use figure::{Figure, Limit, Measure, Unit};
+use guest::{Guest, Script};
+use replay::{Phase, Trace};
+
+/// What `protheap-bind` may have beyond an empty program, and at all if linked dynamically: 640 KiB.
+const SIZE: f64 = 655_360.0;
+
+/// How to tell the result.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Print the result as one JSON object, on the last line
+    #[arg(long)]
+    json: bool,
+    /// Measure by the clock instead of by instructions: it wants a quiet host
+    #[arg(long)]
+    clock: bool,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    measures: Vec<Measure>,
+    phases: Vec<Phase>,
+    missed: usize,
+}
+
+/// Measures everything. `false` if a bound was missed.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let guest = Guest::prepare(workspace, args.clock)?;
+    let mut measures = Vec::new();
+    let mut tell = |measure: Measure| {
+        print!("{measure}");
+        measures.push(measure);
+    };
+
+    let trace = guest.boot(&Script::new("trace", &guest.programs))?;
+    let trace = Trace::parse(&trace.lines)?;
+    let phases = speed(&guest, &trace, &mut tell)?;
+    lookup(&guest, &mut tell)?;
+    size(&guest, &mut tell)?;
+    memory(&guest, &trace, &mut tell)?;
+    boot(&guest, if args.clock { 15 } else { 5 }, &mut tell)?;
+    suspend(&guest, &mut tell)?;
+
+    println!("where the time of protheap-bind goes, in us");
+    println!("    {:<28} {:>7} {:>9} {:>9}", "", "calls", "kernel", "program");
+    for Phase { place, calls, kernel_us, program_us } in &phases {
+        println!("    {place:<28} {calls:>7} {kernel_us:>9.0} {program_us:>9.0}");
+    }
+    let missed: Vec<_> = measures.iter().filter(|measure| measure.is_missed()).collect();
+    println!("{} measured, {} missed", measures.len(), missed.len());
+    for measure in &missed {
+        println!("MISSED: {}: {}", measure.what, measure.verdict());
+    }
+    let missed = missed.len();
+    if args.json {
+        println!("{}", serde_json::to_string(&Report { measures, phases, missed })?);
+    }
+    Ok(missed == 0)
+}
+
+/// From exec to a committed binding.
+fn speed(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Result<Vec<Phase>> {
+    let image = guest.with_replay(&trace.to_c())?;
+    let said = guest.boot(&Script::new("exec", &image))?;
+    let bind = said.figure("bind", "protheap-bind", Unit::Nanoseconds)?;
+    let script = said.figure("by-hand", "busybox sh, for one board", Unit::Nanoseconds)?;
+    let replay = said.figure("replay", "C, its system calls alone", Unit::Nanoseconds)?;
+    let nothing_c = said.figure("nothing-c", "C, nothing", Unit::Nanoseconds)?;
+    let nothing_rust = said.figure("nothing-rust", "Rust, nothing", Unit::Nanoseconds)?;
+
+    let ratio = bind.median / script.median;
+    let figures = vec![bind.clone(), script];
+    tell(Measure::ratio("exec to binding, against a script", figures, ratio, Limit::AtMost(0.5)));
+    let ratio = bind.median / replay.median;
+    let figures = vec![bind.clone(), replay.clone(), nothing_c.clone(), nothing_rust.clone()];
+    tell(Measure::ratio(
+        "exec to binding, against its system calls",
+        figures,
+        ratio,
+        Limit::AtMost(1.5),
+    ));
+    let start = Phase {
+        place: "start and end of a program",
+        calls: 0,
+        kernel_us: nothing_c.median / 1e3,
+        program_us: (nothing_rust.median - nothing_c.median) / 1e3,
+    };
+    let mut phases = vec![start];
+    phases.extend(trace.phases(&said.lines)?);
+    let sum = |of: fn(&Phase) -> f64| phases.iter().map(of).sum::<f64>();
+    let all = Phase {
+        place: "sum",
+        calls: trace.calls(),
+        kernel_us: sum(|phase| phase.kernel_us),
+        program_us: sum(|phase| phase.program_us),
+    };
+    phases.push(all);
+    Ok(phases)
+}
+
+/// A plan with few and with many policies.
+fn lookup(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let said = guest.boot(&Script::new("lookup", &guest.programs))?;
+    let few = said.figure("plan-10", "--plan with 10 policies", Unit::Nanoseconds)?;
+    let many = said.figure("plan-10000", "--plan with 10,000 policies", Unit::Nanoseconds)?;
+    let ratio = many.median / few.median;
+    tell(Measure::ratio("lookup", vec![many, few], ratio, Limit::AtMost(1.2)));
+    Ok(())
+}
+
+/// Bytes of the program's file.
+fn size(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let size = |path: &Path| -> Result<f64> {
+        let file = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+        Ok(file.len() as f64)
+    };
+    let binder = |linking| guest.build(&guest.workspace.root, linking, "protheap-bind");
+    let dynamic = size(&binder(Linking::Dynamic)?)?;
+    tell(Measure::value(
+        "size, dynamic",
+        Figure::one("protheap-bind", dynamic, Unit::Bytes),
+        Limit::AtMost(SIZE),
+    ));
+    let (whole, empty) = (size(&binder(Linking::Static)?)?, size(&guest.nothing_rust)?);
+    let figures = vec![
+        Figure::one("protheap-bind", whole, Unit::Bytes),
+        Figure::one("an empty program", empty, Unit::Bytes),
+    ];
+    tell(Measure::new(
+        "size, static, above an empty program",
+        figures,
+        whole - empty,
+        Unit::Bytes,
+        Limit::AtMost(SIZE),
+    ));
+    Ok(())
+}
+
+/// Memory while it waits, and while it binds.
+fn memory(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let said = guest.boot(&Script::new("memory", &guest.plain))?;
+    let figures = vec![
+        said.figure("RssAnon", "RssAnon, waiting for a TEE", Unit::Kibibytes)?,
+        Figure::one("RssAnon, most at a call, binding", trace.peak_kib, Unit::Kibibytes),
+        said.figure("RssFile", "RssFile", Unit::Kibibytes)?,
+        said.figure("VmHWM", "VmHWM", Unit::Kibibytes)?,
+    ];
+    let most = figures.iter().take(2).map(|figure| figure.median).fold(0.0, f64::max);
+    let limit = Limit::AtMost(1024.0);
+    tell(Measure::new("anonymous memory", figures, most, Unit::Kibibytes, limit));
+    let threads = said.figure("Threads", "protheap-bind", Unit::Count)?;
+    tell(Measure::value("threads", threads, Limit::AtMost(1.0)));
+    Ok(())
+}
+
+/// What the binder adds to a boot.
+fn boot(guest: &Guest<'_>, boots: usize, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..boots {
+        for (cmdline, samples) in [("xtask.bench=bind", &mut with), ("", &mut without)] {
+            let said = guest.boot(&Script { cmdline, ..Script::new("boot", &guest.plain) })?;
+            samples.extend(said.samples("probed-us")?.iter().map(|us| us * 1e3));
+        }
+    }
+    let with = Figure::new("GPU probed, with the binder", with, Unit::Nanoseconds)?;
+    let without = Figure::new("GPU probed, without", without, Unit::Nanoseconds)?;
+    let ratio = with.median / without.median;
+    tell(Measure::ratio("boot with its binder", vec![with, without], ratio, Limit::AtMost(1.02)));
+
+    let script = Script { overlays: &["no-tee"], ..Script::new("no-provider", &guest.programs) };
+    let said = guest.boot(&script)?;
+    let own = said.figure("no-provider", "protheap-bind", Unit::Nanoseconds)?;
+    tell(Measure::value("binder's own time without a provider", own, Limit::None));
+    Ok(())
+}
+
+/// A suspend buffer from the pool, and one from the heap.
+fn suspend(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let said = guest.boot(&Script::new("suspend", &guest.programs))?;
+    let pool = said.figure("pool", "get and put, in the kernel", Unit::Nanoseconds)?;
+    let heap = said.figure("heap", "allocate and close, by system calls", Unit::Nanoseconds)?;
+    let calls = said.figure("calls", "  of that: two calls that do nothing", Unit::Nanoseconds)?;
+    let group = said.figure("group", "group made and destroyed, by debugfs", Unit::Nanoseconds)?;
+    let ratio = (heap.median - calls.median) / pool.median;
+    let figures = vec![heap, calls, pool, group];
+    tell(Measure::ratio("pool against heap", figures, ratio, Limit::AtLeast(20.0)));
+    Ok(())
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest of the measurements: the scenarios' image, and on top of it what is in `xtask/guest/bench`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::figure::{Figure, Unit};
+use crate::board;
+use crate::cache::{self, Workspace};
+use crate::image::{self, Image};
+use crate::initrd::Archive;
+use crate::progress::Step;
+use crate::toolchain::{self, CROSS, Toolchain};
+use crate::userspace::{self, Linking};
+use crate::vm::{self, Boot};
+
+/// Instructions of two nanoseconds; a machine that sleeps goes on at once.
+const ICOUNT: &str = "shift=1,sleep=off";
+const BOARD: &str = "rk3588";
+/// Host time after which a boot is given up; they take seconds.
+const LIMIT: Duration = Duration::from_secs(120);
+/// The whole firmware image, as large as known ones, and its protected section.
+const FIRMWARE: (usize, u32) = (280 << 10, 256 << 10);
+
+/// What the measurements boot.
+#[derive(Debug)]
+pub(super) struct Guest<'a> {
+    pub(super) workspace: &'a Workspace,
+    /// An empty Rust program.
+    pub(super) nothing_rust: PathBuf,
+    /// With the scripts, for what needs no more.
+    pub(super) plain: Image,
+    /// With programs that measure.
+    pub(super) programs: Image,
+    tools: Toolchain,
+    /// Time is the host's, not that of instructions.
+    clock: bool,
+    /// Where programs are made.
+    dir: PathBuf,
+}
+
+/// What a boot told.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) lines: Vec<String>,
+    figures: BTreeMap<String, Vec<f64>>,
+}
+
+impl<'a> Guest<'a> {
+    /// Builds what is measured.
+    pub(super) fn prepare(workspace: &'a Workspace, clock: bool) -> Result<Self> {
+        let image = image::prepare(workspace)?;
+        let tools = {
+            let _lock = workspace.lock()?;
+            toolchain::prepare(workspace)?
+        };
+        let dir = workspace.checkout.join("bench");
+        let (plain, programs) = (image.clone(), image);
+        let nothing_rust = PathBuf::new();
+        let mut guest = Self { workspace, nothing_rust, plain, programs, tools, clock, dir };
+        guest.nothing_rust = guest.nothing_in_rust()?;
+        guest.plain = guest.with_scripts(&guest.plain)?;
+        guest.programs = guest.with_programs(&guest.plain)?;
+        Ok(guest)
+    }
+
+    /// Builds one program for arm64.
+    pub(super) fn build(&self, root: &Path, linking: Linking, program: &str) -> Result<PathBuf> {
+        let _lock = self.workspace.lock()?;
+        let built = userspace::build(self.workspace, &self.tools, root, linking, &[program])?;
+        built.into_iter().next().context("nothing was built")
+    }
+
+    /// The empty Rust program, with the profile of this workspace.
+    fn nothing_in_rust(&self) -> Result<PathBuf> {
+        const NAME: &str = "nothing-rust";
+        let manifest = cache::read(&self.workspace.root.join("Cargo.toml"))?;
+        let profile = manifest.lines().skip_while(|line| *line != "[profile.release]").skip(1);
+        let profile: Vec<_> = profile.take_while(|line| !line.starts_with('[')).collect();
+        if profile.is_empty() {
+            bail!("Cargo.toml has no [profile.release]");
+        }
+        let manifest = format!(
+            "[package]\nname = \"{NAME}\"\nedition = \"2024\"\n\n[workspace]\n\n[profile.release]\n{}\n",
+            profile.join("\n")
+        );
+        let root = self.dir.join(NAME);
+        cache::write(&root.join("Cargo.toml"), manifest)?;
+        cache::write(&root.join("src/main.rs"), "fn main() {}\n")?;
+        self.build(&root, Linking::Static, NAME)
+    }
+
+    /// Compiles a C program of `xtask/guest/bench`, or what was written to the cache.
+    fn compile(&self, source: &Path) -> Result<Vec<u8>> {
+        let name = source.file_stem().unwrap_or_default();
+        let program = self.dir.join(name);
+        let mut compiler = Command::new(format!("{CROSS}gcc"));
+        compiler.args(["-O2", "-s", "-static", "-Wall", "-Wextra", "-Werror", "-I"]);
+        compiler.arg(&self.dir).arg("-I").arg(self.workspace.root.join("driver/module/uapi"));
+        compiler.arg("-o").arg(&program).arg(source);
+        let what = format!("compiling {}", source.display());
+        let log = self.workspace.log(&format!("bench-{}", name.to_string_lossy()));
+        Step::new(&what, Duration::from_secs(1)).run(compiler, &log)?;
+        fs::read(&program).with_context(|| format!("reading {}", program.display()))
+    }
+
+    /// Compiles one program of `xtask/guest/bench`, to be added to an image.
+    fn program(&self, archive: &mut Archive, source: &Path) -> Result<()> {
+        let name = source.file_stem().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("usr/bin/{name}"), 0o755, &self.compile(source)?);
+        Ok(())
+    }
+
+    /// The scenarios' image with the measurements' scripts and a GPU's firmware.
+    fn with_scripts(&self, image: &Image) -> Result<Image> {
+        let mut archive = Archive::default();
+        for path in cache::files(&self.sources())? {
+            if path.extension().is_some_and(|extension| extension == "sh") {
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                let text = cache::read(&path)?;
+                archive.file(&format!("scenarios/bench/{file}"), 0o644, text.as_bytes());
+            }
+        }
+        archive.file("lib/firmware/arm/mali/arch10.8/mali_csffw.bin", 0o644, &firmware());
+        image.with(self.workspace, "bench", archive)
+    }
+
+    /// The image with all programs but the one that replays.
+    fn with_programs(&self, image: &Image) -> Result<Image> {
+        let _lock = self.workspace.lock()?;
+        let mut archive = Archive::default();
+        let nothing = self.dir.join("nothing-c.c");
+        cache::write(&nothing, "int main(void)\n{\n\treturn 0;\n}\n")?;
+        for source in ["bench-tool.c", "hand-over.c"].map(|name| self.sources().join(name)) {
+            self.program(&mut archive, &source)?;
+        }
+        self.program(&mut archive, &nothing)?;
+        let nothing = fs::read(&self.nothing_rust)
+            .with_context(|| format!("reading {}", self.nothing_rust.display()))?;
+        archive.file("usr/bin/nothing-rust", 0o755, &nothing);
+        image.with(self.workspace, "bench-programs", archive)
+    }
+
+    /// The image with the program that makes the system calls of `calls`, a header for replay.c.
+    pub(super) fn with_replay(&self, calls: &str) -> Result<Image> {
+        let _lock = self.workspace.lock()?;
+        cache::write(&self.dir.join("calls.h"), calls)?;
+        let mut archive = Archive::default();
+        self.program(&mut archive, &self.sources().join("replay.c"))?;
+        self.programs.with(self.workspace, "bench-replay", archive)
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.workspace.root.join("xtask/guest/bench")
+    }
+
+    /// Boots a script of `xtask/guest/bench` and hears what it tells.
+    pub(super) fn boot(&self, script: &Script<'_>) -> Result<Said> {
+        let Script { name, image, overlays, cmdline } = script;
+        let overlays: Vec<_> = overlays.iter().map(|&overlay| overlay.to_owned()).collect();
+        let tree = board::device_tree(self.workspace, BOARD, &overlays, 1)?;
+        let log = format!("bench-{name}");
+        let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {cmdline}");
+        let boot = Boot {
+            name: &log,
+            board: &tree,
+            cmdline: &cmdline,
+            smp: 1,
+            icount: (!self.clock).then_some(ICOUNT),
+            limit: LIMIT,
+        };
+        let step = Step::new("booting", Duration::from_secs(1));
+        let mut lines = Vec::new();
+        let outcome = boot.run(self.workspace, image, |line| lines.push(line.to_owned()))?;
+        step.done();
+        cache::write(&self.workspace.log(&format!("{log}-said")), lines.join("\n"))?;
+        let ended = lines.pop_if(|line| line.starts_with("end ")).is_some();
+        let failed = lines.iter().any(|line| line.starts_with("not ok"));
+        let faults = vm::faults(&outcome.console);
+        if outcome.timed_out || !ended || failed || !faults.is_empty() {
+            // Traces have long lines.
+            let short = |line: &String| line.chars().take(200).collect::<String>();
+            let said: Vec<_> = lines.iter().rev().take(10).rev().map(short).collect();
+            bail!(
+                "the measurement `{name}` failed in the guest:\n{}\n{}\nits console is in {}",
+                said.join("\n"),
+                faults.join("\n"),
+                outcome.log.display()
+            );
+        }
+        Said::hear(lines)
+    }
+}
+
+/// What to boot.
+#[derive(Debug)]
+pub(super) struct Script<'a> {
+    /// In `xtask/guest/bench`, without `.sh`.
+    pub(super) name: &'a str,
+    /// What it needs.
+    pub(super) image: &'a Image,
+    /// Overlays of `driver/testing/boards`, beside the board.
+    pub(super) overlays: &'a [&'a str],
+    /// Added to the kernel's command line.
+    pub(super) cmdline: &'a str,
+}
+
+impl<'a> Script<'a> {
+    /// A script that needs nothing else.
+    pub(super) fn new(name: &'a str, image: &'a Image) -> Self {
+        Self { name, image, overlays: &[], cmdline: "" }
+    }
+}
+
+impl Said {
+    fn hear(lines: Vec<String>) -> Result<Self> {
+        let mut figures = BTreeMap::<_, Vec<_>>::new();
+        for line in &lines {
+            if let Some((name, value)) =
+                line.strip_prefix("figure ").and_then(|rest| rest.split_once(' '))
+            {
+                let value = value.parse().with_context(|| format!("the guest said `{line}`"))?;
+                figures.entry(name.to_owned()).or_default().push(value);
+            }
+        }
+        Ok(Self { lines, figures })
+    }
+
+    /// The samples of a figure.
+    pub(super) fn samples(&self, name: &str) -> Result<Vec<f64>> {
+        self.figures.get(name).cloned().with_context(|| format!("the guest told no `{name}`"))
+    }
+
+    /// A figure, shown as `shown`.
+    pub(super) fn figure(&self, name: &str, shown: &str, unit: Unit) -> Result<Figure> {
+        Figure::new(shown, self.samples(name)?, unit)
+    }
+}
+
+/// An image of a GPU's firmware with a shared and a protected section, padded to what known ones have.
+fn firmware() -> Vec<u8> {
+    let section = |flags: u32, start: u32, bytes: u32| {
+        // A section's entry of 24 bytes, its flags, its range of addresses, and no data.
+        [24 << 8, flags, start, start + bytes, 0, 0]
+    };
+    let sections =
+        [section(0x4000_0003, 0x0400_0000, 0x1000), section(0x23, 0x0300_0000, FIRMWARE.1)]
+            .concat();
+    let table = 20 + 4 * sections.len() as u32;
+    let header = [0xc3f1_3a6e, 3, 1, 0, table];
+    let mut image: Vec<u8> =
+        header.iter().chain(&sections).flat_map(|word| word.to_le_bytes()).collect();
+    image.resize(FIRMWARE.0, 0);
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_heard() {
+        let lines = ["figure a 12", "call 1", "figure b 3.5", "figure a 14"].map(str::to_owned);
+        let said = Said::hear(lines.to_vec()).unwrap();
+        assert_eq!(said.samples("a").unwrap(), [12.0, 14.0]);
+        assert_eq!(said.figure("b", "B", Unit::Count).unwrap().median, 3.5);
+        assert!(said.samples("c").is_err());
+        assert!(Said::hear(vec!["figure a much".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn the_firmware_has_its_table_and_its_size() {
+        let image = firmware();
+        assert_eq!(image.len(), 280 << 10);
+        assert_eq!(image[..4], 0xc3f1_3a6e_u32.to_le_bytes());
+        assert_eq!(image[16..20], 68_u32.to_le_bytes());
+        assert_eq!(image[68..], vec![0; (280 << 10) - 68]);
+    }
+}
