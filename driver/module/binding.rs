@@ -15,6 +15,10 @@ use kernel::{
     }, //
 };
 
+extern "C" {
+    fn protheap_glue_locked_down() -> bool;
+}
+
 /// Most suspend buffers that a binding may have: as many as a driver lets one process have groups.
 pub(crate) const SUSPEND_COUNT_MAX: u32 = 128;
 
@@ -312,6 +316,8 @@ impl Binding {
             Decision::Bind => {
                 self.fits(Kind::Firmware, self.firmware.as_ref().ok_or(ENODATA)?)?;
                 self.drop_small();
+                // The ceiling may have been lowered since they were handed over.
+                self.suspend.truncate(self.options.suspend_count as usize);
                 Reason::Empty
             }
             Decision::None => {
@@ -509,7 +515,6 @@ impl Binding {
 
 /// Whether the kernel is locked down so far that it does not believe its administrator.
 pub(crate) fn is_locked_down() -> bool {
-    let what = bindings::lockdown_reason_LOCKDOWN_MODULE_PARAMETERS;
     // SAFETY: Always safe to call in process context.
-    unsafe { bindings::security_locked_down(what) != 0 }
+    unsafe { protheap_glue_locked_down() }
 }

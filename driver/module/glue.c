@@ -4,6 +4,7 @@
  */
 #include <linux/device.h>
 #include <linux/export.h>
+#include <linux/security.h>
 
 #include "glue.h"
 #include "protheap.h"
@@ -28,4 +29,9 @@ void protheap_glue_lock_device(struct device *dev)
 void protheap_glue_unlock_device(struct device *dev)
 {
 	device_unlock(dev);
+}
+
+bool protheap_glue_locked_down(void)
+{
+	return security_locked_down(LOCKDOWN_MODULE_PARAMETERS) != 0;
 }

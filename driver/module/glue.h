@@ -16,4 +16,7 @@ void protheap_glue_init_work(struct delayed_work *work, work_func_t run);
 void protheap_glue_lock_device(struct device *dev);
 void protheap_glue_unlock_device(struct device *dev);
 
+/* Whether the kernel is locked down against its administrator; inline without CONFIG_SECURITY. */
+bool protheap_glue_locked_down(void);
+
 #endif /* _PROTHEAP_GLUE_H */

@@ -92,17 +92,22 @@ kernel::sync::global_lock! {
 pub(crate) struct Registration(());
 
 impl Registration {
-    /// Sets the registry up. Changes are told by uevents of `herald`.
+    /// Sets the registry up.
     ///
     /// # Safety
     ///
     /// Must be called once, before anything else of this file is.
-    pub(crate) unsafe fn new(herald: &Device) -> Self {
+    pub(crate) unsafe fn new() -> Self {
         // SAFETY: By the safety requirements.
         unsafe { REGISTRY.init() };
-        REGISTRY.lock().herald = Some(herald.into());
         READY.store(true, Release);
         Self(())
+    }
+
+    /// Lets changes be told by uevents of `herald`, which must stay registered until `self` is
+    /// dropped.
+    pub(crate) fn announce_by(&self, herald: &Device) {
+        REGISTRY.lock().herald = Some(herald.into());
     }
 }
 
@@ -123,12 +128,13 @@ impl Drop for Registration {
 ///
 /// For the errors see `uapi/protheap.h`.
 pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: Buffer) -> Result {
-    // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile.
+    // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile. A
+    // device of that name that was removed may still have a binding that was withdrawn.
     let registry = REGISTRY.lock();
     let gpu = registry
         .gpus
         .iter()
-        .find(|gpu| gpu.dev.name() == device && gpu.inner.lock().binding.is_some())
+        .find(|gpu| gpu.dev.name() == device && gpu.inner.lock().is_open())
         .ok_or(ENODEV)?;
     let twice = registry.gpus.iter().any(|gpu| {
         let inner = gpu.inner.lock();
@@ -181,6 +187,11 @@ impl Inner {
             },
             None => News::NONE,
         }
+    }
+
+    /// Whether there is a binding that was not withdrawn.
+    fn is_open(&self) -> bool {
+        self.news().state != State::Absent
     }
 
     fn bound(&mut self) -> Result<&mut Binding> {

@@ -19,7 +19,8 @@ struct protheap;
 /**
  * struct protheap_ops - what an attached driver is told
  * @bound: a binding came after protheap_attach(): take the firmware's buffer and boot the firmware again.
- *	Called from a work item with the device's lock held, so probe has ended and remove has not begun.
+ *	Called from a work item with the device's lock held, so probe has ended and remove has not begun. The
+ *	work item is freezable: the system does not suspend meanwhile.
  *	May be NULL. May call everything below but protheap_detach().
  */
 struct protheap_ops {

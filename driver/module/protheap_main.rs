@@ -49,9 +49,12 @@ struct Module {
 impl kernel::InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            misc <- misc::Misc::register(),
+            // First: from here on `/dev/protheap` can be opened, and drivers that are built in are
+            // no longer sent away, even if what follows fails.
             // SAFETY: The module is initialised once, and nothing of it can be reached before.
-            registration: unsafe { gpu::Registration::new(misc.device()) },
+            registration: unsafe { gpu::Registration::new() },
+            misc <- misc::Misc::register(),
+            _: { registration.announce_by(misc.device()) },
             config <- configfs::Root::register(),
         })
     }

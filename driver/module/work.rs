@@ -17,7 +17,8 @@ extern "C" {
     fn protheap_glue_init_work(work: *mut bindings::delayed_work, run: Run);
 }
 
-/// A delayed work item on the kernel's unbound queue. It never runs twice at the same time.
+/// A delayed work item on the kernel's freezable queue. It never runs twice at the same time, and
+/// not while the system suspends: a driver must not be called whose device sleeps.
 ///
 /// # Invariants
 ///
@@ -68,7 +69,7 @@ impl Work {
         unsafe {
             bindings::mod_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_dfl_wq,
+                bindings::system_freezable_wq,
                 self.inner.get(),
                 delay,
             )

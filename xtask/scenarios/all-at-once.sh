@@ -22,14 +22,21 @@ bind() {
 	hand_over suspend $TEE 65536 --count 2
 	store commit bind
 }
+# Both leave the others some time, or nothing is ever bound.
 refuse() {
-	mkdir "$CONFIG/$GPU"
+	sleep 0.1
+	mkdir "$CONFIG/$GPU" || return
 	store hold_ms 5
 	store commit none
 	rmdir "$CONFIG/$GPU"
 }
+withdraw() {
+	sleep 0.3
+	rmdir "$CONFIG/$GPU"
+}
 look() { cat "$CONFIG/$GPU"/*; }
 rebind() {
+	sleep 0.03
 	echo "$GPU" >/sys/bus/platform/drivers/csfgpu/unbind
 	echo "$GPU" >/sys/bus/platform/drivers/csfgpu/bind
 }
@@ -42,13 +49,16 @@ ALL=''
 again bind
 again bind
 again refuse
-again rmdir "$CONFIG/$GPU"
+again withdraw
 again look
 again rebind
 again groups
 again hand_over suspend $TEE 65536
 for process in $ALL; do wait "$process"; done
-
+bound=$(dmesg | grep -c 'bound to protected')
+late=$(dmesg | grep -c 'protected mode, late')
+check 'bindings were made' at_least "$bound" 3
+check 'also while the driver was there' at_least "$late" 1
 
 [ -e "$DEVICES/$GPU/driver" ] || rebind
 rmdir "$CONFIG/$GPU" 2>/dev/null

@@ -3,41 +3,45 @@
 # smp: 4
 # limit: 60
 
-load_tee
+DRIVER=/sys/bus/platform/drivers/csfgpu
 TEE=protected,secure-video
-# Ends the window of some 20 ms: on time, or by the word given.
+load_tee
+load_gpu
+need protheap-guest write $DRIVER/unbind "$GPU"
+# Ends the window of 60 ms: on time, or by the word given.
 end_window() {
 	case $1 in
-	none) store commit none ;;
-	bind) store commit bind ;;
+	none | bind) echo "$1" >"$CONFIG/$GPU/commit" ;;
 	rmdir) rmdir "$CONFIG/$GPU" ;;
 	esac
 }
-# The module is loaded anew for each window, since a device gets one only.
+# round HOW END PROBE: whether the GPU, probed after that many seconds, has a driver in the end. The module is loaded
+# anew for each window, since a device gets one only.
 round() {
 	load_protheap
 	need mkdir "$CONFIG/$GPU"
 	need hand_over firmware $TEE 262144
-	need store hold_ms 20
+	need store hold_ms 60
 	(sleep "$2" && end_window "$1") >/dev/null 2>&1 &
 	ender=$!
-	(sleep "$3" && modprobe csfgpu) &
-	prober=$!
+	(sleep "$3" && echo "$GPU" >$DRIVER/bind || echo "$1" >>/run/deferred) 2>/dev/null &
+	wait $!
 	wait $ender
-	wait $prober
 	wait_until 3 gpu_probed >/dev/null || return 1
-	modprobe -r csfgpu
+	echo "$GPU" >$DRIVER/unbind
 	[ ! -e "$CONFIG/$GPU" ] || rmdir "$CONFIG/$GPU"
 	modprobe -r protheap
 }
 for how in timer none bind rmdir; do
 	lost=''
-	for end in 0 0.01 0.02; do
-		for probe in 0 0.01 0.02 0.025; do
-			round $how $end $probe || lost="$lost $end/$probe"
+	for end in 0 0.02 0.04; do
+		for probe in 0 0.01 0.02 0.03 0.04 0.05 0.06; do
+			round $how $end $probe || { lost="$lost $end/$probe"; break 2; }
 		done
 	done
 	check "the GPU always probes, where the window ends by $how" is "$lost" ''
+	check 'and it was deferred, now and then' at_least "$(grep -c $how /run/deferred)" 3
+	[ -z "$lost" ] || exit
 done
 check 'nothing leaks' wait_until 2 is_zero buffers
-check "the kernel has nothing to complain of" is "$(dmesg | grep -E "BUG|WARNING|Oops|refcount" | head -3)" ""
+check 'the kernel has nothing to complain of' is "$(dmesg | grep -E 'BUG|WARNING|Oops|refcount' | head -3)" ''

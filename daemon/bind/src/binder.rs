@@ -8,9 +8,9 @@ use std::time::Duration;
 use protheap_board::heaps::{self, Buffer};
 use protheap_board::module::{BindingState, Commit, Kind, Module, Setup, Window};
 use protheap_board::root::Root;
-use protheap_board::run::RunDirectory;
+use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
-use protheap_board::{clock, devices, tee};
+use protheap_board::{Problem, clock, devices, tee};
 use protheap_core::decision::Request;
 use protheap_core::engine::{Action, Binding, Change, Engine, Event, Monotonic, Opened};
 use protheap_core::facts::{Facts, Gpu, Protection, Provider, Verdict};
@@ -25,6 +25,8 @@ use crate::{NAME, Result, ready};
 #[derive(Debug)]
 pub(crate) struct Binder {
     root: Root,
+    /// `/run/protheap`, where it can be written.
+    run: Option<(RunDirectory, Lock)>,
     uevents: Uevents,
     module: Option<Module>,
     engine: Engine,
@@ -40,6 +42,19 @@ struct Buffers {
     suspend: Vec<Buffer>,
 }
 
+/// Waits for another binder that is at work, so that two never hand over buffers to one binding.
+/// True: there was one.
+fn run_alone(root: &Root) -> Result<(RunDirectory, Lock, bool), Problem> {
+    let run = RunDirectory::open(root)?;
+    let mut waited = false;
+    let lock = run.lock(|| {
+        waited = true;
+        // The windows are the other one's affair: the boot may go on.
+        ready::tell();
+    })?;
+    Ok((run, lock, waited))
+}
+
 fn now() -> Monotonic {
     Monotonic(clock::now_us())
 }
@@ -49,14 +64,28 @@ impl Binder {
     pub(crate) fn new(root: Root) -> Result<Self> {
         // What happens while facts are read must not be missed.
         let uevents = Uevents::open()?;
-        let Survey { policy, facts, refused } = Survey::of(&root);
+        let mut survey = Survey::of(&root);
+        // Nothing is left behind on a machine without a GPU.
+        let mut run = None;
+        if !survey.facts.gpus.is_empty() {
+            match run_alone(&root) {
+                Ok((directory, lock, waited)) => {
+                    run = Some((directory, lock));
+                    if waited {
+                        survey = Survey::of(&root);
+                    }
+                }
+                Err(problem) => survey.refused.push(tell(problem)),
+            }
+        }
+        let Survey { policy, facts, refused } = survey;
         let module = match facts.kernel.module {
             Some(_) => Some(Module::open(&root)?),
             None => None,
         };
         let engine = Engine::new(policy, facts);
         let buffers = BTreeMap::new();
-        Ok(Self { root, uevents, module, engine, refused, buffers, wake: None })
+        Ok(Self { root, run, uevents, module, engine, refused, buffers, wake: None })
     }
 
     /// Binds. True: some GPU failed.
@@ -318,16 +347,11 @@ impl Binder {
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
     fn report(&mut self) -> Result<()> {
-        if self.engine.bindings().is_empty() {
-            return Ok(());
-        }
+        let Some((run, _)) = &self.run else { return Ok(()) };
         let report = Report::new(&self.engine, &self.refused, NAME);
         let json = serde_json::to_vec(&report)?;
-        let written = RunDirectory::open(&self.root).and_then(|run| {
-            run.write_state(&json)?;
-            run.link_heaps(report.heaps())
-        });
-        if let Err(problem) = written {
+        let written = run.write_state(&json);
+        if let Err(problem) = written.and_then(|()| run.link_heaps(report.heaps())) {
             eprintln!("protheap-bind: {problem}");
         }
         Ok(())

@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 
 use protheap_core::name::HeapName;
 use rustix::fs::{
-    AtFlags, Mode, OFlags, fchmod, mkdirat, openat, readlinkat_raw, renameat, symlinkat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, mkdirat, openat, readlinkat_raw,
+    renameat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -16,6 +17,7 @@ use crate::root::Root;
 
 const DIRECTORY: &str = "run/protheap";
 const STATE: &str = "state.json";
+const LOCK: &str = "lock";
 const HEAPS: &str = "heaps";
 
 /// `/run/protheap`, open for writing into. No link in it is ever followed.
@@ -23,6 +25,12 @@ const HEAPS: &str = "heaps";
 pub struct RunDirectory {
     directory: OwnedFd,
     path: String,
+}
+
+/// Held by the one program that makes bindings.
+#[derive(Debug)]
+pub struct Lock {
+    _file: OwnedFd,
 }
 
 impl RunDirectory {
@@ -39,6 +47,31 @@ impl RunDirectory {
         match opened {
             Ok(directory) => Ok(Self { directory, path }),
             Err(e) => Err(Problem::new(path, format!("cannot be made or opened: {e}"))),
+        }
+    }
+
+    /// Becomes the one program of this machine that makes bindings, for as long as the lock lives.
+    /// Calls `busy` before it waits for another one to end.
+    ///
+    /// # Errors
+    ///
+    /// The lock cannot be made, or the file system has none.
+    pub fn lock(&self, busy: impl FnOnce()) -> Result<Lock, Problem> {
+        let failed = |e: Errno| {
+            Problem::new(format!("{}/{LOCK}", self.path), format!("cannot be locked: {e}"))
+        };
+        // Not the directory itself: whoever may read that could lock it, and keep us waiting.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = openat(&self.directory, LOCK, flags, mode).map_err(failed)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            busy();
+        }
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                done => return done.map(|()| Lock { _file: file }).map_err(failed),
+            }
         }
     }
 
@@ -191,6 +224,20 @@ mod tests {
 
     fn heap(usage: &str, name: &str) -> (String, HeapName) {
         (usage.to_owned(), HeapName::new(name).unwrap())
+    }
+
+    #[test]
+    fn only_one_at_a_time_has_the_lock() {
+        let tree = Tree::new();
+        let run = opened(&tree);
+        let first = run.lock(|| panic!("nobody else has it")).unwrap();
+        let mut held = Some(first);
+        let mut waited = false;
+        let second = run.lock(|| {
+            waited = true;
+            drop(held.take());
+        });
+        assert!(second.is_ok() && waited);
     }
 
     #[test]

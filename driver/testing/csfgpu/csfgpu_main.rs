@@ -75,7 +75,8 @@ impl Protected {
     fn boot(&mut self, dev: &Device<Bound>) -> Result {
         if let (Some(attachment), None) = (&self.attachment, &self.firmware) {
             let buffer = attachment.firmware_buffer(FIRMWARE_BYTES)?;
-            self.firmware = Some(Mapping::new(dev, buffer)?);
+            // SAFETY: `unbind()` drops it, and so does a probe that fails.
+            self.firmware = Some(unsafe { Mapping::new(dev, buffer) }?);
             attachment.configure_suspend(module_parameters::suspend_bytes.value())?;
         }
         Ok(())
@@ -84,7 +85,8 @@ impl Protected {
     fn create_group(&mut self, dev: &Device<Bound>) -> Result {
         let buffer = self.attachment.as_ref().ok_or(ENODEV)?.suspend_buffer()?;
         let group = Group {
-            _suspended: Mapping::new(dev, buffer.dma_buf()?)?,
+            // SAFETY: `unbind()` drops it.
+            _suspended: unsafe { Mapping::new(dev, buffer.dma_buf()?) }?,
             _buffer: buffer,
         };
         Ok(self.groups.push(group, GFP_KERNEL)?)
@@ -92,6 +94,10 @@ impl Protected {
 
     /// Takes a suspend buffer and gives it back that many times, and keeps the mean.
     fn time_suspend(&mut self, count: u32) -> Result {
+        // Nothing can interrupt it.
+        if !(1..=1_000_000).contains(&count) {
+            return Err(EINVAL);
+        }
         let attachment = self.attachment.as_ref().ok_or(ENODEV)?;
         let started = Instant::<Monotonic>::now();
         for _ in 0..count {
@@ -133,7 +139,8 @@ impl platform::Driver for CsfGpu {
         dev: &'bound platform::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self, Error> + 'bound {
-        // SAFETY: `Self` is what probes the device.
+        // SAFETY: `Self` is what probes the device; `unbind()` drops the attachment, and so does a
+        // probe that fails.
         let attachment = unsafe { Attachment::new::<Self>(dev) }?;
         let mut protected = Protected {
             attachment,
@@ -170,8 +177,9 @@ impl platform::Driver for CsfGpu {
     }
 
     fn unbind<'bound>(_dev: &'bound platform::Device<Core<'_>>, this: Pin<&Self>) {
+        let protected = core::mem::take(&mut *this.gpu.protected.lock());
         // Not under the lock: detaching waits for `bound()`, which takes it.
-        drop(core::mem::take(&mut *this.gpu.protected.lock()));
+        drop(protected);
     }
 }
 

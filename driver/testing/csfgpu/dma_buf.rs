@@ -52,7 +52,7 @@ impl DmaBuf {
     /// Its bytes.
     pub(crate) fn size(&self) -> usize {
         // SAFETY: Valid by the type invariant; the size never changes.
-        unsafe { self.0.as_ref() }.size
+        unsafe { (*self.0.as_ptr()).size }
     }
 }
 
@@ -82,8 +82,12 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `dma_buf` for `device`, to be read and written. Drop it before the driver is unbound.
-    pub(crate) fn new(device: &Device<Bound>, dma_buf: DmaBuf) -> Result<Self> {
+    /// Maps `dma_buf` for `device`, to be read and written.
+    ///
+    /// # Safety
+    ///
+    /// The mapping must be dropped before the driver is unbound from `device`.
+    pub(crate) unsafe fn new(device: &Device<Bound>, dma_buf: DmaBuf) -> Result<Self> {
         let dev = core::ptr::from_ref(device).cast_mut().cast();
         let buf = dma_buf.0.as_ptr();
         // SAFETY: Both are valid.
@@ -119,7 +123,7 @@ impl Mapping {
     /// Where the device sees the first of them.
     pub(crate) fn address(&self) -> u64 {
         // SAFETY: By the type invariant the table is mapped, so it has a first entry.
-        unsafe { bindings::sg_dma_address(self.table.as_ref().sgl) }
+        unsafe { bindings::sg_dma_address((*self.table.as_ptr()).sgl) }
     }
 }
 

@@ -10,7 +10,7 @@
 //!     }
 //! }
 //!
-//! // First thing in probe. SAFETY: `MyDriver` is what probes this device.
+//! // First thing in probe. SAFETY: `MyDriver` is what probes this device; its unbind drops this.
 //! let protheap = unsafe { Attachment::new::<MyDriver>(pdev) }?;
 //! ```
 
@@ -96,7 +96,8 @@ pub(crate) trait Consumer: platform::Driver {
     /// `dev` was bound to a protected heap after the driver had attached: the firmware's buffer can
     /// be had now.
     ///
-    /// Called with the device's lock held: probe has ended, and unbind has not begun.
+    /// Called with the device's lock held: probe has ended, and unbind has not begun. Dropping the
+    /// [`Attachment`] here would wait for ever.
     fn bound<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>);
 }
 
@@ -124,7 +125,9 @@ impl Attachment {
     ///
     /// # Safety
     ///
-    /// `D` must be the driver that probes `dev` right now.
+    /// `D` must be the driver that probes `dev` right now. The attachment must be dropped before
+    /// the driver is unbound or its probe has failed: `D` would be called for another driver's
+    /// device.
     pub(crate) unsafe fn new<D: Consumer>(
         dev: &platform::Device<Core<'_>>,
     ) -> Result<Option<Self>> {
