@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use protheap_board::heaps::{self, Buffer};
+use protheap_board::heaps::{AllocateError, Buffer, Heap};
 use protheap_board::module::{BindingState, Commit, Kind, Module, Setup, Window};
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
@@ -162,29 +162,29 @@ impl Binder {
 
     fn open(&self, device: &DeviceName, hold: u32) -> Result<Opened> {
         let module = self.module()?;
-        let mut binding = module.create(device)?;
-        if binding.is_adopted() && binding.state()? == BindingState::None {
-            // An earlier run decided against it: whatever it knew, it is decided anew.
-            module.remove(device)?;
-            binding = module.create(device)?;
-        }
         let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
-        let status = binding.status()?;
-        match status.state {
-            BindingState::Bound | BindingState::InUse => {
-                let heap = HeapName::new(&binding.heap()?)?;
-                return Ok(Opened::Adopted(heap, status.state == BindingState::InUse));
-            }
-            BindingState::Held | BindingState::Open | BindingState::None => {}
-        }
+        let mut binding = module.create(device)?;
         if binding.is_adopted() {
-            // The heap may be too small for what an earlier run left and what this one needs.
-            binding.forget_buffers()?;
+            match binding.state()? {
+                state @ (BindingState::Bound | BindingState::InUse) => {
+                    let heap = HeapName::new(&binding.heap()?)?;
+                    return Ok(Opened::Adopted(heap, state == BindingState::InUse));
+                }
+                BindingState::None => {
+                    // An earlier run decided against it: whatever it knew, it is decided anew.
+                    module.remove(device)?;
+                    binding = module.create(device)?;
+                }
+                state @ (BindingState::Held | BindingState::Open) => {
+                    // The heap may be too small for what an earlier run left and this one needs.
+                    binding.forget_buffers()?;
+                    if state == BindingState::Held {
+                        return Ok(until(binding.hold_left()?));
+                    }
+                }
+            }
         }
-        if status.state == BindingState::Held {
-            return Ok(until(status.hold_ms));
-        }
-        match status.reason.as_str() {
+        match binding.reason()?.as_str() {
             "already-probed" => return Ok(Opened::AlreadyProbed),
             "no-consumer" => return Ok(Opened::NoConsumer),
             _ if hold == 0 => return Ok(Opened::NoWindow),
@@ -198,12 +198,15 @@ impl Binder {
 
     /// Allocates everything that the GPU needs, and judges it by its first buffer.
     fn allocate(&mut self, device: &DeviceName, request: &Request) -> Verdict {
-        let allocate = |bytes| {
-            heaps::allocate(&self.root, &request.heap, bytes).map_err(|error| {
-                eprintln!("protheap-bind: {device}: {error}");
-                error.verdict()
-            })
+        let told = |error: AllocateError| {
+            eprintln!("protheap-bind: {device}: {error}");
+            error.verdict()
         };
+        let heap = match Heap::open(&self.root, &request.heap) {
+            Ok(heap) => heap,
+            Err(error) => return told(error),
+        };
+        let allocate = |bytes| heap.allocate(bytes).map_err(told);
         let firmware = match allocate(request.firmware_bytes) {
             Ok(buffer) => buffer,
             Err(verdict) => return verdict,

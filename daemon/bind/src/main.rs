@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use protheap_board::root::Root;
 use protheap_core::decision::{Decision, decide};
-use protheap_core::facts::Facts;
+use protheap_core::facts::Platform;
 use protheap_core::name::Key;
 use protheap_core::report::Refused;
 use serde::Serialize;
@@ -108,8 +108,8 @@ fn run(command: Command) -> Result<ExitCode> {
 /// What `--plan` prints.
 #[derive(Serialize)]
 struct PlanReport<'a> {
+    platform: &'a Platform,
     policies: Vec<&'a Key>,
-    facts: &'a Facts,
     refused: &'a [Refused],
     decision: Decision,
 }
@@ -117,8 +117,8 @@ struct PlanReport<'a> {
 fn plan(root: &Root) -> Result<String> {
     let Survey { policy, facts, refused } = Survey::of(root);
     let decision = decide(&policy, &facts);
-    let report = PlanReport { policies: policy.keys(), facts: &facts, refused: &refused, decision };
-    Ok(serde_json::to_string(&report)?)
+    let (platform, policies) = (&facts.platform, policy.keys());
+    Ok(serde_json::to_string(&PlanReport { platform, policies, refused: &refused, decision })?)
 }
 
 #[cfg(test)]

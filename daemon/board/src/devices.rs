@@ -31,7 +31,12 @@ pub struct Devices {
     pub providers: BTreeMap<DeviceName, Provider>,
 }
 
-/// Looks through the platform bus and the FF-A bus, once.
+/// Looks through the platform bus and the FF-A bus.
+///
+/// A board has hundreds of platform devices. The bindings fix the names of the two nodes that matter
+/// (`gpu@…` in arm,mali-valhall-csf.yaml, `/firmware/optee` in linaro,optee-tz.yaml), and so those of
+/// their devices. All devices are looked at only where no GPU has such a name, or a policy asks for
+/// a provider of its own.
 ///
 /// Devices with one of the compatible strings in `providers` are providers too. Whether a driver
 /// can be loaded is looked up among the modules of the kernel `release`, and only for providers
@@ -43,7 +48,39 @@ pub fn scan(
     problems: &mut Vec<Problem>,
 ) -> Devices {
     let mut devices = Devices::default();
+    let by_name = |name: &str| name.ends_with(".gpu") || name.starts_with("firmware:");
+    if providers.is_empty() {
+        scan_platform(root, &by_name, providers, &mut devices, problems);
+    }
+    if devices.gpus.is_empty() {
+        let others = |name: &str| !providers.is_empty() || !by_name(name);
+        scan_platform(root, &others, providers, &mut devices, problems);
+    }
+    root.each(FFA, problems, &mut |name, problems| {
+        let uuid = root.text(&format!("{FFA}/{name}/uuid"), problems).unwrap_or_default();
+        if uuid.eq_ignore_ascii_case(OPTEE_FFA)
+            && let Some(device) = named(root, FFA, name, problems)
+        {
+            let (driver, loadable) = driver(root, FFA, name, true);
+            devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
+        }
+    });
+    look_up_drivers(root, release, &mut devices.providers, problems);
+    devices
+}
+
+/// Looks at the platform devices whose names are `wanted`.
+fn scan_platform(
+    root: &Root,
+    wanted: &dyn Fn(&str) -> bool,
+    providers: &[&str],
+    devices: &mut Devices,
+    problems: &mut Vec<Problem>,
+) {
     root.each(PLATFORM, problems, &mut |name, problems| {
+        if !wanted(name) {
+            return;
+        }
         let path = format!("{PLATFORM}/{name}/of_node/compatible");
         let mut buffer = [0; 4096];
         let Some(bytes) = root.attribute(&path, &mut buffer, problems) else {
@@ -68,17 +105,6 @@ pub fn scan(
             devices.providers.insert(device, Provider { compatible, driver, loadable: probing });
         }
     });
-    root.each(FFA, problems, &mut |name, problems| {
-        let uuid = root.text(&format!("{FFA}/{name}/uuid"), problems).unwrap_or_default();
-        if uuid.eq_ignore_ascii_case(OPTEE_FFA)
-            && let Some(device) = named(root, FFA, name, problems)
-        {
-            let (driver, loadable) = driver(root, FFA, name, true);
-            devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
-        }
-    });
-    look_up_drivers(root, release, &mut devices.providers, problems);
-    devices
 }
 
 /// Whether a device that `event` tells of could be a GPU or a provider, so that a [`scan`] is due.

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
 use protheap_core::name::Key;
-use protheap_csf::Image;
+use protheap_csf::{Image, table_bytes};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
@@ -17,10 +17,14 @@ use crate::root::{Failed, Root, bounded};
 
 /// The largest image that is read, in bytes, unpacked or not: known ones have 300 KiB.
 const LARGEST: usize = 8 << 20;
+/// What is read of an image at first, in bytes: tables of known ones have less than 1 KiB.
+const HEAD: usize = 4 << 10;
 /// Where the kernel's own choice of a directory is.
 const CUSTOM: &str = "sys/module/firmware_class/parameters/path";
 
-type Unpack = fn(File) -> Result<Vec<u8>, Failed>;
+/// The beginning of an image, and how long the whole is.
+type Contents = (Vec<u8>, usize);
+type Unpack = fn(File) -> Result<Contents, Failed>;
 
 /// The forms that the kernel loads, in its order.
 const FORMS: [(&str, Unpack); 3] = [("", plain), (".zst", zstd), (".xz", xz)];
@@ -85,8 +89,8 @@ fn image(
                 Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR)) => continue,
                 opened => opened.and_then(|file| contents(file.into(), unpack)),
             };
-            let bytes = root.note(&path, unpacked, problems)?;
-            return match Image::parse(&bytes) {
+            let (bytes, length) = root.note(&path, unpacked, problems)?;
+            return match Image::parse_table(&bytes, length) {
                 Ok(image) if image.protected_bytes() > LARGEST_FIRMWARE_BYTES => {
                     let bytes = image.protected_bytes();
                     let message = format!("wants {bytes} bytes of protected memory: not believed");
@@ -107,7 +111,7 @@ fn image(
     None
 }
 
-fn contents(file: File, unpack: Unpack) -> Result<Vec<u8>, Failed> {
+fn contents(file: File, unpack: Unpack) -> Result<Contents, Failed> {
     let stat = fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is not a file").into());
@@ -118,12 +122,24 @@ fn contents(file: File, unpack: Unpack) -> Result<Vec<u8>, Failed> {
     unpack(file)
 }
 
-fn plain(mut file: File) -> Result<Vec<u8>, Failed> {
-    bounded(&mut file, 300 << 10, LARGEST)
+fn plain(mut file: File) -> Result<Contents, Failed> {
+    let length = usize::try_from(fstat(&file)?.st_size).unwrap_or(LARGEST);
+    let mut head = bounded(&mut (&file).take(HEAD as u64), HEAD as i64, HEAD)?;
+    if table_bytes(&head).is_some_and(|table| table > head.len()) {
+        head.extend(bounded(&mut file, 0, LARGEST)?);
+    }
+    Ok((head, length))
+}
+
+/// An image that was unpacked as a whole.
+fn whole(reader: &mut dyn Read) -> Result<Contents, Failed> {
+    let bytes = bounded(reader, 0, LARGEST)?;
+    let length = bytes.len();
+    Ok((bytes, length))
 }
 
 #[cfg(feature = "xz")]
-fn xz(file: File) -> Result<Vec<u8>, Failed> {
+fn xz(file: File) -> Result<Contents, Failed> {
     use std::num::NonZeroUsize;
     use xz4rust::{DICT_SIZE_MIN, XzDecoder, XzReader};
 
@@ -132,11 +148,11 @@ fn xz(file: File) -> Result<Vec<u8>, Failed> {
     let decoder = XzDecoder::in_heap_with_alloc_dict_size(DICT_SIZE_MIN, DICTIONARY);
     let buffer = NonZeroUsize::MIN.saturating_add(16 << 10);
     let mut reader = XzReader::new_with_buffer_size_and_decoder(file, buffer, decoder);
-    bounded(&mut reader, 0, LARGEST)
+    whole(&mut reader)
 }
 
 #[cfg(feature = "zstd")]
-fn zstd(mut file: File) -> Result<Vec<u8>, Failed> {
+fn zstd(mut file: File) -> Result<Contents, Failed> {
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
     /// The crate's own reader brings its error texts along, 30 KiB of them.
@@ -160,7 +176,7 @@ fn zstd(mut file: File) -> Result<Vec<u8>, Failed> {
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(LARGEST as u64);
     decoder.init(&mut file).map_err(|_| broken())?;
-    bounded(&mut Frame(decoder, &mut file), 0, LARGEST)
+    whole(&mut Frame(decoder, &mut file))
 }
 
 #[cfg(not(feature = "xz"))]
@@ -168,7 +184,7 @@ use not_built_in as xz;
 #[cfg(not(feature = "zstd"))]
 use not_built_in as zstd;
 #[cfg(not(all(feature = "xz", feature = "zstd")))]
-fn not_built_in(_: File) -> Result<Vec<u8>, Failed> {
+fn not_built_in(_: File) -> Result<Contents, Failed> {
     Err(io::Error::other("this program was built without this compression").into())
 }
 
@@ -284,8 +300,8 @@ mod tests {
         let mut problems = Vec::new();
         let images = read(&tree.root(), "", None, &mut problems);
         assert_eq!(names(&images), [("x", 0x40000), ("z", 0x40000)], "{problems:?}");
-        assert_eq!(xz(holding(&XZ)).unwrap(), made(0x40000));
-        assert_eq!(zstd(holding(&ZSTD)).unwrap(), made(0x40000));
+        assert_eq!(xz(holding(&XZ)).unwrap().0, made(0x40000));
+        assert_eq!(zstd(holding(&ZSTD)).unwrap().0, made(0x40000));
     }
 
     #[test]
@@ -339,7 +355,7 @@ mod tests {
                 }
                 archive.truncate(cut.max(1));
                 if let Ok(bytes) = unpack(holding(&archive)) {
-                    prop_assert!(bytes.len() <= LARGEST);
+                    prop_assert!(bytes.0.len() <= LARGEST);
                 }
             }
         }

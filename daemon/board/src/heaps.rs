@@ -95,27 +95,47 @@ struct AllocationData {
 /// `DMA_HEAP_IOCTL_ALLOC`.
 const ALLOC: rustix::ioctl::Opcode = opcode::read_write::<AllocationData>(b'H', 0);
 
-/// Allocates `bytes` from `heap`.
-///
-/// # Errors
-///
-/// The heap has too little, or gives nothing at all.
-pub fn allocate(root: &Root, heap: &HeapName, bytes: u64) -> Result<Buffer, AllocateError> {
-    let path = format!("dev/dma_heap/{heap}");
-    try_allocate(root, &path, bytes).map_err(|e| AllocateError::new(root.shown(&path), bytes, e))
+/// A heap, open for allocating.
+#[derive(Debug)]
+pub struct Heap {
+    node: OwnedFd,
+    path: String,
 }
 
-fn try_allocate(root: &Root, path: &str, bytes: u64) -> Result<Buffer, Errno> {
-    let node = root.open_at(path, OFlags::RDWR | OFlags::NOFOLLOW)?;
-    if FileType::from_raw_mode(fstat(&node)?.st_mode) != FileType::CharacterDevice {
-        return Err(Errno::NODEV);
+impl Heap {
+    /// Opens the heap `name`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such heap, or its node is no device.
+    pub fn open(root: &Root, name: &HeapName) -> Result<Self, AllocateError> {
+        let path = format!("dev/dma_heap/{name}");
+        let failed = |errno| AllocateError::new(root.shown(&path), 0, errno);
+        let node = root.open_at(&path, OFlags::RDWR | OFlags::NOFOLLOW).map_err(failed)?;
+        let mode = fstat(&node).map_err(failed)?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::CharacterDevice {
+            return Err(failed(Errno::NODEV));
+        }
+        Ok(Self { node, path: root.shown(&path) })
     }
+
+    /// Allocates `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// The heap has too little, or gives nothing at all.
+    pub fn allocate(&self, bytes: u64) -> Result<Buffer, AllocateError> {
+        allocate(&self.node, bytes).map_err(|e| AllocateError::new(self.path.clone(), bytes, e))
+    }
+}
+
+fn allocate(node: &OwnedFd, bytes: u64) -> Result<Buffer, Errno> {
     let fd_flags = (OFlags::RDWR | OFlags::CLOEXEC).bits();
     let mut data = AllocationData { len: bytes, fd: 0, fd_flags, heap_flags: 0 };
     loop {
         // SAFETY: the opcode takes a `struct dma_heap_allocation_data`, which `data` is; the kernel
         // writes to it and keeps no pointer.
-        match unsafe { ioctl(&node, Updater::<ALLOC, _>::new(&mut data)) } {
+        match unsafe { ioctl(node, Updater::<ALLOC, _>::new(&mut data)) } {
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
             Ok(()) => break,
@@ -222,7 +242,7 @@ mod tests {
             ("link", Errno::LOOP),
             ("absent", Errno::NOENT),
         ] {
-            match allocate(&tree.root(), &HeapName::new(name).unwrap(), 4096) {
+            match Heap::open(&tree.root(), &HeapName::new(name).unwrap()) {
                 Err(AllocateError::Dead { errno, node, .. }) => {
                     assert_eq!(errno, expected, "{name}");
                     assert!(node.ends_with(name));

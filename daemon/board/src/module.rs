@@ -451,6 +451,25 @@ impl Binding {
         })
     }
 
+    /// Reads why the binding is in its state: empty, `already-probed`, `no-consumer`, `heap-late`,
+    /// or what a newer module says.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn.
+    pub fn reason(&self) -> Result<String, Error> {
+        Ok(self.directory.read("reason")?)
+    }
+
+    /// Reads what is left of the window, in milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn, or says what is not known.
+    pub fn hold_left(&self) -> Result<u32, Error> {
+        self.number("hold_ms")
+    }
+
     /// Reads all that the binding shows.
     ///
     /// # Errors
@@ -459,8 +478,8 @@ impl Binding {
     pub fn status(&self) -> Result<Status, Error> {
         Ok(Status {
             state: self.state()?,
-            reason: self.directory.read("reason")?,
-            hold_ms: self.number("hold_ms")?,
+            reason: self.reason()?,
+            hold_ms: self.hold_left()?,
             exporter: self.directory.read("exporter")?,
             firmware_bytes: self.number("firmware_bytes")?,
             suspend_bytes: self.number("suspend_bytes")?,

@@ -16,7 +16,7 @@ pub const FIRMWARE_BYTES: u64 = 256 * 1024;
 pub const LARGEST_FIRMWARE_BYTES: u64 = 64 * FIRMWARE_BYTES;
 
 /// Everything that a decision may rest on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The board.
     pub platform: Platform,
@@ -44,7 +44,7 @@ pub struct Platform {
 }
 
 /// What the running kernel offers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// `uname -r`.
     pub release: String,
@@ -55,7 +55,7 @@ pub struct Kernel {
 }
 
 /// What protheap.ko says of itself in configfs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
     /// The version of its configfs and ioctl interface.
     pub abi: u32,
@@ -64,7 +64,7 @@ pub struct Module {
 }
 
 /// A Mali CSF GPU.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gpu {
     /// Its node's `compatible`, most specific first.
     pub compatible: Vec<String>,
@@ -75,7 +75,7 @@ pub struct Gpu {
 }
 
 /// A trusted execution environment, as under `/sys/class/tee`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tee {
     /// `optee`, `amdtee`, `tstee`, `qtee`, or the number that the kernel shows.
     pub implementation: String,
@@ -86,7 +86,7 @@ pub struct Tee {
 
 /// A device whose driver registers heaps: an OP-TEE node, an OP-TEE partition on FF-A, or a node
 /// that a policy's `provider` names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provider {
     /// Its node's `compatible`; empty for a device on the FF-A bus.
     pub compatible: Vec<String>,
@@ -104,7 +104,7 @@ impl Provider {
 }
 
 /// A GPU firmware image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
     /// The directory that the GPU driver loads it from, such as `arch10.8`.
     pub name: String,
@@ -136,8 +136,7 @@ impl Protection {
 }
 
 /// What came of allocating from a heap the buffers that a GPU needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The buffers are there.
     Allocated {

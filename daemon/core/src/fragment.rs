@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::Diagnostic;
 use crate::name::Key;
 use crate::node::{File, Node, Origin, Table, Value};
-use crate::schema::Reader;
+use crate::schema::{Content, Reader};
 
 /// The largest policy file that is read, in bytes.
 pub const LARGEST: usize = 64 * 1024;
@@ -22,8 +22,10 @@ pub const MOST_FAULTS: usize = 20;
 pub struct Fragment {
     /// The file.
     pub file: Rc<File>,
-    /// What it says.
+    /// What it says, to be merged.
     pub(crate) table: Table,
+    /// What it says, read.
+    pub(crate) content: Content,
 }
 
 impl Fragment {
@@ -52,8 +54,12 @@ impl Fragment {
             return Err(vec![root.fault("expected a table".into())]);
         };
         let mut reader = Reader::default();
-        reader.content(&root, &table);
-        if reader.faults.is_empty() { Ok(Self { file, table }) } else { Err(reader.faults) }
+        let content = reader.content(&root, &table);
+        if reader.faults.is_empty() {
+            Ok(Self { file, table, content })
+        } else {
+            Err(reader.faults)
+        }
     }
 }
 

@@ -72,13 +72,11 @@ impl Policy {
 
     /// The compatible strings that heaps name as their `provider`, in any file.
     pub fn provider_compatibles(&self) -> BTreeSet<String> {
-        let mut reader = Reader::default();
         let mut providers = BTreeSet::new();
         for fragment in self.merged.fragments() {
-            let root = Origin { file: Rc::clone(&fragment.file), span: (0, 0) };
-            for gpu in reader.content(&root, &fragment.table).gpu.into_values() {
-                let heaps = gpu.heaps.map(|heaps| heaps.value).unwrap_or_default();
-                providers.extend(heaps.into_iter().filter_map(|heap| heap.provider));
+            for gpu in fragment.content.gpu.values() {
+                let heaps = gpu.heaps.iter().flat_map(|heaps| &heaps.value);
+                providers.extend(heaps.filter_map(|heap| heap.provider.clone()));
             }
         }
         providers

@@ -53,6 +53,16 @@ impl<'a> Image<'a> {
     ///
     /// The first thing in the file that a loader would refuse, with its offset.
     pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
+        Self::parse_table(file, file.len())
+    }
+
+    /// Reads and checks an image of `length` bytes of which only the beginning is at hand: at least
+    /// the [`table_bytes`]. The build information may be missing then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::parse`].
+    pub fn parse_table(file: &'a [u8], length: usize) -> Result<Self, Error> {
         let cut = Error::HeaderCut { offset: file.len() };
         let header = file.first_chunk::<HEADER_BYTES>().ok_or(cut)?;
         let mut fields = Reader { bytes: header, offset: 0 };
@@ -73,7 +83,7 @@ impl<'a> Image<'a> {
         if padding != 0 {
             return Err(Error::Padding { offset: 12 });
         }
-        let bad_size = Error::TableSize { offset: 16, size, file: file.len() };
+        let bad_size = Error::TableSize { offset: 16, size, file: length };
         let table = usize::try_from(size).ok().and_then(|end| file.get(..end)).ok_or(bad_size)?;
         if table.len() < HEADER_BYTES {
             return Err(bad_size);
@@ -103,7 +113,7 @@ impl<'a> Image<'a> {
             let short = Error::EntryShort { offset, kind, size };
             match kind {
                 ENTRY_SECTION => {
-                    let section = Section::read(&mut body, offset, file.len(), short)?;
+                    let section = Section::read(&mut body, offset, length, short)?;
                     image.push(section)?;
                 }
                 ENTRY_BUILD_INFO => {
@@ -157,6 +167,12 @@ impl<'a> Image<'a> {
     pub fn git_sha(&self) -> Option<&'a str> {
         self.git_sha
     }
+}
+
+/// How many bytes header and table of an image have, by its header: what sizes can be told from.
+pub fn table_bytes(file: &[u8]) -> Option<usize> {
+    let mut size = Reader { bytes: file, offset: HEADER_BYTES - ENTRY_HEADER_BYTES };
+    usize::try_from(size.word()?).ok()
 }
 
 /// The build information's text; damage here is no reason to refuse an image.

@@ -65,18 +65,20 @@ static const struct signature {
 	long number;
 	const char *arguments;
 } signatures[] = {
-	{ SYS_bind, "idi" },	     { SYS_close, "i" },	 { SYS_dup3, "iii" },
-	{ SYS_faccessat, "isi" },    { SYS_fchmod, "ii" },	 { SYS_fcntl, "iii" },
-	{ SYS_fstat, "io" },	     { SYS_fstatfs, "io" },	 { SYS_ftruncate, "ii" },
-	{ SYS_getdents64, "ioi" },   { SYS_getsockname, "iow" }, { SYS_ioctl, "iix" },
-	{ SYS_lseek, "iii" },	     { SYS_mkdirat, "isi" },	 { SYS_mmap, "iiiiii" },
-	{ SYS_newfstatat, "isoi" },  { SYS_openat, "isii" },	 { SYS_openat2, "isdi" },
-	{ SYS_pread64, "ioii" },     { SYS_pwrite64, "idii" },	 { SYS_read, "ioi" },
-	{ SYS_readlinkat, "isoi" },  { SYS_recvfrom, "ioiiow" }, { SYS_renameat, "isis" },
-	{ SYS_renameat2, "isisi" },  { SYS_sendto, "idiidi" },	 { SYS_setsockopt, "iiidi" },
-	{ SYS_socket, "iii" },	     { SYS_statfs, "so" },	 { SYS_statx, "isiio" },
-	{ SYS_symlinkat, "sis" },    { SYS_umask, "i" },	 { SYS_uname, "o" },
-	{ SYS_unlinkat, "isi" },     { SYS_write, "idi" },
+	{ SYS_bind, "idi" }, { SYS_close, "i" }, { SYS_dup3, "iii" },
+	{ SYS_faccessat, "isi" }, { SYS_fchmod, "ii" }, { SYS_fchmodat, "isi" },
+	{ SYS_fchown, "iii" }, { SYS_fcntl, "iii" }, { SYS_flock, "ii" },
+	{ SYS_fstat, "io" }, { SYS_fstatfs, "io" }, { SYS_fsync, "i" },
+	{ SYS_ftruncate, "ii" }, { SYS_getdents64, "ioi" }, { SYS_geteuid, "" },
+	{ SYS_getsockname, "iow" }, { SYS_getuid, "" }, { SYS_ioctl, "iix" },
+	{ SYS_lseek, "iii" }, { SYS_mkdirat, "isi" }, { SYS_mmap, "iiiiii" },
+	{ SYS_newfstatat, "isoi" }, { SYS_openat, "isii" }, { SYS_openat2, "isdi" },
+	{ SYS_pread64, "ioii" }, { SYS_pwrite64, "idii" }, { SYS_read, "ioi" },
+	{ SYS_readlinkat, "isoi" }, { SYS_recvfrom, "ioiiow" }, { SYS_renameat, "isis" },
+	{ SYS_renameat2, "isisi" }, { SYS_sendto, "idiidi" }, { SYS_setsockopt, "iiidi" },
+	{ SYS_socket, "iii" }, { SYS_statfs, "so" }, { SYS_statx, "isiio" },
+	{ SYS_symlinkat, "sis" }, { SYS_umask, "i" }, { SYS_uname, "o" },
+	{ SYS_unlinkat, "isi" }, { SYS_write, "idi" },
 };
 
 /* A language's own: memory, signals, threads, its start and its end. A program in C does without. */

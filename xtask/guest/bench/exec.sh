@@ -15,6 +15,6 @@ round() {
 }
 
 # Caches are warm after the first.
-round >/dev/null
+warm=$(round) || { echo "$warm"; exit 1; }
 for _ in $(seq $ROUNDS); do round; done
 bound_by replay --times
