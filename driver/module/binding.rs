@@ -473,19 +473,18 @@ impl Binding {
         Some(suspend.buffer.as_ptr())
     }
 
-    /// The driver gives a suspend buffer back.
+    /// The driver gives a suspend buffer back. It stays if it can still serve: the other free ones
+    /// were looked at when the binding was withdrawn, or the size grew.
     pub(crate) fn put_suspend(&mut self, dmabuf: *mut bindings::dma_buf) {
-        let buffer = self
-            .suspend
-            .iter_mut()
-            .find(|suspend| suspend.buffer.as_ptr() == dmabuf);
-        if let Some(suspend) = buffer {
-            suspend.in_use = false;
-        }
-        if self.withdrawn {
-            self.suspend.retain(|suspend| suspend.in_use);
+        let mut all = self.suspend.iter_mut().enumerate();
+        let Some((i, suspend)) = all.find(|(_, suspend)| suspend.buffer.as_ptr() == dmabuf) else {
+            return;
+        };
+        if self.withdrawn || suspend.buffer.size() < self.options.suspend_bytes {
+            // It cannot fail: `i` is the place of an element.
+            let _ = self.suspend.remove(i);
         } else {
-            self.drop_small();
+            suspend.in_use = false;
         }
     }
 
