@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use protheap_csf::{Error, Flags, Image, MAGIC, MAX_SECTIONS, SHARED_REGION, Section};
+use protheap_csf::{Error, Flags, Image, MAGIC, MAX_SECTIONS, SHARED_REGION, Section, table_bytes};
 
 const RW: u32 = 0x3;
 const PROT: u32 = 0x2b;
@@ -281,7 +281,14 @@ proptest! {
             file[at] = byte;
         }
         file.truncate(end);
-        match Image::parse(&file) {
+        let whole = Image::parse(&file);
+        // Sizes can be told from header and table alone, and no worse.
+        if let Some(head) = table_bytes(&file).and_then(|table| file.get(..table)) {
+            let of_head = Image::parse_table(head, file.len());
+            let sizes = |image: Image<'_>| (image.protected_bytes(), image.version());
+            prop_assert_eq!(of_head.map(sizes), whole.clone().map(sizes));
+        }
+        match whole {
             Ok(image) => check(&image, &file),
             Err(error) => prop_assert!(error.offset() <= file.len() && !error.to_string().is_empty()),
         }
