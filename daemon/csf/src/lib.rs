@@ -56,8 +56,8 @@ impl<'a> Image<'a> {
         Self::parse_table(file, file.len())
     }
 
-    /// Reads and checks an image of `length` bytes of which only the beginning is at hand: at least
-    /// the [`table_bytes`]. The build information may be missing then.
+    /// Reads and checks an image of `length` bytes of which only the beginning is at hand: header
+    /// and table, so at least [`table_bytes`]. The build information may be missing then.
     ///
     /// # Errors
     ///
