@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::decision::{Considered, Patience, Plan, Request, decide_gpu};
+use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
 use crate::facts::{Facts, Gpu, Provider, Tee, Verdict};
 use crate::name::{DeviceName, HeapName};
 use crate::policy::{GpuPolicy, Policy};
@@ -434,23 +434,7 @@ impl Binding {
         let mut decision = decide_gpu(self.policy.as_ref(), facts, gpu, Patience::Wait);
         let can_come = decision.plan == Plan::Wait;
         if self.phase == Phase::New {
-            self.trace = decision.trace;
-            match decision.plan {
-                Plan::Without(reason) => {
-                    self.end(State::Unprotected, Some(reason), now, String::new());
-                }
-                Plan::Fail(reason) => self.end(State::Failed, Some(reason), now, String::new()),
-                Plan::Wait | Plan::Try(_) | Plan::Bind(_) => {
-                    self.phase = Phase::Opening;
-                    let hold = match (&gpu.driver, &self.policy) {
-                        (None, Some(policy)) => policy.hold() / 1_000,
-                        _ => 0,
-                    };
-                    let hold = u32::try_from(hold).unwrap_or(u32::MAX);
-                    actions.push(Action::Open(device.clone(), hold));
-                }
-            }
-            return;
+            return self.begin(device, gpu, decision, now, actions);
         }
         let last_call = ends.map(|ends| Monotonic(ends.0.saturating_sub(LAST_CALL)));
         if can_come && last_call.is_none_or(|last_call| last_call <= now) {
@@ -492,6 +476,34 @@ impl Binding {
             Plan::Fail(reason) => {
                 self.release(device, actions);
                 self.end(State::Failed, Some(reason), now, String::new());
+            }
+        }
+    }
+
+    /// Asks for a binding to be opened, unless there is nothing that could be bound.
+    fn begin(
+        &mut self,
+        device: &DeviceName,
+        gpu: &Gpu,
+        decision: GpuDecision,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        self.trace = decision.trace;
+        match decision.plan {
+            Plan::Without(reason) => {
+                self.end(State::Unprotected, Some(reason), now, String::new());
+            }
+            Plan::Fail(reason) => self.end(State::Failed, Some(reason), now, String::new()),
+            Plan::Wait | Plan::Try(_) | Plan::Bind(_) => {
+                self.phase = Phase::Opening;
+                // A driver that has probed cannot be held.
+                let hold = match (&gpu.driver, &self.policy) {
+                    (None, Some(policy)) => policy.hold() / 1_000,
+                    _ => 0,
+                };
+                let hold = u32::try_from(hold).unwrap_or(u32::MAX);
+                actions.push(Action::Open(device.clone(), hold));
             }
         }
     }
