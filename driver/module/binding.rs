@@ -5,10 +5,28 @@
 //!
 //! Nothing here locks, sleeps or knows a driver; [`crate::gpu`] does.
 
-use crate::buffer::Buffer;
+use crate::{
+    buffer::Buffer,
+    gpu::Gpu,
+    pool::{
+        Pool,
+        Suspend, //
+    },
+    source::{
+        self,
+        Source, //
+    },
+    tally::Tally, //
+};
+use core::ptr::NonNull;
 use kernel::{
-    bindings,
+    fmt,
     prelude::*,
+    str::{
+        BStr,
+        CStr,
+        CString, //
+    },
     time::{
         Instant,
         Monotonic, //
@@ -22,41 +40,15 @@ extern "C" {
 /// Most suspend buffers that a binding may have: as many as a driver lets one process have groups.
 pub(crate) const SUSPEND_COUNT_MAX: u32 = 128;
 
-/// Who allocates the buffers.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Source {
-    /// User space, which hands each one over.
-    Handed,
-}
-
-impl Source {
-    /// Every source of this kernel, with the name that user space knows it by.
-    pub(crate) const ALL: &'static [(Source, &'static str)] = &[(Source::Handed, "handed")];
-
-    /// The source of that name.
-    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(_, known)| known.as_bytes() == name)
-            .map(|(source, _)| *source)
-    }
-
-    /// Its name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Source::Handed => "handed",
-        }
-    }
-}
-
 /// What user space states before it commits.
 pub(crate) struct Options {
-    /// Name of the heap; for people, since a buffer does not tell where it came from.
+    /// Name of the heap. A buffer does not tell where it came from, so of one that was handed over
+    /// this is only what user space says.
     pub(crate) heap: KVec<u8>,
     /// Which policy decided; for people.
     pub(crate) origin: KVec<u8>,
     /// Who allocates.
-    pub(crate) source: Source,
+    pub(crate) source: &'static dyn Source,
     /// Bytes that the firmware's buffer must have.
     pub(crate) firmware_bytes_wanted: usize,
     /// Bytes that each suspend buffer must have; 0 while nobody knows.
@@ -68,11 +60,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self {
             heap: KVec::new(),
             origin: KVec::new(),
-            source: Source::Handed,
+            source: source::default(),
             firmware_bytes_wanted: 0,
             suspend_bytes: 0,
             suspend_count: 0,
@@ -185,6 +177,17 @@ pub(crate) enum Driver {
     Attached,
 }
 
+impl Driver {
+    /// A word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Driver::Absent => "absent",
+            Driver::Stranger => "not-attached",
+            Driver::Attached => "attached",
+        }
+    }
+}
+
 /// How far the decision is.
 enum Phase {
     /// Nothing is decided.
@@ -195,10 +198,40 @@ enum Phase {
     Committed(Decision, Reason),
 }
 
-/// A suspend buffer.
-struct Suspend {
-    buffer: Buffer,
-    in_use: bool,
+/// Buffers that a binding lacks, to be allocated while nothing is locked.
+pub(crate) struct Request {
+    source: &'static dyn Source,
+    heap: CString,
+    firmware: Option<usize>,
+    suspend: (usize, usize),
+}
+
+/// Buffers that were allocated for a [`Request`].
+#[derive(Default)]
+pub(crate) struct Allocated {
+    firmware: Option<Buffer>,
+    suspend: KVec<Buffer>,
+}
+
+impl Request {
+    /// Allocates them, until something fails. What was allocated before that is returned as well.
+    pub(crate) fn allocate(&self) -> (Allocated, Result) {
+        let mut allocated = Allocated::default();
+        let result = self.fill(&mut allocated);
+        (allocated, result)
+    }
+
+    fn fill(&self, allocated: &mut Allocated) -> Result {
+        if let Some(bytes) = self.firmware {
+            allocated.firmware = Some(self.source.allocate(&self.heap, bytes)?);
+        }
+        let (count, bytes) = self.suspend;
+        for _ in 0..count {
+            let buffer = self.source.allocate(&self.heap, bytes)?;
+            allocated.suspend.push(buffer, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
 }
 
 /// A binding.
@@ -208,30 +241,42 @@ struct Suspend {
 /// - Once bound, there is a firmware buffer for as long as the binding is not withdrawn.
 /// - All buffers are distinct, and come from the same exporter.
 pub(crate) struct Binding {
+    /// Whose it is.
+    gpu: NonNull<Gpu>,
     /// What user space stated.
     pub(crate) options: Options,
     phase: Phase,
+    /// Buffers are being allocated, to be bound.
+    preparing: bool,
     heap_late: bool,
     withdrawn: bool,
     firmware: Option<Buffer>,
     firmware_in_use: bool,
-    suspend: KVec<Suspend>,
+    suspend: Pool,
     /// Whether the attached driver knows of this binding.
     pub(crate) told: bool,
+    /// What happened to it.
+    pub(crate) tally: Tally,
 }
 
+// SAFETY: `gpu` is only passed on, to where a reference to the GPU is known to be kept.
+unsafe impl Send for Binding {}
+
 impl Binding {
-    /// A binding of which nothing is known yet.
-    pub(crate) const fn new() -> Self {
+    /// A binding of `gpu` of which nothing is known yet.
+    pub(crate) fn new(gpu: NonNull<Gpu>) -> Self {
         Self {
+            gpu,
             options: Options::new(),
             phase: Phase::Open,
+            preparing: false,
             heap_late: false,
             withdrawn: false,
             firmware: None,
             firmware_in_use: false,
-            suspend: KVec::new(),
+            suspend: Pool::new(),
             told: false,
+            tally: Tally::default(),
         }
     }
 
@@ -244,13 +289,14 @@ impl Binding {
             Phase::Open => State::Open,
             Phase::Held(_) => State::Held,
             Phase::Committed(Decision::None, _) => State::None,
-            Phase::Committed(Decision::Bind, _)
-                if self.firmware_in_use || self.suspend_in_use() > 0 =>
-            {
-                State::InUse
-            }
+            Phase::Committed(Decision::Bind, _) if self.is_in_use() => State::InUse,
             Phase::Committed(Decision::Bind, _) => State::Bound,
         }
+    }
+
+    /// Whether the driver holds buffers.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.firmware_in_use || self.suspend.in_use() > 0
     }
 
     /// Why it is in that state.
@@ -274,19 +320,36 @@ impl Binding {
 
     /// The options, to be changed: `EBUSY` after the decision.
     pub(crate) fn options_mut(&mut self) -> Result<&mut Options> {
-        match self.decision() {
-            None => Ok(&mut self.options),
-            Some(_) => Err(EBUSY),
+        if self.decision().is_some() || self.preparing {
+            return Err(EBUSY);
         }
+        Ok(&mut self.options)
     }
 
     /// Names the heap. Buffers that were handed over before are of the heap named before, or left
     /// by a binder that was killed: they are let go.
     pub(crate) fn set_heap(&mut self, heap: KVec<u8>) -> Result {
         self.options_mut()?.heap = heap;
-        self.firmware = None;
-        self.suspend.clear();
+        self.let_go();
         Ok(())
+    }
+
+    /// Says who allocates. Buffers of another source are let go.
+    pub(crate) fn set_source(&mut self, source: &'static dyn Source) -> Result {
+        let options = self.options_mut()?;
+        if options.source.name() != source.name() {
+            options.source = source;
+            self.let_go();
+        }
+        Ok(())
+    }
+
+    /// Lets go of all buffers that the driver does not hold.
+    fn let_go(&mut self) {
+        if !self.firmware_in_use {
+            self.firmware = None;
+        }
+        self.suspend.truncate(0);
     }
 
     /// Opens the window.
@@ -308,26 +371,85 @@ impl Binding {
         self.heap_late = true;
     }
 
-    /// Decides. `EBUSY` if that was done before; [`Decision::Bind`] needs a firmware buffer
-    /// (`ENODATA`) that fits what the options say by now (`EMSGSIZE`, `EPERM`).
-    pub(crate) fn commit(&mut self, decision: Decision, driver: Driver) -> Result {
-        self.options_mut()?;
-        let reason = match decision {
-            Decision::Bind => {
-                self.fits(Kind::Firmware, self.firmware.as_ref().ok_or(ENODATA)?)?;
-                self.drop_small();
-                // The ceiling may have been lowered since they were handed over.
-                self.suspend.truncate(self.options.suspend_count as usize);
-                Reason::Empty
+    /// Begins to bind: what is lacking is to be allocated and brought to [`Binding::bind`].
+    /// `EBUSY` after a decision, or while it is being made.
+    pub(crate) fn prepare(&mut self) -> Result<Request> {
+        let wanted = self.options_mut()?.firmware_bytes_wanted;
+        if self.firmware.is_none() && wanted == 0 {
+            return Err(ENODATA);
+        }
+        let firmware = self.firmware.is_none().then_some(wanted);
+        let request = self.request(firmware, self.suspend_lacking())?;
+        self.preparing = true;
+        Ok(request)
+    }
+
+    fn request(&self, firmware: Option<usize>, suspend: usize) -> Result<Request> {
+        let mut heap = KVec::new();
+        heap.extend_from_slice(&self.options.heap, GFP_KERNEL)?;
+        heap.push(0, GFP_KERNEL)?;
+        Ok(Request {
+            source: self.options.source,
+            heap: CStr::from_bytes_with_nul(&heap)
+                .map_err(|_| EINVAL)?
+                .try_into()?,
+            firmware,
+            suspend: (suspend, self.options.suspend_bytes),
+        })
+    }
+
+    /// Binds, with what was allocated. It needs a firmware buffer (`ENODATA`) that fits what the
+    /// options say by now (`EMSGSIZE`, `EPERM`).
+    pub(crate) fn bind(&mut self, (allocated, result): (Allocated, Result)) -> Result {
+        self.preparing = false;
+        match result {
+            // Suspend buffers that are to be handed over can come later.
+            Err(ENODATA) if self.firmware.is_some() => (),
+            result => result?,
+        }
+        let bound = self.adopt(allocated).and_then(|()| {
+            self.fits(Kind::Firmware, self.firmware.as_ref().ok_or(ENODATA)?)?;
+            Ok(())
+        });
+        if let Err(err) = bound {
+            if !self.options.source.is_handed() {
+                self.let_go();
             }
-            Decision::None => {
-                self.firmware = None;
-                self.suspend.clear();
-                self.reason(driver)
-            }
-        };
-        self.phase = Phase::Committed(decision, reason);
+            return Err(err);
+        }
+        self.drop_small();
+        // The ceiling may have been lowered since they were handed over.
+        self.suspend.truncate(self.options.suspend_count as usize);
+        self.phase = Phase::Committed(Decision::Bind, Reason::Empty);
         Ok(())
+    }
+
+    fn adopt(&mut self, allocated: Allocated) -> Result {
+        if let Some(buffer) = allocated.firmware {
+            self.take_over(Kind::Firmware, buffer)?;
+        }
+        for buffer in allocated.suspend {
+            self.take_over(Kind::Suspend, buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Decides against a binding. `EBUSY` after a decision, or while one is made.
+    pub(crate) fn decide_against(&mut self, driver: Driver) -> Result {
+        self.options_mut()?;
+        self.let_go();
+        self.phase = Phase::Committed(Decision::None, self.reason(driver));
+        Ok(())
+    }
+
+    /// Whether user space took it back.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.withdrawn
+    }
+
+    /// Whether the CPU can map its buffers.
+    pub(crate) fn is_unprotected(&self) -> bool {
+        self.buffers().any(Buffer::is_mappable)
     }
 
     /// Whether a driver can take buffers.
@@ -341,10 +463,7 @@ impl Binding {
     }
 
     fn buffers(&self) -> impl Iterator<Item = &Buffer> {
-        Iterator::chain(
-            self.firmware.iter(),
-            self.suspend.iter().map(|suspend| &suspend.buffer),
-        )
+        Iterator::chain(self.firmware.iter(), self.suspend.buffers())
     }
 
     /// Whether `buffer` can serve as `kind`: `EMSGSIZE` if it is too small, `EPERM` if the CPU can
@@ -370,37 +489,67 @@ impl Binding {
         if self.withdrawn {
             return Err(ENODEV);
         }
-        if self.decision() == Some(Decision::None) {
+        if !self.options.source.is_handed() {
+            return Err(EOPNOTSUPP);
+        }
+        if self.preparing || self.decision() == Some(Decision::None) {
             return Err(EBUSY);
         }
         self.fits(kind, &buffer)?;
         if twice {
             return Err(EEXIST);
         }
-        if self
-            .buffers()
-            .next()
-            .is_some_and(|first| !first.is_sibling_of(&buffer))
-        {
-            return Err(EXDEV);
-        }
         match kind {
             Kind::Firmware if self.firmware.is_some() || self.decision().is_some() => Err(EBUSY),
-            Kind::Firmware => {
-                self.firmware = Some(buffer);
-                Ok(())
-            }
             Kind::Suspend if self.suspend.len() >= self.options.suspend_count as usize => {
                 Err(ENOSPC)
             }
-            Kind::Suspend => Ok(self.suspend.push(
-                Suspend {
-                    buffer,
-                    in_use: false,
-                },
-                GFP_KERNEL,
-            )?),
+            _ => self.take_over(kind, buffer),
         }
+    }
+
+    /// Takes a buffer if it can serve: `EMSGSIZE`, `EPERM` or `EXDEV` if not.
+    fn take_over(&mut self, kind: Kind, buffer: Buffer) -> Result {
+        self.fits(kind, &buffer)?;
+        if let Some(first) = self.buffers().next() {
+            if !first.is_sibling_of(&buffer) {
+                return Err(EXDEV);
+            }
+        }
+        match kind {
+            Kind::Firmware => self.firmware = Some(buffer),
+            Kind::Suspend => self.suspend.add(buffer, self.gpu)?,
+        }
+        Ok(())
+    }
+
+    /// One suspend buffer, if the kernel is to allocate some by now: the driver may wait for it.
+    pub(crate) fn lacking(&self) -> Option<Request> {
+        if !self.is_bound() || self.options.source.is_handed() || self.suspend_lacking() == 0 {
+            return None;
+        }
+        self.request(None, 1).ok()
+    }
+
+    /// Takes what was allocated for [`Binding::lacking`]. Meanwhile the driver may have told
+    /// another size: what is too small by now is let go, and still lacking.
+    pub(crate) fn supply(&mut self, allocated: Allocated) -> Result {
+        for buffer in allocated.suspend {
+            if self.suspend_lacking() == 0 {
+                break;
+            }
+            match self.take_over(Kind::Suspend, buffer) {
+                Err(EMSGSIZE) => (),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many buffers it has, and the bytes of all of them.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let count = self.buffers().count();
+        (count, self.buffers().map(Buffer::size).sum())
     }
 
     /// Name of the exporter of the buffers.
@@ -436,56 +585,46 @@ impl Binding {
 
     /// The driver tells the size of a suspend buffer. One that is large enough stays.
     pub(crate) fn configure_suspend(&mut self, size: usize) {
-        if size > self.options.suspend_bytes {
-            self.options.suspend_bytes = size;
-            self.drop_small();
-        }
+        self.options.suspend_bytes = size;
+        self.drop_small();
     }
 
     fn drop_small(&mut self) {
         let wanted = self.options.suspend_bytes;
-        self.suspend
-            .retain(|suspend| suspend.in_use || suspend.buffer.size() >= wanted);
+        self.suspend.retain(|buffer| buffer.size() >= wanted);
     }
 
-    /// How many more suspend buffers user space should hand over.
-    pub(crate) fn suspend_wanted(&self) -> usize {
-        if !self.is_bound() || self.options.suspend_bytes == 0 {
+    /// How many suspend buffers there should be beside those that there are.
+    fn suspend_lacking(&self) -> usize {
+        if self.options.suspend_bytes == 0 {
             return 0;
         }
         (self.options.suspend_count as usize).saturating_sub(self.suspend.len())
     }
 
-    /// How many suspend buffers are free.
-    pub(crate) fn suspend_free(&self) -> usize {
-        self.suspend.len() - self.suspend_in_use()
+    /// How many more suspend buffers user space should hand over.
+    pub(crate) fn suspend_wanted(&self) -> usize {
+        if !self.is_bound() || !self.options.source.is_handed() {
+            return 0;
+        }
+        self.suspend_lacking()
     }
 
-    /// How many suspend buffers the driver holds.
-    pub(crate) fn suspend_in_use(&self) -> usize {
-        self.suspend.iter().filter(|suspend| suspend.in_use).count()
+    /// The suspend buffers.
+    pub(crate) fn suspend(&self) -> &Pool {
+        &self.suspend
     }
 
     /// A free suspend buffer for the driver, still owned by the binding until it is put back.
-    pub(crate) fn take_suspend(&mut self) -> Option<*mut bindings::dma_buf> {
-        let suspend = self.suspend.iter_mut().find(|suspend| !suspend.in_use)?;
-        suspend.in_use = true;
-        Some(suspend.buffer.as_ptr())
+    pub(crate) fn take_suspend(&mut self) -> Option<NonNull<Suspend>> {
+        self.suspend.take()
     }
 
-    /// The driver gives a suspend buffer back. It stays if it can still serve: the other free ones
-    /// were looked at when the binding was withdrawn, or the size grew.
-    pub(crate) fn put_suspend(&mut self, dmabuf: *mut bindings::dma_buf) {
-        let mut all = self.suspend.iter_mut().enumerate();
-        let Some((i, suspend)) = all.find(|(_, suspend)| suspend.buffer.as_ptr() == dmabuf) else {
-            return;
-        };
-        if self.withdrawn || suspend.buffer.size() < self.options.suspend_bytes {
-            // It cannot fail: `i` is the place of an element.
-            let _ = self.suspend.remove(i);
-        } else {
-            suspend.in_use = false;
-        }
+    /// The driver gives a suspend buffer back.
+    pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend>) {
+        let (withdrawn, wanted) = (self.withdrawn, self.options.suspend_bytes);
+        self.suspend
+            .put(suspend, |buffer| !withdrawn && buffer.size() >= wanted);
     }
 
     /// The driver is gone; it may still hold suspend buffers.
@@ -500,15 +639,36 @@ impl Binding {
     /// User space takes the binding back. What the driver holds stays.
     pub(crate) fn withdraw(&mut self) {
         self.withdrawn = true;
-        self.suspend.retain(|suspend| suspend.in_use);
-        if !self.firmware_in_use {
-            self.firmware = None;
-        }
+        self.let_go();
     }
 
     /// Whether it was withdrawn, and nobody holds anything of it.
     pub(crate) fn is_over(&self) -> bool {
-        self.withdrawn && self.firmware.is_none() && self.suspend.is_empty()
+        self.withdrawn && self.firmware.is_none() && self.suspend.len() == 0
+    }
+
+    /// Writes what debugfs shows of it.
+    pub(crate) fn show(&self, driver: Driver, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (buffers, bytes) = self.sizes();
+        let options = &self.options;
+        out.write_fmt(fmt!("heap {}\n", BStr::from_bytes(&options.heap)))?;
+        writeln!(out, "source {}", options.source.name())?;
+        writeln!(out, "state {}", self.state().name())?;
+        writeln!(out, "reason {}", self.reason(driver).name())?;
+        writeln!(out, "withdrawn {}", u8::from(self.withdrawn))?;
+        writeln!(out, "buffers {buffers}")?;
+        writeln!(out, "bytes {bytes}")?;
+        let in_use = usize::from(self.firmware_in_use) + self.suspend.in_use();
+        writeln!(out, "in-use {in_use}")?;
+        writeln!(out, "suspend-free {}", self.suspend.free())?;
+        writeln!(out, "suspend-in-use {}", self.suspend.in_use())?;
+        writeln!(out, "suspend-peak {}", self.suspend.peak())?;
+        writeln!(out, "suspend-waits {}", self.tally.waits)?;
+        writeln!(out, "suspend-exhausted {}", self.tally.exhausted)?;
+        for (reason, count) in self.tally.refusals() {
+            writeln!(out, "refused-{reason} {count}")?;
+        }
+        Ok(())
     }
 }
 

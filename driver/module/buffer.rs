@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A dma-buf that was handed over.
+//! A dma-buf.
 
 use core::ptr::NonNull;
 use kernel::{
@@ -30,8 +30,18 @@ impl Buffer {
     pub(crate) fn from_fd(fd: i32) -> Result<Self> {
         // SAFETY: Always safe to call; it checks the descriptor.
         let ptr = from_err_ptr(unsafe { bindings::dma_buf_get(fd) })?;
-        // INVARIANT: `dma_buf_get()` succeeded and gave us a reference.
-        NonNull::new(ptr).map(Self).ok_or(EINVAL)
+        // SAFETY: `dma_buf_get()` succeeded and gave us a reference.
+        unsafe { Self::from_raw(ptr) }.ok_or(EINVAL)
+    }
+
+    /// Takes over a reference; `None` for NULL.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be NULL or come with a reference that is the caller's to give away.
+    pub(crate) unsafe fn from_raw(ptr: *mut bindings::dma_buf) -> Option<Self> {
+        // INVARIANT: By the safety requirements.
+        NonNull::new(ptr).map(Self)
     }
 
     /// The dma-buf, still owned by `self`.

@@ -8,10 +8,11 @@ use crate::{
         Binding,
         Decision,
         Driver,
-        Source,
         SUSPEND_COUNT_MAX, //
     },
-    gpu::Gpu, //
+    gpu::Gpu,
+    registry,
+    source, //
 };
 use kernel::{
     configfs::{
@@ -88,7 +89,7 @@ impl configfs::GroupOperations for Root {
                 suspend_in_use: 15,
             ],
         };
-        let open = Open(Gpu::open(name)?);
+        let open = Open(registry::open(name)?);
         Ok(configfs::Group::new(
             name.try_into()?,
             directory,
@@ -114,9 +115,9 @@ impl configfs::AttributeOperations<1> for Root {
 
     fn show(_: &Root, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         let mut out = Formatter::new(page);
-        for (i, (_, name)) in Source::ALL.iter().enumerate() {
+        for (i, source) in source::all().enumerate() {
             out.write_str(if i == 0 { "" } else { " " })?;
-            out.write_str(name)?;
+            out.write_str(source.name())?;
         }
         out.write_str("\n")?;
         Ok(out.bytes_written())
@@ -234,11 +235,8 @@ attributes! {
     // source
     1: show |binding, _, out| line(out, fmt!("{}", binding.options.source.name())),
         store |gpu, page| {
-            let source = Source::from_name(value(page)?).ok_or(EINVAL)?;
-            gpu.change(|binding| {
-                binding.options_mut()?.source = source;
-                Ok(())
-            })
+            let source = source::from_name(value(page)?).ok_or(EINVAL)?;
+            gpu.change(|binding| binding.set_source(source))
         };
     // hold_ms
     2: show |binding, _, out| line(out, fmt!("{}", binding.held_for().unwrap_or(0))),
@@ -309,7 +307,7 @@ attributes! {
     // suspend_wanted
     13: show |binding, _, out| line(out, fmt!("{}", binding.suspend_wanted()));
     // suspend_free
-    14: show |binding, _, out| line(out, fmt!("{}", binding.suspend_free()));
+    14: show |binding, _, out| line(out, fmt!("{}", binding.suspend().free()));
     // suspend_in_use
-    15: show |binding, _, out| line(out, fmt!("{}", binding.suspend_in_use()));
+    15: show |binding, _, out| line(out, fmt!("{}", binding.suspend().in_use()));
 }

@@ -2,9 +2,13 @@
 
 //! What GPU drivers call: the functions of `protheap.h`, exported by `glue.c`.
 
-use crate::gpu::{
-    Gpu,
-    Ops, //
+use crate::{
+    gpu::{
+        Gpu,
+        Ops, //
+    },
+    pool::Suspend,
+    registry, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -16,17 +20,6 @@ use kernel::{
         ArcBorrow, //
     }, //
 };
-
-/// `struct protheap_suspend` of `protheap.h`, and what is behind it.
-///
-/// # Invariants
-///
-/// `dmabuf` is a suspend buffer of `gpu` that was taken and not put back.
-#[repr(C)]
-pub(crate) struct Suspend {
-    dmabuf: *mut bindings::dma_buf,
-    gpu: Arc<Gpu>,
-}
 
 /// A pointer, or an error that looks like one.
 fn ptr_or_err<T>(result: Result<*mut T>) -> *mut T {
@@ -56,7 +49,7 @@ pub(crate) unsafe extern "C" fn protheap_attach(
 ) -> *mut Gpu {
     let attach = || {
         // SAFETY: By the safety requirements.
-        let gpu = Gpu::of(unsafe { Device::from_raw(dev) })?;
+        let gpu = registry::gpu(unsafe { Device::from_raw(dev) })?;
         gpu.attach(NonNull::new(ops.cast_mut()))?;
         Ok(Arc::into_raw(gpu).cast_mut())
     };
@@ -117,17 +110,7 @@ pub(crate) unsafe extern "C" fn protheap_suspend_configure(
 pub(crate) unsafe extern "C" fn protheap_suspend_get(protheap: *mut Gpu) -> *mut Suspend {
     // SAFETY: By the safety requirements.
     let gpu = unsafe { attached(protheap) };
-    let get = || {
-        // Before the buffer is taken, which then cannot fail.
-        let place = KBox::new_uninit(GFP_KERNEL)?;
-        // INVARIANT: Just taken.
-        let suspend = Suspend {
-            dmabuf: gpu.take_suspend()?,
-            gpu: gpu.into(),
-        };
-        Ok(KBox::into_raw(KBox::write(place, suspend)))
-    };
-    ptr_or_err(get())
+    ptr_or_err(gpu.take_suspend().map(NonNull::as_ptr))
 }
 
 /// Gives a suspend buffer back; see `protheap.h`.
@@ -137,10 +120,11 @@ pub(crate) unsafe extern "C" fn protheap_suspend_get(protheap: *mut Gpu) -> *mut
 /// `suspend` must be NULL or come from [`protheap_suspend_get`], and must not be used again.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn protheap_suspend_put(suspend: *mut Suspend) {
-    if suspend.is_null() {
+    let Some(suspend) = NonNull::new(suspend) else {
         return;
-    }
-    // SAFETY: By the safety requirements it is what `KBox::into_raw()` returned.
-    let suspend = unsafe { KBox::from_raw(suspend) };
-    suspend.gpu.put_suspend(suspend.dmabuf);
+    };
+    // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it; and its user
+    // keeps the module, so the registry keeps the GPU.
+    let gpu = unsafe { suspend.as_ref().gpu.as_ref() };
+    gpu.put_suspend(suspend);
 }

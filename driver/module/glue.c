@@ -3,7 +3,11 @@
  * The C side of protheap.ko: exports of the Rust functions, and what is a macro or inline in C.
  */
 #include <linux/device.h>
+#include <linux/dma-heap.h>
+#include <linux/err.h>
 #include <linux/export.h>
+#include <linux/fcntl.h>
+#include <linux/reboot.h>
 #include <linux/security.h>
 
 #include "glue.h"
@@ -34,4 +38,45 @@ void protheap_glue_unlock_device(struct device *dev)
 bool protheap_glue_locked_down(void)
 {
 	return security_locked_down(LOCKDOWN_MODULE_PARAMETERS) != 0;
+}
+
+bool protheap_glue_has_heaps(void)
+{
+	return IS_ENABLED(PROTHEAP_DMA_HEAP_FIND);
+}
+
+struct dma_buf *protheap_glue_allocate(const char *name, size_t bytes)
+{
+#if IS_ENABLED(PROTHEAP_DMA_HEAP_FIND)
+	struct dma_heap *heap = dma_heap_find(name);
+	struct dma_buf *dmabuf;
+
+	if (!heap)
+		return ERR_PTR(-ENODEV);
+	dmabuf = dma_heap_buffer_alloc(heap, bytes, O_RDWR | O_CLOEXEC, 0);
+	dma_heap_put(heap);
+	return dmabuf;
+#else
+	return ERR_PTR(-ENODEV);
+#endif
+}
+
+static int on_reboot(struct notifier_block *nb, unsigned long action, void *data)
+{
+	protheap_shut_down();
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block reboot_nb = {
+	.notifier_call = on_reboot,
+};
+
+int protheap_glue_watch_reboot(void)
+{
+	return register_reboot_notifier(&reboot_nb);
+}
+
+void protheap_glue_unwatch_reboot(void)
+{
+	unregister_reboot_notifier(&reboot_nb);
 }

@@ -8,6 +8,7 @@
 #include <linux/workqueue.h>
 
 struct device;
+struct dma_buf;
 
 /* Prepares @work to run @run. */
 void protheap_glue_init_work(struct delayed_work *work, work_func_t run);
@@ -18,5 +19,16 @@ void protheap_glue_unlock_device(struct device *dev);
 
 /* Whether the kernel is locked down against its administrator; inline without CONFIG_SECURITY. */
 bool protheap_glue_locked_down(void);
+
+/* Whether the kernel has the functions that the next one needs. */
+bool protheap_glue_has_heaps(void);
+
+/* A buffer from the heap of that name; -ENODEV if there is none, or what the heap says. */
+struct dma_buf *protheap_glue_allocate(const char *heap, size_t bytes);
+
+/* Has protheap_shut_down(), which is Rust, called before the machine restarts or another kernel is started. */
+int protheap_glue_watch_reboot(void);
+void protheap_glue_unwatch_reboot(void);
+void protheap_shut_down(void);
 
 #endif /* _PROTHEAP_GLUE_H */

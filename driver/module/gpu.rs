@@ -1,45 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The GPUs that somebody asked for: each with its binding, its driver and its window.
+//! A GPU that somebody asked for: with its binding, its driver and its window.
 //!
-//! Lock order: configfs → the device's lock → [`REGISTRY`] → [`Gpu::inner`]. Neither of our two is
-//! held while anything is called that can probe a device, runs a driver's code, or tells user
-//! space.
+//! Lock order: configfs → the device's lock → the registry's → [`Gpu::inner`]. Neither of our two
+//! is held while anything is called that can probe a device, runs a driver's code, allocates a
+//! buffer, or tells user space.
 
 use crate::{
     binding::{
         Binding,
         Decision,
         Driver,
-        Kind,
-        State, //
+        Kind, //
     },
     buffer::Buffer,
+    news::{
+        News,
+        Outbox, //
+    },
+    pool::Suspend,
+    registry,
     work::Work, //
 };
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     device::Device,
-    error::{
-        code::ERESTARTSYS,
-        to_result, //
-    },
+    error::code::ERESTARTSYS,
+    fmt,
     new_condvar,
     new_mutex,
     prelude::*,
-    str::{
-        BStr,
-        CStr,
-        CString, //
-    },
+    str::BStr,
     sync::{
         aref::ARef,
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
         Arc,
         CondVar,
         CondVarTimeoutResult,
@@ -73,79 +67,6 @@ pub(crate) struct Ops {
     bound: Option<unsafe extern "C" fn(dev: *mut bindings::device)>,
 }
 
-/// All GPUs, and the device whose uevents tell of them.
-pub(crate) struct Registry {
-    // A GPU stays until the module goes: it remembers that its window is spent.
-    gpus: KVec<Arc<Gpu>>,
-    herald: Option<ARef<Device>>,
-}
-
-/// Whether the registry is set up. Where all is built in, drivers may probe before.
-static READY: Atomic<bool> = Atomic::new(false);
-
-kernel::sync::global_lock! {
-    // SAFETY: `Registration::new()` initialises it before anything can use it.
-    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry { gpus: KVec::new(), herald: None };
-}
-
-/// The registry, for as long as the module is loaded.
-pub(crate) struct Registration(());
-
-impl Registration {
-    /// Sets the registry up.
-    ///
-    /// # Safety
-    ///
-    /// Must be called once, before anything else of this file is.
-    pub(crate) unsafe fn new() -> Self {
-        // SAFETY: By the safety requirements.
-        unsafe { REGISTRY.init() };
-        READY.store(true, Release);
-        Self(())
-    }
-
-    /// Lets changes be told by uevents of `herald`, which must stay registered until `self` is
-    /// dropped.
-    pub(crate) fn announce_by(&self, herald: &Device) {
-        REGISTRY.lock().herald = Some(herald.into());
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // No group, no consumer and no suspend buffer is left: each of them pins the module. What
-        // is queued runs now: a device may still wait to be probed.
-        let gpus = core::mem::replace(&mut REGISTRY.lock().gpus, KVec::new());
-        for gpu in &gpus {
-            gpu.settle.flush();
-            gpu.announce.flush();
-        }
-        REGISTRY.lock().herald = None;
-    }
-}
-
-/// Takes a buffer that user space hands over for the device of that name.
-///
-/// For the errors see `uapi/protheap.h`.
-pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: Buffer) -> Result {
-    // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile. A
-    // device of that name that was removed may still have a binding that was withdrawn.
-    let registry = REGISTRY.lock();
-    let gpu = registry
-        .gpus
-        .iter()
-        .find(|gpu| gpu.dev.name() == device && gpu.inner.lock().is_open())
-        .ok_or(ENODEV)?;
-    let twice = registry.gpus.iter().any(|gpu| {
-        let inner = gpu.inner.lock();
-        inner
-            .binding
-            .as_ref()
-            .is_some_and(|binding| binding.holds(&buffer))
-    });
-    gpu.hand_over(kind, buffer, twice)
-}
-
 /// The attached driver.
 struct Consumer {
     ops: Option<NonNull<Ops>>,
@@ -156,42 +77,30 @@ struct Consumer {
 // SAFETY: `Ops` is constant, and its function may be called from any thread.
 unsafe impl Send for Consumer {}
 
-/// What user space is told of.
-#[derive(Clone, Copy)]
-struct News {
-    state: State,
-    suspend_wanted: usize,
-    suspend_bytes: usize,
-}
-
 /// What the lock of a GPU protects.
 struct Inner {
     /// The binding; one that was withdrawn stays while the driver holds something of it.
     binding: Option<Binding>,
+    /// Tells bindings of the same GPU apart.
+    generation: u32,
     consumer: Option<Consumer>,
     /// A window was opened in this boot.
     window_spent: bool,
     /// A driver was sent away until the window ends.
     deferred: bool,
-    /// What user space was told last.
-    announced: News,
+    /// The machine goes down: the driver has to let go.
+    shut_down: bool,
+    /// Tasks that wait for [`Gpu::changed`].
+    waiting: u32,
+    outbox: Outbox,
 }
 
 impl Inner {
-    fn news(&self) -> News {
-        match &self.binding {
-            Some(binding) => News {
-                state: binding.state(),
-                suspend_wanted: binding.suspend_wanted(),
-                suspend_bytes: binding.options.suspend_bytes,
-            },
-            None => News::NONE,
-        }
-    }
-
     /// Whether there is a binding that was not withdrawn.
     fn is_open(&self) -> bool {
-        self.news().state != State::Absent
+        self.binding
+            .as_ref()
+            .is_some_and(|binding| !binding.is_withdrawn())
     }
 
     fn bound(&mut self) -> Result<&mut Binding> {
@@ -200,20 +109,29 @@ impl Inner {
             .filter(|binding| binding.is_bound())
             .ok_or(ENOENT)
     }
-}
 
-impl News {
-    const NONE: Self = News {
-        state: State::Absent,
-        suspend_wanted: 0,
-        suspend_bytes: 0,
-    };
+    /// The binding of that generation.
+    fn generation(&mut self, generation: u32) -> Result<&mut Binding> {
+        let same = self.generation == generation;
+        self.binding.as_mut().filter(|_| same).ok_or(ENODEV)
+    }
 
-    /// Whether user space has to act, or can see another state, after it was told of `old`.
-    fn is_worth_telling(&self, old: &Self) -> bool {
-        let grown =
-            self.suspend_wanted > old.suspend_wanted || self.suspend_bytes > old.suspend_bytes;
-        self.state != old.state || self.suspend_wanted > 0 && grown
+    /// Whether a driver is attached that does not know of the binding.
+    fn is_late(&self) -> bool {
+        let news =
+            |binding: &Binding| binding.is_bound() && !binding.told && !binding.firmware_in_use();
+        self.consumer.is_some() && self.binding.as_ref().is_some_and(news)
+    }
+
+    /// Notes that the driver is told, and returns the function to call.
+    fn begin_call(&mut self) -> Option<unsafe extern "C" fn(*mut bindings::device)> {
+        self.binding.as_mut()?.told = true;
+        let consumer = self.consumer.as_mut()?;
+        // SAFETY: The driver keeps its ops valid until it has detached, which needs the lock that
+        // is held.
+        let bound = unsafe { consumer.ops?.as_ref() }.bound?;
+        consumer.called = true;
+        Some(bound)
     }
 }
 
@@ -229,72 +147,113 @@ pub(crate) struct Gpu {
     /// Ends the window, lets the device probe, calls `bound()`.
     #[pin]
     settle: Work,
+    /// Allocates the suspend buffers that the driver's size made too small.
+    #[pin]
+    supply: Work,
     /// Tells user space.
     #[pin]
     announce: Work,
 }
 
 impl Gpu {
-    /// The GPU that is `dev`. `EPROBE_DEFER` before the registry is set up.
-    pub(crate) fn of(dev: &Device) -> Result<Arc<Self>> {
-        if !READY.load(Acquire) {
-            return Err(EPROBE_DEFER);
-        }
-        let mut registry = REGISTRY.lock();
-        if let Some(known) = registry
-            .gpus
-            .iter()
-            .find(|gpu| core::ptr::eq(&*gpu.dev, dev))
-        {
-            return Ok(known.clone());
-        }
-        let gpu = Arc::pin_init(
+    /// A GPU without a binding. The registry keeps it, and flushes it before it is dropped.
+    pub(crate) fn new(dev: &Device) -> Result<Arc<Self>> {
+        Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 inner <- new_mutex!(Inner {
                     binding: None,
+                    generation: 0,
                     consumer: None,
                     window_spent: false,
                     deferred: false,
-                    announced: News::NONE,
+                    shut_down: false,
+                    waiting: 0,
+                    outbox: Outbox::new(),
                 }),
                 changed <- new_condvar!(),
-                // SAFETY: `run_settle()` expects the `settle` of a `Gpu`. The registry keeps that
-                // until it has flushed it.
+                // SAFETY: `run_settle()` expects the `settle` of a `Gpu`, which is flushed in time.
                 settle <- unsafe { Work::new(Self::run_settle) },
+                // SAFETY: `run_supply()` expects the `supply` of a `Gpu`; as above.
+                supply <- unsafe { Work::new(Self::run_supply) },
                 // SAFETY: `run_announce()` expects the `announce` of a `Gpu`; as above.
                 announce <- unsafe { Work::new(Self::run_announce) },
             }),
             GFP_KERNEL,
-        )?;
-        registry.gpus.push(gpu.clone(), GFP_KERNEL)?;
-        Ok(gpu)
+        )
     }
 
-    /// Opens a binding of the platform device of that name.
-    ///
-    /// `ENODEV` if there is none; `EBUSY` while a driver holds something of a binding that was
-    /// withdrawn.
-    pub(crate) fn open(name: &CStr) -> Result<Arc<Self>> {
-        let gpu = Self::of(&*find_platform_device(name).ok_or(ENODEV)?)?;
-        let mut inner = gpu.inner.lock();
+    /// Lets everything that is queued run now, and waits for it.
+    pub(crate) fn flush(&self) {
+        self.settle.flush();
+        self.supply.flush();
+        self.announce.flush();
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.dev
+    }
+
+    /// Whether there is a binding that was not withdrawn.
+    pub(crate) fn is_open(&self) -> bool {
+        self.inner.lock().is_open()
+    }
+
+    /// Whether the binding has that buffer.
+    pub(crate) fn holds(&self, buffer: &Buffer) -> bool {
+        let inner = self.inner.lock();
+        inner
+            .binding
+            .as_ref()
+            .is_some_and(|binding| binding.holds(buffer))
+    }
+
+    /// Opens a binding; see [`registry::open`].
+    pub(crate) fn open(&self, is_shut_down: impl FnOnce() -> bool) -> Result {
+        let mut inner = self.inner.lock();
+        if is_shut_down() {
+            return Err(ESHUTDOWN);
+        }
         if inner.binding.is_some() {
             return Err(EBUSY);
         }
-        inner.binding = Some(Binding::new());
-        gpu.publish(inner);
-        Ok(gpu)
+        inner.binding = Some(Binding::new(NonNull::from(self)));
+        inner.generation = inner.generation.wrapping_add(1);
+        self.publish(inner);
+        Ok(())
     }
 
     /// Withdraws the binding. What the driver holds stays until it lets go.
     pub(crate) fn withdraw(&self) {
+        self.take_back();
+        // The driver may wait for the decision.
+        self.settle.queue(0);
+    }
+
+    fn take_back(&self) {
         let mut inner = self.inner.lock();
         if let Some(binding) = &mut inner.binding {
             binding.withdraw();
+            if binding.is_in_use() {
+                dev_info!(
+                    self.dev,
+                    "protheap: withdrawn; its driver has {} buffers until it lets go\n",
+                    binding.sizes().0
+                );
+            }
         }
-        self.changed.notify_all();
-        self.settle.queue(0);
+        self.wake(&inner);
         self.publish(inner);
+    }
+
+    /// Gives everything back because the machine goes down, and waits until the driver let go.
+    pub(crate) fn shut_down(&self) {
+        self.inner.lock().shut_down = true;
+        // Not here: in a task that never returns to user space, a file is never closed.
+        self.settle.queue(0);
+        self.settle.flush();
+        self.supply.flush();
     }
 
     /// Looks at the binding.
@@ -344,46 +303,66 @@ impl Gpu {
         Ok(())
     }
 
-    /// Decides; see [`Binding::commit`].
+    /// Decides; see [`Binding::prepare`], [`Binding::bind`] and [`Binding::decide_against`].
     pub(crate) fn commit(&self, decision: Decision) -> Result {
-        let mut inner = self.inner.lock();
-        let driver = self.driver(&inner);
-        let binding = inner.binding.as_mut().ok_or(ENODEV)?;
-        binding.commit(decision, driver)?;
-        let options = &binding.options;
-        match decision {
-            Decision::Bind => dev_info!(
-                self.dev,
-                "protheap: bound to {} by {}\n",
-                BStr::from_bytes(&options.heap),
-                BStr::from_bytes(&options.origin),
-            ),
-            Decision::None => dev_info!(
-                self.dev,
-                "protheap: goes without protected memory: {}\n",
-                BStr::from_bytes(&options.origin),
-            ),
-        }
-        self.changed.notify_all();
+        let inner = match decision {
+            Decision::Bind => self.bind()?,
+            Decision::None => {
+                let mut inner = self.inner.lock();
+                let driver = self.driver(&inner);
+                let binding = inner.binding.as_mut().ok_or(ENODEV)?;
+                binding.decide_against(driver)?;
+                dev_info!(
+                    self.dev,
+                    "protheap: goes without protected memory: {}\n",
+                    BStr::from_bytes(&binding.options.origin),
+                );
+                inner
+            }
+        };
+        self.wake(&inner);
         self.settle.queue(0);
         self.publish(inner);
         Ok(())
     }
 
-    fn hand_over(&self, kind: Kind, buffer: Buffer, twice: bool) -> Result {
-        // Once for each binding: the others are from the same exporter.
-        let warn = kind == Kind::Firmware && buffer.is_mappable();
+    fn bind(&self) -> Result<MutexGuard<'_, Inner>> {
+        let (request, generation) = {
+            let mut inner = self.inner.lock();
+            let request = inner.binding.as_mut().ok_or(ENODEV)?.prepare()?;
+            (request, inner.generation)
+        };
+        let allocated = request.allocate();
         let mut inner = self.inner.lock();
-        let binding = inner.binding.as_mut().ok_or(ENODEV)?;
-        binding.hand_over(kind, buffer, twice)?;
-        self.changed.notify_all();
-        self.publish(inner);
-        if warn {
+        let binding = inner.generation(generation)?;
+        binding
+            .bind(allocated)
+            .inspect_err(|err| _ = binding.tally.refuse(*err))?;
+        let options = &binding.options;
+        dev_info!(
+            self.dev,
+            "protheap: bound to {} by {}\n",
+            BStr::from_bytes(&options.heap),
+            BStr::from_bytes(&options.origin),
+        );
+        if binding.is_unprotected() {
             dev_warn!(
                 self.dev,
-                "protheap: takes buffers that are NOT protected, as its policy allows\n"
+                "protheap: its buffers are NOT protected, as its policy allows\n"
             );
         }
+        Ok(inner)
+    }
+
+    /// Takes a buffer that user space hands over; see [`registry::hand_over`].
+    pub(crate) fn hand_over(&self, kind: Kind, buffer: Buffer, twice: bool) -> Result {
+        let mut inner = self.inner.lock();
+        let binding = inner.binding.as_mut().ok_or(ENODEV)?;
+        binding
+            .hand_over(kind, buffer, twice)
+            .inspect_err(|err| _ = binding.tally.refuse(*err))?;
+        self.wake(&inner);
+        self.publish(inner);
         Ok(())
     }
 
@@ -412,7 +391,9 @@ impl Gpu {
             .as_ref()
             .is_some_and(|consumer| consumer.called)
         {
+            inner.waiting += 1;
             self.changed.wait(&mut inner);
+            inner.waiting -= 1;
         }
         inner.consumer = None;
         if let Some(binding) = &mut inner.binding {
@@ -424,7 +405,16 @@ impl Gpu {
     /// The firmware's buffer; see `protheap_firmware_buffer()`.
     pub(crate) fn firmware(&self, size: usize) -> Result<Buffer> {
         let mut inner = self.inner.lock();
-        let buffer = inner.binding.as_mut().ok_or(ENOENT)?.take_firmware(size)?;
+        let binding = inner.binding.as_mut().ok_or(ENOENT)?;
+        let buffer = binding.take_firmware(size).inspect_err(|err| {
+            if *err == EMSGSIZE && binding.tally.refuse(*err) {
+                dev_warn!(
+                    self.dev,
+                    "protheap: its firmware needs {size} bytes, its buffer has {}: name the image by `firmware` in the policy\n",
+                    binding.firmware_bytes()
+                );
+            }
+        })?;
         self.publish(inner);
         Ok(buffer)
     }
@@ -433,27 +423,46 @@ impl Gpu {
     pub(crate) fn configure_suspend(&self, size: usize) -> Result {
         let mut inner = self.inner.lock();
         inner.bound()?.configure_suspend(size);
+        self.supply.queue(0);
         self.publish(inner);
         Ok(())
     }
 
     /// A suspend buffer; see `protheap_suspend_get()`.
-    pub(crate) fn take_suspend(&self) -> Result<*mut bindings::dma_buf> {
-        let mut patience = msecs_to_jiffies(SUSPEND_WAIT);
+    pub(crate) fn take_suspend(&self) -> Result<NonNull<Suspend>> {
         let mut inner = self.inner.lock();
+        let mut patience = msecs_to_jiffies(SUSPEND_WAIT);
+        let mut waited = false;
         loop {
             let binding = inner.bound()?;
-            if let Some(dmabuf) = binding.take_suspend() {
+            if let Some(suspend) = binding.take_suspend() {
                 self.publish(inner);
-                return Ok(dmabuf);
+                return Ok(suspend);
             }
             if patience == 0 || binding.options.suspend_count == 0 {
+                binding.tally.exhausted = binding.tally.exhausted.saturating_add(1);
+                if binding.tally.exhausted == 1 {
+                    dev_warn!(
+                        self.dev,
+                        "protheap: no suspend buffer is free: of {} there are {}; see `suspend` in the policy, and whether the heap is alive\n",
+                        binding.options.suspend_count,
+                        binding.suspend().len(),
+                    );
+                }
                 return Err(ENOBUFS);
             }
-            patience = match self
+            if !waited {
+                waited = true;
+                binding.tally.waits = binding.tally.waits.saturating_add(1);
+                // It may have failed before, and something was given back to the heap since.
+                self.supply.queue(0);
+            }
+            inner.waiting += 1;
+            let woken = self
                 .changed
-                .wait_interruptible_timeout(&mut inner, patience)
-            {
+                .wait_interruptible_timeout(&mut inner, patience);
+            inner.waiting -= 1;
+            patience = match woken {
                 CondVarTimeoutResult::Woken { jiffies } => jiffies,
                 CondVarTimeoutResult::Timeout => 0,
                 CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
@@ -462,13 +471,20 @@ impl Gpu {
     }
 
     /// A suspend buffer comes back; see `protheap_suspend_put()`.
-    pub(crate) fn put_suspend(&self, dmabuf: *mut bindings::dma_buf) {
+    pub(crate) fn put_suspend(&self, suspend: NonNull<Suspend>) {
         let mut inner = self.inner.lock();
         if let Some(binding) = &mut inner.binding {
-            binding.put_suspend(dmabuf);
+            binding.put_suspend(suspend);
         }
-        self.changed.notify_all();
+        self.wake(&inner);
         self.publish(inner);
+    }
+
+    /// Wakes up those who wait for a change.
+    fn wake(&self, inner: &Inner) {
+        if inner.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Ends a change: forgets a binding that is over, lets user space know, unlocks.
@@ -476,11 +492,9 @@ impl Gpu {
         if inner.binding.as_ref().is_some_and(Binding::is_over) {
             inner.binding = None;
         }
-        let news = inner.news();
-        if news.is_worth_telling(&inner.announced) {
+        let news = News::of(inner.binding.as_ref());
+        if inner.outbox.put(news) {
             self.announce.queue(0);
-        } else {
-            inner.announced = news;
         }
     }
 
@@ -506,6 +520,10 @@ impl Gpu {
 
     fn settle(&self) {
         let mut inner = self.inner.lock();
+        if inner.shut_down {
+            drop(inner);
+            return self.let_go();
+        }
         let mut expired = false;
         if let Some(binding) = &mut inner.binding {
             match binding.held_for() {
@@ -535,6 +553,25 @@ impl Gpu {
         self.call_bound();
     }
 
+    /// Gives everything back, and unbinds the driver if it holds some of that: the machine goes
+    /// down.
+    fn let_go(&self) {
+        let sizes = || self.view(|binding, _| binding.sizes());
+        if sizes().is_err() {
+            return;
+        }
+        self.take_back();
+        if sizes().is_err() {
+            return;
+        }
+        dev_info!(self.dev, "protheap: unbound, to give its buffers back\n");
+        // SAFETY: The device is valid, and no lock is held.
+        unsafe { bindings::device_release_driver(raw(&self.dev)) };
+        if let Ok((left, _)) = sizes() {
+            dev_warn!(self.dev, "protheap: {left} buffers were not given back\n");
+        }
+    }
+
     /// Tells an attached driver of a binding that came late.
     fn call_bound(&self) {
         if !self.inner.lock().is_late() {
@@ -554,12 +591,52 @@ impl Gpu {
                 if let Some(consumer) = &mut inner.consumer {
                     consumer.called = false;
                 }
-                self.changed.notify_all();
+                self.wake(&inner);
             }
         }
         drop(inner);
         // SAFETY: Locked above.
         unsafe { protheap_glue_unlock_device(dev.cast()) };
+    }
+
+    /// # Safety
+    ///
+    /// `work` must be the `supply` of a [`Gpu`] that lives until this returns.
+    unsafe extern "C" fn run_supply(work: *mut bindings::work_struct) {
+        // SAFETY: By the safety requirements.
+        let gpu = unsafe { &*kernel::container_of!(Work::from_raw(work), Self, supply) };
+        while gpu.supply() {}
+    }
+
+    /// Allocates what the binding lacks. False: nothing more can be done now.
+    fn supply(&self) -> bool {
+        let (request, generation) = {
+            let inner = self.inner.lock();
+            let lacking = inner.binding.as_ref().and_then(Binding::lacking);
+            match lacking {
+                Some(request) => (request, inner.generation),
+                None => return false,
+            }
+        };
+        let (allocated, result) = request.allocate();
+        let mut inner = self.inner.lock();
+        let Ok(binding) = inner.generation(generation) else {
+            return true;
+        };
+        let result = binding.supply(allocated).and(result);
+        if let Err(err) = result {
+            if binding.tally.refuse(err) {
+                dev_warn!(
+                    self.dev,
+                    "protheap: {} gives no suspend buffer of {} bytes ({err:?})\n",
+                    BStr::from_bytes(&binding.options.heap),
+                    binding.options.suspend_bytes
+                );
+            }
+        }
+        self.wake(&inner);
+        self.publish(inner);
+        result.is_ok()
     }
 
     /// # Safety
@@ -574,54 +651,24 @@ impl Gpu {
     }
 
     fn announce(&self) -> Result {
-        let herald = REGISTRY.lock().herald.clone().ok_or(ENODEV)?;
-        let news = {
-            let mut inner = self.inner.lock();
-            inner.announced = inner.news();
-            inner.announced
-        };
-        let device = CString::try_from_fmt(fmt!("PROTHEAP_DEVICE={}", self.dev.name()))?;
-        let state = CString::try_from_fmt(fmt!("PROTHEAP_STATE={}", news.state.name()))?;
-        let want = match news.suspend_wanted {
-            0 => core::ptr::null(),
-            _ => c"PROTHEAP_WANT=suspend".as_char_ptr(),
-        };
-        let mut env = [
-            device.as_char_ptr(),
-            state.as_char_ptr(),
-            want,
-            core::ptr::null(),
-        ]
-        .map(<*const u8>::cast_mut);
-        // SAFETY: The herald is registered until the registry is gone; `env` is a list of strings
-        // that ends with NULL, and is only read.
-        to_result(unsafe {
-            bindings::kobject_uevent_env(
-                &raw mut (*raw(&herald)).kobj,
-                bindings::kobject_action_KOBJ_CHANGE,
-                env.as_mut_ptr(),
-            )
-        })
-    }
-}
-
-impl Inner {
-    /// Whether a driver is attached that does not know of the binding.
-    fn is_late(&self) -> bool {
-        let news =
-            |binding: &Binding| binding.is_bound() && !binding.told && !binding.firmware_in_use();
-        self.consumer.is_some() && self.binding.as_ref().is_some_and(news)
+        let herald = registry::herald()?;
+        let news = self.inner.lock().outbox.take();
+        for news in news {
+            news.send(&self.dev, &herald)?;
+        }
+        Ok(())
     }
 
-    /// Notes that the driver is told, and returns the function to call.
-    fn begin_call(&mut self) -> Option<unsafe extern "C" fn(*mut bindings::device)> {
-        self.binding.as_mut()?.told = true;
-        let consumer = self.consumer.as_mut()?;
-        // SAFETY: The driver keeps its ops valid until it has detached, which needs the lock that
-        // is held.
-        let bound = unsafe { consumer.ops?.as_ref() }.bound?;
-        consumer.called = true;
-        Some(bound)
+    /// Writes what debugfs shows: one line for each value, for people.
+    pub(crate) fn show(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.inner.lock();
+        let driver = self.driver(&inner);
+        writeln!(out, "driver {}", driver.name())?;
+        writeln!(out, "window-spent {}", u8::from(inner.window_spent))?;
+        match &inner.binding {
+            Some(binding) => binding.show(driver, out),
+            None => writeln!(out, "state absent\nbuffers 0\nbytes 0\nin-use 0"),
+        }
     }
 }
 
@@ -633,19 +680,4 @@ fn raw(dev: &Device) -> *mut bindings::device {
 /// Jiffies of which certainly that many milliseconds pass: the first one has begun already.
 fn after(ms: Msecs) -> Jiffies {
     msecs_to_jiffies(ms) + 1
-}
-
-/// The platform device of that name.
-fn find_platform_device(name: &CStr) -> Option<ARef<Device>> {
-    // SAFETY: The bus is valid, and `device_match_name()` expects a terminated string.
-    let dev = unsafe {
-        bindings::bus_find_device(
-            &bindings::platform_bus_type,
-            core::ptr::null_mut(),
-            name.as_char_ptr().cast(),
-            Some(bindings::device_match_name),
-        )
-    };
-    // SAFETY: `bus_find_device()` returns NULL, or a device with a reference for us.
-    NonNull::new(dev.cast::<Device>()).map(|dev| unsafe { ARef::from_raw(dev) })
 }

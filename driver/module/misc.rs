@@ -5,7 +5,7 @@
 use crate::{
     binding::Kind,
     buffer::Buffer,
-    gpu, //
+    registry, //
 };
 use kernel::{
     fs::File,
@@ -86,5 +86,5 @@ fn hand_over(what: HandOver) -> Result {
     if what.flags != 0 {
         return Err(EOPNOTSUPP);
     }
-    gpu::hand_over(device, kind, Buffer::from_fd(what.fd)?)
+    registry::hand_over(device, kind, Buffer::from_fd(what.fd)?)
 }

@@ -4,8 +4,8 @@
 //! driver probes.
 //!
 //! User space decides ([`configfs`]) and hands the buffers over ([`misc`]); the driver of the GPU
-//! waits for the decision, for a bounded time, and takes the buffers ([`consumer`]). [`gpu`] keeps
-//! what both sides share.
+//! waits for the decision, for a bounded time, and takes the buffers ([`consumer`]). [`gpu`] is
+//! what both sides share, [`registry`] knows all of them.
 
 mod binding;
 mod buffer;
@@ -13,6 +13,11 @@ mod configfs;
 mod consumer;
 mod gpu;
 mod misc;
+mod news;
+mod pool;
+mod registry;
+mod source;
+mod tally;
 mod work;
 
 use kernel::{
@@ -26,11 +31,15 @@ module! {
     authors: ["The Protheap developers"],
     description: "Protected heaps for Mali CSF GPUs",
     license: "GPL",
-    imports_ns: ["DMA_BUF"],
+    imports_ns: ["DMA_BUF", "DMA_BUF_HEAP"],
     params: {
         hold: u32 {
             default: 10_000,
             description: "Longest window in which a GPU is held, in ms; 0: none (for rescue)",
+        },
+        allocate: u8 {
+            default: 1,
+            description: "0: no buffer is allocated by the kernel, user space hands them over",
         },
     },
 }
@@ -41,7 +50,8 @@ module! {
 struct Module {
     #[pin]
     config: kernel::configfs::Subsystem<configfs::Root>,
-    registration: gpu::Registration,
+    reboot: registry::RebootWatch,
+    registration: registry::Registration,
     #[pin]
     misc: MiscDeviceRegistration<misc::Misc>,
 }
@@ -52,9 +62,10 @@ impl kernel::InPlaceModule for Module {
             // First: from here on `/dev/protheap` can be opened, and drivers that are built in are
             // no longer sent away, even if what follows fails.
             // SAFETY: The module is initialised once, and nothing of it can be reached before.
-            registration: unsafe { gpu::Registration::new() },
+            registration: unsafe { registry::Registration::new() },
             misc <- misc::Misc::register(),
             _: { registration.announce_by(misc.device()) },
+            reboot: registry::RebootWatch::new()?,
             config <- configfs::Root::register(),
         })
     }

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# PID 1 of the test guest: mounts, runs the scenario that the kernel command line names, powers off.
+# PID 1 of the test guest: mounts, runs the scenario that the kernel command line names, and leaves as it says:
+# poweroff, reboot or kexec.
 # busybox runs its applets without links, once /proc is there.
 
 export PATH=/usr/bin:/bin
@@ -13,11 +14,12 @@ mount -t configfs configfs /sys/kernel/config
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 
-SCENARIO='' BOARD='' WITHOUT=''
+SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff
 for word in $(cat /proc/cmdline); do
 	case $word in
 	xtask.scenario=*) SCENARIO=${word#*=} ;;
 	xtask.board=*) BOARD=${word#*=} ;;
+	xtask.leave=*) LEAVE=${word#*=} ;;
 	xtask.without=*) WITHOUT=$(echo "${word#*=}" | tr , ' ') ;;
 	esac
 done
@@ -38,4 +40,7 @@ else
 	# Sets nothing new, but waits until everything is out.
 	stty -F /dev/ttyAMA1 sane
 fi
-poweroff -f
+case $LEAVE in
+kexec) protheap-guest kexec ;;
+*) "$LEAVE" -f ;;
+esac

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: binders, buffers and the GPU's driver come and go all at once: nothing hangs, nothing leaks
+# source: handed
 # smp: 4
 # limit: 180
 

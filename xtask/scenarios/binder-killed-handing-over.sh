@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a run that was killed between handing buffers over and committing leaves nothing in the way
+# source: handed
 
 load_tee size=2097152
 load_protheap

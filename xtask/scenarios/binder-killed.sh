@@ -22,7 +22,7 @@ check 'within the window of the first run' at_most "$(($(step_us bound) - opened
 
 need modprobe -r csfgpu
 need rmdir "$CONFIG/$GPU"
-need modprobe -r simtee protheap
+need rmmod simtee protheap
 load_protheap
 load_tee delay_ms=-1
 start_binder
@@ -34,7 +34,7 @@ end_binder
 check 'with nobody left, the GPU probes all the same' wait_until 5 gpu_probed
 check 'when the window has ended' at_most "$(($(gpu probed_at_us) - opened))" 3300000
 check 'not before' at_least "$(($(gpu probed_at_us) - opened))" 2900000
-need modprobe -r simtee
+need rmmod simtee
 load_tee
 run_binder
 check 'a later run still reaches the driver' wait_until 2 holds "$CONFIG/$GPU/state" in-use

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: whatever is written to configfs, the kernel takes only what its interface says
+# source: handed
 
 load_protheap hold=500
 # put ATTRIBUTE TEXT: one write, with printf's escapes

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: whatever user space hands over, the kernel takes only what it should, and nothing leaks
+# source: handed
 
 load_tee
 load_protheap

@@ -2,7 +2,7 @@
 # about: a heap whose TEE has gone is there, and the TEE can still come back: it is waited for, tried again, and bound
 
 load_tee
-need modprobe -r simtee
+need rmmod simtee
 check 'the heap is dead' fails_with EINVAL protheap-guest alloc protected,secure-video 4096
 load_protheap
 protheap-guest write /sys/bus/platform/drivers_probe firmware:optee

@@ -11,7 +11,7 @@ check 'the GPU probes at once' gpu_probed
 check 'without protected memory' is "$(gpu bound)" 0
 check 'nothing stays allocated' wait_until 2 is_zero buffers
 
-need modprobe -r csfgpu simtee
+need rmmod csfgpu simtee
 load_tee size=524288
 run_binder
 check 'too small for the groups is too small' is "$(state_of /gpus/0/reason)" heap-too-small

@@ -120,6 +120,26 @@ store() { protheap-guest write "$CONFIG/${3:-$GPU}/$1" "$2"; }
 # hand_over KIND HEAP BYTES [MORE...]: see `protheap-guest hand-over`
 hand_over() { protheap-guest hand-over "$GPU" "$@"; }
 
+# make_binding HEAP BYTES COUNT: binds $GPU as a binder would, with that many suspend buffers of that many bytes
+make_binding() {
+	need mkdir "$CONFIG/$GPU"
+	need store heap "$1"
+	need store firmware_bytes_wanted 262144
+	need store suspend_bytes "$2"
+	need store suspend_count "$3"
+	if [ "$(attr source)" = handed ]; then
+		need hand_over firmware "$1" 262144
+		[ "$3" = 0 ] || need hand_over suspend "$1" "$2" --count "$3"
+	fi
+	need store commit bind
+}
+
+# counter NAME [DEVICE]: what debugfs tells of the binding
+counter() { sed -n "s/^$1 //p" "/sys/kernel/debug/protheap/${2:-$GPU}"; }
+
+# given_out: bytes of its heaps that the TEE has given out
+given_out() { cat /sys/kernel/debug/simtee/given_out; }
+
 # buffers: how many dma-bufs the kernel has, whoever holds them
 buffers() { sed -n 's/^Total \([0-9]*\) objects.*/\1/p' /sys/kernel/debug/dma_buf/bufinfo; }
 
@@ -133,9 +153,17 @@ gpu_probed() { exists "$DEVICES/${1:-$GPU}/driver"; }
 # gpu VALUE [DEVICE]: probed_at_us, bound, firmware_bytes, groups, late_bounds...
 gpu() { cat "/sys/kernel/debug/csfgpu/${2:-$GPU}/$1"; }
 
-# create_group, destroy_group [DEVICE]: a protected group takes one suspend buffer and gives it back
+# unbind_gpu, bind_gpu: by hand, as an administrator would
+unbind_gpu() { protheap-guest write /sys/bus/platform/drivers/csfgpu/unbind "$GPU"; }
+bind_gpu() { protheap-guest write /sys/bus/platform/drivers/csfgpu/bind "$GPU"; }
+
+# create_group, destroy_group [DEVICE]: a protected group takes one suspend buffer and gives it back. keep_group lets
+# the last one outlive its driver, destroy_kept destroys one of those.
 create_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" create; }
 destroy_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" destroy; }
+
+keep_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" keep; }
+destroy_kept() { protheap-guest write /sys/kernel/debug/csfgpu/kept destroy; }
 
 # --- policy and binder ---
 

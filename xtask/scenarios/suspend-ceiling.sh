@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a binding never has more suspend buffers than suspend_count says, also if that is lowered
+# source: handed
 
 load_tee
 load_protheap

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: however a window ends, and whenever the GPU probes, the GPU never stays deferred
+# source: handed
 # smp: 4
 # limit: 60
 

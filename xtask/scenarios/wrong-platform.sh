@@ -16,7 +16,7 @@ load_gpu
 check 'the GPU probes' gpu_probed
 
 need modprobe -r csfgpu
-need modprobe -r simtee
+need rmmod simtee
 no_policies
 run_binder
 check 'without any policy nothing is bound either' is "$(state_of /gpus/0/reason)" no-policy

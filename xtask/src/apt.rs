@@ -25,10 +25,10 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// This mirror's deb822 entry for other suites.
-    pub(crate) fn entry(&self, suites: &str) -> String {
+    /// This mirror's deb822 entry for other suites, and one component of theirs.
+    pub(crate) fn entry(&self, suites: &str, component: &str) -> String {
         format!(
-            "Types: deb\nURIs: {}\nSuites: {suites}\nComponents: main\nSigned-By: {}\n\n",
+            "Types: deb\nURIs: {}\nSuites: {suites}\nComponents: {component}\nSigned-By: {}\n\n",
             self.uris.join(" "),
             self.signed_by.as_deref().unwrap_or(KEYRING),
         )
@@ -139,13 +139,18 @@ pub(crate) struct Client {
 
 impl Client {
     /// Sets up the client and fetches the package lists. `suite` may be one of the security archive.
-    pub(crate) fn open(workspace: &Workspace, suite: &str, arch: &str) -> Result<Self> {
+    pub(crate) fn open(
+        workspace: &Workspace,
+        suite: &str,
+        component: &str,
+        arch: &str,
+    ) -> Result<Self> {
         let (main, security) = mirrors(&crate::host::debian()?.codename)?;
         let source = if suite.ends_with("-security") { security } else { main };
-        let dir = workspace.cache.join("apt").join(format!("{suite}-{arch}"));
+        let dir = workspace.cache.join("apt").join(format!("{suite}-{component}-{arch}"));
         cache::create_dir(&dir.join("lists/partial"))?;
         cache::create_dir(&dir.join("cache/archives/partial"))?;
-        cache::write(&dir.join("debian.sources"), source.entry(suite))?;
+        cache::write(&dir.join("debian.sources"), source.entry(suite, component))?;
         let at = dir.display();
         cache::write(
             &dir.join("apt.conf"),
@@ -168,7 +173,7 @@ impl Client {
         let client = Self { dir, debs, suite: suite.to_owned() };
         let mut update = client.command("apt-get");
         update.args(["-q", "update"]);
-        let what = format!("fetching the package lists of {suite} ({arch})");
+        let what = format!("fetching the package lists of {suite}/{component} ({arch})");
         Step::new(&what, Duration::from_secs(10)).run(update, &workspace.log("apt-update"))?;
         Ok(client)
     }
@@ -280,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_names_the_other_suite() {
+    fn an_entry_names_the_other_suite_and_its_component() {
         let source = &parse_lines("deb http://m.example/debian trixie main")[0];
-        let entry = source.entry("bookworm-security");
+        let entry = source.entry("bookworm-security", "non-free-firmware");
         assert_eq!(parse_deb822(&entry)[0].suites, ["bookworm-security"]);
-        assert!(entry.contains("Suites: bookworm-security\n"));
+        assert!(entry.contains("Suites: bookworm-security\nComponents: non-free-firmware\n"));
     }
 }

@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! $PROTHEAP_CACHE, or $XDG_CACHE_HOME/protheap, or ~/.cache/protheap
-//!   apt/SUITE-ARCH/       a private apt client for another Debian suite
-//!   debs/                 packages being downloaded
-//!   tools/                rustc, bindgen, busybox
-//!   kernel/               sources and builds, named by a digest of what they are made of
-//!   checkouts/DIGEST/     what is built from one checkout: modules, user space, initrd, boards, logs
+//!   apt/SUITE-COMPONENT-ARCH/  a private apt client for another Debian suite
+//!   debs/                      packages being downloaded
+//!   firmware/SUITE/            firmware images of a Debian suite
+//!   tools/                     rustc, bindgen, busybox
+//!   kernel/                    sources and builds, named by a digest of what they are made of
+//!   checkouts/DIGEST/          what is built from one checkout: modules, user space, initrd, boards, logs
 //! ```
 
 use std::fs::{self, File, TryLockError};

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Workspace;
+use crate::kernel::Flavor;
 use crate::vm::{self, Boot};
 use crate::{board, image};
 
@@ -92,7 +93,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if !boards.contains(&args.board) {
         bail!("no board `{}`: there are {}", args.board, boards.join(", "));
     }
-    let image = image::prepare(workspace)?;
+    let image = image::prepare(workspace, Flavor::Plain)?;
     let tree = board::device_tree(workspace, &args.board, &[], 1)?;
     let cmdline = format!("xtask.scenario=demo xtask.board={}", args.board);
     let boot =

@@ -82,10 +82,10 @@ pub(crate) fn debian() -> Result<Debian> {
     }
 }
 
-/// Makes sure that every host package is installed, installing what is missing where this user may.
-pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+/// Makes sure that every host package and `more` are installed, installing what is missing where this user may.
+pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
     let debian = debian()?;
-    let mut wanted = PACKAGES.to_vec();
+    let mut wanted = [&PACKAGES, more].concat();
     // The host's own compiler makes arm64 code on arm64.
     if debian.arch == "amd64" {
         wanted.extend(["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]);
@@ -112,8 +112,8 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
     let (main, security) = apt::mirrors(&debian.codename)?;
     let sources = dir.join("debian.sources");
     let suites = format!("{0} {0}-updates {1}", debian.codename, if old { &backports } else { "" });
-    let entries =
-        main.entry(suites.trim()) + &security.entry(&format!("{}-security", debian.codename));
+    let entries = main.entry(suites.trim(), "main")
+        + &security.entry(&format!("{}-security", debian.codename), "main");
     cache::write(&sources, entries)?;
     let apt_get = |args: &[&str]| {
         let mut words = vec!["apt-get".to_owned(), "-q".to_owned(), "-y".to_owned()];

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::{self, Digest, Workspace};
 use crate::initrd::Archive;
+use crate::kernel::Flavor;
 use crate::{host, initrd, kernel, modules, toolchain, userspace};
 
 /// A kernel and its initrd.
@@ -37,11 +38,11 @@ impl Image {
 }
 
 /// Makes all that a boot needs from this checkout, building what changed.
-pub(crate) fn prepare(workspace: &Workspace) -> Result<Image> {
+pub(crate) fn prepare(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
     let _lock = workspace.lock()?;
-    host::prepare(workspace)?;
+    host::prepare(workspace, flavor.packages())?;
     let tools = toolchain::prepare(workspace)?;
-    let kernel = kernel::prepare(workspace, &tools)?;
+    let kernel = kernel::prepare(workspace, &tools, flavor)?;
     let modules = modules::prepare(workspace, &tools, &kernel)?;
     let programs = userspace::prepare(workspace, &tools)?;
     let archive = initrd::build(workspace, &tools, &kernel, &modules, &programs)?;

@@ -43,6 +43,12 @@ pub(crate) fn build(
         fs::copy(module, lib.join(module.file_name().unwrap_or_default()))
             .with_context(|| format!("copying {}", module.display()))?;
     }
+    // The kernel's own.
+    for object in cache::read(&kernel.build.join("modules.order"))?.lines() {
+        let module = kernel.build.join(object).with_extension("ko");
+        fs::copy(&module, lib.join(module.file_name().unwrap_or_default()))
+            .with_context(|| format!("copying {}", module.display()))?;
+    }
     for name in ["modules.builtin", "modules.order"] {
         fs::copy(kernel.build.join(name), lib.join(name))
             .with_context(|| format!("copying {name}"))?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The test kernel: Linux 7.3 for arm64, configured by `driver/testing/kernel.config`, built once.
+//! The test kernels: Linux 7.3 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`,
+//! and for the one that watches itself by `debug.config` as well. Each is built once.
 //!
 //! Its build directory is named by a digest of source version, configuration, patches and tools: a change of
 //! any of them is another build, begun from a copy of the last one, so that only what changed is compiled.
@@ -26,9 +27,53 @@ const STEPS: u32 = 1560;
 /// Builds that are kept: the present one, and one to go back to.
 const KEPT: usize = 2;
 
+/// Which kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    /// As it would be shipped.
+    Plain,
+    /// With everything that watches a driver; some ten times slower.
+    Debug,
+}
+
+impl Flavor {
+    /// Names its build directories.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Plain => "build-",
+            Self::Debug => "debug-",
+        }
+    }
+
+    /// Its configuration, in files of `driver/testing`.
+    fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &["kernel.config"],
+            Self::Debug => &["kernel.config", "debug.config"],
+        }
+    }
+
+    /// Debian packages that its build needs beside what every build does.
+    pub(crate) fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Debug => &["clang-19", "lld-19", "llvm-19"],
+        }
+    }
+
+    /// Variables for the kernel's make.
+    fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Debug => &["LLVM=-19"],
+        }
+    }
+}
+
 /// A kernel that is built.
 #[derive(Debug)]
 pub(crate) struct Kernel {
+    flavor: Flavor,
     /// Source tree.
     pub(crate) source: PathBuf,
     /// Build directory, for modules.
@@ -44,15 +89,16 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// The kernel's make, to build something against it.
     pub(crate) fn make(&self, tools: &Toolchain) -> Command {
-        make(&self.source, &self.build, tools)
+        make(&self.source, &self.build, self.flavor, tools)
     }
 }
 
-fn make(source: &Path, build: &Path, tools: &Toolchain) -> Command {
+fn make(source: &Path, build: &Path, flavor: Flavor, tools: &Toolchain) -> Command {
     // A long build must leave the machine usable.
     let mut command = Command::new("nice");
     command.args(["-n", "10", "make", "-C"]).arg(source);
     command.arg(format!("O={}", build.display())).args(tools.make_variables());
+    command.args(flavor.variables());
     command.arg(format!("-j{}", available_parallelism().map_or(1, usize::from)));
     // What cargo and an outer make pass down is not meant for this build.
     command.env_remove("MAKEFLAGS").env_remove("RUSTFLAGS").env("LC_ALL", "C.UTF-8");
@@ -61,8 +107,10 @@ fn make(source: &Path, build: &Path, tools: &Toolchain) -> Command {
 }
 
 /// Builds the kernel, unless it is in the cache.
-pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Kernel> {
-    let config = workspace.root.join("driver/testing/kernel.config");
+pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain, flavor: Flavor) -> Result<Kernel> {
+    let testing = workspace.root.join("driver/testing");
+    let fragments = flavor.fragments().iter().map(|name| cache::read(&testing.join(name)));
+    let config = fragments.collect::<Result<Vec<_>>>()?.concat();
     let mut patches = cache::files(&workspace.root.join("driver/patches"))?;
     patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
 
@@ -79,60 +127,102 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Kernel
     }
     let mut digest = Digest::new();
     digest.add(version.as_bytes());
-    digest.add(cache::read(&config)?.as_bytes());
+    digest.add(config.as_bytes());
     digest.add(tools.versions.as_bytes());
     let digest = digest.hex();
-    let build = workspace.cache.join("kernel").join(format!("build-{digest}"));
+    let build = workspace.cache.join("kernel").join(format!("{}{digest}", flavor.prefix()));
     let stamp = build.join("complete");
     let image = build.join("arch/arm64/boot/Image");
 
     // A tree of the user's own may have changed: make finds out.
     if user.is_some() || !stamp.is_file() {
         // Another tree's objects are of no use to a tree of the user's own.
-        seed(&build, user.is_none())?;
+        seed(&build, flavor, user.is_none())?;
         let log = workspace.log("kernel");
         if !build.join(".config").is_file() || user.is_some() {
-            configure(&source, &build, &config, tools, workspace)?;
+            configure(&source, &build, flavor, &config, tools, workspace)?;
         }
-        let mut command = make(&source, &build, tools);
+        let mut command = make(&source, &build, flavor, tools);
         command.args(["Image", "modules"]);
         Step::new("building the kernel", Duration::from_secs(300))
             .lines(STEPS)
             .run(command, &log)?;
         cache::write(&stamp, &version)?;
-        prune(workspace)?;
+        prune(workspace, flavor)?;
     }
     let release = cache::read(&build.join("include/config/kernel.release"))?.trim().to_owned();
-    Ok(Kernel { source, build, image, release, digest })
+    Ok(Kernel { flavor, source, build, image, release, digest })
 }
 
-/// Unpacks the newest source there is, patched. Returns the tree and its version.
+/// Unpacks the newest source there is, and patches it. Returns the tree and its version.
+///
+/// There is one tree, whose patches are exchanged when they change: another place would be another build of all.
 fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)> {
     let dir = workspace.cache.join("kernel");
     cache::create_dir(&dir)?;
+    let tree = dir.join("source");
     let mut digest = Digest::new();
     for patch in patches {
         digest.add(cache::read(patch)?.as_bytes());
     }
-    let name =
-        if patches.is_empty() { "source".to_owned() } else { format!("source-{}", digest.hex()) };
-    let tree = dir.join(name);
+    let digest = digest.hex();
+    let stamp = tree.join("protheap-version");
+    let stamped = || {
+        let version = cache::read(&stamp).ok()?;
+        version.ends_with(&format!(" {digest}")).then_some(version)
+    };
+    if let Some(version) = stamped() {
+        return Ok((tree, version));
+    }
+    // An exchange that was interrupted left no stamp.
+    if tree.is_dir() && (!stamp.is_file() || remove_patches(&tree, &stamp).is_err()) {
+        cache::remove_dir(&tree)?;
+    }
+    let tar = tarball(workspace, &dir)?;
     cache::once(&tree, |part| {
-        let tar = tarball(workspace, &dir)?;
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(&tar).arg("--strip-components=1").arg("-C").arg(part);
         Step::new("unpacking the kernel source", Duration::from_secs(60))
-            .run(unpack, &workspace.log("kernel-source"))?;
-        for patch in patches {
-            output(Command::new("patch").args(["-s", "-p1", "-d"]).arg(part).arg("-i").arg(patch))
-                .with_context(|| format!("applying {}", patch.display()))?;
-        }
-        let version = tar.file_name().unwrap_or_default().to_string_lossy();
-        let version = version.trim_end_matches(".tar.xz");
-        cache::write(&part.join("protheap-version"), format!("{version} {}", digest.hex()))
+            .run(unpack, &workspace.log("kernel-source"))
     })?;
-    let version = cache::read(&tree.join("protheap-version"))?;
+    apply_patches(&tree, patches)?;
+    let version = tar.file_name().unwrap_or_default().to_string_lossy();
+    let version = format!("{} {digest}", version.trim_end_matches(".tar.xz"));
+    cache::write(&stamp, &version)?;
     Ok((tree, version))
+}
+
+/// Where a tree keeps the patches that were applied to it.
+fn applied(tree: &Path) -> PathBuf {
+    tree.join("protheap-patches")
+}
+
+/// Applies patches in their order, exactly.
+fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
+    for path in patches {
+        patch(tree, path, &[])?;
+        let kept = applied(tree).join(path.file_name().unwrap_or_default());
+        cache::write(&kept, cache::read(path)?)?;
+    }
+    Ok(())
+}
+
+/// Takes back the patches of a tree, the last one first.
+fn remove_patches(tree: &Path, stamp: &Path) -> Result<()> {
+    fs::remove_file(stamp).with_context(|| format!("removing {}", stamp.display()))?;
+    let patches = cache::files(&applied(tree))?;
+    for path in patches.iter().rev() {
+        patch(tree, path, &["--reverse"])?;
+    }
+    cache::remove_dir(&applied(tree))
+}
+
+fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
+    let mut command = Command::new("patch");
+    command.args(["--fuzz=0", "--force", "--silent", "--strip=1", "--no-backup-if-mismatch"]);
+    command.args(more).arg("--directory").arg(tree).arg("--input").arg(patch);
+    output(&mut command).with_context(|| format!("applying {}", patch.display()))?;
+    Ok(())
 }
 
 /// The source as it is packed: kept, because patched trees are unpacked from it as well.
@@ -141,7 +231,7 @@ fn tarball(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     if let Some(tar) = there.into_iter().find(|path| path.extension().is_some_and(|e| e == "xz")) {
         return Ok(tar);
     }
-    let client = Client::open(workspace, SUITE, crate::host::debian()?.arch)?;
+    let client = Client::open(workspace, SUITE, "main", crate::host::debian()?.arch)?;
     let names = client.names("^linux-source-7\\.[0-9]+$")?;
     let package = match names.iter().find(|name| *name == PACKAGE).or(names.last()) {
         Some(name) => name,
@@ -166,12 +256,13 @@ fn tarball(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     Ok(dir.join("tarball").join(format!("{version}.tar.xz")))
 }
 
-/// Finished builds, the newest first.
-fn builds(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Finished builds of that kernel, the newest first.
+fn builds(dir: &Path, flavor: Flavor) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
         let path = entry?.path();
-        let named = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("build-"));
+        let named =
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(flavor.prefix()));
         if let (true, Ok(stamp)) = (named, path.join("complete").metadata()) {
             found.push((stamp.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
         }
@@ -181,11 +272,11 @@ fn builds(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Begins a build with a copy of the newest one, if there is one. An interrupted build is taken up as it is.
-fn seed(build: &Path, from_last: bool) -> Result<()> {
+fn seed(build: &Path, flavor: Flavor, from_last: bool) -> Result<()> {
     let dir = build.parent().context("a build directory without a parent")?;
     cache::create_dir(dir)?;
     cache::once(build, |part| {
-        if let Some(last) = builds(dir)?.first().filter(|_| from_last) {
+        if let Some(last) = builds(dir, flavor)?.first().filter(|_| from_last) {
             output(
                 Command::new("cp").args(["-a", "--reflink=auto"]).arg(last.join(".")).arg(part),
             )?;
@@ -198,8 +289,8 @@ fn seed(build: &Path, from_last: bool) -> Result<()> {
 }
 
 /// Removes builds that are not among the newest.
-fn prune(workspace: &Workspace) -> Result<()> {
-    let builds = builds(&workspace.cache.join("kernel"))?;
+fn prune(workspace: &Workspace, flavor: Flavor) -> Result<()> {
+    let builds = builds(&workspace.cache.join("kernel"), flavor)?;
     builds.iter().skip(KEPT).try_for_each(|path| cache::remove_dir(path))
 }
 
@@ -207,22 +298,25 @@ fn prune(workspace: &Workspace) -> Result<()> {
 fn configure(
     source: &Path,
     build: &Path,
-    fragment: &Path,
+    flavor: Flavor,
+    config: &str,
     tools: &Toolchain,
     workspace: &Workspace,
 ) -> Result<()> {
-    let mut command = make(source, build, tools);
+    let fragment = build.join("fragment.config");
+    cache::write(&fragment, config)?;
+    let mut command = make(source, build, flavor, tools);
     command.arg(format!("KCONFIG_ALLCONFIG={}", fragment.display())).arg("allnoconfig");
     Step::new("configuring the kernel", Duration::from_secs(3))
         .run(command, &workspace.log("kernel-config"))?;
-    let lost = lost(&cache::read(fragment)?, &cache::read(&build.join(".config"))?);
+    let lost = lost(config, &cache::read(&build.join(".config"))?);
     if !lost.is_empty() {
         fs::remove_file(build.join(".config")).context("removing the bad configuration")?;
         bail!(
-            "the kernel does not take {} of {}: an option that it depends on is missing, or the tools are too old \
-             (`make rustavailable` tells)",
+            "the kernel does not take {} of driver/testing/{}: an option that it depends on is missing, or the \
+             tools are too old (`make rustavailable` tells)",
             lost.join(", "),
-            fragment.display()
+            flavor.fragments().join(" and ")
         );
     }
     Ok(())

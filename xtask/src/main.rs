@@ -12,6 +12,7 @@ mod bench;
 mod board;
 mod cache;
 mod demo;
+mod firmware;
 mod host;
 mod image;
 mod initrd;
@@ -30,6 +31,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::cache::Workspace;
+use crate::kernel::Flavor;
 
 /// Developer commands of Protheap.
 #[derive(Debug, Parser)]
@@ -46,7 +48,11 @@ enum Command {
     /// Run every test: format, lints, unit tests, then all scenarios on a real kernel
     Test,
     /// Build the test kernel, or say where it is
-    Kernel,
+    Kernel {
+        /// The one that watches itself: KASAN, lockdep, kmemleak, KUnit, fault injection
+        #[arg(long)]
+        debug: bool,
+    },
     /// Boot scenarios, each in its own virtual machine
     Vm(scenario::Args),
     /// Measure speed and size against their bounds
@@ -70,11 +76,12 @@ fn run(cli: Cli) -> Result<bool> {
     match cli.command {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Test => Ok(suite::run(&workspace)),
-        Command::Kernel => {
+        Command::Kernel { debug } => {
+            let flavor = if debug { Flavor::Debug } else { Flavor::Plain };
             let _lock = workspace.lock()?;
-            host::prepare(&workspace)?;
+            host::prepare(&workspace, flavor.packages())?;
             let tools = toolchain::prepare(&workspace)?;
-            let kernel = kernel::prepare(&workspace, &tools)?;
+            let kernel = kernel::prepare(&workspace, &tools, flavor)?;
             println!("release {}", kernel.release);
             println!("source  {}", kernel.source.display());
             println!("build   {}", kernel.build.display());

@@ -14,6 +14,7 @@ use clap::Args as ClapArgs;
 use crate::board;
 use crate::cache::{self, Workspace};
 use crate::image::{self, Image};
+use crate::kernel::Flavor;
 use crate::vm::{self, Boot, Outcome};
 
 /// Which scenarios to run, and how.
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Show the kernel's console after each boot
     #[arg(long)]
     console: bool,
+    /// Boot the kernel that watches itself (KASAN, lockdep, kmemleak, KUnit, fault injection), which is slower
+    #[arg(long)]
+    debug_kernel: bool,
     /// Boot to a shell instead, with the scenarios' functions (Ctrl-A X ends it)
     #[arg(long, conflicts_with_all = ["names", "list"])]
     shell: bool,
@@ -43,7 +47,10 @@ pub(crate) struct Scenario {
     boards: Vec<String>,
     overlays: Vec<String>,
     cmdline: String,
+    sources: Vec<String>,
     without: Vec<String>,
+    leave: String,
+    says: Vec<String>,
     smp: u32,
     limit: Duration,
 }
@@ -55,7 +62,10 @@ impl Scenario {
     /// - `board`: boards to boot it on, each for itself (`rk3588`)
     /// - `overlay`: further overlays of `driver/testing/boards`
     /// - `cmdline`: added to the kernel command line
+    /// - `source`: who allocates, `kernel` or `handed`, each for itself (`kernel`)
     /// - `without`: modules that this guest does not have
+    /// - `leave`: how the guest ends, by `poweroff`, `reboot` or `kexec` (`poweroff`)
+    /// - `says`: what the kernel's console must say by the end; there may be several
     /// - `smp`: processors (`1`)
     /// - `limit`: seconds of host time until it failed (`30`)
     fn parse(name: &str, script: &str) -> Result<Self> {
@@ -65,7 +75,10 @@ impl Scenario {
             boards: vec!["rk3588".to_owned()],
             overlays: Vec::new(),
             cmdline: String::new(),
+            sources: vec!["kernel".to_owned()],
             without: Vec::new(),
+            leave: "poweroff".to_owned(),
+            says: Vec::new(),
             smp: 1,
             limit: Duration::from_secs(30),
         };
@@ -82,7 +95,10 @@ impl Scenario {
                 "board" => scenario.boards = list(value),
                 "overlay" => scenario.overlays = list(value),
                 "cmdline" => scenario.cmdline = value.to_owned(),
+                "source" => scenario.sources = list(value),
                 "without" => scenario.without = list(value),
+                "leave" => scenario.leave = value.to_owned(),
+                "says" => scenario.says.push(value.to_owned()),
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
@@ -120,8 +136,9 @@ fn all(workspace: &Workspace) -> Result<Vec<Scenario>> {
 
 /// The `vm` command. `false` if a scenario failed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let flavor = if args.debug_kernel { Flavor::Debug } else { Flavor::Plain };
     if args.shell {
-        let image = image::prepare(workspace)?;
+        let image = image::prepare(workspace, flavor)?;
         let tree = board::device_tree(workspace, &args.board, &[], 1)?;
         let cmdline = format!("xtask.scenario=shell xtask.board={}", args.board);
         boot("shell", &tree, &cmdline, 1, Duration::MAX).interactive(&image)?;
@@ -139,7 +156,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         }
         return Ok(true);
     }
-    let image = image::prepare(workspace)?;
+    let image = image::prepare(workspace, flavor)?;
     let results = run_each(workspace, &image, &scenarios, args.console);
     let failed: Vec<_> =
         results.iter().filter(|(_, good)| !good).map(|(name, _)| name.as_str()).collect();
@@ -153,7 +170,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
 /// Runs every scenario there is: (name, passed) for each.
 pub(crate) fn run_all(workspace: &Workspace) -> Result<Vec<(String, bool)>> {
     let scenarios = all(workspace)?;
-    let image = image::prepare(workspace)?;
+    let image = image::prepare(workspace, Flavor::Plain)?;
     Ok(run_each(workspace, &image, &scenarios, false))
 }
 
@@ -167,9 +184,12 @@ fn run_each(
     let mut results = Vec::new();
     for scenario in scenarios {
         let mut good = true;
-        for board in &scenario.boards {
+        let runs =
+            scenario.boards.iter().flat_map(|b| scenario.sources.iter().map(move |s| (b, s)));
+        for (board, source) in runs {
             // What cannot be booted failed, and the others still have their turn.
-            good &= run_one(workspace, image, scenario, board, console).unwrap_or_else(|error| {
+            let run = run_one(workspace, image, scenario, board, source, console);
+            good &= run.unwrap_or_else(|error| {
                 println!("  FAILED: {error:#}");
                 false
             });
@@ -185,14 +205,17 @@ fn run_one(
     image: &Image,
     scenario: &Scenario,
     board: &str,
+    source: &str,
     console: bool,
 ) -> Result<bool> {
-    println!("{} ({board}): {}", scenario.name, scenario.about);
+    println!("{} ({board}, {source}): {}", scenario.name, scenario.about);
     let tree = board::device_tree(workspace, board, &scenario.overlays, scenario.smp)?;
     let cmdline = format!(
-        "xtask.scenario={} xtask.board={board} xtask.without={} {}",
+        "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} protheap.allocate={} {}",
         scenario.name,
         scenario.without.join(","),
+        scenario.leave,
+        u8::from(source == "kernel"),
         scenario.cmdline
     );
     let mut verdict = Verdict::default();
@@ -204,7 +227,9 @@ fn run_one(
             verdict.hear(line);
         },
     )?;
-    let complaints = verdict.complaints(&outcome, scenario.limit);
+    let mut complaints = verdict.complaints(&outcome, scenario.limit);
+    let unsaid = scenario.says.iter().filter(|words| !outcome.console.contains(*words));
+    complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
     if console {
         print!("{}", outcome.console);
     }
@@ -288,12 +313,17 @@ mod tests {
     fn the_head_says_how_to_boot() {
         let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
-                      # limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+                      # source: handed\n# leave: reboot\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
         let scenario = Scenario::parse("two", script).unwrap();
         assert_eq!(scenario.boards, ["rk3588", "imx95"]);
         assert_eq!(scenario.overlays, ["second-gpu"]);
         assert_eq!(scenario.cmdline, "protheap.hold=0 x=1");
         assert_eq!(scenario.without, ["protheap"]);
+        assert_eq!(
+            (scenario.sources, scenario.leave),
+            (vec!["handed".to_owned()], "reboot".to_owned())
+        );
+        assert_eq!(scenario.says, ["so: much", "more"]);
         assert_eq!((scenario.smp, scenario.limit), (2, Duration::from_secs(12)));
     }
 

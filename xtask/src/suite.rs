@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
-use crate::scenario;
+use crate::{firmware, scenario};
 
 /// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace) -> bool {
@@ -37,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
         }
         Err(error) => tally.one("cargo test", Err(error)),
     }
+    tally.one("firmware images", firmware::check(workspace));
     match scenario::run_all(workspace) {
         Ok(results) => {
             for (name, good) in results {
@@ -98,7 +99,8 @@ impl Tally {
     }
 }
 
-fn cargo(workspace: &Workspace) -> Command {
+/// Cargo, to be run in this checkout.
+pub(crate) fn cargo(workspace: &Workspace) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&workspace.root);
     command

@@ -70,8 +70,8 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     let (rust, busybox, cargo) = (tools.join("rust"), tools.join("busybox"), tools.join("cargo"));
 
     cache::once(&rust, |part| {
-        let own = Client::open(workspace, &format!("{SUITE}-security"), debian.arch)?;
-        let target = Client::open(workspace, &format!("{SUITE}-security"), "arm64")?;
+        let own = Client::open(workspace, &format!("{SUITE}-security"), "main", debian.arch)?;
+        let target = Client::open(workspace, &format!("{SUITE}-security"), "main", "arm64")?;
         // Its library packages carry version numbers in their names, so they are asked for, not written here.
         let mut packages = vec!["rustc-web".to_owned(), "rust-web-src".to_owned()];
         let mut next = 0;
@@ -95,7 +95,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
         Ok(())
     })?;
     cache::once(&busybox, |part| {
-        let client = Client::open(workspace, SUITE, "arm64")?;
+        let client = Client::open(workspace, SUITE, "main", "arm64")?;
         apt::unpack(&client.download(workspace, "busybox-static")?, part)
     })?;
     cache::once(&cargo, |part| {

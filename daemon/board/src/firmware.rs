@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
 use protheap_core::name::Key;
 use protheap_csf::{Image, table_bytes};
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::Problem;
@@ -111,6 +112,26 @@ fn image(
     None
 }
 
+/// Reads the whole image at `path`, of any place and name; `.zst` or `.xz` at the name's end says
+/// that it is compressed, as to the kernel.
+///
+/// # Errors
+///
+/// It cannot be opened, read or unpacked, is no regular file, or has more than 8 MiB.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
+    let unpack: Unpack = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("zst") => zstd,
+        Some("xz") => xz,
+        _ => |mut file| whole(&mut file),
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(Failed::from);
+    match opened.and_then(|file| contents(file.into(), unpack)) {
+        Ok((bytes, _)) => Ok(bytes),
+        Err(e) => Err(Problem::new(path.to_string_lossy(), e.to_string())),
+    }
+}
+
 fn contents(file: File, unpack: Unpack) -> Result<Contents, Failed> {
     let stat = fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -131,7 +152,7 @@ fn plain(mut file: File) -> Result<Contents, Failed> {
     Ok((head, length))
 }
 
-/// An image that was unpacked as a whole.
+/// An image that is read as a whole.
 fn whole(reader: &mut dyn Read) -> Result<Contents, Failed> {
     let bytes = bounded(reader, 0, LARGEST)?;
     let length = bytes.len();
@@ -148,7 +169,14 @@ fn xz(file: File) -> Result<Contents, Failed> {
     let decoder = XzDecoder::in_heap_with_alloc_dict_size(DICT_SIZE_MIN, DICTIONARY);
     let buffer = NonZeroUsize::MIN.saturating_add(16 << 10);
     let mut reader = XzReader::new_with_buffer_size_and_decoder(file, buffer, decoder);
-    whole(&mut reader)
+    whole(&mut reader).map_err(|error| match error {
+        // The crate's own errors are no sentences.
+        Failed::Io(e) if e.raw_os_error().is_none() => io::Error::other(
+            "its xz stream is damaged, or not made by `xz -C crc32`, which the kernel wants",
+        )
+        .into(),
+        other => other,
+    })
 }
 
 #[cfg(feature = "zstd")]
@@ -300,8 +328,12 @@ mod tests {
         let mut problems = Vec::new();
         let images = read(&tree.root(), "", None, &mut problems);
         assert_eq!(names(&images), [("x", 0x40000), ("z", 0x40000)], "{problems:?}");
-        assert_eq!(xz(holding(&XZ)).unwrap().0, made(0x40000));
-        assert_eq!(zstd(holding(&ZSTD)).unwrap().0, made(0x40000));
+        // A plain one as a whole, too.
+        tree.file(&at("lib/firmware", "p", ""), made(0x40000));
+        for (name, suffix) in [("p", ""), ("x", ".xz"), ("z", ".zst")] {
+            let path = tree.path(&at("lib/firmware", name, suffix));
+            assert_eq!(read_file(&path), Ok(made(0x40000)), "{suffix}");
+        }
     }
 
     #[test]

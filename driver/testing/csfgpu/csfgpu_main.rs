@@ -4,7 +4,8 @@
 //! driver would, and touches no hardware. For tests only.
 //!
 //! `/sys/kernel/debug/csfgpu/<device>/` shows what it got, and `groups` creates and destroys
-//! protected groups.
+//! protected groups. A group that is kept outlives its driver, as that of an open file does: it is
+//! destroyed by `/sys/kernel/debug/csfgpu/kept`.
 
 mod dma_buf;
 mod protheap;
@@ -52,11 +53,16 @@ kernel::sync::global_lock! {
     unsafe(uninit) static DEBUGFS: Mutex<Option<debugfs::Dir>> = None;
 }
 
+kernel::sync::global_lock! {
+    // SAFETY: As above.
+    unsafe(uninit) static KEPT: Mutex<KVec<SuspendBuffer>> = KVec::new();
+}
+
 /// A protected group.
 struct Group {
     // Goes before the buffer is given back.
     _suspended: Mapping,
-    _buffer: SuspendBuffer,
+    buffer: SuspendBuffer,
 }
 
 /// What the driver has of protheap.ko, in the order in which it goes.
@@ -87,9 +93,15 @@ impl Protected {
         let group = Group {
             // SAFETY: `unbind()` drops it.
             _suspended: unsafe { Mapping::new(dev, buffer.dma_buf()?) }?,
-            _buffer: buffer,
+            buffer,
         };
         Ok(self.groups.push(group, GFP_KERNEL)?)
+    }
+
+    /// Lets the last group outlive the driver; what is mapped for the device goes.
+    fn keep_group(&mut self) -> Result {
+        let group = self.groups.pop().ok_or(ENOENT)?;
+        Ok(KEPT.lock().push(group.buffer, GFP_KERNEL)?)
     }
 
     /// Takes a suspend buffer and gives it back that many times, and keeps the mean.
@@ -239,6 +251,7 @@ impl Gpu {
             // SAFETY: The file is removed before the driver's data goes, so the device is bound.
             b"create" => protected.create_group(unsafe { self.dev.as_bound() }),
             b"destroy" => protected.groups.pop().map(drop).ok_or(ENOENT),
+            b"keep" => protected.keep_group(),
             _ => Err(EINVAL),
         }
     }
@@ -252,6 +265,22 @@ impl Gpu {
         let count = core::str::from_utf8(word(reader, &mut buf)?).map_err(|_| EINVAL)?;
         let count = count.parse().map_err(|_| EINVAL)?;
         self.protected.lock().time_suspend(count)
+    }
+}
+
+/// The file of groups that outlived their driver.
+struct Kept;
+
+impl Kept {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", KEPT.lock().len())
+    }
+
+    fn store(&self, reader: &mut UserSliceReader) -> Result {
+        match word(reader, &mut [0; 16])? {
+            b"destroy" => KEPT.lock().pop().map(drop).ok_or(ENOENT),
+            _ => Err(EINVAL),
+        }
     }
 }
 
@@ -280,6 +309,7 @@ module! {
 
 #[pin_data(PinnedDrop)]
 struct Module {
+    kept: Pin<KBox<debugfs::File<Kept>>>,
     #[pin]
     driver: driver::Registration<platform::Adapter<CsfGpu>>,
 }
@@ -288,8 +318,15 @@ impl kernel::InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // SAFETY: The module is initialised once.
         unsafe { DEBUGFS.init() };
-        *DEBUGFS.lock() = Some(debugfs::Dir::new(c"csfgpu"));
+        // SAFETY: As above.
+        unsafe { KEPT.init() };
+        let dir = debugfs::Dir::new(c"csfgpu");
+        *DEBUGFS.lock() = Some(dir.clone());
         try_pin_init!(Self {
+            kept: KBox::pin_init(
+                dir.read_write_callback_file(c"kept", Kept, &Kept::show, &Kept::store),
+                GFP_KERNEL,
+            )?,
             driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
         })
     }
@@ -300,5 +337,6 @@ impl PinnedDrop for Module {
     fn drop(self: Pin<&mut Self>) {
         // A static is never dropped. The directory goes with its last child.
         *DEBUGFS.lock() = None;
+        *KEPT.lock() = KVec::new();
     }
 }

@@ -5,6 +5,7 @@
  *
  * As in OP-TEE's driver, the heaps come before the TEE's device does.
  */
+#include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -13,6 +14,7 @@
 #include <linux/of_address.h>
 #include <linux/platform_device.h>
 #include <linux/reboot.h>
+#include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/tee_core.h>
 #include <linux/wait.h>
@@ -110,6 +112,80 @@ static const struct tee_shm_pool_ops shm_ops = {
 	.destroy_pool = shm_destroy,
 };
 
+/* A heap's pool that knows how much of it is given out, as a TEE does. */
+struct counting_pool {
+	struct tee_protmem_pool pool;
+	struct tee_protmem_pool *inner;
+};
+
+static atomic_long_t given_out;
+
+static struct tee_protmem_pool *inner_pool(struct tee_protmem_pool *pool)
+{
+	return container_of(pool, struct counting_pool, pool)->inner;
+}
+
+static int counting_alloc(struct tee_protmem_pool *pool, struct sg_table *sgt, size_t bytes, size_t *offset)
+{
+	struct tee_protmem_pool *inner = inner_pool(pool);
+	int ret = inner->ops->alloc(inner, sgt, bytes, offset);
+
+	if (!ret)
+		atomic_long_add(bytes, &given_out);
+	return ret;
+}
+
+static void counting_free(struct tee_protmem_pool *pool, struct sg_table *sgt)
+{
+	struct tee_protmem_pool *inner = inner_pool(pool);
+	struct scatterlist *sg;
+	int i;
+
+	for_each_sgtable_sg(sgt, sg, i)
+		atomic_long_sub(sg->length, &given_out);
+	inner->ops->free(inner, sgt);
+}
+
+static int counting_update_shm(struct tee_protmem_pool *pool, struct sg_table *sgt, size_t offset,
+			       struct tee_shm *shm, struct tee_shm **parent)
+{
+	struct tee_protmem_pool *inner = inner_pool(pool);
+
+	return inner->ops->update_shm(inner, sgt, offset, shm, parent);
+}
+
+static void counting_destroy(struct tee_protmem_pool *pool)
+{
+	struct tee_protmem_pool *inner = inner_pool(pool);
+
+	inner->ops->destroy_pool(inner);
+	kfree(container_of(pool, struct counting_pool, pool));
+}
+
+static const struct tee_protmem_pool_ops counting_ops = {
+	.alloc = counting_alloc,
+	.free = counting_free,
+	.update_shm = counting_update_shm,
+	.destroy_pool = counting_destroy,
+};
+
+static struct tee_protmem_pool *make_pool(phys_addr_t base, size_t bytes)
+{
+	struct counting_pool *counting = kzalloc_obj(*counting);
+
+	if (!counting)
+		return ERR_PTR(-ENOMEM);
+	counting->pool.ops = &counting_ops;
+	counting->inner = tee_protmem_static_pool_alloc(base, bytes);
+	if (IS_ERR(counting->inner)) {
+		struct tee_protmem_pool *error = counting->inner;
+
+		kfree(counting);
+		return error;
+	}
+	return &counting->pool;
+}
+
 static int find_carveout(struct resource *res)
 {
 	struct device_node *node = of_find_compatible_node(NULL, NULL, "protheap,test-carveout");
@@ -138,7 +214,7 @@ static int add_heap(const char *name, phys_addr_t base, size_t bytes)
 	id = heap_id(name);
 	if (id < 0)
 		return id;
-	pool = tee_protmem_static_pool_alloc(base, bytes);
+	pool = make_pool(base, bytes);
 	if (IS_ERR(pool))
 		return PTR_ERR(pool);
 	ret = tee_device_register_dma_heap(tee, id, pool);
@@ -257,6 +333,13 @@ static int restore_set(void *data, u64 value)
 	return 0;
 }
 
+static int given_out_get(void *data, u64 *value)
+{
+	*value = atomic_long_read(&given_out);
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(given_out_fops, given_out_get, NULL, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(drop_fops, NULL, drop_set, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(restore_fops, NULL, restore_set, "%llu\n");
 
@@ -277,6 +360,7 @@ static int simtee_probe(struct platform_device *pdev)
 	if (ret)
 		return ret;
 	debugfs = debugfs_create_dir("simtee", NULL);
+	debugfs_create_file_unsafe("given_out", 0400, debugfs, NULL, &given_out_fops);
 	debugfs_create_file_unsafe("drop", 0200, debugfs, NULL, &drop_fops);
 	debugfs_create_file_unsafe("restore", 0200, debugfs, NULL, &restore_fops);
 	return 0;
@@ -290,6 +374,12 @@ static void simtee_remove(struct platform_device *pdev)
 	drop_tee();
 }
 
+/* From here on the next kernel, or nobody, knows what is given out. */
+static void simtee_shutdown(struct platform_device *pdev)
+{
+	pr_info("simtee: shut down with %ld bytes given out\n", atomic_long_read(&given_out));
+}
+
 static const struct of_device_id simtee_match[] = {
 	{ .compatible = "linaro,optee-tz" },
 	{ }
@@ -299,6 +389,7 @@ MODULE_DEVICE_TABLE(of, simtee_match);
 static struct platform_driver simtee_driver = {
 	.probe = simtee_probe,
 	.remove = simtee_remove,
+	.shutdown = simtee_shutdown,
 	.driver = {
 		.name = "simtee",
 		.of_match_table = simtee_match,

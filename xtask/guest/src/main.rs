@@ -4,6 +4,8 @@
 //! A command that meets an errno prints its name, `EBUSY`, and exits with 1, so that scripts can compare it.
 
 mod buffer;
+#[cfg(target_arch = "aarch64")]
+mod kexec;
 mod report;
 
 use std::error::Error;
@@ -22,6 +24,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   get FILE POINTER                         a member of a JSON file, as RFC 6901 names it
   step FILE INDEX STEP                     when a GPU's timeline came to a step, in microseconds
   write FILE TEXT                          one write to a file that exists
+  mkdir PATH                               makes a directory
   count-fds PID                            open files of a process
   listen SOCKET SECONDS                    waits for a service to say READY=1 there, as to systemd
   alloc HEAP BYTES [--hold SECONDS]        allocates a buffer
@@ -33,6 +36,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --file PATH       this file, not a buffer
       --fd N            this number, open or not
       --unterminated    a device name of 64 bytes without NUL
+  kexec                                    starts another kernel, which powers the machine off
   watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use
   report DEVICE                            tells the demo's result";
 
@@ -76,6 +80,7 @@ fn run(words: &[&str]) -> Outcome {
                 return Err(format!("{written} of {} bytes were taken", text.len()).into());
             }
         }
+        ["mkdir", path] => fs::create_dir(path)?,
         ["count-fds", pid] => println!("{}", fs::read_dir(format!("/proc/{pid}/fd"))?.count()),
         ["listen", socket, seconds] => {
             let socket = UnixDatagram::bind(socket)?;
@@ -103,6 +108,8 @@ fn run(words: &[&str]) -> Outcome {
         ["hand-over", device, kind, heap, bytes, options @ ..] => {
             buffer::hand_over(device, kind, heap, bytes.parse()?, options)?;
         }
+        #[cfg(target_arch = "aarch64")]
+        ["kexec"] => kexec::kexec()?,
         ["watch", device, seconds] => report::watch(device, Duration::from_secs(seconds.parse()?)),
         ["report", device] => println!("report {}", report::report(device)),
         _ => return Err(USAGE.into()),
@@ -147,6 +154,7 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         90 => "EMSGSIZE",
         95 => "EOPNOTSUPP",
         105 => "ENOBUFS",
+        108 => "ESHUTDOWN",
         110 => "ETIMEDOUT",
         114 => "EALREADY",
         _ => return None,

@@ -14,6 +14,7 @@ use crate::board;
 use crate::cache::{self, Workspace};
 use crate::image::{self, Image};
 use crate::initrd::Archive;
+use crate::kernel::Flavor;
 use crate::progress::Step;
 use crate::toolchain::{self, CROSS, Toolchain};
 use crate::userspace::{self, Linking};
@@ -54,7 +55,7 @@ pub(super) struct Said {
 impl<'a> Guest<'a> {
     /// Builds what is measured.
     pub(super) fn prepare(workspace: &'a Workspace, clock: bool) -> Result<Self> {
-        let image = image::prepare(workspace)?;
+        let image = image::prepare(workspace, Flavor::Plain)?;
         let tools = {
             let _lock = workspace.lock()?;
             toolchain::prepare(workspace)?

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What user space is told of a binding, by uevents of `/dev/protheap`.
+
+use crate::binding::{
+    Binding,
+    State, //
+};
+use kernel::{
+    bindings,
+    device::Device,
+    error::to_result,
+    prelude::*,
+    str::CString, //
+};
+
+/// What user space is told of.
+#[derive(Clone, Copy)]
+pub(crate) struct News {
+    state: State,
+    suspend_wanted: usize,
+    suspend_bytes: usize,
+}
+
+impl News {
+    /// There is no binding.
+    const NONE: Self = News {
+        state: State::Absent,
+        suspend_wanted: 0,
+        suspend_bytes: 0,
+    };
+
+    /// What there is to say of a binding.
+    pub(crate) fn of(binding: Option<&Binding>) -> Self {
+        binding.map_or(Self::NONE, |binding| News {
+            state: binding.state(),
+            suspend_wanted: binding.suspend_wanted(),
+            suspend_bytes: binding.options.suspend_bytes,
+        })
+    }
+
+    /// Whether user space has to act, or can see another state, after it was told of `old`.
+    fn is_worth_telling(&self, old: &Self) -> bool {
+        let grown =
+            self.suspend_wanted > old.suspend_wanted || self.suspend_bytes > old.suspend_bytes;
+        self.state != old.state || self.suspend_wanted > 0 && grown
+    }
+
+    /// Sends it, as the news of that device.
+    pub(crate) fn send(&self, device: &Device, herald: &Device) -> Result {
+        let device = CString::try_from_fmt(fmt!("PROTHEAP_DEVICE={}", device.name()))?;
+        let state = CString::try_from_fmt(fmt!("PROTHEAP_STATE={}", self.state.name()))?;
+        let want = match self.suspend_wanted {
+            0 => core::ptr::null(),
+            _ => c"PROTHEAP_WANT=suspend".as_char_ptr(),
+        };
+        let mut env = [
+            device.as_char_ptr(),
+            state.as_char_ptr(),
+            want,
+            core::ptr::null(),
+        ]
+        .map(<*const u8>::cast_mut);
+        let herald: *mut bindings::device = core::ptr::from_ref(herald).cast_mut().cast();
+        // SAFETY: The herald is a registered device; `env` is a list of strings that ends with
+        // NULL, and is only read.
+        to_result(unsafe {
+            bindings::kobject_uevent_env(
+                &raw mut (*herald).kobj,
+                bindings::kobject_action_KOBJ_CHANGE,
+                env.as_mut_ptr(),
+            )
+        })
+    }
+}
+
+/// How many news wait at most: more than a binding has on its way from open to in use.
+const LENGTH: usize = 8;
+
+/// News that wait to be sent. Where they come faster than they can be told, the last one is told.
+pub(crate) struct Outbox {
+    waiting: [News; LENGTH],
+    count: usize,
+    /// What was put in last, or is not worth telling.
+    last: News,
+}
+
+impl Outbox {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            waiting: [News::NONE; LENGTH],
+            count: 0,
+            last: News::NONE,
+        }
+    }
+
+    /// Puts news in, if they are worth telling. True: they are.
+    pub(crate) fn put(&mut self, news: News) -> bool {
+        let worth = news.is_worth_telling(&self.last);
+        self.last = news;
+        if worth {
+            self.count = (self.count + 1).min(LENGTH);
+            if let Some(place) = self.waiting.get_mut(self.count - 1) {
+                *place = news;
+            }
+        }
+        worth
+    }
+
+    /// Takes all news out, the oldest first.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = News> {
+        let count = core::mem::take(&mut self.count);
+        self.waiting.into_iter().take(count)
+    }
+}

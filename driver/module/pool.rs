@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The suspend buffers of a binding: those that are free, and those that the GPU's driver has.
+
+use crate::{
+    buffer::Buffer,
+    gpu::Gpu, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// `struct protheap_suspend` of `protheap.h`, and what is behind it.
+///
+/// # Invariants
+///
+/// `dmabuf` is the pointer in `buffer`.
+#[repr(C)]
+pub(crate) struct Suspend {
+    dmabuf: *mut bindings::dma_buf,
+    buffer: Buffer,
+    /// Whose it is.
+    pub(crate) gpu: NonNull<Gpu>,
+}
+
+// SAFETY: `gpu` and `dmabuf` point to what any thread may use.
+unsafe impl Send for Suspend {}
+
+/// A pool.
+///
+/// # Invariants
+///
+/// There is room in each list for all buffers of the pool.
+pub(crate) struct Pool {
+    /// Taken from and put to the end: what was used last is the warmest.
+    free: KVec<KBox<Suspend>>,
+    used: KVec<KBox<Suspend>>,
+    /// Most buffers that were in use at once.
+    peak: usize,
+}
+
+impl Pool {
+    /// A pool without buffers.
+    pub(crate) const fn new() -> Self {
+        Self {
+            free: KVec::new(),
+            used: KVec::new(),
+            peak: 0,
+        }
+    }
+
+    /// How many buffers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.free.len() + self.used.len()
+    }
+
+    /// How many are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// How many the driver has.
+    pub(crate) fn in_use(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Most that the driver had at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak
+    }
+
+    /// All buffers.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
+        let all = Iterator::chain(self.free.iter(), self.used.iter());
+        all.map(|suspend| &suspend.buffer)
+    }
+
+    /// Adds a free buffer of `gpu`.
+    pub(crate) fn add(&mut self, buffer: Buffer, gpu: NonNull<Gpu>) -> Result {
+        let all = self.len() + 1;
+        self.used.reserve(all - self.used.len(), GFP_KERNEL)?;
+        self.free.reserve(all - self.free.len(), GFP_KERNEL)?;
+        // INVARIANT: The pointer is the buffer's.
+        let suspend = Suspend {
+            dmabuf: buffer.as_ptr(),
+            buffer,
+            gpu,
+        };
+        // INVARIANT: Room was made in both.
+        Ok(self.free.push(KBox::new(suspend, GFP_KERNEL)?, GFP_KERNEL)?)
+    }
+
+    /// A free buffer for the driver, in the pool's keeping until it is put back.
+    pub(crate) fn take(&mut self) -> Option<NonNull<Suspend>> {
+        let suspend = self.free.pop()?;
+        let token = NonNull::from(&*suspend);
+        // It cannot fail: there is room.
+        let _ = self.used.push_within_capacity(suspend);
+        self.peak = self.peak.max(self.used.len());
+        Some(token)
+    }
+
+    /// The driver gives a buffer back. It stays if it `fits`: the free ones were looked at when
+    /// what fits changed.
+    pub(crate) fn put(&mut self, token: NonNull<Suspend>, fits: impl FnOnce(&Buffer) -> bool) {
+        let is_it = |suspend: &KBox<Suspend>| NonNull::from(&**suspend) == token;
+        let Some(i) = self.used.iter().position(is_it) else {
+            return;
+        };
+        // The order of those in use says nothing.
+        let last = self.used.len() - 1;
+        self.used.swap(i, last);
+        if let Some(suspend) = self.used.pop().filter(|suspend| fits(&suspend.buffer)) {
+            // It cannot fail: there is room.
+            let _ = self.free.push_within_capacity(suspend);
+        }
+    }
+
+    /// Lets go of free buffers that do not fit.
+    pub(crate) fn retain(&mut self, mut fits: impl FnMut(&Buffer) -> bool) {
+        self.free.retain(|suspend| fits(&suspend.buffer));
+    }
+
+    /// Lets go of free buffers beyond that many.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.free.truncate(count);
+    }
+}

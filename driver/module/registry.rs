@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All GPUs that somebody asked for, and what is done with all of them.
+
+use crate::{
+    binding::Kind,
+    buffer::Buffer,
+    gpu::Gpu, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    debugfs,
+    device::Device,
+    error::to_result,
+    fmt,
+    prelude::*,
+    str::CStr,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    }, //
+};
+
+extern "C" {
+    fn protheap_glue_watch_reboot() -> c_int;
+    fn protheap_glue_unwatch_reboot();
+}
+
+/// A GPU, and the file in debugfs that tells of it.
+struct Entry {
+    gpu: Arc<Gpu>,
+    _file: Pin<KBox<debugfs::File<Arc<Gpu>>>>,
+}
+
+/// All GPUs, and the device whose uevents tell of them.
+struct Registry {
+    // A GPU stays until the module goes: it remembers that its window is spent.
+    gpus: KVec<Entry>,
+    herald: Option<ARef<Device>>,
+    debugfs: Option<debugfs::Dir>,
+}
+
+/// Whether the registry is set up. Where all is built in, drivers may probe before.
+static READY: Atomic<bool> = Atomic::new(false);
+
+/// Whether the machine goes down: nothing is bound from here on.
+static SHUT_DOWN: Atomic<bool> = Atomic::new(false);
+
+kernel::sync::global_lock! {
+    // SAFETY: `Registration::new()` initialises it before anything can use it.
+    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
+        gpus: KVec::new(),
+        herald: None,
+        debugfs: None,
+    };
+}
+
+/// The registry, for as long as the module is loaded.
+pub(crate) struct Registration(());
+
+impl Registration {
+    /// Sets the registry up.
+    ///
+    /// # Safety
+    ///
+    /// Must be called once, before anything else of this file is.
+    pub(crate) unsafe fn new() -> Self {
+        // SAFETY: By the safety requirements.
+        unsafe { REGISTRY.init() };
+        REGISTRY.lock().debugfs = Some(debugfs::Dir::new(c"protheap"));
+        READY.store(true, Release);
+        Self(())
+    }
+
+    /// Lets changes be told by uevents of `herald`, which must stay registered until `self` is
+    /// dropped.
+    pub(crate) fn announce_by(&self, herald: &Device) {
+        REGISTRY.lock().herald = Some(herald.into());
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // No group, no consumer and no suspend buffer is left: each of them pins the module. What
+        // is queued runs now: a device may still wait to be probed.
+        let gpus = core::mem::replace(&mut REGISTRY.lock().gpus, KVec::new());
+        for entry in &gpus {
+            entry.gpu.flush();
+        }
+        drop(gpus);
+        let mut registry = REGISTRY.lock();
+        registry.herald = None;
+        registry.debugfs = None;
+    }
+}
+
+/// The device whose uevents tell of all GPUs.
+pub(crate) fn herald() -> Result<ARef<Device>> {
+    REGISTRY.lock().herald.clone().ok_or(ENODEV)
+}
+
+/// The GPU that is `dev`. `EPROBE_DEFER` before the registry is set up.
+pub(crate) fn gpu(dev: &Device) -> Result<Arc<Gpu>> {
+    if !READY.load(Acquire) {
+        return Err(EPROBE_DEFER);
+    }
+    let mut registry = REGISTRY.lock();
+    let mut known = registry.gpus.iter().map(|entry| &entry.gpu);
+    if let Some(gpu) = known.find(|gpu| core::ptr::eq(gpu.device(), dev)) {
+        return Ok(gpu.clone());
+    }
+    let gpu = Gpu::new(dev)?;
+    let debugfs = registry.debugfs.clone().ok_or(ENODEV)?;
+    let data: Arc<Gpu> = gpu.clone();
+    let file = debugfs.read_callback_file(dev.name(), data, &show);
+    let entry = Entry {
+        gpu: gpu.clone(),
+        _file: KBox::pin_init(file, GFP_KERNEL)?,
+    };
+    registry.gpus.push(entry, GFP_KERNEL)?;
+    Ok(gpu)
+}
+
+fn show(gpu: &Arc<Gpu>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    gpu.show(out)
+}
+
+/// Opens a binding of the platform device of that name.
+///
+/// `ENODEV` if there is none; `EBUSY` while a driver holds something of a binding that was
+/// withdrawn; `ESHUTDOWN` when the machine goes down.
+pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
+    let gpu = gpu(&*find_platform_device(name).ok_or(ENODEV)?)?;
+    gpu.open(|| SHUT_DOWN.load(Relaxed))?;
+    Ok(gpu)
+}
+
+/// Takes a buffer that user space hands over for the device of that name.
+///
+/// For the errors see `uapi/protheap.h`.
+pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: Buffer) -> Result {
+    // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile. A
+    // device of that name that was removed may still have a binding that was withdrawn.
+    let registry = REGISTRY.lock();
+    let mut gpus = registry.gpus.iter().map(|entry| &entry.gpu);
+    let gpu = gpus
+        .find(|gpu| gpu.device().name() == device && gpu.is_open())
+        .ok_or(ENODEV)?;
+    let twice = registry.gpus.iter().any(|entry| entry.gpu.holds(&buffer));
+    gpu.hand_over(kind, buffer, twice)
+}
+
+/// The platform device of that name.
+fn find_platform_device(name: &CStr) -> Option<ARef<Device>> {
+    // SAFETY: The bus is valid, and `device_match_name()` expects a terminated string.
+    let dev = unsafe {
+        bindings::bus_find_device(
+            &bindings::platform_bus_type,
+            core::ptr::null_mut(),
+            name.as_char_ptr().cast(),
+            Some(bindings::device_match_name),
+        )
+    };
+    // SAFETY: `bus_find_device()` returns NULL, or a device with a reference for us.
+    NonNull::new(dev.cast::<Device>()).map(|dev| unsafe { ARef::from_raw(dev) })
+}
+
+/// Gives all buffers back before the machine restarts or starts another kernel: the secure world
+/// would not know that nobody uses them any more.
+///
+/// Called by `glue.c` in process context, while drivers still work.
+#[no_mangle]
+extern "C" fn protheap_shut_down() {
+    SHUT_DOWN.store(true, Relaxed);
+    // Counted first, so that nothing is allocated: none is ever removed.
+    let count = REGISTRY.lock().gpus.len();
+    for i in 0..count {
+        let gpu = REGISTRY.lock().gpus.get(i).map(|entry| entry.gpu.clone());
+        if let Some(gpu) = gpu {
+            gpu.shut_down();
+        }
+    }
+    // A file's last reference goes later than it is dropped: that would be too late.
+    // SAFETY: Always safe to call in process context.
+    unsafe { bindings::flush_delayed_fput() };
+}
+
+/// Watches for the machine going down, until dropped.
+pub(crate) struct RebootWatch(());
+
+impl RebootWatch {
+    /// Begins to watch.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: Unregistered when dropped, which is before the registry goes.
+        to_result(unsafe { protheap_glue_watch_reboot() })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for RebootWatch {
+    fn drop(&mut self) {
+        // SAFETY: Registered by `new()`. It waits for a call that runs.
+        unsafe { protheap_glue_unwatch_reboot() };
+    }
+}

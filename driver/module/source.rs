@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who allocates the buffers of a binding: user space or the kernel.
+
+use crate::buffer::Buffer;
+use kernel::{
+    error::from_err_ptr,
+    prelude::*,
+    str::CStr, //
+};
+
+extern "C" {
+    fn protheap_glue_has_heaps() -> bool;
+    // `struct dma_buf *`, whose lockdep fields Rust takes for unfit to pass.
+    fn protheap_glue_allocate(heap: *const u8, bytes: usize) -> *mut c_void;
+}
+
+/// A way to get a binding's buffers.
+pub(crate) trait Source: Sync {
+    /// The name that user space knows it by.
+    fn name(&self) -> &'static str;
+
+    /// Whether user space hands the buffers over.
+    fn is_handed(&self) -> bool;
+
+    /// Allocates a buffer of at least that many bytes from the heap of that name.
+    ///
+    /// `ENODATA` if user space has to hand it over; `ENODEV` if there is no such heap; `ENOMEM` if
+    /// it has not so much left; `EIO` if it is dead. May sleep for as long as the heap does.
+    fn allocate(&self, heap: &CStr, bytes: usize) -> Result<Buffer>;
+}
+
+/// User space allocates, and hands each buffer over.
+struct Handed;
+
+impl Source for Handed {
+    fn name(&self) -> &'static str {
+        "handed"
+    }
+
+    fn is_handed(&self) -> bool {
+        true
+    }
+
+    fn allocate(&self, _heap: &CStr, _bytes: usize) -> Result<Buffer> {
+        Err(ENODATA)
+    }
+}
+
+/// The kernel allocates: its heaps can be found by their names.
+struct Kernel;
+
+impl Source for Kernel {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn is_handed(&self) -> bool {
+        false
+    }
+
+    fn allocate(&self, heap: &CStr, bytes: usize) -> Result<Buffer> {
+        // SAFETY: The name is terminated.
+        let ptr = from_err_ptr(unsafe { protheap_glue_allocate(heap.as_char_ptr(), bytes) });
+        let ptr = ptr.map_err(|err| match err {
+            ENODEV | ENOMEM => err,
+            // What a heap says that cannot allocate at all is its own affair.
+            _ => EIO,
+        })?;
+        // SAFETY: It gave us a reference.
+        unsafe { Buffer::from_raw(ptr.cast()) }.ok_or(EIO)
+    }
+}
+
+/// The sources that there are: here, not in each of them, since there is one of each kind.
+static HANDED: Handed = Handed;
+static KERNEL: Kernel = Kernel;
+
+/// The sources of this kernel, the best one last.
+pub(crate) fn all() -> impl Iterator<Item = &'static dyn Source> {
+    let handed: &dyn Source = &HANDED;
+    let kernel: &dyn Source = &KERNEL;
+    // SAFETY: Always safe to call.
+    let has_heaps = unsafe { protheap_glue_has_heaps() };
+    let allowed = crate::module_parameters::allocate.value() != 0;
+    let kernel = (has_heaps && allowed).then_some(kernel);
+    Iterator::chain(core::iter::once(handed), kernel)
+}
+
+/// The source of a binding that states none.
+pub(crate) fn default() -> &'static dyn Source {
+    all().last().unwrap_or(&HANDED)
+}
+
+/// The source of that name.
+pub(crate) fn from_name(name: &[u8]) -> Option<&'static dyn Source> {
+    all().find(|source| source.name().as_bytes() == name)
+}

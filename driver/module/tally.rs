@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happened to a binding, counted for whoever looks for a fault.
+
+use kernel::prelude::*;
+
+/// Why something was refused, and the word for it.
+const REASONS: [(Error, &str); 11] = [
+    (EMSGSIZE, "too-small"),
+    (EPERM, "not-protected"),
+    (EEXIST, "twice"),
+    (EXDEV, "other-exporter"),
+    (EBUSY, "too-late"),
+    (ENOSPC, "too-many"),
+    (EOPNOTSUPP, "not-handed"),
+    (ENODATA, "no-firmware-buffer"),
+    (ENODEV, "no-heap"),
+    (EIO, "heap-dead"),
+    (ENOMEM, "heap-too-small"),
+];
+
+/// Counts of one binding.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Drivers that had to wait for a suspend buffer.
+    pub(crate) waits: u32,
+    /// Drivers that got none in time.
+    pub(crate) exhausted: u32,
+    refusals: [u32; REASONS.len()],
+    others: u32,
+}
+
+impl Tally {
+    /// Counts a buffer that was refused, or could not be allocated. True: the first of its reason.
+    pub(crate) fn refuse(&mut self, why: Error) -> bool {
+        let place = REASONS.iter().position(|(reason, _)| *reason == why);
+        let count = place.and_then(|i| self.refusals.get_mut(i));
+        let count = count.unwrap_or(&mut self.others);
+        *count = count.saturating_add(1);
+        *count == 1
+    }
+
+    /// How many were refused, by reason.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+        let known = REASONS.iter().map(|(_, word)| *word).zip(self.refusals);
+        Iterator::chain(known, core::iter::once(("other", self.others)))
+    }
+}

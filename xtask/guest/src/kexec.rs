@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starting another kernel: four instructions that power the machine off. What the first kernel does before it
+//! jumps there is what a scenario is about.
+
+use std::arch::asm;
+use std::ffi::c_void;
+use std::io;
+
+use rustix::system::{RebootCommand, reboot};
+
+use crate::Outcome;
+
+/// PSCI's SYSTEM_OFF, by the conduit of a machine without EL2 and EL3.
+const KERNEL: [u32; 4] = [
+    0x52b0_8000, // movz w0, #0x8400, lsl #16
+    0x7280_0100, // movk w0, #8
+    0xd400_0002, // hvc #0
+    0x1400_0000, // b .
+];
+/// Where it is put: in the machine's memory, which begins at 1 GiB, far from all that is reserved.
+const PLACE: usize = 0x4800_0000;
+const PAGE: usize = 4096;
+/// `__NR_kexec_load` of asm-generic/unistd.h.
+const SYS_KEXEC_LOAD: usize = 104;
+/// `KEXEC_ARCH_AARCH64` of linux/kexec.h.
+const AARCH64: usize = 183 << 16;
+
+/// `struct kexec_segment` of linux/kexec.h.
+#[repr(C)]
+struct Segment {
+    buf: *const c_void,
+    bufsz: usize,
+    mem: usize,
+    memsz: usize,
+}
+
+/// Loads that kernel and starts it; returns only if something fails.
+pub(crate) fn kexec() -> Outcome {
+    let segment = Segment {
+        buf: KERNEL.as_ptr().cast(),
+        bufsz: size_of_val(&KERNEL),
+        mem: PLACE,
+        memsz: PAGE,
+    };
+    load(&segment)?;
+    Ok(reboot(RebootCommand::Kexec)?)
+}
+
+fn load(segment: &Segment) -> io::Result<()> {
+    let mut result: isize = PLACE.cast_signed();
+    // SAFETY: kexec_load(2) reads one segment and its buffer, and changes nothing of this process.
+    unsafe {
+        asm!(
+            "svc #0",
+            in("x8") SYS_KEXEC_LOAD,
+            inlateout("x0") result,
+            in("x1") 1_usize,
+            in("x2") std::ptr::from_ref(segment),
+            in("x3") AARCH64,
+            options(nostack, readonly),
+        );
+    }
+    match i32::try_from(result) {
+        Ok(errno @ ..0) => Err(io::Error::from_raw_os_error(-errno)),
+        _ => Ok(()),
+    }
+}

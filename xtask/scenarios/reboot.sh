@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: before the machine restarts, every buffer goes back to the TEE, also what the GPU uses
+# source: kernel, handed
+# leave: reboot
+# says: simtee: shut down with 0 bytes given out
+
+load_tee
+load_protheap
+make_binding protected,secure-video 65536 3
+load_gpu
+need create_group
+check 'the GPU uses its buffers' is "$(attr state) $(attr suspend_in_use)" 'in-use 1'
+check 'which the TEE has given out' is "$(given_out)" $((262144 + 3 * 65536))
