@@ -620,11 +620,11 @@ impl Binding {
         self.suspend.take()
     }
 
-    /// The driver gives a suspend buffer back.
-    pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend>) {
+    /// The driver gives a suspend buffer back. True: it can serve again, and stays.
+    pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend>) -> bool {
         let (withdrawn, wanted) = (self.withdrawn, self.options.suspend_bytes);
         self.suspend
-            .put(suspend, |buffer| !withdrawn && buffer.size() >= wanted);
+            .put(suspend, |buffer| !withdrawn && buffer.size() >= wanted)
     }
 
     /// The driver is gone; it may still hold suspend buffers.
@@ -676,4 +676,170 @@ impl Binding {
 pub(crate) fn is_locked_down() -> bool {
     // SAFETY: Always safe to call in process context.
     unsafe { protheap_glue_locked_down() }
+}
+
+#[kunit_tests(protheap_binding)]
+mod tests {
+    use super::*;
+    use crate::source::{
+        from_name,
+        tests::buffer, //
+    };
+
+    /// An open binding whose buffers are handed over, and may be of any memory.
+    fn binding(suspend_bytes: usize, suspend_count: u32) -> Result<Binding> {
+        let mut binding = Binding::new(NonNull::dangling());
+        binding.set_source(from_name(b"handed").ok_or(EINVAL)?)?;
+        let options = binding.options_mut()?;
+        options.firmware_bytes_wanted = 8192;
+        options.suspend_bytes = suspend_bytes;
+        options.suspend_count = suspend_count;
+        options.allow_unprotected = true;
+        Ok(binding)
+    }
+
+    /// What the module does at a commit, but for the locks.
+    fn bind(binding: &mut Binding) -> Result {
+        let request = binding.prepare()?;
+        binding.bind(request.allocate())
+    }
+
+    fn bound(suspend_bytes: usize, suspend_count: u32) -> Result<Binding> {
+        let mut binding = binding(suspend_bytes, suspend_count)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        for _ in 0..suspend_count {
+            binding.hand_over(Kind::Suspend, buffer(suspend_bytes)?, false)?;
+        }
+        bind(&mut binding)?;
+        Ok(binding)
+    }
+
+    #[test]
+    fn what_is_handed_over_is_judged() -> Result {
+        let mut binding = binding(4096, 1)?;
+        let mut hand = |kind, bytes, twice| binding.hand_over(kind, buffer(bytes)?, twice);
+        assert!(hand(Kind::Firmware, 4096, false) == Err(EMSGSIZE));
+        assert!(hand(Kind::Firmware, 8192, true) == Err(EEXIST));
+        assert!(hand(Kind::Firmware, 8192, false).is_ok());
+        assert!(hand(Kind::Firmware, 8192, false) == Err(EBUSY));
+        assert!(hand(Kind::Suspend, 4096, false).is_ok());
+        assert!(hand(Kind::Suspend, 4096, false) == Err(ENOSPC));
+        binding.options_mut()?.allow_unprotected = false;
+        assert!(bind(&mut binding) == Err(EPERM));
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_changes_after_a_commit() -> Result {
+        let mut binding = binding(4096, 0)?;
+        assert!(bind(&mut binding) == Err(ENODATA));
+        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        bind(&mut binding)?;
+        assert!(binding.state() == State::Bound);
+        assert!(bind(&mut binding) == Err(EBUSY));
+        assert!(binding.decide_against(Driver::Absent) == Err(EBUSY));
+        assert!(binding.options_mut().is_err());
+        assert!(binding.set_heap(KVec::new()) == Err(EBUSY));
+        assert!(binding.hand_over(Kind::Firmware, buffer(8192)?, false) == Err(EBUSY));
+        Ok(())
+    }
+
+    #[test]
+    fn nor_while_one_is_made() -> Result {
+        let mut binding = binding(4096, 0)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        let request = binding.prepare()?;
+        assert!(binding.prepare().is_err() && binding.options_mut().is_err());
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(EBUSY));
+        binding.bind(request.allocate())?;
+        assert!(binding.is_bound());
+        Ok(())
+    }
+
+    #[test]
+    fn a_driver_gets_the_same_firmware_buffer() -> Result {
+        let mut binding = bound(4096, 0)?;
+        assert!(binding.take_firmware(8193).err() == Some(EMSGSIZE));
+        let first = binding.take_firmware(8192)?;
+        assert!(binding.state() == State::InUse);
+        binding.detach();
+        assert!(binding.state() == State::Bound);
+        assert!(binding.take_firmware(1)? == first);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_withdrawn_lives_until_the_driver_lets_go() -> Result {
+        let mut binding = bound(4096, 2)?;
+        drop(binding.take_firmware(1)?);
+        let group = binding.take_suspend().ok_or(ENOBUFS)?;
+        binding.withdraw();
+        assert!(binding.state() == State::Absent && !binding.is_bound());
+        assert_eq!(binding.sizes(), (2, 8192 + 4096));
+        // The driver may boot its firmware again meanwhile.
+        assert!(binding.take_firmware(1).is_ok());
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(ENODEV));
+        binding.detach();
+        assert!(!binding.is_over());
+        assert!(!binding.put_suspend(group));
+        assert!(binding.is_over());
+        Ok(())
+    }
+
+    #[test]
+    fn the_driver_tells_the_size_of_a_suspend_buffer() -> Result {
+        let mut binding = bound(4096, 3)?;
+        let group = binding.take_suspend().ok_or(ENOBUFS)?;
+        binding.configure_suspend(2048);
+        assert_eq!((binding.suspend().len(), binding.suspend_wanted()), (3, 0));
+        binding.configure_suspend(8192);
+        assert_eq!((binding.suspend().len(), binding.suspend_wanted()), (1, 2));
+        assert!(!binding.put_suspend(group));
+        assert_eq!(binding.suspend_wanted(), 3);
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(EMSGSIZE));
+        for _ in 0..3 {
+            binding.hand_over(Kind::Suspend, buffer(8192)?, false)?;
+        }
+        assert_eq!(binding.suspend_wanted(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_window_ends() -> Result {
+        let mut binding = binding(4096, 0)?;
+        binding.hold(Instant::now());
+        assert!(binding.state() == State::Held);
+        assert!(binding.held_for() == Some(0));
+        binding.expire();
+        assert!(binding.state() == State::Open && binding.held_for().is_none());
+        assert!(binding.reason(Driver::Attached) == Reason::HeapLate);
+        binding.decide_against(Driver::Attached)?;
+        assert!(binding.state() == State::None);
+        assert!(binding.reason(Driver::Absent) == Reason::HeapLate);
+        Ok(())
+    }
+
+    #[test]
+    fn the_kernel_allocates_what_is_lacking() -> Result {
+        let Some(kernel) = from_name(b"kernel") else {
+            return Ok(());
+        };
+        let mut binding = binding(4096, 2)?;
+        binding.set_source(kernel)?;
+        let mut heap = KVec::new();
+        heap.extend_from_slice(b"system", GFP_KERNEL)?;
+        binding.set_heap(heap)?;
+        assert!(binding.hand_over(Kind::Firmware, buffer(8192)?, false) == Err(EOPNOTSUPP));
+        bind(&mut binding)?;
+        assert_eq!((binding.sizes(), binding.suspend_wanted()), ((3, 16384), 0));
+        assert!(binding.lacking().is_none());
+        binding.configure_suspend(16384);
+        while let Some(request) = binding.lacking() {
+            let (allocated, result) = request.allocate();
+            binding.supply(allocated)?;
+            result?;
+        }
+        assert_eq!(binding.sizes(), (3, 8192 + 2 * 16384));
+        Ok(())
+    }
 }

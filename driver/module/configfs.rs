@@ -311,3 +311,55 @@ attributes! {
     // suspend_in_use
     15: show |binding, _, out| line(out, fmt!("{}", binding.suspend().in_use()));
 }
+
+#[kunit_tests(protheap_configfs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_line() {
+        assert!(value(b"bind\n") == Ok(b"bind"));
+        assert!(value(b"") == Ok(b""));
+        for bad in [&b"a\nb"[..], b"a\n\n", b"a\0", b"\0"] {
+            assert!(value(bad) == Err(EINVAL));
+        }
+        assert!(value(&[b'x'; PAGE_FULL - 1]).is_ok());
+        assert!(value(&[b'x'; PAGE_FULL]) == Err(EINVAL));
+    }
+
+    #[test]
+    fn a_number_is_decimal_digits() {
+        assert!(number::<u32>(b"4294967295\n") == Ok(u32::MAX));
+        assert!(number::<u32>(b"007") == Ok(7));
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"+1",
+            b"-1",
+            b" 1",
+            b"1 ",
+            b"0x1",
+            b"4294967296",
+        ] {
+            assert!(number::<u32>(bad) == Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn a_switch_is_0_or_1() {
+        assert!(switch(b"0") == Ok(false) && switch(b"1\n") == Ok(true));
+        for bad in [&b""[..], b"2", b"y", b"01"] {
+            assert!(switch(bad) == Err(EINVAL));
+        }
+    }
+
+    #[test]
+    fn a_text_has_its_characters_and_its_length() {
+        let graphic = |byte: &u8| byte.is_ascii_graphic();
+        assert!(text(b"protected,secure-video\n", graphic).is_ok());
+        assert!(text(b"", graphic).is_ok());
+        assert!(text(&[b'x'; TEXT_MAX], graphic).is_ok());
+        assert!(text(&[b'x'; TEXT_MAX + 1], graphic).is_err());
+        assert!(text(b"a b", graphic).is_err());
+    }
+}

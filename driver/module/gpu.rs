@@ -435,8 +435,11 @@ impl Gpu {
         let mut waited = false;
         loop {
             let binding = inner.bound()?;
+            let first = !binding.is_in_use();
             if let Some(suspend) = binding.take_suspend() {
-                self.publish(inner);
+                if first {
+                    self.publish(inner);
+                }
                 return Ok(suspend);
             }
             if patience == 0 || binding.options.suspend_count == 0 {
@@ -473,11 +476,18 @@ impl Gpu {
     /// A suspend buffer comes back; see `protheap_suspend_put()`.
     pub(crate) fn put_suspend(&self, suspend: NonNull<Suspend>) {
         let mut inner = self.inner.lock();
-        if let Some(binding) = &mut inner.binding {
-            binding.put_suspend(suspend);
-        }
+        let Some(binding) = &mut inner.binding else {
+            return;
+        };
+        let stays = binding.put_suspend(suspend);
+        let last = !binding.is_in_use();
         self.wake(&inner);
-        self.publish(inner);
+        if !stays {
+            self.supply.queue(0);
+        }
+        if last || !stays {
+            self.publish(inner);
+        }
     }
 
     /// Wakes up those who wait for a change.

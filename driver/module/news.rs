@@ -114,3 +114,56 @@ impl Outbox {
         self.waiting.into_iter().take(count)
     }
 }
+
+#[kunit_tests(protheap_news)]
+mod tests {
+    use super::*;
+
+    fn news(state: State, suspend_wanted: usize, suspend_bytes: usize) -> News {
+        News {
+            state,
+            suspend_wanted,
+            suspend_bytes,
+        }
+    }
+
+    #[test]
+    fn every_change_of_state_is_told_in_order() {
+        let mut outbox = Outbox::new();
+        for state in [State::Open, State::Held, State::Bound, State::InUse] {
+            assert!(outbox.put(news(state, 0, 0)));
+            assert!(!outbox.put(news(state, 0, 0)));
+        }
+        let mut told = outbox.take().map(|news| news.state);
+        for state in [State::Open, State::Held, State::Bound, State::InUse] {
+            assert!(told.next() == Some(state));
+        }
+        assert!(told.next().is_none());
+        assert!(outbox.take().next().is_none());
+    }
+
+    #[test]
+    fn a_want_is_told_when_it_grows() {
+        let mut outbox = Outbox::new();
+        assert!(outbox.put(news(State::Bound, 2, 4096)));
+        assert!(!outbox.put(news(State::Bound, 1, 4096)));
+        assert!(outbox.put(news(State::Bound, 2, 4096)));
+        assert!(outbox.put(news(State::Bound, 2, 8192)));
+        assert!(!outbox.put(news(State::Bound, 0, 16384)));
+    }
+
+    #[test]
+    fn of_too_many_the_last_is_told() {
+        let mut outbox = Outbox::new();
+        for _ in 0..LENGTH {
+            outbox.put(news(State::Bound, 0, 0));
+            outbox.put(news(State::InUse, 0, 0));
+        }
+        outbox.put(news(State::None, 0, 0));
+        assert_eq!(outbox.count, LENGTH);
+        assert!(outbox
+            .take()
+            .last()
+            .is_some_and(|news| news.state == State::None));
+    }
+}

@@ -89,7 +89,9 @@ impl Pool {
             gpu,
         };
         // INVARIANT: Room was made in both.
-        Ok(self.free.push(KBox::new(suspend, GFP_KERNEL)?, GFP_KERNEL)?)
+        Ok(self
+            .free
+            .push(KBox::new(suspend, GFP_KERNEL)?, GFP_KERNEL)?)
     }
 
     /// A free buffer for the driver, in the pool's keeping until it is put back.
@@ -103,18 +105,25 @@ impl Pool {
     }
 
     /// The driver gives a buffer back. It stays if it `fits`: the free ones were looked at when
-    /// what fits changed.
-    pub(crate) fn put(&mut self, token: NonNull<Suspend>, fits: impl FnOnce(&Buffer) -> bool) {
+    /// what fits changed. True: it stays.
+    pub(crate) fn put(
+        &mut self,
+        token: NonNull<Suspend>,
+        fits: impl FnOnce(&Buffer) -> bool,
+    ) -> bool {
         let is_it = |suspend: &KBox<Suspend>| NonNull::from(&**suspend) == token;
         let Some(i) = self.used.iter().position(is_it) else {
-            return;
+            return false;
         };
         // The order of those in use says nothing.
         let last = self.used.len() - 1;
         self.used.swap(i, last);
-        if let Some(suspend) = self.used.pop().filter(|suspend| fits(&suspend.buffer)) {
-            // It cannot fail: there is room.
-            let _ = self.free.push_within_capacity(suspend);
+        match self.used.pop() {
+            // It does not fail: there is room.
+            Some(suspend) if fits(&suspend.buffer) => {
+                self.free.push_within_capacity(suspend).is_ok()
+            }
+            _ => false,
         }
     }
 
@@ -126,5 +135,50 @@ impl Pool {
     /// Lets go of free buffers beyond that many.
     pub(crate) fn truncate(&mut self, count: usize) {
         self.free.truncate(count);
+    }
+}
+
+#[kunit_tests(protheap_pool)]
+mod tests {
+    use super::*;
+    use crate::source::tests::buffer;
+
+    #[test]
+    fn a_buffer_is_taken_and_comes_back() -> Result {
+        let mut pool = Pool::new();
+        for _ in 0..3 {
+            pool.add(buffer(4096)?, NonNull::dangling())?;
+        }
+        let first = pool.take().ok_or(ENOBUFS)?;
+        let second = pool.take().ok_or(ENOBUFS)?;
+        assert!(first != second);
+        assert_eq!((pool.len(), pool.free(), pool.in_use()), (3, 1, 2));
+        assert!(pool.put(first, |_| true));
+        assert_eq!((pool.free(), pool.in_use(), pool.peak()), (2, 1, 2));
+        // What was used last is taken first.
+        assert!(pool.take() == Some(first));
+        assert!(pool.take().is_some());
+        assert!(pool.take().is_none());
+        assert_eq!(pool.peak(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_does_not_come_back() -> Result {
+        let mut pool = Pool::new();
+        pool.add(buffer(4096)?, NonNull::dangling())?;
+        pool.add(buffer(8192)?, NonNull::dangling())?;
+        let large = pool.take().ok_or(ENOBUFS)?;
+        let small = pool.take().ok_or(ENOBUFS)?;
+        pool.retain(|_| false);
+        assert_eq!(pool.in_use(), 2);
+        assert!(!pool.put(small, |buffer| buffer.size() >= 8192));
+        assert!(pool.put(large, |buffer| buffer.size() >= 8192));
+        assert_eq!((pool.free(), pool.in_use()), (1, 0));
+        // A second time it is nobody's.
+        assert!(!pool.put(large, |_| true));
+        pool.truncate(0);
+        assert_eq!(pool.len(), 0);
+        Ok(())
     }
 }

@@ -96,3 +96,14 @@ pub(crate) fn default() -> &'static dyn Source {
 pub(crate) fn from_name(name: &[u8]) -> Option<&'static dyn Source> {
     all().find(|source| source.name().as_bytes() == name)
 }
+
+/// Buffers for tests.
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A real buffer, of memory that the CPU can map.
+    pub(crate) fn buffer(bytes: usize) -> Result<Buffer> {
+        Kernel.allocate(c"system", bytes)
+    }
+}

@@ -46,3 +46,20 @@ impl Tally {
         Iterator::chain(known, core::iter::once(("other", self.others)))
     }
 }
+
+#[kunit_tests(protheap_tally)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_counted_by_reason() {
+        let mut tally = Tally::default();
+        assert!(tally.refuse(EPERM));
+        assert!(!tally.refuse(EPERM));
+        assert!(tally.refuse(EINTR));
+        let count = |word: &str| tally.refusals().find(|(reason, _)| *reason == word);
+        assert!(count("not-protected") == Some(("not-protected", 2)));
+        assert!(count("too-small") == Some(("too-small", 0)));
+        assert!(count("other") == Some(("other", 1)));
+    }
+}

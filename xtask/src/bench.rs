@@ -11,7 +11,7 @@ mod replay;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ const SIZE: f64 = 655_360.0;
 /// How to tell the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
+    /// What to measure: speed, lookup, size, memory, boot, suspend, driver; all, if none is named
+    names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
     json: bool,
@@ -52,17 +54,41 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         measures.push(measure);
     };
 
-    let trace = guest.boot(&Script::new("trace", &guest.programs))?;
-    let trace = Trace::parse(&trace.lines)?;
-    let phases = speed(&guest, &trace, &mut tell)?;
-    lookup(&guest, &mut tell)?;
-    size(&guest, &mut tell)?;
-    memory(&guest, &trace, &mut tell)?;
-    boot(&guest, if args.clock { 15 } else { 5 }, &mut tell)?;
-    suspend(&guest, &mut tell)?;
-
-    println!("where the time of protheap-bind goes, in us");
-    println!("    {:<28} {:>7} {:>9} {:>9}", "", "calls", "kernel", "program");
+    const NAMES: [&str; 7] = ["speed", "lookup", "size", "memory", "boot", "suspend", "driver"];
+    if let Some(name) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("nothing called `{name}` is measured: there are {}", NAMES.join(", "));
+    }
+    let asked = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
+    let mut phases = Vec::new();
+    if asked("speed") || asked("memory") {
+        let trace = guest.boot(&Script::new("trace", &guest.programs))?;
+        let trace = Trace::parse(&trace.lines)?;
+        if asked("speed") {
+            phases = speed(&guest, &trace, &mut tell)?;
+        }
+        if asked("memory") {
+            memory(&guest, &trace, &mut tell)?;
+        }
+    }
+    if asked("lookup") {
+        lookup(&guest, &mut tell)?;
+    }
+    if asked("size") {
+        size(&guest, &mut tell)?;
+    }
+    if asked("boot") {
+        boot(&guest, if args.clock { 15 } else { 5 }, &mut tell)?;
+    }
+    if asked("suspend") {
+        suspend(&guest, &mut tell)?;
+    }
+    if asked("driver") {
+        driver(&guest, &mut tell)?;
+    }
+    if !phases.is_empty() {
+        println!("where the time of protheap-bind goes, in us");
+        println!("    {:<28} {:>7} {:>9} {:>9}", "", "calls", "kernel", "program");
+    }
     for Phase { place, calls, kernel_us, program_us } in &phases {
         println!("    {place:<28} {calls:>7} {kernel_us:>9.0} {program_us:>9.0}");
     }
@@ -204,5 +230,22 @@ fn suspend(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let ratio = (heap.median - calls.median) / pool.median;
     let figures = vec![heap, calls, pool, group];
     tell(Measure::ratio("pool against heap", figures, ratio, Limit::AtLeast(20.0)));
+    Ok(())
+}
+
+/// Both sources side by side: a binding by hand, and the probe that waits for it.
+fn driver(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let said = guest.boot(&Script::new("driver", &guest.programs))?;
+    let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);
+    let handed = time("commit-handed", "commit of what was handed over")?;
+    let set_up = time("set-up-handed", "allocate and hand over before")?;
+    let kernel = time("commit-kernel", "commit, the kernel allocates")?;
+    let ratio = kernel.median / (set_up.median + handed.median);
+    let figures = vec![set_up, handed, kernel];
+    tell(Measure::ratio("the kernel allocates, against user space", figures, ratio, Limit::None));
+    let handed = time("probed-handed", "commit to probe, handed over")?;
+    let kernel = time("probed-kernel", "commit to probe, the kernel allocates")?;
+    let ratio = kernel.median / handed.median;
+    tell(Measure::ratio("commit to probe", vec![handed, kernel], ratio, Limit::None));
     Ok(())
 }

@@ -7,6 +7,7 @@
  * bench-tool policies DIRECTORY COUNT         writes that many policy files
  * bench-tool heap NAME PATH BYTES COUNT       allocates and frees a buffer, mean of COUNT
  * bench-tool calls NAME PATH COUNT            what two calls take that do nothing, mean of COUNT
+ * bench-tool write NAME PATH TEXT             writes once; tells when it began, too: `began NANOSECONDS`
  * bench-tool groups NAME PATH COUNT           writes `create` and `destroy` to a file, mean of COUNT pairs
  */
 #include <errno.h>
@@ -303,6 +304,21 @@ static int groups(const char *name, const char *path, long count)
 	return 0;
 }
 
+static int write_once(const char *name, const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+	long started, took;
+
+	if (file < 0)
+		fail(path);
+	started = now_ns();
+	if (write(file, text, strlen(text)) != (ssize_t)strlen(text))
+		fail(path);
+	took = now_ns() - started;
+	printf("began %ld\nfigure %s %ld\n", started, name, took);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -317,6 +333,8 @@ int main(int argc, char **argv)
 		return heap(argv[2], argv[3], strtol(argv[4], NULL, 10), strtol(argv[5], NULL, 10));
 	if (!strcmp(what, "calls") && argc == 5)
 		return calls(argv[2], argv[3], strtol(argv[4], NULL, 10));
+	if (!strcmp(what, "write") && argc == 5)
+		return write_once(argv[2], argv[3], argv[4]);
 	if (!strcmp(what, "groups") && argc == 5)
 		return groups(argv[2], argv[3], strtol(argv[4], NULL, 10));
 	fprintf(stderr, "bench-tool: wrong usage\n");
