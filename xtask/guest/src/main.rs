@@ -14,8 +14,9 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use protheap_board::uevents::{Received, Uevents};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -27,6 +28,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   mkdir PATH                               makes a directory
   count-fds PID                            open files of a process
   listen SOCKET SECONDS                    waits for a service to say READY=1 there, as to systemd
+  uevents FILE SECONDS                     writes what protheap tells, once the file is there: STATE WANT
   alloc HEAP BYTES [--hold SECONDS]        allocates a buffer
   mmap-test HEAP BYTES                     says `mapped`, or the errno
   hand-over DEVICE KIND HEAP BYTES [...]   gives buffers to protheap; KIND is firmware, suspend or a number
@@ -92,6 +94,7 @@ fn run(words: &[&str]) -> Outcome {
                 return Err(format!("heard `{message}`").into());
             }
         }
+        ["uevents", file, seconds] => uevents(file, Duration::from_secs(seconds.parse()?))?,
         ["alloc", heap, bytes, rest @ ..] => {
             let buffer = buffer::allocate(heap, bytes.parse()?)?;
             println!("allocated");
@@ -115,6 +118,31 @@ fn run(words: &[&str]) -> Outcome {
         _ => return Err(USAGE.into()),
     }
     Ok(())
+}
+
+/// Writes a line for each event of protheap, of any device.
+fn uevents(path: &str, limit: Duration) -> Outcome {
+    let mut uevents = Uevents::open().map_err(|problem| problem.to_string())?;
+    let mut file = fs::File::create(path)?;
+    let end = Instant::now() + limit;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        if !uevents.wait(Some(left)).map_err(|problem| problem.to_string())? {
+            continue;
+        }
+        while let Some(received) = uevents.receive().map_err(|problem| problem.to_string())? {
+            let Received::Event(event) = received else {
+                return Err("events were lost".into());
+            };
+            if let Some(state) = event.variable("PROTHEAP_STATE") {
+                let want = event.variable("PROTHEAP_WANT").unwrap_or_default();
+                writeln!(file, "{state} {want}")?;
+            }
+        }
+    }
 }
 
 /// CLOCK_MONOTONIC in microseconds.
