@@ -66,7 +66,9 @@ struct dma_buf *protheap_firmware_buffer(struct protheap *protheap, size_t size)
 /**
  * protheap_suspend_configure() - tell the size of a suspend buffer, once the firmware has told it
  * @protheap:	the attachment
- * @size:	bytes; buffers that are smaller are replaced
+ * @size:	bytes, in place of what the policy said; buffers that are smaller are replaced, the others stay
+ *
+ * The new ones are there some time after: protheap_suspend_get() waits for them.
  *
  * Return: 0, or -ENOENT if the device is not bound to a heap.
  */
@@ -79,13 +81,15 @@ int protheap_suspend_configure(struct protheap *protheap, size_t size);
  * Waits for a free one for at most 100 ms, interruptibly. Never call it where a fence waits.
  *
  * Return: the buffer; ERR_PTR(-ENOENT) if the device is not bound to a heap; ERR_PTR(-ENOBUFS) if none came
- * free; ERR_PTR(-ERESTARTSYS); ERR_PTR(-ENOMEM).
+ * free; ERR_PTR(-ERESTARTSYS).
  */
 struct protheap_suspend *protheap_suspend_get(struct protheap *protheap);
 
 /**
  * protheap_suspend_put() - give a suspend buffer back; valid after protheap_detach(), as groups outlive unbind
  * @suspend:	the buffer, or NULL
+ *
+ * It may sleep, and takes locks under which memory is allocated: not for shrinkers.
  */
 void protheap_suspend_put(struct protheap_suspend *suspend);
 

@@ -60,6 +60,10 @@ impl Source for Kernel {
     }
 
     fn allocate(&self, heap: &CStr, bytes: usize) -> Result<Buffer> {
+        // Rounded up to pages it would wrap around, and look like nothing.
+        if bytes > isize::MAX as usize {
+            return Err(ENOMEM);
+        }
         // SAFETY: The name is terminated.
         let ptr = from_err_ptr(unsafe { protheap_glue_allocate(heap.as_char_ptr(), bytes) });
         let ptr = ptr.map_err(|err| match err {

@@ -111,13 +111,10 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain, flavor: Flavor) 
     let testing = workspace.root.join("driver/testing");
     let fragments = flavor.fragments().iter().map(|name| cache::read(&testing.join(name)));
     let config = fragments.collect::<Result<Vec<_>>>()?.concat();
-    let mut patches = cache::files(&workspace.root.join("driver/patches"))?;
-    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
-
     let user = env::var_os("PROTHEAP_KERNEL_SRC").map(PathBuf::from);
     let (source, version) = match &user {
         Some(tree) => (tree.clone(), format!("tree {}", tree.display())),
-        None => fetch(workspace, &patches)?,
+        None => fetch(workspace, &patches(workspace)?)?,
     };
     if !source.join("Kbuild").is_file() {
         bail!(
@@ -223,6 +220,26 @@ fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     command.args(more).arg("--directory").arg(tree).arg("--input").arg(patch);
     output(&mut command).with_context(|| format!("applying {}", patch.display()))?;
     Ok(())
+}
+
+/// Has the kernel's own checkpatch.pl look at our patches, as the maintainers they are for would.
+pub(crate) fn check_patches(workspace: &Workspace) -> Result<()> {
+    let patches = patches(workspace)?;
+    let (source, _) = fetch(workspace, &patches)?;
+    for patch in patches {
+        let mut command = Command::new("perl");
+        command.arg(source.join("scripts/checkpatch.pl")).args(["--strict", "--no-summary"]);
+        output(command.arg("--root").arg(&source).arg(&patch))
+            .with_context(|| format!("checking {}", patch.display()))?;
+    }
+    Ok(())
+}
+
+/// The patches of `driver/patches`, in their order.
+fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let mut patches = cache::files(&workspace.root.join("driver/patches"))?;
+    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    Ok(patches)
 }
 
 /// The source as it is packed: kept, because patched trees are unpacked from it as well.
@@ -351,5 +368,11 @@ mod tests {
         assert_eq!(lost("CONFIG_B=y", config), ["CONFIG_B=y"]);
         assert_eq!(lost("# CONFIG_E is not set", config), ["# CONFIG_E is not set"]);
         assert_eq!(lost("CONFIG_E=n", config), ["CONFIG_E=n"]);
+    }
+
+    #[test]
+    #[ignore = "needs the kernel's source: a step of `cargo xtask test`"]
+    fn patches_are_as_the_kernel_wants_them() {
+        check_patches(&Workspace::open().unwrap()).unwrap();
     }
 }

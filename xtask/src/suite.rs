@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
-use crate::{firmware, scenario};
+use crate::{firmware, kernel, scenario};
 
 /// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace) -> bool {
@@ -51,6 +51,7 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
         }
         Err(error) => tally.one("scenarios", Err(error)),
     }
+    tally.one("checkpatch", kernel::check_patches(workspace));
     if !tally.names.is_empty() {
         println!("failed: {}", tally.names.join(", "));
     }
