@@ -24,6 +24,10 @@ use replay::{Phase, Trace};
 /// What `protheap-bind` may have beyond an empty program, and at all if linked dynamically: 640 KiB.
 const SIZE: f64 = 655_360.0;
 
+/// Command lines: user space allocates the GPU's buffers, or the kernel does.
+const HANDED: &str = "protheap.allocate=0";
+const KERNEL: &str = "protheap.allocate=1";
+
 /// How to tell the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
@@ -61,13 +65,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let asked = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
     let mut phases = Vec::new();
     if asked("speed") || asked("memory") {
-        let trace = guest.boot(&Script::new("trace", &guest.programs))?;
-        let trace = Trace::parse(&trace.lines)?;
+        let (handed, kernel) = (trace(&guest, HANDED)?, trace(&guest, KERNEL)?);
         if asked("speed") {
-            phases = speed(&guest, &trace, &mut tell)?;
+            phases = speed(&guest, &handed, HANDED, &mut tell)?;
+            speed(&guest, &kernel, KERNEL, &mut tell)?;
         }
         if asked("memory") {
-            memory(&guest, &trace, &mut tell)?;
+            memory(&guest, &handed, &mut tell)?;
         }
     }
     if asked("lookup") {
@@ -104,10 +108,30 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     Ok(missed == 0)
 }
 
-/// From exec to a committed binding.
-fn speed(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Result<Vec<Phase>> {
+/// The binder's system calls, with that command line.
+fn trace(guest: &Guest<'_>, cmdline: &str) -> Result<Trace> {
+    let said = guest.boot(&Script { cmdline, ..Script::new("trace", &guest.programs) })?;
+    Trace::parse(&said.lines)
+}
+
+/// From exec to a committed binding, with that command line.
+fn speed(
+    guest: &Guest<'_>,
+    trace: &Trace,
+    cmdline: &str,
+    tell: &mut dyn FnMut(Measure),
+) -> Result<Vec<Phase>> {
     let image = guest.with_replay(&trace.to_c())?;
-    let said = guest.boot(&Script::new("exec", &image))?;
+    let said = guest.boot(&Script { cmdline, ..Script::new("exec", &image) })?;
+    let (against_script, against_calls) = match cmdline {
+        HANDED => {
+            ("exec to binding, against a script", "exec to binding, against its system calls")
+        }
+        _ => (
+            "exec to binding, the kernel allocates, against a script",
+            "exec to binding, the kernel allocates, against its system calls",
+        ),
+    };
     let bind = said.figure("bind", "protheap-bind", Unit::Nanoseconds)?;
     let script = said.figure("by-hand", "busybox sh, for one board", Unit::Nanoseconds)?;
     let replay = said.figure("replay", "C, its system calls alone", Unit::Nanoseconds)?;
@@ -116,15 +140,10 @@ fn speed(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Res
 
     let ratio = bind.median / script.median;
     let figures = vec![bind.clone(), script];
-    tell(Measure::ratio("exec to binding, against a script", figures, ratio, Limit::AtMost(0.5)));
+    tell(Measure::ratio(against_script, figures, ratio, Limit::AtMost(0.5)));
     let ratio = bind.median / replay.median;
     let figures = vec![bind.clone(), replay.clone(), nothing_c.clone(), nothing_rust.clone()];
-    tell(Measure::ratio(
-        "exec to binding, against its system calls",
-        figures,
-        ratio,
-        Limit::AtMost(1.5),
-    ));
+    tell(Measure::ratio(against_calls, figures, ratio, Limit::AtMost(1.5)));
     let start = Phase {
         place: "start and end of a program",
         calls: 0,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What somebody would write for one board: its GPU, its heap and its sizes are known, nothing is asked.
+# What somebody would write for one board: its GPU, its heap and its sizes are known, nothing is asked. `by-hand.sh
+# kernel` is for a kernel that allocates by itself.
 set -eu
 
 GPU=fb000000.gpu
@@ -14,12 +15,11 @@ mkdir $DIR
 echo 5000 >$DIR/hold_ms
 [ -c /dev/dma_heap/$HEAP ]
 echo $HEAP >$DIR/heap
-echo handed >$DIR/source
 echo 262144 >$DIR/firmware_bytes_wanted
 echo 65536 >$DIR/suspend_bytes
 echo 16 >$DIR/suspend_count
 echo by-hand >$DIR/origin
-hand-over $GPU $HEAP 262144 65536 16
+[ "${1-}" = kernel ] || hand-over $GPU $HEAP 262144 65536 16
 echo bind >$DIR/commit
 read -r state <$DIR/state
 [ "$state" = bound ]

@@ -5,10 +5,13 @@
 
 . /scenarios/bench/common.sh
 load_tee
+load_protheap
+need mkdir "$CONFIG/$GPU"
+SOURCE=$(attr source)
 
 round() {
 	bound_by bench-tool run bind protheap-bind
-	bound_by bench-tool run by-hand sh /scenarios/bench/by-hand.sh
+	bound_by bench-tool run by-hand sh /scenarios/bench/by-hand.sh "$SOURCE"
 	bound_by bench-tool run replay replay
 	bench-tool run nothing-c nothing-c
 	bench-tool run nothing-rust nothing-rust
