@@ -13,6 +13,7 @@ DEVICES=/sys/bus/platform/devices
 STATE=/run/protheap/state.json
 CHECKS=0
 BINDER_STATUS=''
+DAEMON_STATUS=''
 
 GPUS=$(grep -l arm,mali-valhall-csf $DEVICES/*/of_node/compatible 2>/dev/null |
 	sed "s,$DEVICES/,,; s,/.*,," | sort | tr '\n' ' ')
@@ -195,11 +196,31 @@ end_binder() {
 	BINDER_STATUS=$?
 }
 
+# start_daemon: in the background, as process $DAEMON; returns when it has told that it is ready. Its words are in
+# /run/daemon.log. stop_daemon ends it as systemd does, or by the signal named; its exit status is in $DAEMON_STATUS.
+start_daemon() {
+	rm -f /run/daemon.ready
+	protheap-guest listen /run/daemon.ready 5 &
+	listener=$!
+	need wait_until 5 exists /run/daemon.ready
+	NOTIFY_SOCKET=/run/daemon.ready protheapd >>/run/daemon.log 2>&1 &
+	DAEMON=$!
+	wait $listener || say "the daemon did not say that it is ready: $(cat /run/daemon.log)"
+}
+stop_daemon() {
+	need kill "-${1:-TERM}" "$DAEMON"
+	wait "$DAEMON" 2>/dev/null
+	DAEMON_STATUS=$?
+}
+
 # state_of POINTER: from state.json, for instance /gpus/0/state; fails if there is no such member
 state_of() { protheap-guest get "$STATE" "$1"; }
 
 # step_us STEP [INDEX]: when the GPU's timeline came to that step; fails if it never did
 step_us() { protheap-guest step "$STATE" "${2:-0}" "$1"; }
+
+# ends STATE REASON: what state.json says of the first GPU
+ends() { is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" "$1 $2"; }
 
 # is_count NUMBER COMMAND..., is_zero COMMAND...: what a command prints now
 is_count() { wanted=$1; shift; is "$("$@")" "$wanted"; }

@@ -2,32 +2,40 @@
 
 //! Carries out what the engine asks for, and tells it what came of that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use protheap_board::heaps::{AllocateError, Buffer, Heap};
-use protheap_board::module::{BindingState, Commit, Kind, Module, Setup, Window};
+use protheap_board::module::{self, BindingState, Commit, Kind, Module, Setup, Window};
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
 use protheap_board::{Problem, clock, devices, tee};
 use protheap_core::decision::Request;
-use protheap_core::engine::{Action, Binding, Change, Engine, Event, Monotonic, Opened};
-use protheap_core::facts::{Facts, Gpu, Protection, Provider, Verdict};
+use protheap_core::engine::{
+    Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Role, Supplied,
+};
+use protheap_core::facts::{Facts, Gpu, KernelBinding, Protection, Provider, Source, Verdict};
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{Refused, Report};
 use protheap_core::state::{Reason, State};
 
 use crate::survey::{Survey, read_facts, tell};
-use crate::{NAME, Result, ready};
+use crate::{Result, ready};
 
 /// The binder of all GPUs of this machine.
 #[derive(Debug)]
-pub(crate) struct Binder {
+pub struct Binder {
     root: Root,
+    program: &'static str,
+    role: Role,
     /// `/run/protheap`, where it can be written.
-    run: Option<(RunDirectory, Lock)>,
+    run: Option<RunDirectory>,
+    /// Of a binder from its start to its end; of a daemon only while it acts.
+    lock: Option<Lock>,
     uevents: Uevents,
+    /// Of a daemon only while it acts: who has it open keeps it from being unloaded.
     module: Option<Module>,
     engine: Engine,
     refused: Vec<Refused>,
@@ -42,75 +50,121 @@ struct Buffers {
     suspend: Vec<Buffer>,
 }
 
-/// Waits for another binder that is at work, so that two never hand over buffers to one binding.
-/// True: there was one.
-fn run_alone(root: &Root) -> Result<(RunDirectory, Lock, bool), Problem> {
-    let run = RunDirectory::open(root)?;
-    let mut waited = false;
-    let lock = run.lock(|| {
-        waited = true;
-        // The windows are the other one's affair: the boot may go on.
-        ready::tell();
-    })?;
-    Ok((run, lock, waited))
-}
-
 fn now() -> Monotonic {
     Monotonic(clock::now_us())
 }
 
 impl Binder {
-    /// Looks at the machine. Nothing is held yet.
-    pub(crate) fn new(root: Root) -> Result<Self> {
+    /// Looks at the machine. Nothing is held yet. `program` is what it calls itself.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's events cannot be had, or protheap.ko is there and cannot be used.
+    pub fn new(root: Root, program: &'static str, role: Role) -> Result<Self> {
         // What happens while facts are read must not be missed.
         let uevents = Uevents::open()?;
-        let mut survey = Survey::of(&root);
+        let mut survey = Survey::of(&root, program, role);
         // Nothing is left behind on a machine without a GPU.
-        let mut run = None;
-        if !survey.facts.gpus.is_empty() {
-            match run_alone(&root) {
-                Ok((directory, lock, waited)) => {
-                    run = Some((directory, lock));
+        let (mut run, mut lock) = (None, None);
+        if role == Role::Binder && !survey.facts.gpus.is_empty() {
+            match Self::run_alone(&root, program) {
+                Ok((directory, taken, waited)) => {
+                    (run, lock) = (Some(directory), Some(taken));
                     if waited {
-                        survey = Survey::of(&root);
+                        survey = Survey::of(&root, program, role);
                     }
                 }
-                Err(problem) => survey.refused.push(tell(problem)),
+                Err(problem) => survey.refused.push(tell(program, problem)),
             }
         }
         let Survey { policy, facts, refused } = survey;
         let module = match facts.kernel.module {
-            Some(_) => Some(Module::open(&root)?),
-            None => None,
+            Some(_) if role == Role::Binder => Some(Module::open(&root)?),
+            _ => None,
         };
-        let engine = Engine::new(policy, facts);
+        let engine = Engine::new(policy, facts, role);
         let buffers = BTreeMap::new();
-        Ok(Self { root, run, uevents, module, engine, refused, buffers, wake: None })
+        let wake = None;
+        Ok(Self { root, program, role, run, lock, uevents, module, engine, refused, buffers, wake })
+    }
+
+    /// Waits for another binder that is at work, so that two never hand over buffers to one
+    /// binding. True: there was one.
+    fn run_alone(root: &Root, program: &str) -> Result<(RunDirectory, Lock, bool), Problem> {
+        let run = RunDirectory::open(root)?;
+        let mut waited = false;
+        let lock = run.lock(|| {
+            waited = true;
+            // The windows are the other one's affair: the boot may go on.
+            ready::tell(program);
+        })?;
+        Ok((run, lock, waited))
     }
 
     /// Binds. True: some GPU failed.
-    pub(crate) fn run(mut self) -> Result<bool> {
-        let mut events = VecDeque::from([(now(), Event::Started)]);
-        let mut ready = false;
-        loop {
-            while let Some((at, event)) = events.pop_front() {
-                for action in self.engine.on(event, at) {
-                    events.extend(self.carry_out(action));
-                }
-                // The first event's actions have opened every window.
-                if !ready {
-                    ready = true;
-                    ready::tell();
-                }
-            }
-            self.report()?;
-            if self.engine.is_done() {
-                break;
-            }
-            events.extend(self.wait()?);
+    ///
+    /// # Errors
+    ///
+    /// The kernel's events cannot be had any more.
+    pub fn run(mut self) -> Result<bool> {
+        self.start()?;
+        while !self.engine.is_done() {
+            let events = self.wait()?;
+            self.take(events)?;
         }
         let states = self.engine.bindings().values().map(Binding::state);
         Ok(states.into_iter().any(|state| state == State::Failed))
+    }
+
+    /// Serves for as long as it can.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's events cannot be had any more.
+    pub fn serve(mut self) -> Result<Infallible> {
+        self.start()?;
+        loop {
+            let events = self.wait()?;
+            self.take(events)?;
+        }
+    }
+
+    /// Begins, and says so when the windows are open or bindings are taken over.
+    fn start(&mut self) -> Result<()> {
+        let mut events = VecDeque::new();
+        self.follow((now(), Event::Started), &mut events);
+        // What came of the looks opens nothing yet, and is all that a daemon takes over.
+        if self.role == Role::Daemon {
+            let looked: Vec<_> = events.drain(..).collect();
+            for event in looked {
+                self.follow(event, &mut events);
+            }
+        }
+        ready::tell(self.program);
+        self.take(events)
+    }
+
+    /// Takes events, carries out all that follows from them, and reports.
+    fn take(&mut self, events: impl Into<VecDeque<(Monotonic, Event)>>) -> Result<()> {
+        let mut events = events.into();
+        while let Some(event) = events.pop_front() {
+            self.follow(event, &mut events);
+        }
+        if self.role == Role::Daemon {
+            (self.lock, self.module) = (None, None);
+        }
+        self.report()
+    }
+
+    /// Takes one event, and adds what came of its actions.
+    fn follow(
+        &mut self,
+        (at, event): (Monotonic, Event),
+        events: &mut VecDeque<(Monotonic, Event)>,
+    ) {
+        for action in self.engine.on(event, at) {
+            events.extend(self.carry_out(action));
+        }
     }
 
     /// Carries an action out, and returns what came of it and when.
@@ -121,13 +175,16 @@ impl Binder {
                 let opened = opened.unwrap_or_else(|error| Opened::Refused(error.to_string()));
                 Some((now(), Event::Opened(device, opened)))
             }
+            Action::Try(device, request) if request.source == Source::Kernel => {
+                Some(self.try_in_kernel(device, request))
+            }
             Action::Try(device, request) => {
                 let verdict = self.allocate(&device, &request);
                 Some((now(), Event::Tried(device, request.heap, verdict)))
             }
             Action::Bind(device, request) => {
                 let (at, bound) = match self.bind(&device, &request) {
-                    Ok((at, in_use)) => (at, Ok(in_use)),
+                    Ok((at, bound)) => (at, Ok(bound)),
                     Err(error) => (now(), Err(error.to_string())),
                 };
                 Some((at, Event::Bound(device, bound)))
@@ -140,7 +197,16 @@ impl Binder {
             }
             Action::Remove(device) => {
                 let removed = self.module().and_then(|module| Ok(module.remove(&device)?));
-                self.warn(&device, "taking away a binding that nobody would use", removed);
+                self.warn(&device, "taking away its binding", removed);
+                None
+            }
+            Action::Look(device) => Some((now(), self.look(device))),
+            Action::Supply(device, heap) => {
+                let supplied = self.supply(&device, &heap);
+                Some((now(), Event::Supplied(device, supplied)))
+            }
+            Action::Tell(device, text) => {
+                eprintln!("{}: {device}: {text}", self.program);
                 None
             }
             Action::WakeAt(at) => {
@@ -150,26 +216,64 @@ impl Binder {
         }
     }
 
-    fn module(&self) -> Result<&Module> {
+    /// The module, for a change: with the lock.
+    fn module(&mut self) -> Result<&Module> {
+        if self.role == Role::Daemon && self.lock.is_none() && self.make_run() {
+            let program = self.program;
+            if let Some(run) = &self.run {
+                self.lock = Some(run.lock(|| ready::tell(program))?);
+            }
+        }
+        self.module_to_read()
+    }
+
+    fn module_to_read(&mut self) -> Result<&Module> {
+        if self.module.is_none() && self.role == Role::Daemon {
+            self.module = Some(Module::open(&self.root)?);
+        }
         Ok(self.module.as_ref().ok_or("protheap.ko is not loaded")?)
+    }
+
+    /// Makes `/run/protheap`, where it is needed and was not made yet.
+    fn make_run(&mut self) -> bool {
+        if self.role == Role::Daemon && self.run.is_none() && !self.engine.facts().gpus.is_empty() {
+            match RunDirectory::open(&self.root) {
+                Ok(run) => self.run = Some(run),
+                Err(problem) => self.refuse(problem),
+            }
+        }
+        self.run.is_some()
+    }
+
+    /// Tells of a problem, once.
+    fn refuse(&mut self, problem: Problem) {
+        let known =
+            |refused: &Refused| refused.path == problem.path && refused.message == problem.message;
+        if !self.refused.iter().any(known) {
+            self.refused.push(tell(self.program, problem));
+        }
     }
 
     fn warn(&self, device: &DeviceName, what: &str, outcome: Result<()>) {
         if let Err(error) = outcome {
-            eprintln!("protheap-bind: {device}: {what}: {error}");
+            eprintln!("{}: {device}: {what}: {error}", self.program);
         }
     }
 
-    fn open(&self, device: &DeviceName, hold: u32) -> Result<Opened> {
+    fn open(&mut self, device: &DeviceName, hold: u32) -> Result<Opened> {
         let module = self.module()?;
         let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
-        let mut binding = module.create(device)?;
+        let mut binding = match module.create(device) {
+            Err(error) if error.is_busy() => {
+                return Ok(Opened::Busy(error.to_string()));
+            }
+            created => created?,
+        };
         if binding.is_adopted() {
+            if let Some(kernel) = binding.bound()? {
+                return Ok(Opened::Adopted(kernel));
+            }
             match binding.state()? {
-                state @ (BindingState::Bound | BindingState::InUse) => {
-                    let heap = HeapName::new(&binding.heap()?)?;
-                    return Ok(Opened::Adopted(heap, state == BindingState::InUse));
-                }
                 BindingState::None => {
                     // An earlier run decided against it: whatever it knew, it is decided anew.
                     module.remove(device)?;
@@ -181,6 +285,9 @@ impl Binder {
                     if state == BindingState::Held {
                         return Ok(until(binding.hold_left()?));
                     }
+                }
+                BindingState::Bound | BindingState::InUse => {
+                    return Err("another program has just bound it".into());
                 }
             }
         }
@@ -198,8 +305,9 @@ impl Binder {
 
     /// Allocates everything that the GPU needs, and judges it by its first buffer.
     fn allocate(&mut self, device: &DeviceName, request: &Request) -> Verdict {
+        let program = self.program;
         let told = |error: AllocateError| {
-            eprintln!("protheap-bind: {device}: {error}");
+            eprintln!("{program}: {device}: {error}");
             error.verdict()
         };
         let heap = match Heap::open(&self.root, &request.heap) {
@@ -224,73 +332,158 @@ impl Binder {
         Verdict::Allocated { protection, exporter }
     }
 
-    /// Hands the buffers over and commits. Returns when, and whether the GPU driver has taken some
-    /// already.
-    fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, bool)> {
-        let Buffers { firmware, suspend } =
-            self.buffers.remove(device).ok_or("nothing was allocated")?;
-        let module = self.module()?;
-        let binding = module.binding(device)?.ok_or("the binding was withdrawn")?;
+    /// Hands the buffers over and commits. Returns when.
+    fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, Bound)> {
+        let buffers = self.buffers.remove(device);
+        let binding = self.set_up(device, request)?;
+        if request.source == Source::Handed {
+            let Buffers { firmware, suspend } = buffers.ok_or("nothing was allocated")?;
+            let module = self.module()?;
+            module.hand_over(device, Kind::Firmware, &firmware)?;
+            for buffer in &suspend {
+                module.hand_over(device, Kind::Suspend, buffer)?;
+            }
+        }
+        Ok(self.commit(device, request, &binding)??)
+    }
+
+    fn set_up(&mut self, device: &DeviceName, request: &Request) -> Result<module::Binding> {
+        let binding = self.module()?.binding(device)?.ok_or("the binding was withdrawn")?;
         binding.set_up(&Setup {
             heap: &request.heap,
-            source: "handed",
+            source: request.source,
             firmware_bytes_wanted: request.firmware_bytes,
             suspend_bytes: request.suspend_bytes,
             suspend_count: request.suspend_count,
             allow_unprotected: request.allow_unprotected,
             origin: &request.origin,
         })?;
-        module.hand_over(device, Kind::Firmware, &firmware)?;
-        for buffer in &suspend {
-            module.hand_over(device, Kind::Suspend, buffer)?;
-        }
+        Ok(binding)
+    }
+
+    /// Commits. Returns when, or what the kernel said of that alone.
+    fn commit(
+        &self,
+        device: &DeviceName,
+        request: &Request,
+        binding: &module::Binding,
+    ) -> Result<Result<(Monotonic, Bound), module::Error>> {
         // The GPU may have probed before the write returns.
         let at = now();
-        binding.commit(Commit::Bind)?;
+        if let Err(error) = binding.commit(Commit::Bind) {
+            return Ok(Err(error));
+        }
         if request.allow_unprotected {
             eprintln!(
-                "protheap-bind: {device}: bound {} for bring-up: {} has allow-unprotected",
-                request.heap, request.origin
+                "{}: {device}: bound {} for bring-up: {} has allow-unprotected",
+                self.program, request.heap, request.origin
             );
         }
-        Ok((at, binding.state()? == BindingState::InUse))
+        let in_use = binding.state()? == BindingState::InUse;
+        let judged = match request.source {
+            Source::Handed => None,
+            Source::Kernel => Some(binding.judge()?),
+        };
+        Ok(Ok((at, Bound { in_use, judged })))
+    }
+
+    /// Has the kernel allocate from the heap, and bind what passes.
+    fn try_in_kernel(&mut self, device: DeviceName, request: Request) -> (Monotonic, Event) {
+        let binding = self.set_up(&device, &request);
+        match binding.and_then(|binding| self.commit(&device, &request, &binding)) {
+            Ok(Ok((at, bound))) => (at, Event::Bound(device, Ok(bound))),
+            Ok(Err(error)) => match error.verdict() {
+                Some(verdict) => {
+                    eprintln!("{}: {device}: {}: {error}", self.program, request.heap);
+                    (now(), Event::Tried(device, request.heap, verdict))
+                }
+                None => (now(), Event::Bound(device, Err(error.to_string()))),
+            },
+            Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
+        }
+    }
+
+    /// What the kernel has bound, whoever did.
+    fn bound(&mut self, device: &DeviceName) -> Result<Option<KernelBinding>> {
+        if self.engine.facts().kernel.module.is_none() {
+            return Ok(None);
+        }
+        let Some(binding) = self.module_to_read()?.binding(device)? else { return Ok(None) };
+        match binding.bound() {
+            // It was withdrawn meanwhile.
+            Err(error) if error.is_absent() => Ok(None),
+            bound => Ok(bound?),
+        }
+    }
+
+    fn look(&mut self, device: DeviceName) -> Event {
+        let bound = self.bound(&device).map_err(|error| error.to_string());
+        Event::Looked(device, bound)
+    }
+
+    /// Hands over as many suspend buffers as are wanted.
+    fn supply(&mut self, device: &DeviceName, heap: &HeapName) -> Supplied {
+        let heap = match Heap::open(&self.root, heap) {
+            Ok(heap) => heap,
+            Err(error) => return Supplied::NoMemory(error.to_string()),
+        };
+        // What is wanted now: to get the lock may have taken its time.
+        let looked = self.module().map(drop).and_then(|()| self.bound(device));
+        let (module, wanted) = match (&self.module, looked) {
+            (Some(module), Ok(wanted)) => (module, wanted),
+            (None, Ok(_)) => return Supplied::All,
+            (_, Err(error)) => return Supplied::Refused(error.to_string()),
+        };
+        let (count, bytes) = wanted.map_or((0, 0), |now| (now.suspend_wanted, now.suspend_bytes));
+        for _ in 0..count {
+            let buffer = match heap.allocate(bytes) {
+                Ok(buffer) => buffer,
+                Err(error) => return Supplied::NoMemory(error.to_string()),
+            };
+            if let Err(error) = module.hand_over(device, Kind::Suspend, &buffer) {
+                return Supplied::Refused(error.to_string());
+            }
+        }
+        Supplied::All
     }
 
     /// Closes the window, and leaves in the kernel why.
-    fn release(&self, device: &DeviceName) -> Result<()> {
+    fn release(&mut self, device: &DeviceName) -> Result<()> {
+        let reason = self.engine.bindings().get(device).and_then(Binding::reason);
         if let Some(binding) = self.module()?.binding(device)? {
-            let reason = self.engine.bindings().get(device).and_then(Binding::reason);
             binding.set_origin(reason.map_or("", Reason::as_str))?;
             binding.commit(Commit::None)?;
         }
         Ok(())
     }
 
-    /// Waits until a fact changes or the engine wants to be woken.
+    /// Waits until something happens, or the engine wants to be woken.
     fn wait(&mut self) -> Result<Vec<(Monotonic, Event)>> {
-        let mut changes = Vec::new();
-        while changes.is_empty() {
+        loop {
             let timeout = self.wake.map(|wake| wake.0.saturating_sub(now().0));
             if timeout == Some(0) {
                 self.wake = None;
                 return Ok(vec![(now(), Event::Woken)]);
             }
             if self.uevents.wait(timeout.map(Duration::from_micros))? {
-                changes = self.receive()?;
+                let events = self.receive()?;
+                if !events.is_empty() {
+                    return Ok(events);
+                }
             }
         }
-        let at = now();
-        Ok(changes.into_iter().map(|change| (at, Event::Changed(change))).collect())
     }
 
     /// Takes all events that are there.
-    fn receive(&mut self) -> Result<Vec<Change>> {
+    fn receive(&mut self) -> Result<Vec<(Monotonic, Event)>> {
         let mut changes = Vec::new();
+        // A binding is looked at once, when all that was told of it has happened.
+        let mut looks = BTreeSet::new();
         let mut problems = Vec::new();
         let providers = self.engine.policy().provider_compatibles();
         let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
         loop {
-            let change = match self.uevents.receive()? {
+            let relevant = match self.uevents.receive()? {
                 None => break,
                 Some(Received::Lost) => {
                     // The events that are still queued tell nothing more.
@@ -300,7 +493,7 @@ impl Binder {
                 }
                 Some(Received::Event(event)) => relevant(&event, &self.engine, &providers),
             };
-            match change {
+            match relevant {
                 None => {}
                 Some(Relevant::Heap(heap)) => changes.push(Change::Heap(heap)),
                 Some(Relevant::Tee) => {
@@ -309,14 +502,25 @@ impl Binder {
                     self.drivers(&mut changes);
                 }
                 Some(Relevant::Driver) => self.drivers(&mut changes),
-                Some(Relevant::Device) => {
+                Some(Relevant::Binding(device)) if self.role == Role::Daemon => {
+                    looks.insert(device);
+                }
+                Some(Relevant::Module) if self.role == Role::Binder => {}
+                Some(Relevant::Binding(_)) => {}
+                Some(Relevant::Device | Relevant::Module) => {
                     let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
                     changes.push(self.all(facts));
                 }
             }
         }
-        self.refused.extend(problems.into_iter().map(tell));
-        Ok(changes)
+        for problem in problems {
+            self.refuse(problem);
+        }
+        let at = now();
+        let mut events: Vec<_> =
+            changes.into_iter().map(|change| (at, Event::Changed(change))).collect();
+        events.extend(looks.into_iter().map(|device| (at, self.look(device))));
+        Ok(events)
     }
 
     /// All facts anew, with those that do not change.
@@ -350,12 +554,14 @@ impl Binder {
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
     fn report(&mut self) -> Result<()> {
-        let Some((run, _)) = &self.run else { return Ok(()) };
-        let report = Report::new(&self.engine, &self.refused, NAME);
+        self.make_run();
+        let Some(run) = &self.run else { return Ok(()) };
+        let written_by = format!("{} {}", self.program, env!("CARGO_PKG_VERSION"));
+        let report = Report::new(&self.engine, &self.refused, &written_by);
         let json = serde_json::to_vec(&report)?;
         let written = run.write_state(&json);
         if let Err(problem) = written.and_then(|()| run.link_heaps(report.heaps())) {
-            eprintln!("protheap-bind: {problem}");
+            eprintln!("{}: {problem}", self.program);
         }
         Ok(())
     }
@@ -367,12 +573,23 @@ enum Relevant {
     Tee,
     Driver,
     Device,
+    /// A binding of this GPU changed, or wants something: a hint, the attributes are the truth.
+    Binding(DeviceName),
+    /// protheap.ko was loaded or unloaded.
+    Module,
 }
 
 fn relevant(event: &Uevent<'_>, engine: &Engine, providers: &[&str]) -> Option<Relevant> {
     match (event.subsystem, event.action) {
         ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
         ("tee", "add" | "remove") => Some(Relevant::Tee),
+        ("misc", action) if event.devname == Some("protheap") => match action {
+            "add" | "remove" => Some(Relevant::Module),
+            _ => {
+                let device = DeviceName::new(event.variable("PROTHEAP_DEVICE")?).ok()?;
+                Some(Relevant::Binding(device))
+            }
+        },
         ("platform" | "arm_ffa", action) => {
             let device = DeviceName::new(event.device()).ok()?;
             let facts = engine.facts();

@@ -8,29 +8,23 @@
 
 #![forbid(unsafe_code)]
 
-mod binder;
-mod ready;
-mod survey;
-
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use protheap_bind::binder::Binder;
+use protheap_bind::survey::Survey;
+use protheap_bind::{Result, ready};
 use protheap_board::root::Root;
 use protheap_core::decision::{Decision, decide};
+use protheap_core::engine::Role;
 use protheap_core::facts::Platform;
 use protheap_core::name::Key;
 use protheap_core::report::Refused;
 use serde::Serialize;
 
-use crate::binder::Binder;
-use crate::survey::Survey;
-
-/// What went wrong, for people: nothing here is told apart by its kind.
-type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
-
-/// What this program calls itself in files.
-const NAME: &str = concat!("protheap-bind ", env!("CARGO_PKG_VERSION"));
+/// What this program calls itself.
+const PROGRAM: &str = "protheap-bind";
 
 const HELP: &str = "\
 Binds protected heaps to Mali CSF GPUs before their driver probes.
@@ -56,14 +50,14 @@ fn main() -> ExitCode {
     let command = match arguments(std::env::args_os().skip(1)) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("protheap-bind: {error}\n\n{HELP}");
+            eprintln!("{PROGRAM}: {error}\n\n{HELP}");
             return ExitCode::from(2);
         }
     };
     match run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("protheap-bind: {error}");
+            eprintln!("{PROGRAM}: {error}");
             ExitCode::from(1)
         }
     }
@@ -79,7 +73,10 @@ fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
             Long("detach") => detach = true,
             Long("plan") => plan = true,
             Long("root") => root = Some(PathBuf::from(parser.value()?.parse::<OsString>()?)),
-            Long("version") | Short('V') => return Ok(Command::Print(format!("{NAME}\n"))),
+            Long("version") | Short('V') => {
+                let version = env!("CARGO_PKG_VERSION");
+                return Ok(Command::Print(format!("{PROGRAM} {version}\n")));
+            }
             Long("help") | Short('h') => return Ok(Command::Print(HELP.to_owned())),
             other => return Err(other.unexpected()),
         }
@@ -98,7 +95,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plan { root } => println!("{}", plan(&Root::open(&root)?)?),
         Command::Bind { detach: true } => return ready::detach(),
         Command::Bind { detach: false } => {
-            let failed = Binder::new(Root::open("/".as_ref())?)?.run()?;
+            let failed = Binder::new(Root::open("/".as_ref())?, PROGRAM, Role::Binder)?.run()?;
             return Ok(ExitCode::from(u8::from(failed)));
         }
     }
@@ -115,7 +112,7 @@ struct PlanReport<'a> {
 }
 
 fn plan(root: &Root) -> Result<String> {
-    let Survey { policy, facts, refused } = Survey::of(root);
+    let Survey { policy, facts, refused } = Survey::of(root, PROGRAM, Role::Binder);
     let decision = decide(&policy, &facts);
     let (platform, policies) = (&facts.platform, policy.keys());
     Ok(serde_json::to_string(&PlanReport { platform, policies, refused: &refused, decision })?)

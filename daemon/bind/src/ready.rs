@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Telling who started us that the windows are open.
+//! Telling who started us that the boot may go on.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -13,15 +13,16 @@ use crate::Result;
 /// The program's own child waits for a byte on its standard output instead of systemd.
 const DETACHED: &str = "PROTHEAP_BIND_DETACHED";
 
-/// Says that every window that is to be opened is open.
-pub(crate) fn tell() {
+/// Says that every window that is to be opened is open, or that a daemon is at work. `program` is
+/// who complains if that cannot be said.
+pub fn tell(program: &str) {
     if std::env::var_os(DETACHED).is_some() {
         // The parent may have gone: that harms nobody.
         let _ = std::io::stdout().write_all(b"1").and_then(|()| std::io::stdout().flush());
     } else if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
         && let Err(error) = notify(socket.as_encoded_bytes())
     {
-        eprintln!("protheap-bind: telling systemd at {}: {error}", socket.display());
+        eprintln!("{program}: telling systemd at {}: {error}", socket.display());
     }
 }
 
@@ -39,7 +40,11 @@ fn notify(socket: &[u8]) -> std::io::Result<()> {
 }
 
 /// Runs this program again as a child, and returns when its windows are open or it has ended.
-pub(crate) fn detach() -> Result<ExitCode> {
+///
+/// # Errors
+///
+/// The child could not be started, or its end not be waited for.
+pub fn detach() -> Result<ExitCode> {
     let program = std::env::current_exe()
         .map_err(|error| format!("finding this program through /proc: {error}"))?;
     let mut child = Command::new(&program)

@@ -5,6 +5,7 @@
 use protheap_board::root::Root;
 use protheap_board::{Problem, devices, firmware, heaps, kernel, platform, policies, tee};
 use protheap_core::decision::{Plan, decide};
+use protheap_core::engine::Role;
 use protheap_core::facts::{Facts, Firmware};
 use protheap_core::fragment::Fragment;
 use protheap_core::merged::{Merged, cascade};
@@ -13,35 +14,39 @@ use protheap_core::report::Refused;
 
 /// A machine and the policy that applies to it.
 #[derive(Debug)]
-pub(crate) struct Survey {
-    pub(crate) policy: Policy,
-    pub(crate) facts: Facts,
+pub struct Survey {
+    /// The policy.
+    pub policy: Policy,
+    /// The machine.
+    pub facts: Facts,
     /// What was there and could not be used: told on standard error already.
-    pub(crate) refused: Vec<Refused>,
+    pub refused: Vec<Refused>,
 }
 
 impl Survey {
-    /// Looks at the machine, and reads the policies for it.
-    pub(crate) fn of(root: &Root) -> Self {
+    /// Looks at the machine, and reads the policies for it. `program` is who tells what was
+    /// skipped; the firmware's images are read for what `role` may bind.
+    pub fn of(root: &Root, program: &str, role: Role) -> Self {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
-        let (policy, mut refused) = read_policy(root, &platform.compatible, &mut problems);
+        let (policy, mut refused) = read_policy(root, program, &platform.compatible, &mut problems);
         let mut facts = read_facts(root, &policy, &mut problems);
         facts.platform = platform;
-        read_firmware(root, &policy, &mut facts, &mut problems);
-        refused.extend(problems.into_iter().map(tell));
+        read_firmware(root, &policy, role, &mut facts, &mut problems);
+        refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
         Self { policy, facts, refused }
     }
 }
 
 /// Tells of a problem on standard error, and keeps it for the report.
-pub(crate) fn tell(problem: Problem) -> Refused {
-    eprintln!("protheap-bind: skipped: {problem}");
+pub(crate) fn tell(program: &str, problem: Problem) -> Refused {
+    eprintln!("{program}: skipped: {problem}");
     Refused { path: problem.path, line: 0, column: 0, message: problem.message }
 }
 
 fn read_policy(
     root: &Root,
+    program: &str,
     compatible: &[String],
     problems: &mut Vec<Problem>,
 ) -> (Policy, Vec<Refused>) {
@@ -54,7 +59,7 @@ fn read_policy(
                 for fault in &faults {
                     eprint!("{fault}");
                 }
-                eprintln!("protheap-bind: skipped: {}: the rest of the cascade applies", file.path);
+                eprintln!("{program}: skipped: {}: the rest of the cascade applies", file.path);
                 refused.extend(faults.iter().map(Refused::from));
             }
         }
@@ -79,15 +84,22 @@ pub(crate) fn read_facts(root: &Root, policy: &Policy, problems: &mut Vec<Proble
 }
 
 /// Reads the firmware of the GPUs that may get buffers: the images are large, and most boards have
-/// no protected memory.
-fn read_firmware(root: &Root, policy: &Policy, facts: &mut Facts, problems: &mut Vec<Problem>) {
+/// no protected memory. For a daemon, every GPU may get some, one day.
+fn read_firmware(
+    root: &Root,
+    policy: &Policy,
+    role: Role,
+    facts: &mut Facts,
+    problems: &mut Vec<Problem>,
+) {
     let decision = decide(policy, facts);
     let (mut read, mut images) = (Vec::new(), Vec::new());
     let wanted = facts
         .gpus
         .iter()
         .filter(|(device, _)| {
-            !matches!(decision.gpus.get(device).map(|gpu| &gpu.plan), Some(Plan::Without(_)))
+            role == Role::Daemon
+                || !matches!(decision.gpus.get(device).map(|gpu| &gpu.plan), Some(Plan::Without(_)))
         })
         .filter_map(|(device, gpu)| policy.gpu(device, &gpu.compatible))
         .map(|gpu| gpu.firmware().map(str::to_owned));

@@ -131,7 +131,8 @@ pub fn provider_driver(
 ) -> (Option<String>, bool) {
     let optee = is_optee(&provider.compatible);
     let (driver, probing) = driver(root, bus(provider), name.as_str(), optee);
-    (driver, provider.loadable || probing)
+    // One that had a driver can have it again.
+    (driver, provider.loadable || probing || provider.driver.is_some())
 }
 
 /// The driver that is bound to a device, and whether there is one that is not, because it probes.

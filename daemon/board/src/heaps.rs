@@ -157,11 +157,8 @@ impl Buffer {
     /// which is empty where there is no `/proc`.
     pub fn judge(&self) -> (Protection, String) {
         let exporter = self.exporter().unwrap_or_default();
-        let protection = match (self.mappable(), exporter.as_str()) {
-            (true, _) => Protection::None,
-            (false, "tee") => Protection::Tee,
-            (false, _) => Protection::Unmappable,
-        };
+        let protection =
+            if self.mappable() { Protection::None } else { Protection::of_exporter(&exporter) };
         (protection, exporter)
     }
 

@@ -5,6 +5,7 @@
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use protheap_core::facts::{KernelBinding, Protection, Source, Verdict};
 use protheap_core::name::{DeviceName, HeapName};
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
@@ -91,6 +92,30 @@ impl Error {
             Self::Abi(_) | Self::Unknown { .. } => None,
         }
     }
+
+    /// What was withdrawn is still in use.
+    pub fn is_busy(&self) -> bool {
+        self.errno() == Some(Errno::BUSY)
+    }
+
+    /// It is not there any more.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.errno(), Some(Errno::NOENT | Errno::NODEV))
+    }
+
+    /// What [`Binding::commit`] says of the heap where the kernel allocates; `None` where it is not
+    /// about the heap.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let Self::Attribute(AttributeError::Refused { errno, .. }) = self else { return None };
+        match *errno {
+            Errno::NODEV | Errno::IO => Some(Verdict::Dead),
+            Errno::NOMEM => Some(Verdict::TooSmall),
+            Errno::PERM => {
+                Some(Verdict::Allocated { protection: Protection::None, exporter: String::new() })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What the module means by refusing a buffer.
@@ -132,8 +157,8 @@ impl Kind {
 pub struct Setup<'a> {
     /// The heap that the buffers are from.
     pub heap: &'a HeapName,
-    /// Who allocates: `handed` or `kernel`.
-    pub source: &'a str,
+    /// Who allocates.
+    pub source: Source,
     /// The least size of the firmware buffer, in bytes.
     pub firmware_bytes_wanted: u64,
     /// The size of each suspend buffer, in bytes.
@@ -366,7 +391,7 @@ impl Binding {
     /// EBUSY: it is committed. EPERM: `allow_unprotected` under kernel lockdown.
     pub fn set_up(&self, setup: &Setup<'_>) -> Result<(), Error> {
         self.set("heap", setup.heap.as_str())?;
-        self.set("source", setup.source)?;
+        self.set("source", setup.source.as_str())?;
         self.set("firmware_bytes_wanted", &setup.firmware_bytes_wanted.to_string())?;
         self.set("suspend_bytes", &setup.suspend_bytes.to_string())?;
         self.set("suspend_count", &setup.suspend_count.to_string())?;
@@ -417,11 +442,12 @@ impl Binding {
         }
     }
 
-    /// Ends the set-up; the GPU is released.
+    /// Ends the set-up; the GPU is released. Where the kernel allocates, it does so now.
     ///
     /// # Errors
     ///
-    /// ENODATA: no firmware buffer was handed over. EBUSY: it was committed before.
+    /// ENODATA: no firmware buffer was handed over. EBUSY: it was committed before. Where the
+    /// kernel allocates, what [`Error::verdict`] knows.
     pub fn commit(&self, commit: Commit) -> Result<(), Error> {
         self.set("commit", commit.as_str())
     }
@@ -449,6 +475,54 @@ impl Binding {
             "none" => BindingState::None,
             found => return Err(self.unknown("state", found)),
         })
+    }
+
+    /// Reads what is bound, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn, or says what is not known.
+    pub fn bound(&self) -> Result<Option<KernelBinding>, Error> {
+        let in_use = match self.state()? {
+            BindingState::Bound => false,
+            BindingState::InUse => true,
+            BindingState::Open | BindingState::Held | BindingState::None => return Ok(None),
+        };
+        let heap = self.heap()?;
+        let source = self.directory.read("source")?;
+        let (protection, exporter) = self.judge()?;
+        Ok(Some(KernelBinding {
+            heap: HeapName::new(&heap).map_err(|_| self.unknown("heap", &heap))?,
+            source: match source.as_str() {
+                "handed" => Source::Handed,
+                "kernel" => Source::Kernel,
+                found => return Err(self.unknown("source", found)),
+            },
+            exporter,
+            protection,
+            in_use,
+            firmware_bytes: self.number("firmware_bytes")?,
+            suspend_bytes: self.number("suspend_bytes")?,
+            suspend_count: self.number("suspend_count")?,
+            suspend_wanted: self.number("suspend_wanted")?,
+        }))
+    }
+
+    /// What can be known of the buffers' protection, and the name of their exporter. The module
+    /// takes buffers that can be mapped only where it was told to.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn.
+    pub fn judge(&self) -> Result<(Protection, String), Error> {
+        let exporter = self.directory.read("exporter")?;
+        let protection = match Protection::of_exporter(&exporter) {
+            Protection::Unmappable if self.directory.read("allow_unprotected")? != "0" => {
+                Protection::None
+            }
+            known => known,
+        };
+        Ok((protection, exporter))
     }
 
     /// Reads why the binding is in its state: empty, `already-probed`, `no-consumer`, `heap-late`,
@@ -529,6 +603,22 @@ mod tests {
         let error = Module::open(&tree.root()).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ROFS));
         assert!(matches!(error, Error::Absent(_)));
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_a_heap_is_a_verdict() {
+        let said = |errno| {
+            let (path, value) = ("commit".to_owned(), "bind".to_owned());
+            Error::Attribute(AttributeError::Refused { path, value, errno }).verdict()
+        };
+        assert_eq!(said(Errno::NODEV), Some(Verdict::Dead));
+        assert_eq!(said(Errno::IO), Some(Verdict::Dead));
+        assert_eq!(said(Errno::NOMEM), Some(Verdict::TooSmall));
+        assert!(matches!(
+            said(Errno::PERM),
+            Some(Verdict::Allocated { protection: Protection::None, .. })
+        ));
+        assert_eq!(said(Errno::BUSY), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::facts::{Facts, Gpu, Protection, Provider, Verdict};
+use crate::facts::{Facts, Gpu, Module, Protection, Provider, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::{GpuPolicy, Policy};
 use crate::schema::{Candidate, Pattern};
@@ -49,6 +49,8 @@ pub enum Plan {
 pub struct Request {
     /// The heap.
     pub heap: HeapName,
+    /// Who allocates.
+    pub source: Source,
     /// The size of the firmware's buffer, in bytes.
     pub firmware_bytes: u64,
     /// The size of each suspend buffer, in bytes.
@@ -109,6 +111,9 @@ pub enum Patience {
     Wait,
     /// Time is nearly up: the best of what is there now.
     LastCall,
+    /// Nothing is held: the best of what is there now, but nothing of a TEE that is not there: it
+    /// may be going, and its last buffers would keep it from that.
+    Late,
 }
 
 /// Decides for every GPU.
@@ -210,6 +215,14 @@ impl Search<'_> {
                 (Outcome::Absent, String::new(), None)
             };
         }
+        if self.patience == Patience::Late
+            && heap.is_of_tee()
+            && !self.facts.has_tee_for_heaps()
+            && self.is_unsettled(candidate)
+        {
+            let detail = "its TEE is not there".to_owned();
+            return (Outcome::Awaited, detail, Some(Plan::Wait));
+        }
         match self.condition(candidate) {
             Condition::Met => {}
             Condition::Unmet(why) => return (Outcome::ConditionUnmet, why, None),
@@ -250,14 +263,14 @@ impl Search<'_> {
         (outcome, detail.to_owned(), None)
     }
 
-    /// A driver that could bring the candidate has not settled.
+    /// The candidate is waited for: a driver that could bring it has not settled.
     fn can_come(&self, candidate: &Candidate) -> bool {
-        self.patience == Patience::Wait
-            && self
-                .facts
-                .providers
-                .values()
-                .any(|provider| !provider.settled() && is_provider_of(provider, candidate))
+        self.patience == Patience::Wait && self.is_unsettled(candidate)
+    }
+
+    fn is_unsettled(&self, candidate: &Candidate) -> bool {
+        let mut providers = self.facts.providers.values();
+        providers.any(|provider| !provider.settled() && is_provider_of(provider, candidate))
     }
 
     fn condition(&self, candidate: &Candidate) -> Condition {
@@ -295,6 +308,7 @@ impl Search<'_> {
     fn request(&self, candidate: &Candidate, heap: &HeapName) -> Request {
         Request {
             heap: heap.clone(),
+            source: self.facts.kernel.module.as_ref().map_or(Source::Handed, Module::source),
             firmware_bytes: self.policy.firmware_bytes(&self.facts.firmware),
             suspend_bytes: self.policy.suspend_bytes(),
             suspend_count: self.policy.suspend_count(),
@@ -326,7 +340,7 @@ fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Module, Tee};
+    use crate::facts::Tee;
     use crate::fragment::Fragment;
     use crate::merged::Merged;
 
@@ -474,6 +488,39 @@ mod tests {
         );
         facts.kernel.lockdown = true;
         assert_eq!(one(&allowed, &facts).plan, Plan::Fail(Reason::HeapNotProtected));
+    }
+
+    #[test]
+    fn without_a_window_a_tee_s_heap_is_tried_only_while_its_tee_is_there() {
+        let policy = policy("heaps = [{ name = 'protected,a' }, { name = 'low' }]");
+        let late = |facts: &Facts| {
+            let (device, gpu) = facts.gpus.iter().next().unwrap();
+            let gpu_policy = policy.gpu(device, &gpu.compatible);
+            decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Late)
+        };
+        let mut gone = with_provider(facts(&["protected,a", "low"]), "linaro,optee-tz", None);
+        assert_eq!(late(&gone).plan, Plan::Wait);
+        gone.tees = vec![Tee { implementation: "optee".into(), revision: None }];
+        assert_eq!(tried(&late(&gone)), "protected,a");
+        // What is not there is not waited for, and a vendor's heap needs no TEE.
+        assert_eq!(tried(&late(&with_provider(facts(&["low"]), "linaro,optee-tz", None))), "low");
+        assert_eq!(tried(&late(&facts(&["protected,a", "low"]))), "protected,a");
+    }
+
+    #[test]
+    fn the_kernel_allocates_wherever_it_can() {
+        let source = |sources: &[&str]| {
+            let mut facts = facts(&["high"]);
+            let sources = sources.iter().copied().map(str::to_owned).collect();
+            facts.kernel.module = Some(Module { abi: 1, sources });
+            match one(&policy(TWO), &facts).plan {
+                Plan::Try(request) => request.source,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(source(&["handed"]), Source::Handed);
+        assert_eq!(source(&["handed", "kernel"]), Source::Kernel);
+        assert_eq!(source(&["later"]), Source::Handed);
     }
 
     #[test]

@@ -6,15 +6,18 @@
 //! GPU is held only by a window that the kernel closes by itself: whatever happens to the caller,
 //! it ends.
 
+mod daemon;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
-use crate::facts::{Facts, Gpu, Provider, Tee, Verdict};
+use crate::facts::{Facts, Gpu, KernelBinding, Protection, Provider, Tee, Verdict};
 use crate::name::{DeviceName, HeapName};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
+use daemon::Retry;
 
 /// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -23,6 +26,19 @@ pub struct Monotonic(pub u64);
 /// How long before a window's end the best of what is there is taken, in microseconds: enough to
 /// allocate and hand over its buffers.
 const LAST_CALL: u64 = 250_000;
+
+/// The most steps of a timeline that are kept: a daemon runs for as long as the machine does.
+const STEPS: usize = 100;
+
+/// What an engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It holds GPUs for their heaps, and is done when each has come to an end.
+    Binder,
+    /// It holds nothing and goes on: it takes over what the kernel has, supplies it, takes it away
+    /// when its TEE goes, and binds late.
+    Daemon,
+}
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +49,37 @@ pub enum Event {
     Opened(DeviceName, Opened),
     /// What came of [`Action::Try`].
     Tried(DeviceName, HeapName, Verdict),
-    /// What came of [`Action::Bind`]: whether the driver has taken buffers already, or what the
-    /// kernel refused.
-    Bound(DeviceName, Result<bool, String>),
+    /// What came of [`Action::Bind`], or of [`Action::Try`] where the kernel allocates: what is
+    /// bound, or what the kernel refused.
+    Bound(DeviceName, Result<Bound, String>),
+    /// What the kernel has, if it is bound; of [`Action::Look`], or unasked.
+    Looked(DeviceName, Result<Option<KernelBinding>, String>),
+    /// What came of [`Action::Supply`].
+    Supplied(DeviceName, Supplied),
     /// A fact changed.
     Changed(Change),
     /// The time of an [`Action::WakeAt`] has come.
     Woken,
+}
+
+/// What was bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The driver has taken buffers already.
+    pub in_use: bool,
+    /// What the kernel shows of buffers that it allocated: their protection and their exporter.
+    pub judged: Option<(Protection, String)>,
+}
+
+/// What came of handing suspend buffers over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Supplied {
+    /// The kernel has all of them.
+    All,
+    /// The heap gave too few, for this reason.
+    NoMemory(String),
+    /// The kernel did not take one, for this reason.
+    Refused(String),
 }
 
 /// What came of opening a binding.
@@ -53,8 +93,10 @@ pub enum Opened {
     AlreadyProbed,
     /// The GPU's driver has probed and never asked for a binding.
     NoConsumer,
-    /// An earlier run has bound this heap; whether the driver has taken buffers.
-    Adopted(HeapName, bool),
+    /// An earlier run has bound it.
+    Adopted(KernelBinding),
+    /// One that was withdrawn still has its driver; the words are the kernel's.
+    Busy(String),
     /// The kernel refused, for this reason.
     Refused(String),
 }
@@ -79,14 +121,21 @@ pub enum Change {
 pub enum Action {
     /// Open a binding, and a window of this many milliseconds unless that is 0.
     Open(DeviceName, u32),
-    /// Allocate all buffers of the request and judge them; keep them for [`Action::Bind`].
+    /// Allocate all buffers of the request and judge them; keep them for [`Action::Bind`]. Where
+    /// the kernel allocates, commit.
     Try(DeviceName, Request),
     /// Hand the buffers over and commit.
     Bind(DeviceName, Request),
     /// It was decided against a binding: close the window.
     Release(DeviceName),
-    /// Nobody will use the binding: take it away.
+    /// Nobody will use the binding, or its TEE goes: take it away.
     Remove(DeviceName),
+    /// Say what the kernel has.
+    Look(DeviceName),
+    /// Hand over as many suspend buffers from this heap as the binding wants.
+    Supply(DeviceName, HeapName),
+    /// Tell people what is wrong, once.
+    Tell(DeviceName, String),
     /// Come back with [`Event::Woken`] at this time at the latest.
     WakeAt(Monotonic),
 }
@@ -94,6 +143,7 @@ pub enum Action {
 /// The bindings of all GPUs.
 #[derive(Debug, Clone)]
 pub struct Engine {
+    role: Role,
     policy: Policy,
     facts: Facts,
     bindings: BTreeMap<DeviceName, Binding>,
@@ -110,8 +160,12 @@ pub struct Binding {
     window: Option<(Monotonic, Monotonic)>,
     held: u64,
     late: bool,
-    adopted: Option<HeapName>,
+    /// The heap that is bound, or was tried last.
+    heap: Option<HeapName>,
     request: Option<Request>,
+    /// What a daemon saw in the kernel last; only of a binding that is bound.
+    kernel: Option<KernelBinding>,
+    retry: Retry,
     trace: Vec<Considered>,
     timeline: Vec<Step>,
 }
@@ -132,21 +186,26 @@ pub struct Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     New,
+    /// A daemon asked what the kernel has.
+    Looking,
+    /// The kernel has nothing.
+    Unbound,
     Opening,
     Deciding,
     Trying,
     Binding,
+    Supplying,
     Ended,
 }
 
 impl Engine {
     /// An engine for what `facts` say now. Nothing is done before [`Event::Started`].
-    pub fn new(policy: Policy, facts: Facts) -> Self {
+    pub fn new(policy: Policy, facts: Facts, role: Role) -> Self {
         let mut bindings = BTreeMap::new();
         for (device, gpu) in &facts.gpus {
             bindings.insert(device.clone(), Binding::new(policy.gpu(device, &gpu.compatible)));
         }
-        Self { policy, facts, bindings }
+        Self { role, policy, facts, bindings }
     }
 
     /// The policy.
@@ -174,12 +233,21 @@ impl Engine {
         let mut actions = Vec::new();
         match event {
             Event::Started | Event::Woken => {}
-            Event::Changed(change) => self.change(change, now),
+            Event::Changed(change) => {
+                let only = match &change {
+                    Change::Gpu(device, _) => Some(device.clone()),
+                    _ => None,
+                };
+                self.change(change, now);
+                if self.role == Role::Daemon {
+                    self.look_again(only.as_ref(), &mut actions);
+                }
+            }
             Event::Opened(device, opened) => {
                 if let Some(binding) = self.bindings.get_mut(&device)
                     && binding.phase == Phase::Opening
                 {
-                    binding.opened(device, opened, now, &mut actions);
+                    binding.opened(self.role, device, opened, now, &mut actions);
                 }
             }
             Event::Tried(device, heap, verdict) => {
@@ -195,15 +263,36 @@ impl Engine {
             }
             Event::Bound(device, outcome) => {
                 if let Some(binding) = self.bindings.get_mut(&device)
-                    && binding.phase == Phase::Binding
+                    && matches!(binding.phase, Phase::Trying | Phase::Binding)
                 {
-                    binding.bound(&device, outcome, now, &mut actions);
+                    if let Ok(Bound { judged: Some((protection, exporter)), .. }) = &outcome
+                        && let Some(gpu) = self.facts.gpus.get_mut(&device)
+                        && let Some(heap) = binding.heap.clone()
+                    {
+                        let (protection, exporter) = (*protection, exporter.clone());
+                        let verdict = Verdict::Allocated { protection, exporter };
+                        binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
+                        gpu.verdicts.insert(heap, verdict);
+                    }
+                    binding.bound(self.role, &device, outcome, now, &mut actions);
+                }
+            }
+            Event::Looked(device, found) => {
+                if let Some(binding) = self.bindings.get_mut(&device) {
+                    binding.looked(found, now);
+                }
+            }
+            Event::Supplied(device, supplied) => {
+                if let Some(binding) = self.bindings.get_mut(&device)
+                    && binding.phase == Phase::Supplying
+                {
+                    binding.supplied(&device, supplied, now, &mut actions);
                 }
             }
         }
         for (device, binding) in &mut self.bindings {
             if let Some(gpu) = self.facts.gpus.get(device) {
-                binding.go_on(device, gpu, &self.facts, now, &mut actions);
+                binding.go_on(self.role, device, gpu, &self.facts, now, &mut actions);
             }
         }
         actions
@@ -296,8 +385,10 @@ impl Binding {
             window: None,
             held: 0,
             late: false,
-            adopted: None,
+            heap: None,
             request: None,
+            kernel: None,
+            retry: Retry::default(),
             trace: Vec::new(),
             timeline: Vec::new(),
         }
@@ -327,9 +418,14 @@ impl Binding {
         self.request.as_ref()
     }
 
-    /// The heap: of the request, or of the binding that an earlier run made.
+    /// The heap that is bound, or was tried last.
     pub fn heap(&self) -> Option<&HeapName> {
-        self.adopted.as_ref().or(self.request.as_ref().map(|request| &request.heap))
+        self.heap.as_ref()
+    }
+
+    /// What the kernel showed of it last, to those that looked.
+    pub fn kernel(&self) -> Option<&KernelBinding> {
+        self.kernel.as_ref()
     }
 
     /// How long the window was open, in microseconds.
@@ -348,11 +444,15 @@ impl Binding {
     }
 
     fn step(&mut self, now: Monotonic, step: &'static str, detail: String) {
+        if self.timeline.len() >= STEPS {
+            self.timeline.remove(0);
+        }
         self.timeline.push(Step { at: now, step, detail });
     }
 
     fn opened(
         &mut self,
+        role: Role,
         device: DeviceName,
         opened: Opened,
         now: Monotonic,
@@ -374,12 +474,9 @@ impl Binding {
                 actions.push(Action::Remove(device));
                 self.end(State::Unprotected, Some(Reason::NoConsumer), now, String::new());
             }
-            Opened::Adopted(heap, in_use) => {
-                self.adopted = Some(heap);
-                let state = if in_use { State::InUse } else { State::Bound };
-                self.end(state, Some(Reason::Adopted), now, String::new());
-            }
-            Opened::Refused(why) => {
+            Opened::Adopted(kernel) => self.stands(kernel, now),
+            Opened::Busy(why) if role == Role::Daemon => self.busy(why, now),
+            Opened::Busy(why) | Opened::Refused(why) => {
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
             }
         }
@@ -387,16 +484,20 @@ impl Binding {
 
     fn bound(
         &mut self,
+        role: Role,
         device: &DeviceName,
-        outcome: Result<bool, String>,
+        outcome: Result<Bound, String>,
         now: Monotonic,
         actions: &mut Vec<Action>,
     ) {
         match outcome {
-            Ok(in_use) => {
+            Ok(Bound { in_use, .. }) => {
                 self.end(State::Bound, None, now, String::new());
                 if in_use {
                     self.state = State::InUse;
+                }
+                if role == Role::Daemon {
+                    actions.push(Action::Look(device.clone()));
                 }
             }
             Err(why) => {
@@ -407,11 +508,14 @@ impl Binding {
     }
 
     fn end(&mut self, state: State, reason: Option<Reason>, now: Monotonic, detail: String) {
-        if let Some((begin, ends)) = self.window {
+        if let Some((begin, ends)) = self.window.take() {
             self.held = now.min(ends).0.saturating_sub(begin.0);
         }
-        let step = reason.filter(|r| *r != Reason::Adopted).map_or(state.as_str(), Reason::as_str);
-        self.step(now, step, detail);
+        // A daemon comes to the same end again and again.
+        if (self.state, self.reason) != (state, reason) || !detail.is_empty() {
+            let step = reason.filter(|r| *r != Reason::Adopted);
+            self.step(now, step.map_or(state.as_str(), Reason::as_str), detail);
+        }
         self.state = state;
         self.reason = reason;
         self.phase = Phase::Ended;
@@ -420,42 +524,61 @@ impl Binding {
     /// Does what can be done without a further event.
     fn go_on(
         &mut self,
+        role: Role,
         device: &DeviceName,
         gpu: &Gpu,
         facts: &Facts,
         now: Monotonic,
         actions: &mut Vec<Action>,
     ) {
-        let ends = match self.phase {
-            Phase::New => None,
-            Phase::Deciding => self.window.map(|(_, ends)| ends).filter(|ends| now < *ends),
-            Phase::Opening | Phase::Trying | Phase::Binding | Phase::Ended => return,
-        };
-        let mut decision = decide_gpu(self.policy.as_ref(), facts, gpu, Patience::Wait);
-        let can_come = decision.plan == Plan::Wait;
-        if self.phase == Phase::New {
-            return self.begin(device, gpu, decision, now, actions);
+        match (self.phase, role) {
+            (Phase::New, Role::Daemon) => {
+                self.phase = Phase::Looking;
+                return actions.push(Action::Look(device.clone()));
+            }
+            (Phase::Ended, Role::Daemon) => {
+                self.attend(device, facts, now, actions);
+                if self.phase != Phase::Unbound {
+                    return;
+                }
+            }
+            (Phase::New | Phase::Unbound | Phase::Deciding, _) => {}
+            _ => return,
         }
+        let ends = self.window.map(|(_, ends)| ends).filter(|ends| now < *ends);
+        let decide = |patience| decide_gpu(self.policy.as_ref(), facts, gpu, patience);
+        let mut decision = decide(Patience::Wait);
+        let can_come = decision.plan == Plan::Wait;
         let last_call = ends.map(|ends| Monotonic(ends.0.saturating_sub(LAST_CALL)));
-        if can_come && last_call.is_none_or(|last_call| last_call <= now) {
-            decision = decide_gpu(self.policy.as_ref(), facts, gpu, Patience::LastCall);
+        if role == Role::Daemon && ends.is_none() {
+            decision = decide(Patience::Late);
+        } else if self.phase == Phase::New {
+            return self.begin(device, gpu, decision, now, actions);
+        } else if can_come && last_call.is_none_or(|last_call| last_call <= now) {
+            decision = decide(Patience::LastCall);
         }
         self.trace = decision.trace;
         match decision.plan {
-            Plan::Wait => {
-                self.state = State::Waiting;
-                actions.extend(last_call.map(Action::WakeAt));
+            Plan::Wait => match last_call {
+                Some(last_call) => {
+                    self.state = State::Waiting;
+                    actions.push(Action::WakeAt(last_call));
+                }
+                // It may be there, and refuses: its TEE has gone, or is going.
+                None => self.end(State::Failed, Some(Reason::HeapDead), now, String::new()),
+            },
+            Plan::Try(_) | Plan::Bind(_) if self.phase == Phase::Unbound => {
+                self.phase = Phase::Opening;
+                actions.push(Action::Open(device.clone(), 0));
             }
             Plan::Try(request) => {
-                self.state = State::Preparing;
                 self.phase = Phase::Trying;
-                self.request = Some(request.clone());
+                self.prepare(&request);
                 actions.push(Action::Try(device.clone(), request));
             }
             Plan::Bind(request) => {
-                self.state = State::Preparing;
                 self.phase = Phase::Binding;
-                self.request = Some(request.clone());
+                self.prepare(&request);
                 actions.push(Action::Bind(device.clone(), request));
             }
             // Nothing that is there will do, but the window is open and something can come.
@@ -464,12 +587,13 @@ impl Binding {
                 actions.extend(ends.map(Action::WakeAt));
             }
             Plan::Without(_) if can_come => {
-                self.request = None;
-                let reason = if self.late { Reason::AlreadyProbed } else { Reason::HeapLate };
+                self.forget_request();
+                let late = self.late || role == Role::Daemon && gpu.driver.is_some();
+                let reason = if late { Reason::AlreadyProbed } else { Reason::HeapLate };
                 self.end(State::Unprotected, Some(reason), now, String::new());
             }
             Plan::Without(reason) => {
-                self.request = None;
+                self.forget_request();
                 self.release(device, actions);
                 self.end(State::Unprotected, Some(reason), now, String::new());
             }
@@ -478,6 +602,17 @@ impl Binding {
                 self.end(State::Failed, Some(reason), now, String::new());
             }
         }
+    }
+
+    fn prepare(&mut self, request: &Request) {
+        self.state = State::Preparing;
+        self.heap = Some(request.heap.clone());
+        self.request = Some(request.clone());
+    }
+
+    fn forget_request(&mut self) {
+        self.heap = None;
+        self.request = None;
     }
 
     /// Asks for a binding to be opened, unless there is nothing that could be bound.

@@ -63,6 +63,67 @@ pub struct Module {
     pub sources: Vec<String>,
 }
 
+impl Module {
+    /// The source that is used: the kernel allocates wherever it can.
+    pub fn source(&self) -> Source {
+        let offers_kernel = self.sources.iter().any(|source| source == Source::Kernel.as_str());
+        if offers_kernel { Source::Kernel } else { Source::Handed }
+    }
+}
+
+/// Who allocates the buffers of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// User space, which hands each one over.
+    Handed,
+    /// protheap.ko itself, at commit.
+    Kernel,
+}
+
+impl Source {
+    /// The word that the module knows it by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Handed => "handed",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+/// A binding as the kernel shows it, whoever made it: committed, and not withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelBinding {
+    /// The heap.
+    pub heap: HeapName,
+    /// Who allocates.
+    pub source: Source,
+    /// The exporter of its buffers.
+    pub exporter: String,
+    /// What is known of their protection.
+    pub protection: Protection,
+    /// The GPU driver has taken buffers.
+    pub in_use: bool,
+    /// The size of the firmware's buffer, in bytes.
+    pub firmware_bytes: u64,
+    /// The size that each suspend buffer must have, in bytes.
+    pub suspend_bytes: u64,
+    /// The most suspend buffers, free and in use.
+    pub suspend_count: u32,
+    /// How many more suspend buffers are to be handed over.
+    pub suspend_wanted: u32,
+}
+
+impl KernelBinding {
+    /// Its memory is that of a TEE.
+    pub fn is_of_tee(&self) -> bool {
+        self.exporter == TEE_EXPORTER
+    }
+}
+
+/// What the kernel's TEE heaps call themselves in their buffers (drivers/tee/tee_heap.c).
+pub const TEE_EXPORTER: &str = "tee";
+
 /// A Mali CSF GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gpu {
@@ -84,6 +145,13 @@ pub struct Tee {
     pub revision: Option<String>,
 }
 
+impl Tee {
+    /// Its driver makes dma-buf heaps. Up to Linux 7.3 only OP-TEE's does (drivers/tee/optee).
+    pub fn makes_heaps(&self) -> bool {
+        self.implementation == "optee"
+    }
+}
+
 /// A device whose driver registers heaps: an OP-TEE node, an OP-TEE partition on FF-A, or a node
 /// that a policy's `provider` names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,6 +162,13 @@ pub struct Provider {
     pub driver: Option<String>,
     /// A driver for it is built in, or is among the modules of this root.
     pub loadable: bool,
+}
+
+impl Facts {
+    /// A TEE that makes heaps has registered.
+    pub fn has_tee_for_heaps(&self) -> bool {
+        self.tees.iter().any(Tee::makes_heaps)
+    }
 }
 
 impl Provider {
@@ -125,6 +200,11 @@ pub enum Protection {
 }
 
 impl Protection {
+    /// What is known of memory that cannot be mapped and comes from this exporter.
+    pub fn of_exporter(exporter: &str) -> Self {
+        if exporter == TEE_EXPORTER { Self::Tee } else { Self::Unmappable }
+    }
+
     /// The word that files and D-Bus use.
     pub fn as_str(self) -> &'static str {
         match self {

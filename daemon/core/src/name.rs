@@ -78,6 +78,13 @@ name!(
     HeapName,
     255
 );
+
+impl HeapName {
+    /// It is a name that the kernel gives to the heaps of a TEE (drivers/tee/tee_heap.c).
+    pub fn is_of_tee(&self) -> bool {
+        self.0.starts_with("protected,")
+    }
+}
 name!(
     /// The name of a device on its bus, as under `/sys/bus/platform/devices`. The limit is that of
     /// protheap.ko's ioctl (`driver/module/uapi/protheap.h`).

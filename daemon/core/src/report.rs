@@ -106,8 +106,13 @@ static NO_GPU: Gpu = Gpu { compatible: Vec::new(), driver: None, verdicts: BTree
 
 fn gpu<'a>(device: &'a DeviceName, gpu: &'a Gpu, binding: &'a Binding) -> GpuReport<'a> {
     let request = binding.request();
-    let judged = match binding.heap().and_then(|heap| gpu.verdicts.get(heap)) {
-        Some(Verdict::Allocated { protection, exporter }) => Some((*protection, exporter.as_str())),
+    // What the kernel has comes before what was asked for.
+    let kernel = binding.kernel();
+    let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
+        (Some(kernel), _) => Some((kernel.protection, kernel.exporter.as_str())),
+        (None, Some(Verdict::Allocated { protection, exporter })) => {
+            Some((*protection, exporter.as_str()))
+        }
         _ => None,
     };
     GpuReport {
@@ -120,12 +125,16 @@ fn gpu<'a>(device: &'a DeviceName, gpu: &'a Gpu, binding: &'a Binding) -> GpuRep
         protection: judged.map(|(protection, _)| protection),
         exporter: judged.map(|(_, exporter)| exporter),
         policy: request.map(|request| &request.policy),
-        firmware_bytes: request.map(|request| request.firmware_bytes),
-        suspend_bytes: request
-            .map(|request| request.suspend_bytes)
+        firmware_bytes: kernel
+            .map(|kernel| kernel.firmware_bytes)
+            .or(request.map(|request| request.firmware_bytes)),
+        suspend_bytes: kernel
+            .map(|kernel| kernel.suspend_bytes)
+            .or(request.map(|request| request.suspend_bytes))
             .or(binding.policy().map(GpuPolicy::suspend_bytes)),
-        suspend_count: request
-            .map(|request| request.suspend_count)
+        suspend_count: kernel
+            .map(|kernel| kernel.suspend_count)
+            .or(request.map(|request| request.suspend_count))
             .or(binding.policy().map(GpuPolicy::suspend_count)),
         held_us: binding.held(),
         considered: binding.trace(),

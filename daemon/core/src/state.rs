@@ -92,5 +92,7 @@ words! {
         KernelRefused = "kernel-refused",
         /// The binding was made by an earlier run.
         Adopted = "adopted",
+        /// Somebody took the binding away.
+        Withdrawn = "withdrawn",
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::facts::{Module, Protection};
+use crate::facts::{Module, Protection, Source};
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::Key;
@@ -57,6 +57,26 @@ fn good() -> Verdict {
     Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into() }
 }
 
+/// Bound, and not taken yet.
+fn free() -> Bound {
+    Bound { in_use: false, judged: None }
+}
+
+/// What the kernel shows of a binding of this heap.
+fn kernel(name: &str) -> KernelBinding {
+    KernelBinding {
+        heap: heap(name),
+        source: Source::Handed,
+        exporter: "tee".into(),
+        protection: Protection::Tee,
+        in_use: false,
+        firmware_bytes: 262_144,
+        suspend_bytes: 65_536,
+        suspend_count: 4,
+        suspend_wanted: 0,
+    }
+}
+
 /// Feeds events at times, and returns the actions of the last one.
 fn run(engine: &mut Engine, events: &[(u64, Event)]) -> Vec<Action> {
     let mut actions = Vec::new();
@@ -77,14 +97,14 @@ fn end(engine: &Engine) -> (State, Option<Reason>) {
 
 #[test]
 fn a_heap_that_is_there_is_bound_within_the_window() {
-    let mut engine = Engine::new(two(), facts(&["low"], &[]));
+    let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
     let actions = run(&mut engine, &[(10, Event::Started)]);
     assert_eq!(actions, [Action::Open(gpu(), 5_000)]);
     let actions = run(&mut engine, &[(20, window(HOLD))]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
     let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
     assert!(matches!(&actions[..], [Action::Bind(..)]));
-    let actions = run(&mut engine, &[(50, Event::Bound(gpu(), Ok(false)))]);
+    let actions = run(&mut engine, &[(50, Event::Bound(gpu(), Ok(free())))]);
     assert_eq!(actions, []);
     assert_eq!(end(&engine), (State::Bound, None));
     assert_eq!(engine.bindings()[&gpu()].held(), 30);
@@ -94,14 +114,14 @@ fn a_heap_that_is_there_is_bound_within_the_window() {
 
 #[test]
 fn a_board_without_provider_and_heap_is_never_held() {
-    let mut engine = Engine::new(two(), facts(&[], &[]));
+    let mut engine = Engine::new(two(), facts(&[], &[]), Role::Binder);
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoProvider)));
 }
 
 #[test]
 fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD - LAST_CALL))]);
     let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
@@ -112,7 +132,7 @@ fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
 
 #[test]
 fn a_provider_that_never_settles_ends_at_the_ceiling() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD))]);
@@ -123,7 +143,7 @@ fn a_provider_that_never_settles_ends_at_the_ceiling() {
 
 #[test]
 fn a_lower_heap_is_taken_at_the_last_call() {
-    let mut engine = Engine::new(two(), facts(&["low"], &["acme,svp"]));
+    let mut engine = Engine::new(two(), facts(&["low"], &["acme,svp"]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
@@ -132,7 +152,7 @@ fn a_lower_heap_is_taken_at_the_last_call() {
 
 #[test]
 fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
-    let mut engine = Engine::new(two(), facts(&["high"], &["acme,svp"]));
+    let mut engine = Engine::new(two(), facts(&["high"], &["acme,svp"]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
     assert!(matches!(&actions[..], [Action::WakeAt(_)]), "{actions:?}");
@@ -146,7 +166,7 @@ fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
 
 #[test]
 fn without_a_window_nothing_is_waited_for() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoWindow))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
 }
@@ -155,21 +175,21 @@ fn without_a_window_nothing_is_waited_for() {
 fn a_driver_that_has_probed_gets_a_late_binding_if_the_heap_is_there() {
     let mut late = facts(&["low"], &[]);
     late.gpus.get_mut(&gpu()).unwrap().driver = Some("panthor".into());
-    let mut engine = Engine::new(two(), late.clone());
+    let mut engine = Engine::new(two(), late.clone(), Role::Binder);
     // No window is asked for: there is nothing to hold.
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
     let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert!(matches!(&actions[..], [Action::Try(..)]));
     late.heaps.clear();
     late.providers.insert(device("acme,svp"), provider("acme,svp", None));
-    let mut engine = Engine::new(two(), late);
+    let mut engine = Engine::new(two(), late, Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::AlreadyProbed)));
 }
 
 #[test]
 fn a_driver_that_never_asked_is_left_alone() {
-    let mut engine = Engine::new(two(), facts(&["low"], &[]));
+    let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoConsumer))];
     assert_eq!(run(&mut engine, &events), [Action::Remove(gpu())]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoConsumer)));
@@ -177,8 +197,8 @@ fn a_driver_that_never_asked_is_left_alone() {
 
 #[test]
 fn an_earlier_runs_binding_is_adopted_untouched() {
-    let mut engine = Engine::new(two(), facts(&["low", "high"], &[]));
-    let adopted = Opened::Adopted(heap("low"), true);
+    let mut engine = Engine::new(two(), facts(&["low", "high"], &[]), Role::Binder);
+    let adopted = Opened::Adopted(KernelBinding { in_use: true, ..kernel("low") });
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), adopted))];
     assert_eq!(run(&mut engine, &events), []);
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
@@ -187,7 +207,7 @@ fn an_earlier_runs_binding_is_adopted_untouched() {
 
 #[test]
 fn what_the_kernel_refuses_fails_and_releases() {
-    let mut engine = Engine::new(two(), facts(&["low"], &[]));
+    let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
     let refused = Event::Bound(gpu(), Err("EXDEV".into()));
@@ -197,7 +217,7 @@ fn what_the_kernel_refuses_fails_and_releases() {
 
 #[test]
 fn lost_events_are_made_good_by_all_facts() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]));
+    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let all = Change::All(Box::new(facts(&["high"], &["acme,svp"])));
     let actions = run(&mut engine, &[(30, Event::Changed(all))]);
@@ -249,7 +269,7 @@ proptest! {
         happenings in proptest::collection::vec((1u64..2_000_000, outside()), 0..12),
     ) {
         let start = facts(&there, &pending);
-        let mut engine = Engine::new(two(), start.clone());
+        let mut engine = Engine::new(two(), start.clone(), Role::Binder);
         let mut twin = engine.clone();
         let mut now = 1_000;
         let mut queue = vec![Event::Started];
@@ -307,10 +327,11 @@ proptest! {
                     }
                     Action::Bind(device, _) => {
                         prop_assert!(!ended && passed);
-                        queue.push(Event::Bound(device, if accepts { Ok(false) } else { Err("no".into()) }));
+                        queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
                     }
                     Action::Release(_) => prop_assert!(!ended && window_end.is_some()),
                     Action::Remove(_) => prop_assert!(!ended),
+                    Action::Look(_) | Action::Supply(..) | Action::Tell(..) => prop_assert!(false, "a daemon's"),
                     Action::WakeAt(at) => {
                         prop_assert!(at.0 > now);
                         wake = Some(wake.map_or(at.0, |due| due.min(at.0)));

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a daemon does with bindings that have come to an end: it takes over what others bound,
+//! meets what the kernel asks for, takes a binding away when its TEE goes, and begins anew when a
+//! fact has changed.
+
+use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
+use crate::facts::{Facts, KernelBinding, Source};
+use crate::name::DeviceName;
+use crate::state::{Reason, State};
+
+/// How long after a first failure it is tried again, in microseconds; twice as long after each
+/// further one, up to 64 times.
+const RETRY: u64 = 1_000_000;
+
+/// What failed, and when it is tried again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Retry {
+    /// Not before then, unless something changes.
+    at: Option<Monotonic>,
+    failures: u32,
+    /// The kernel refused: no time helps, only a change.
+    refused: bool,
+    /// The kernel wants suspend buffers, and it is time to hand them over.
+    due: bool,
+    /// What people were told.
+    told: Option<String>,
+}
+
+impl Retry {
+    fn after(&mut self, now: Monotonic) {
+        self.at = Some(Monotonic(now.0 + (RETRY << self.failures.min(6))));
+        self.failures += 1;
+    }
+}
+
+impl Engine {
+    /// A fact has changed, of one GPU or of all: what is bound is looked at, and what is not is
+    /// begun anew.
+    pub(super) fn look_again(&mut self, only: Option<&DeviceName>, actions: &mut Vec<Action>) {
+        for (device, gpu) in &mut self.facts.gpus {
+            let Some(binding) = self.bindings.get_mut(device) else { continue };
+            if only.is_some_and(|only| only != device) || binding.phase != Phase::Ended {
+                continue;
+            }
+            let told = binding.retry.told.take();
+            binding.retry = Retry { told, ..Retry::default() };
+            if binding.is_bound() {
+                actions.push(Action::Look(device.clone()));
+            } else {
+                gpu.verdicts.clear();
+                binding.phase = Phase::New;
+            }
+        }
+    }
+}
+
+impl Binding {
+    fn is_bound(&self) -> bool {
+        matches!(self.state, State::Bound | State::InUse)
+    }
+
+    /// The driver still has what was withdrawn.
+    pub(super) fn busy(&mut self, why: String, now: Monotonic) {
+        // Told when it began: it is tried again, and again.
+        let why = if self.reason == Some(Reason::Withdrawn) { String::new() } else { why };
+        self.end(State::Unprotected, Some(Reason::Withdrawn), now, why);
+        self.retry.after(now);
+    }
+
+    /// What the kernel has.
+    pub(super) fn looked(&mut self, found: Result<Option<KernelBinding>, String>, now: Monotonic) {
+        match (self.phase, found) {
+            (Phase::Looking | Phase::Ended, Ok(Some(kernel))) => self.stands(kernel, now),
+            (Phase::Looking, Ok(None)) => self.phase = Phase::Unbound,
+            (Phase::Looking, Err(why)) => {
+                self.end(State::Failed, Some(Reason::KernelRefused), now, why);
+            }
+            (Phase::Ended, Ok(None)) if self.is_bound() => {
+                self.kernel = None;
+                self.end(State::Unprotected, Some(Reason::Withdrawn), now, String::new());
+            }
+            // The driver may have let go of what was withdrawn.
+            (Phase::Ended, Ok(None)) if self.retry.at.is_some() => self.phase = Phase::Unbound,
+            _ => {}
+        }
+    }
+
+    /// It is bound. What another run bound is taken over.
+    pub(super) fn stands(&mut self, kernel: KernelBinding, now: Monotonic) {
+        let state = if kernel.in_use { State::InUse } else { State::Bound };
+        if self.is_bound() && self.heap.as_ref() == Some(&kernel.heap) {
+            self.state = state;
+        } else {
+            self.request = None;
+            self.heap = Some(kernel.heap.clone());
+            self.end(state, Some(Reason::Adopted), now, String::new());
+        }
+        let known = self.kernel.replace(kernel.clone());
+        if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
+            self.retry = Retry::default();
+            return;
+        }
+        let grown = known.is_none_or(|known| {
+            kernel.suspend_wanted > known.suspend_wanted
+                || kernel.suspend_bytes > known.suspend_bytes
+        });
+        self.retry.due = grown || self.retry.at.is_none() && !self.retry.refused;
+    }
+
+    /// What is to be done for a binding at its end.
+    pub(super) fn attend(
+        &mut self,
+        device: &DeviceName,
+        facts: &Facts,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        let kernel = self.kernel.as_ref().filter(|_| self.is_bound());
+        if let Some(kernel) = kernel {
+            if kernel.is_of_tee() && !facts.has_tee_for_heaps() {
+                // Its driver waits for the last buffer: those that nobody uses go now.
+                actions.push(Action::Remove(device.clone()));
+                self.kernel = None;
+                self.retry = Retry::default();
+                self.step(now, "withdrawn", "its TEE has gone".to_owned());
+                return self.end(State::Failed, Some(Reason::HeapDead), now, String::new());
+            }
+            if self.retry.due {
+                actions.push(Action::Supply(device.clone(), kernel.heap.clone()));
+                self.retry.due = false;
+                self.phase = Phase::Supplying;
+                return;
+            }
+        }
+        match self.retry.at {
+            Some(at) if now < at => actions.push(Action::WakeAt(at)),
+            Some(_) => {
+                self.retry.at = None;
+                if self.is_bound() {
+                    actions.push(Action::Look(device.clone()));
+                } else {
+                    self.phase = Phase::Unbound;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// What came of supplying it.
+    pub(super) fn supplied(
+        &mut self,
+        device: &DeviceName,
+        supplied: Supplied,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        self.phase = Phase::Ended;
+        // Also after a success: what is still wanted then, as much and as large as before, is
+        // wanted in vain.
+        self.retry.after(now);
+        let why = match supplied {
+            Supplied::All => {
+                self.step(now, "supplied", String::new());
+                None
+            }
+            Supplied::NoMemory(why) => Some(why),
+            Supplied::Refused(why) => {
+                self.retry.at = None;
+                self.retry.refused = true;
+                Some(why)
+            }
+        };
+        if let Some(why) = why
+            && self.retry.told.as_ref() != Some(&why)
+        {
+            self.step(now, "supply-failed", why.clone());
+            actions.push(Action::Tell(device.clone(), why.clone()));
+            self.retry.told = Some(why);
+        }
+        actions.push(Action::Look(device.clone()));
+    }
+}
