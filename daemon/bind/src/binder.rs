@@ -42,6 +42,8 @@ pub struct Binder {
     /// What was allocated for a GPU and not handed over yet.
     buffers: BTreeMap<DeviceName, Buffers>,
     wake: Option<Monotonic>,
+    /// Who started us was told that the boot may go on.
+    ready: bool,
 }
 
 #[derive(Debug)]
@@ -82,10 +84,20 @@ impl Binder {
             Some(_) if role == Role::Binder => Some(Module::open(&root)?),
             _ => None,
         };
-        let engine = Engine::new(policy, facts, role);
-        let buffers = BTreeMap::new();
-        let wake = None;
-        Ok(Self { root, program, role, run, lock, uevents, module, engine, refused, buffers, wake })
+        Ok(Self {
+            root,
+            program,
+            role,
+            run,
+            lock,
+            uevents,
+            module,
+            engine: Engine::new(policy, facts, role),
+            refused,
+            buffers: BTreeMap::new(),
+            wake: None,
+            ready: false,
+        })
     }
 
     /// Waits for another binder that is at work, so that two never hand over buffers to one
@@ -109,8 +121,8 @@ impl Binder {
     pub fn run(mut self) -> Result<bool> {
         self.start()?;
         while !self.engine.is_done() {
-            let events = self.wait()?;
-            self.take(events)?;
+            let event = self.wait()?;
+            self.take([event])?;
         }
         let states = self.engine.bindings().values().map(Binding::state);
         Ok(states.into_iter().any(|state| state == State::Failed))
@@ -124,8 +136,8 @@ impl Binder {
     pub fn serve(mut self) -> Result<Infallible> {
         self.start()?;
         loop {
-            let events = self.wait()?;
-            self.take(events)?;
+            let event = self.wait()?;
+            self.take([event])?;
         }
     }
 
@@ -133,7 +145,7 @@ impl Binder {
     fn start(&mut self) -> Result<()> {
         let mut events = VecDeque::new();
         self.follow((now(), Event::Started), &mut events);
-        // What came of the looks opens nothing yet, and is all that a daemon takes over.
+        // A daemon has taken over what there is when it has looked.
         if self.role == Role::Daemon {
             let looked: Vec<_> = events.drain(..).collect();
             for event in looked {
@@ -141,6 +153,7 @@ impl Binder {
             }
         }
         ready::tell(self.program);
+        self.ready = true;
         self.take(events)
     }
 
@@ -156,14 +169,18 @@ impl Binder {
         self.report()
     }
 
-    /// Takes one event, and adds what came of its actions.
+    /// Takes one event, and puts what came of its actions before all that happened besides: what
+    /// the kernel was seen to have is true only until the next action.
     fn follow(
         &mut self,
         (at, event): (Monotonic, Event),
         events: &mut VecDeque<(Monotonic, Event)>,
     ) {
-        for action in self.engine.on(event, at) {
-            events.extend(self.carry_out(action));
+        let actions = self.engine.on(event, at);
+        let came: Vec<_> =
+            actions.into_iter().filter_map(|action| self.carry_out(action)).collect();
+        for event in came.into_iter().rev() {
+            events.push_front(event);
         }
     }
 
@@ -203,6 +220,8 @@ impl Binder {
             Action::Look(device) => Some((now(), self.look(device))),
             Action::Supply(device, heap) => {
                 let supplied = self.supply(&device, &heap);
+                let supplied =
+                    supplied.unwrap_or_else(|error| Supplied::Refused(error.to_string()));
                 Some((now(), Event::Supplied(device, supplied)))
             }
             Action::Tell(device, text) => {
@@ -219,9 +238,15 @@ impl Binder {
     /// The module, for a change: with the lock.
     fn module(&mut self) -> Result<&Module> {
         if self.role == Role::Daemon && self.lock.is_none() && self.make_run() {
-            let program = self.program;
+            let (program, ready) = (self.program, self.ready);
+            // Another program is at work, which is enough for the boot to go on.
+            let busy = || {
+                if !ready {
+                    ready::tell(program);
+                }
+            };
             if let Some(run) = &self.run {
-                self.lock = Some(run.lock(|| ready::tell(program))?);
+                self.lock = Some(run.lock(busy)?);
             }
         }
         self.module_to_read()
@@ -422,29 +447,22 @@ impl Binder {
     }
 
     /// Hands over as many suspend buffers as are wanted.
-    fn supply(&mut self, device: &DeviceName, heap: &HeapName) -> Supplied {
+    fn supply(&mut self, device: &DeviceName, heap: &HeapName) -> Result<Supplied> {
+        let no_memory = |error: AllocateError| Ok(Supplied::NoMemory(error.to_string()));
+        // To get the lock may take its time: what is wanted then counts.
+        self.module()?;
+        let Some(wants) = self.bound(device)? else { return Ok(Supplied::All) };
         let heap = match Heap::open(&self.root, heap) {
             Ok(heap) => heap,
-            Err(error) => return Supplied::NoMemory(error.to_string()),
+            Err(error) => return no_memory(error),
         };
-        // What is wanted now: to get the lock may have taken its time.
-        let looked = self.module().map(drop).and_then(|()| self.bound(device));
-        let (module, wanted) = match (&self.module, looked) {
-            (Some(module), Ok(wanted)) => (module, wanted),
-            (None, Ok(_)) => return Supplied::All,
-            (_, Err(error)) => return Supplied::Refused(error.to_string()),
-        };
-        let (count, bytes) = wanted.map_or((0, 0), |now| (now.suspend_wanted, now.suspend_bytes));
-        for _ in 0..count {
-            let buffer = match heap.allocate(bytes) {
-                Ok(buffer) => buffer,
-                Err(error) => return Supplied::NoMemory(error.to_string()),
-            };
-            if let Err(error) = module.hand_over(device, Kind::Suspend, &buffer) {
-                return Supplied::Refused(error.to_string());
+        for _ in 0..wants.suspend_wanted {
+            match heap.allocate(wants.suspend_bytes) {
+                Ok(buffer) => self.module()?.hand_over(device, Kind::Suspend, &buffer)?,
+                Err(error) => return no_memory(error),
             }
         }
-        Supplied::All
+        Ok(Supplied::All)
     }
 
     /// Closes the window, and leaves in the kernel why.
@@ -458,27 +476,27 @@ impl Binder {
     }
 
     /// Waits until something happens, or the engine wants to be woken.
-    fn wait(&mut self) -> Result<Vec<(Monotonic, Event)>> {
+    fn wait(&mut self) -> Result<(Monotonic, Event)> {
         loop {
             let timeout = self.wake.map(|wake| wake.0.saturating_sub(now().0));
             if timeout == Some(0) {
                 self.wake = None;
-                return Ok(vec![(now(), Event::Woken)]);
+                return Ok((now(), Event::Woken));
             }
             if self.uevents.wait(timeout.map(Duration::from_micros))? {
-                let events = self.receive()?;
-                if !events.is_empty() {
-                    return Ok(events);
+                let changes = self.receive()?;
+                if !changes.is_empty() {
+                    return Ok((now(), Event::Changed(changes)));
                 }
             }
         }
     }
 
     /// Takes all events that are there.
-    fn receive(&mut self) -> Result<Vec<(Monotonic, Event)>> {
+    fn receive(&mut self) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         // A binding is looked at once, when all that was told of it has happened.
-        let mut looks = BTreeSet::new();
+        let mut bindings = BTreeSet::new();
         let mut problems = Vec::new();
         let providers = self.engine.policy().provider_compatibles();
         let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
@@ -502,11 +520,10 @@ impl Binder {
                     self.drivers(&mut changes);
                 }
                 Some(Relevant::Driver) => self.drivers(&mut changes),
-                Some(Relevant::Binding(device)) if self.role == Role::Daemon => {
-                    looks.insert(device);
+                Some(Relevant::Binding(_) | Relevant::Module) if self.role == Role::Binder => {}
+                Some(Relevant::Binding(device)) => {
+                    bindings.insert(device);
                 }
-                Some(Relevant::Module) if self.role == Role::Binder => {}
-                Some(Relevant::Binding(_)) => {}
                 Some(Relevant::Device | Relevant::Module) => {
                     let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
                     changes.push(self.all(facts));
@@ -516,11 +533,8 @@ impl Binder {
         for problem in problems {
             self.refuse(problem);
         }
-        let at = now();
-        let mut events: Vec<_> =
-            changes.into_iter().map(|change| (at, Event::Changed(change))).collect();
-        events.extend(looks.into_iter().map(|device| (at, self.look(device))));
-        Ok(events)
+        changes.extend(bindings.into_iter().map(Change::Binding));
+        Ok(changes)
     }
 
     /// All facts anew, with those that do not change.
@@ -583,13 +597,12 @@ fn relevant(event: &Uevent<'_>, engine: &Engine, providers: &[&str]) -> Option<R
     match (event.subsystem, event.action) {
         ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
         ("tee", "add" | "remove") => Some(Relevant::Tee),
-        ("misc", action) if event.devname == Some("protheap") => match action {
-            "add" | "remove" => Some(Relevant::Module),
-            _ => {
-                let device = DeviceName::new(event.variable("PROTHEAP_DEVICE")?).ok()?;
-                Some(Relevant::Binding(device))
-            }
-        },
+        ("misc", _) if event.devname == Some("protheap") => {
+            Some(match event.variable("PROTHEAP_DEVICE") {
+                Some(device) => Relevant::Binding(DeviceName::new(device).ok()?),
+                None => Relevant::Module,
+            })
+        }
         ("platform" | "arm_ffa", action) => {
             let device = DeviceName::new(event.device()).ok()?;
             let facts = engine.facts();

@@ -218,7 +218,7 @@ impl Search<'_> {
         if self.patience == Patience::Late
             && heap.is_of_tee()
             && !self.facts.has_tee_for_heaps()
-            && self.is_unsettled(candidate)
+            && self.any_provider(candidate, |p| p.driver.is_some() || p.loadable)
         {
             let detail = "its TEE is not there".to_owned();
             return (Outcome::Awaited, detail, Some(Plan::Wait));
@@ -265,12 +265,13 @@ impl Search<'_> {
 
     /// The candidate is waited for: a driver that could bring it has not settled.
     fn can_come(&self, candidate: &Candidate) -> bool {
-        self.patience == Patience::Wait && self.is_unsettled(candidate)
+        self.patience == Patience::Wait && self.any_provider(candidate, |p| !p.settled())
     }
 
-    fn is_unsettled(&self, candidate: &Candidate) -> bool {
+    /// One of those that could bring the candidate is such.
+    fn any_provider(&self, candidate: &Candidate, is_such: impl Fn(&Provider) -> bool) -> bool {
         let mut providers = self.facts.providers.values();
-        providers.any(|provider| !provider.settled() && is_provider_of(provider, candidate))
+        providers.any(|provider| is_provider_of(provider, candidate) && is_such(provider))
     }
 
     fn condition(&self, candidate: &Candidate) -> Condition {

@@ -17,7 +17,7 @@ use crate::facts::{Facts, Gpu, KernelBinding, Protection, Provider, Tee, Verdict
 use crate::name::{DeviceName, HeapName};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
-use daemon::Retry;
+use daemon::Upkeep;
 
 /// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -52,12 +52,13 @@ pub enum Event {
     /// What came of [`Action::Bind`], or of [`Action::Try`] where the kernel allocates: what is
     /// bound, or what the kernel refused.
     Bound(DeviceName, Result<Bound, String>),
-    /// What the kernel has, if it is bound; of [`Action::Look`], or unasked.
+    /// What came of [`Action::Look`]: what the kernel has, if it is bound.
     Looked(DeviceName, Result<Option<KernelBinding>, String>),
     /// What came of [`Action::Supply`].
     Supplied(DeviceName, Supplied),
-    /// A fact changed.
-    Changed(Change),
+    /// Facts changed: all that is known to have changed by now, so that nothing is done on the half
+    /// of it.
+    Changed(Vec<Change>),
     /// The time of an [`Action::WakeAt`] has come.
     Woken,
 }
@@ -112,6 +113,8 @@ pub enum Change {
     Provider(DeviceName, Option<Provider>),
     /// A GPU came, got or lost its driver, or went.
     Gpu(DeviceName, Option<Gpu>),
+    /// The kernel tells of a GPU's binding: a hint, what it has is to be looked at.
+    Binding(DeviceName),
     /// Events were lost: these are all facts now.
     All(Box<Facts>),
 }
@@ -165,7 +168,7 @@ pub struct Binding {
     request: Option<Request>,
     /// What a daemon saw in the kernel last; only of a binding that is bound.
     kernel: Option<KernelBinding>,
-    retry: Retry,
+    upkeep: Upkeep,
     trace: Vec<Considered>,
     timeline: Vec<Step>,
 }
@@ -233,14 +236,9 @@ impl Engine {
         let mut actions = Vec::new();
         match event {
             Event::Started | Event::Woken => {}
-            Event::Changed(change) => {
-                let only = match &change {
-                    Change::Gpu(device, _) => Some(device.clone()),
-                    _ => None,
-                };
-                self.change(change, now);
-                if self.role == Role::Daemon {
-                    self.look_again(only.as_ref(), &mut actions);
+            Event::Changed(changes) => {
+                for change in changes {
+                    self.change(change, now);
                 }
             }
             Event::Opened(device, opened) => {
@@ -274,7 +272,7 @@ impl Engine {
                         binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
                         gpu.verdicts.insert(heap, verdict);
                     }
-                    binding.bound(self.role, &device, outcome, now, &mut actions);
+                    binding.bound(&device, outcome, now, &mut actions);
                 }
             }
             Event::Looked(device, found) => {
@@ -299,6 +297,23 @@ impl Engine {
     }
 
     fn change(&mut self, change: Change, now: Monotonic) {
+        let only = match &change {
+            Change::Binding(device) => {
+                if let Some(binding) = self.bindings.get_mut(device) {
+                    binding.look();
+                }
+                return;
+            }
+            Change::Gpu(device, _) => Some(device.clone()),
+            _ => None,
+        };
+        self.change_facts(change, now);
+        if self.role == Role::Daemon {
+            self.look_again(only.as_ref());
+        }
+    }
+
+    fn change_facts(&mut self, change: Change, now: Monotonic) {
         match change {
             Change::Heap(heap) => {
                 self.note(now, "heap-appeared", heap.as_str());
@@ -320,6 +335,7 @@ impl Engine {
                 self.facts.providers.insert(device, provider);
             }
             Change::Gpu(device, gpu) => self.change_gpu(device, gpu),
+            Change::Binding(_) => {}
             Change::All(mut facts) => {
                 for heap in facts.heaps.difference(&self.facts.heaps.clone()) {
                     self.note(now, "heap-appeared", heap.as_str());
@@ -388,7 +404,7 @@ impl Binding {
             heap: None,
             request: None,
             kernel: None,
-            retry: Retry::default(),
+            upkeep: Upkeep::default(),
             trace: Vec::new(),
             timeline: Vec::new(),
         }
@@ -474,7 +490,7 @@ impl Binding {
                 actions.push(Action::Remove(device));
                 self.end(State::Unprotected, Some(Reason::NoConsumer), now, String::new());
             }
-            Opened::Adopted(kernel) => self.stands(kernel, now),
+            Opened::Adopted(kernel) => self.stands(&kernel, now),
             Opened::Busy(why) if role == Role::Daemon => self.busy(why, now),
             Opened::Busy(why) | Opened::Refused(why) => {
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
@@ -484,7 +500,6 @@ impl Binding {
 
     fn bound(
         &mut self,
-        role: Role,
         device: &DeviceName,
         outcome: Result<Bound, String>,
         now: Monotonic,
@@ -496,9 +511,7 @@ impl Binding {
                 if in_use {
                     self.state = State::InUse;
                 }
-                if role == Role::Daemon {
-                    actions.push(Action::Look(device.clone()));
-                }
+                self.look();
             }
             Err(why) => {
                 self.release(device, actions);
@@ -653,4 +666,4 @@ impl Binding {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -13,23 +13,25 @@ use crate::state::{Reason, State};
 /// further one, up to 64 times.
 const RETRY: u64 = 1_000_000;
 
-/// What failed, and when it is tried again.
+/// What a daemon has to do for a binding at its end, and what it did in vain.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Retry {
-    /// Not before then, unless something changes.
-    at: Option<Monotonic>,
+pub(super) struct Upkeep {
+    /// What the kernel has may have changed.
+    look: bool,
+    /// The kernel wants suspend buffers, and it is time to hand them over.
+    supply: bool,
+    /// It failed: not again before then, unless something changes.
+    retry: Option<Monotonic>,
     failures: u32,
     /// The kernel refused: no time helps, only a change.
     refused: bool,
-    /// The kernel wants suspend buffers, and it is time to hand them over.
-    due: bool,
     /// What people were told.
     told: Option<String>,
 }
 
-impl Retry {
+impl Upkeep {
     fn after(&mut self, now: Monotonic) {
-        self.at = Some(Monotonic(now.0 + (RETRY << self.failures.min(6))));
+        self.retry = Some(Monotonic(now.0 + (RETRY << self.failures.min(6))));
         self.failures += 1;
     }
 }
@@ -37,16 +39,16 @@ impl Retry {
 impl Engine {
     /// A fact has changed, of one GPU or of all: what is bound is looked at, and what is not is
     /// begun anew.
-    pub(super) fn look_again(&mut self, only: Option<&DeviceName>, actions: &mut Vec<Action>) {
+    pub(super) fn look_again(&mut self, only: Option<&DeviceName>) {
         for (device, gpu) in &mut self.facts.gpus {
             let Some(binding) = self.bindings.get_mut(device) else { continue };
             if only.is_some_and(|only| only != device) || binding.phase != Phase::Ended {
                 continue;
             }
-            let told = binding.retry.told.take();
-            binding.retry = Retry { told, ..Retry::default() };
+            let told = binding.upkeep.told.take();
+            binding.upkeep = Upkeep { told, ..Upkeep::default() };
             if binding.is_bound() {
-                actions.push(Action::Look(device.clone()));
+                binding.look();
             } else {
                 gpu.verdicts.clear();
                 binding.phase = Phase::New;
@@ -60,34 +62,40 @@ impl Binding {
         matches!(self.state, State::Bound | State::InUse)
     }
 
+    /// The kernel may have something else than it had.
+    pub(super) fn look(&mut self) {
+        self.upkeep.look = true;
+    }
+
     /// The driver still has what was withdrawn.
     pub(super) fn busy(&mut self, why: String, now: Monotonic) {
         // Told when it began: it is tried again, and again.
         let why = if self.reason == Some(Reason::Withdrawn) { String::new() } else { why };
         self.end(State::Unprotected, Some(Reason::Withdrawn), now, why);
-        self.retry.after(now);
+        self.upkeep.after(now);
     }
 
     /// What the kernel has.
     pub(super) fn looked(&mut self, found: Result<Option<KernelBinding>, String>, now: Monotonic) {
         match (self.phase, found) {
-            (Phase::Looking | Phase::Ended, Ok(Some(kernel))) => self.stands(kernel, now),
+            (Phase::Looking | Phase::Ended, Ok(Some(kernel))) => self.stands(&kernel, now),
             (Phase::Looking, Ok(None)) => self.phase = Phase::Unbound,
             (Phase::Looking, Err(why)) => {
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
             }
             (Phase::Ended, Ok(None)) if self.is_bound() => {
                 self.kernel = None;
+                self.upkeep = Upkeep::default();
                 self.end(State::Unprotected, Some(Reason::Withdrawn), now, String::new());
             }
             // The driver may have let go of what was withdrawn.
-            (Phase::Ended, Ok(None)) if self.retry.at.is_some() => self.phase = Phase::Unbound,
+            (Phase::Ended, Ok(None)) if self.upkeep.retry.is_some() => self.phase = Phase::Unbound,
             _ => {}
         }
     }
 
     /// It is bound. What another run bound is taken over.
-    pub(super) fn stands(&mut self, kernel: KernelBinding, now: Monotonic) {
+    pub(super) fn stands(&mut self, kernel: &KernelBinding, now: Monotonic) {
         let state = if kernel.in_use { State::InUse } else { State::Bound };
         if self.is_bound() && self.heap.as_ref() == Some(&kernel.heap) {
             self.state = state;
@@ -98,14 +106,14 @@ impl Binding {
         }
         let known = self.kernel.replace(kernel.clone());
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
-            self.retry = Retry::default();
+            self.upkeep = Upkeep::default();
             return;
         }
         let grown = known.is_none_or(|known| {
             kernel.suspend_wanted > known.suspend_wanted
                 || kernel.suspend_bytes > known.suspend_bytes
         });
-        self.retry.due = grown || self.retry.at.is_none() && !self.retry.refused;
+        self.upkeep.supply = grown || self.upkeep.retry.is_none() && !self.upkeep.refused;
     }
 
     /// What is to be done for a binding at its end.
@@ -122,28 +130,32 @@ impl Binding {
                 // Its driver waits for the last buffer: those that nobody uses go now.
                 actions.push(Action::Remove(device.clone()));
                 self.kernel = None;
-                self.retry = Retry::default();
+                self.upkeep = Upkeep::default();
                 self.step(now, "withdrawn", "its TEE has gone".to_owned());
                 return self.end(State::Failed, Some(Reason::HeapDead), now, String::new());
             }
-            if self.retry.due {
+            if self.upkeep.supply && !self.upkeep.look {
                 actions.push(Action::Supply(device.clone(), kernel.heap.clone()));
-                self.retry.due = false;
+                self.upkeep.supply = false;
                 self.phase = Phase::Supplying;
                 return;
             }
         }
-        match self.retry.at {
+        match self.upkeep.retry {
             Some(at) if now < at => actions.push(Action::WakeAt(at)),
             Some(_) => {
-                self.retry.at = None;
+                self.upkeep.retry = None;
                 if self.is_bound() {
-                    actions.push(Action::Look(device.clone()));
+                    self.upkeep.look = true;
                 } else {
                     self.phase = Phase::Unbound;
+                    return;
                 }
             }
             None => {}
+        }
+        if std::mem::take(&mut self.upkeep.look) {
+            actions.push(Action::Look(device.clone()));
         }
     }
 
@@ -158,7 +170,7 @@ impl Binding {
         self.phase = Phase::Ended;
         // Also after a success: what is still wanted then, as much and as large as before, is
         // wanted in vain.
-        self.retry.after(now);
+        self.upkeep.after(now);
         let why = match supplied {
             Supplied::All => {
                 self.step(now, "supplied", String::new());
@@ -166,18 +178,21 @@ impl Binding {
             }
             Supplied::NoMemory(why) => Some(why),
             Supplied::Refused(why) => {
-                self.retry.at = None;
-                self.retry.refused = true;
+                self.upkeep.retry = None;
+                self.upkeep.refused = true;
                 Some(why)
             }
         };
         if let Some(why) = why
-            && self.retry.told.as_ref() != Some(&why)
+            && self.upkeep.told.as_ref() != Some(&why)
         {
             self.step(now, "supply-failed", why.clone());
             actions.push(Action::Tell(device.clone(), why.clone()));
-            self.retry.told = Some(why);
+            self.upkeep.told = Some(why);
         }
-        actions.push(Action::Look(device.clone()));
+        self.look();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::name::Key;
 
 const HOLD: u64 = 5_000_000;
 
-fn policy(heaps: &str) -> Policy {
+pub(super) fn policy(heaps: &str) -> Policy {
     let text =
         format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{heaps}]\nhold = '5s'\n");
     let key = Key::new("acme,a9").unwrap();
@@ -21,19 +21,19 @@ fn two() -> Policy {
     policy("{ name = 'high', provider = 'acme,svp' }, { name = 'low' }")
 }
 
-fn device(name: &str) -> DeviceName {
+pub(super) fn device(name: &str) -> DeviceName {
     DeviceName::new(name).unwrap()
 }
 
-fn gpu() -> DeviceName {
+pub(super) fn gpu() -> DeviceName {
     device("a.gpu")
 }
 
-fn heap(name: &str) -> HeapName {
+pub(super) fn heap(name: &str) -> HeapName {
     HeapName::new(name).unwrap()
 }
 
-fn provider(compatible: &str, driver: Option<&str>) -> Provider {
+pub(super) fn provider(compatible: &str, driver: Option<&str>) -> Provider {
     Provider {
         compatible: vec![compatible.into()],
         driver: driver.map(str::to_owned),
@@ -41,7 +41,7 @@ fn provider(compatible: &str, driver: Option<&str>) -> Provider {
     }
 }
 
-fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
+pub(super) fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
     let mut facts = Facts::default();
     let csf = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
     facts.gpus.insert(gpu(), csf);
@@ -53,17 +53,17 @@ fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
     facts
 }
 
-fn good() -> Verdict {
+pub(super) fn good() -> Verdict {
     Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into() }
 }
 
 /// Bound, and not taken yet.
-fn free() -> Bound {
+pub(super) fn free() -> Bound {
     Bound { in_use: false, judged: None }
 }
 
 /// What the kernel shows of a binding of this heap.
-fn kernel(name: &str) -> KernelBinding {
+pub(super) fn kernel(name: &str) -> KernelBinding {
     KernelBinding {
         heap: heap(name),
         source: Source::Handed,
@@ -78,7 +78,7 @@ fn kernel(name: &str) -> KernelBinding {
 }
 
 /// Feeds events at times, and returns the actions of the last one.
-fn run(engine: &mut Engine, events: &[(u64, Event)]) -> Vec<Action> {
+pub(super) fn run(engine: &mut Engine, events: &[(u64, Event)]) -> Vec<Action> {
     let mut actions = Vec::new();
     for (at, event) in events {
         actions = engine.on(event.clone(), Monotonic(*at));
@@ -90,7 +90,7 @@ fn window(end: u64) -> Event {
     Event::Opened(gpu(), Opened::Window(Monotonic(end)))
 }
 
-fn end(engine: &Engine) -> (State, Option<Reason>) {
+pub(super) fn end(engine: &Engine) -> (State, Option<Reason>) {
     let binding = &engine.bindings()[&gpu()];
     (binding.state(), binding.reason())
 }
@@ -125,7 +125,7 @@ fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD - LAST_CALL))]);
     let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
-    let actions = run(&mut engine, &[(100, Event::Changed(settled))]);
+    let actions = run(&mut engine, &[(100, Event::Changed(vec![settled]))]);
     assert_eq!(actions, [Action::Release(gpu())]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
 }
@@ -157,7 +157,7 @@ fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
     let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
     assert!(matches!(&actions[..], [Action::WakeAt(_)]), "{actions:?}");
     let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
-    let actions = run(&mut engine, &[(100, Event::Changed(settled))]);
+    let actions = run(&mut engine, &[(100, Event::Changed(vec![settled]))]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
     // Dead once more, and nothing can come: that is the end.
     run(&mut engine, &[(110, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
@@ -205,6 +205,47 @@ fn an_earlier_runs_binding_is_adopted_untouched() {
     assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap("low")));
 }
 
+fn in_kernel(heaps: &[&str]) -> Facts {
+    let mut facts = facts(heaps, &[]);
+    let sources = vec!["handed".into(), "kernel".into()];
+    facts.kernel.module = Some(Module { abi: 1, sources });
+    facts
+}
+
+#[test]
+fn what_the_kernel_allocates_is_bound_at_once() {
+    let mut engine = Engine::new(two(), in_kernel(&["low"]), Role::Binder);
+    let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    assert!(matches!(&actions[..], [Action::Try(_, r)] if r.source == Source::Kernel));
+    let bound = Bound { in_use: true, judged: Some((Protection::Tee, "tee".into())) };
+    assert_eq!(run(&mut engine, &[(50, Event::Bound(gpu(), Ok(bound)))]), []);
+    assert_eq!(end(&engine), (State::InUse, None));
+    let binding = &engine.bindings()[&gpu()];
+    assert_eq!(binding.request().unwrap().heap, heap("low"));
+    assert_eq!(binding.held(), 30);
+    assert_eq!(engine.facts().gpus[&gpu()].verdicts[&heap("low")], good());
+    let steps: Vec<_> = binding.timeline().iter().map(|s| s.step).collect();
+    assert_eq!(steps, ["window-opened", "tried", "bound"]);
+}
+
+#[test]
+fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
+    let mut engine = Engine::new(two(), in_kernel(&["high", "low"]), Role::Binder);
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let dead = Event::Tried(gpu(), heap("high"), Verdict::Dead);
+    let actions = run(&mut engine, &[(30, dead)]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
+    let mappable = Verdict::Allocated { protection: Protection::None, exporter: String::new() };
+    let actions = run(&mut engine, &[(40, Event::Tried(gpu(), heap("low"), mappable))]);
+    assert_eq!(actions, [Action::Release(gpu())]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
+    let mut engine = Engine::new(two(), in_kernel(&["low"]), Role::Binder);
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let refused = Event::Bound(gpu(), Err("EINVAL".into()));
+    assert_eq!(run(&mut engine, &[(30, refused)]), [Action::Release(gpu())]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
+}
+
 #[test]
 fn what_the_kernel_refuses_fails_and_releases() {
     let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
@@ -220,10 +261,10 @@ fn lost_events_are_made_good_by_all_facts() {
     let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let all = Change::All(Box::new(facts(&["high"], &["acme,svp"])));
-    let actions = run(&mut engine, &[(30, Event::Changed(all))]);
+    let actions = run(&mut engine, &[(30, Event::Changed(vec![all]))]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
     let gone = Change::Gpu(gpu(), None);
-    run(&mut engine, &[(40, Event::Changed(gone))]);
+    run(&mut engine, &[(40, Event::Changed(vec![gone]))]);
     assert_eq!(end(&engine).0, State::Absent);
     assert!(engine.is_done());
 }
@@ -246,7 +287,7 @@ fn outside() -> impl Strategy<Value = Outside> {
     ]
 }
 
-fn verdict() -> impl Strategy<Value = Verdict> {
+pub(super) fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(good()),
         Just(Verdict::Allocated { protection: Protection::None, exporter: "system".into() }),
@@ -265,10 +306,12 @@ proptest! {
         pending in proptest::sample::subsequence(vec!["acme,svp", "linaro,optee-tz"], 0..=2),
         has_window in any::<bool>(),
         accepts in any::<bool>(),
+        allocates in any::<bool>(),
         verdicts in proptest::collection::vec(verdict(), 4),
         happenings in proptest::collection::vec((1u64..2_000_000, outside()), 0..12),
     ) {
-        let start = facts(&there, &pending);
+        let mut start = facts(&there, &pending);
+        start.kernel = if allocates { in_kernel(&[]).kernel } else { start.kernel };
         let mut engine = Engine::new(two(), start.clone(), Role::Binder);
         let mut twin = engine.clone();
         let mut now = 1_000;
@@ -286,12 +329,12 @@ proptest! {
                     (Some((after, _)), due) if due.is_none_or(|due| now + after <= due) => {
                         now += after;
                         let (_, what) = happenings.next().unwrap();
-                        Event::Changed(match what {
+                        Event::Changed(vec![match what {
                             Outside::Heap(name) => Change::Heap(heap(name)),
                             Outside::Settles(name) => Change::Provider(device(name), Some(provider(name, Some("d")))),
                             Outside::Probes => Change::Gpu(gpu(), Some(Gpu { driver: Some("g".into()), ..start.gpus[&gpu()].clone() })),
                             Outside::Everything => Change::All(Box::new(start.clone())),
-                        })
+                        }])
                     }
                     (_, Some(due)) => {
                         now = now.max(due);
@@ -323,10 +366,18 @@ proptest! {
                         prop_assert!(!ended);
                         let verdict = verdicts.next().unwrap();
                         passed = verdict == good();
-                        queue.push(Event::Tried(device, request.heap, verdict));
+                        prop_assert_eq!(request.source == Source::Kernel, allocates);
+                        queue.push(if allocates && !accepts {
+                            Event::Bound(device, Err("no".into()))
+                        } else if allocates && passed {
+                            let judged = Some((Protection::Tee, "tee".into()));
+                            Event::Bound(device, Ok(Bound { in_use: false, judged }))
+                        } else {
+                            Event::Tried(device, request.heap, verdict)
+                        });
                     }
                     Action::Bind(device, _) => {
-                        prop_assert!(!ended && passed);
+                        prop_assert!(!ended && passed && !allocates);
                         queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
                     }
                     Action::Release(_) => prop_assert!(!ended && window_end.is_some()),

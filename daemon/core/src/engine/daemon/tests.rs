@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::tests::{
+    device, end, facts, free, good, gpu, heap, kernel, policy, provider, run, verdict,
+};
+use crate::engine::{Bound, Change, Event, Opened, Role};
+use crate::facts::{Gpu, Module, Protection, Tee};
+use crate::policy::Policy;
+
+const TEE: &str = "protected,a";
+const OPTEE: &str = "linaro,optee-tz";
+
+fn two() -> Policy {
+    policy("{ name = 'protected,a' }, { name = 'low' }")
+}
+
+fn optee() -> Tee {
+    Tee { implementation: "optee".into(), revision: None }
+}
+
+/// The TEE and its heap are there.
+fn with_tee() -> Facts {
+    let mut facts = facts(&[TEE], &[]);
+    facts.tees = vec![optee()];
+    facts.providers.insert(device(OPTEE), provider(OPTEE, Some("optee")));
+    facts
+}
+
+fn changed(change: Change) -> Event {
+    Event::Changed(vec![change])
+}
+
+/// What is told when a TEE comes or goes.
+fn tee_changes(there: bool) -> Event {
+    let driver = there.then_some("optee");
+    Event::Changed(vec![
+        Change::Tees(there.then(optee).into_iter().collect()),
+        Change::Provider(device(OPTEE), Some(provider(OPTEE, driver))),
+    ])
+}
+
+fn looked(kernel: Option<KernelBinding>) -> Event {
+    Event::Looked(gpu(), Ok(kernel))
+}
+
+/// The kernel tells of the binding, and is looked at.
+fn told(engine: &mut Engine, at: u64, kernel: Option<KernelBinding>) -> Vec<Action> {
+    let hint = changed(Change::Binding(gpu()));
+    assert!(run(engine, &[(at, hint)]).contains(&look()));
+    run(engine, &[(at, looked(kernel))])
+}
+
+fn look() -> Action {
+    Action::Look(gpu())
+}
+
+fn wanting(suspend_wanted: u32, suspend_bytes: u64) -> Option<KernelBinding> {
+    Some(KernelBinding { suspend_wanted, suspend_bytes, in_use: true, ..kernel(TEE) })
+}
+
+fn supply() -> Action {
+    Action::Supply(gpu(), heap(TEE))
+}
+
+/// A daemon that has seen what the kernel has.
+fn daemon(facts: Facts, kernel: Option<KernelBinding>) -> Engine {
+    let mut engine = Engine::new(two(), facts, Role::Daemon);
+    assert_eq!(run(&mut engine, &[(10, Event::Started)]), [look()]);
+    run(&mut engine, &[(20, looked(kernel))]);
+    engine
+}
+
+#[test]
+fn what_the_kernel_has_is_taken_over_untouched() {
+    let mut engine = daemon(with_tee(), wanting(0, 65_536));
+    assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
+    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
+    assert_eq!(told(&mut engine, 30, Some(kernel(TEE))), []);
+    assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
+    // Whatever the policy says, and whatever else comes.
+    let other = changed(Change::Heap(heap("low")));
+    assert_eq!(run(&mut engine, &[(40, other)]), [look()]);
+}
+
+#[test]
+fn nothing_is_held_and_a_heap_that_comes_is_bound_late() {
+    let mut engine = daemon(facts(&[], &[OPTEE]), None);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
+    // The heap comes before its TEE does.
+    let actions = run(&mut engine, &[(30, changed(Change::Heap(heap(TEE))))]);
+    assert_eq!(actions, [look()]);
+    assert_eq!(run(&mut engine, &[(40, looked(None))]), []);
+    assert_eq!(run(&mut engine, &[(50, tee_changes(true))]), [look()]);
+    assert_eq!(run(&mut engine, &[(60, looked(None))]), [Action::Open(gpu(), 0)]);
+    let actions = run(&mut engine, &[(70, Event::Opened(gpu(), Opened::AlreadyProbed))]);
+    assert!(matches!(&actions[..], [Action::Try(..)]), "{actions:?}");
+    let actions = run(&mut engine, &[(80, Event::Tried(gpu(), heap(TEE), good()))]);
+    assert!(matches!(&actions[..], [Action::Bind(..)]));
+    assert_eq!(run(&mut engine, &[(90, Event::Bound(gpu(), Ok(free())))]), [look()]);
+    run(&mut engine, &[(95, looked(Some(kernel(TEE))))]);
+    assert_eq!(end(&engine), (State::Bound, None));
+}
+
+#[test]
+fn what_is_wanted_is_supplied_and_a_failure_is_told_once() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    assert_eq!(told(&mut engine, 30, wanting(4, 131_072)), [supply()]);
+    let failed = |at| (at, Event::Supplied(gpu(), Supplied::NoMemory("no memory".into())));
+    let tell = Action::Tell(gpu(), "no memory".into());
+    let after = Action::WakeAt(Monotonic(40 + RETRY));
+    assert_eq!(run(&mut engine, &[failed(40)]), [tell, after.clone(), look()]);
+    // The same is wanted: not before its time.
+    assert_eq!(run(&mut engine, &[(50, looked(wanting(3, 131_072)))]), [after]);
+    assert_eq!(run(&mut engine, &[(40 + RETRY, Event::Woken)]), [look()]);
+    assert_eq!(run(&mut engine, &[(41 + RETRY, looked(wanting(3, 131_072)))]), [supply()]);
+    let again = Action::WakeAt(Monotonic(50 + 3 * RETRY));
+    assert_eq!(run(&mut engine, &[failed(50 + RETRY)]), [again, look()]);
+    // More is wanted, or a fact has changed: at once.
+    assert_eq!(run(&mut engine, &[(60 + RETRY, looked(wanting(4, 131_072)))]), [supply()]);
+    run(&mut engine, &[failed(70 + RETRY), (75 + RETRY, looked(wanting(4, 131_072)))]);
+    let other = changed(Change::Heap(heap("other")));
+    assert_eq!(run(&mut engine, &[(80 + RETRY, other)]), [look()]);
+    assert_eq!(run(&mut engine, &[(90 + RETRY, looked(wanting(4, 131_072)))]), [supply()]);
+    run(&mut engine, &[(95 + RETRY, Event::Supplied(gpu(), Supplied::All))]);
+    assert_eq!(run(&mut engine, &[(99 + RETRY, looked(wanting(0, 131_072)))]), []);
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_not_offered_again() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    told(&mut engine, 30, wanting(4, 131_072));
+    let refused = Event::Supplied(gpu(), Supplied::Refused("EXDEV".into()));
+    let tell = Action::Tell(gpu(), "EXDEV".into());
+    assert_eq!(run(&mut engine, &[(40, refused)]), [tell, look()]);
+    assert_eq!(run(&mut engine, &[(50, looked(wanting(4, 131_072)))]), []);
+    assert_eq!(run(&mut engine, &[(1_000 * RETRY, Event::Woken)]), []);
+}
+
+#[test]
+fn a_kernel_that_allocates_is_not_supplied() {
+    let wants = wanting(4, 131_072).map(|want| KernelBinding { source: Source::Kernel, ..want });
+    let mut engine = daemon(with_tee(), wants.clone());
+    assert_eq!(told(&mut engine, 30, wants), []);
+}
+
+#[test]
+fn a_binding_goes_with_its_tee_and_comes_back_with_it() {
+    let mut engine = daemon(with_tee(), wanting(0, 65_536));
+    assert_eq!(run(&mut engine, &[(30, tee_changes(false))]), [Action::Remove(gpu())]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
+    assert_eq!(told(&mut engine, 40, None), []);
+    assert_eq!(run(&mut engine, &[(45, changed(Change::Heap(heap(TEE))))]), [look()]);
+    assert_eq!(run(&mut engine, &[(50, looked(None))]), [], "the heap is going");
+    run(&mut engine, &[(60, tee_changes(true))]);
+    assert_eq!(run(&mut engine, &[(70, looked(None))]), [Action::Open(gpu(), 0)]);
+    // Its driver still has what was withdrawn.
+    let busy = Event::Opened(gpu(), Opened::Busy("EBUSY".into()));
+    let wake = Action::WakeAt(Monotonic(80 + RETRY));
+    assert_eq!(run(&mut engine, &[(80, busy)]), [wake]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::Withdrawn)));
+    let unbound = Change::Gpu(gpu(), Some(engine.facts().gpus[&gpu()].clone()));
+    assert_eq!(run(&mut engine, &[(90, changed(unbound))]), [look()]);
+    assert_eq!(run(&mut engine, &[(95, looked(None))]), [Action::Open(gpu(), 0)]);
+}
+
+#[test]
+fn a_daemon_that_starts_too_late_makes_up_for_it() {
+    let mut facts = with_tee();
+    facts.tees.clear();
+    facts.providers.insert(device(OPTEE), provider(OPTEE, None));
+    let engine = daemon(facts.clone(), Some(kernel(TEE)));
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
+    // A vendor's heap has no TEE that could go.
+    let vendor = KernelBinding { exporter: "acme".into(), ..kernel("low") };
+    let engine = daemon(facts, Some(vendor));
+    assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
+}
+
+#[test]
+fn what_somebody_took_away_is_left_alone_until_a_fact_changes() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    assert_eq!(told(&mut engine, 30, None), []);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::Withdrawn)));
+    assert_eq!(told(&mut engine, 40, None), []);
+    assert_eq!(run(&mut engine, &[(50, Event::Woken)]), []);
+    run(&mut engine, &[(60, changed(Change::Heap(heap("other"))))]);
+    assert_eq!(run(&mut engine, &[(70, looked(None))]), [Action::Open(gpu(), 0)]);
+}
+
+#[test]
+fn a_timeline_does_not_grow_for_ever() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    for round in 1..1_000 {
+        run(&mut engine, &[(100 * round, tee_changes(false))]);
+        run(&mut engine, &[(100 * round + 50, tee_changes(true))]);
+        run(&mut engine, &[(100 * round + 60, looked(None))]);
+        let adopted = Opened::Adopted(kernel(TEE));
+        run(&mut engine, &[(100 * round + 70, Event::Opened(gpu(), adopted))]);
+    }
+    assert_eq!(engine.bindings()[&gpu()].timeline().len(), crate::engine::STEPS);
+}
+
+fn hint() -> Event {
+    changed(Change::Binding(gpu()))
+}
+
+/// What may happen from outside, at random.
+#[derive(Debug, Clone)]
+enum Outside {
+    Heap(&'static str),
+    TeeGoes,
+    TeeComes,
+    DriverComes,
+    DriverGoes,
+    Wants(u32, u64),
+    SomebodyBinds(&'static str),
+    SomebodyRemoves,
+    EventsAreLost,
+}
+
+fn outside() -> impl Strategy<Value = Outside> {
+    prop_oneof![
+        prop_oneof![Just(TEE), Just("low"), Just("other")].prop_map(Outside::Heap),
+        Just(Outside::TeeGoes),
+        Just(Outside::TeeComes),
+        Just(Outside::DriverComes),
+        Just(Outside::DriverGoes),
+        (1u32..5, 1u64..3).prop_map(|(count, pages)| Outside::Wants(count, pages * 65_536)),
+        prop_oneof![Just(TEE), Just("low")].prop_map(Outside::SomebodyBinds),
+        Just(Outside::SomebodyRemoves),
+        Just(Outside::EventsAreLost),
+    ]
+}
+
+/// The kernel, as far as a daemon sees it.
+#[derive(Debug, Clone)]
+struct World {
+    facts: Facts,
+    bound: Option<KernelBinding>,
+    /// The driver has what was withdrawn.
+    withdrawn: bool,
+}
+
+impl World {
+    fn csf(&self) -> Gpu {
+        self.facts.gpus[&gpu()].clone()
+    }
+
+    fn has_tee(&self) -> bool {
+        self.facts.has_tee_for_heaps()
+    }
+
+    fn bind(&mut self, name: &str) {
+        let exporter = if name == TEE { "tee" } else { "acme" };
+        let in_use = self.csf().driver.is_some();
+        self.bound = Some(KernelBinding { exporter: exporter.into(), in_use, ..kernel(name) });
+    }
+
+    fn withdraw(&mut self) {
+        self.withdrawn |= self.bound.take().is_some_and(|bound| bound.in_use);
+    }
+
+    /// What a daemon hears of it.
+    fn happen(&mut self, what: Outside) -> Vec<Event> {
+        match what {
+            Outside::Heap(name) => {
+                self.facts.heaps.insert(heap(name));
+                vec![changed(Change::Heap(heap(name)))]
+            }
+            Outside::TeeGoes | Outside::TeeComes => {
+                let there = matches!(what, Outside::TeeComes);
+                self.facts.tees = there.then(optee).into_iter().collect();
+                let driver = there.then_some("optee");
+                self.facts.providers.insert(device(OPTEE), provider(OPTEE, driver));
+                vec![tee_changes(there)]
+            }
+            Outside::DriverComes | Outside::DriverGoes => {
+                let comes = matches!(what, Outside::DriverComes);
+                let csf = Gpu { driver: comes.then(|| "csf".to_owned()), ..self.csf() };
+                self.facts.gpus.insert(gpu(), csf.clone());
+                self.withdrawn &= comes;
+                if let Some(bound) = &mut self.bound {
+                    bound.in_use = comes;
+                }
+                vec![changed(Change::Gpu(gpu(), Some(csf))), hint()]
+            }
+            Outside::Wants(count, bytes) => {
+                if let Some(bound) = &mut self.bound {
+                    (bound.suspend_wanted, bound.suspend_bytes) = (count, bytes);
+                }
+                vec![hint()]
+            }
+            Outside::SomebodyBinds(name) => {
+                if self.bound.is_none() && !self.withdrawn {
+                    self.bind(name);
+                }
+                vec![hint()]
+            }
+            Outside::SomebodyRemoves => {
+                self.withdraw();
+                vec![hint()]
+            }
+            Outside::EventsAreLost => {
+                vec![changed(Change::All(Box::new(self.facts.clone())))]
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: nothing is bound to a GPU that has a binding, nothing is
+    /// taken away but from a TEE that has gone, nothing is bound to or allocated from a TEE that has gone,
+    /// nothing is handed over that is not wanted, it comes to rest without further events, and
+    /// equal events give equal actions.
+    #[test]
+    fn every_order_of_events_is_served_well(
+        tee in any::<bool>(),
+        bound in proptest::option::of(prop_oneof![Just(TEE), Just("low")]),
+        allocates in any::<bool>(),
+        verdicts in proptest::collection::vec(verdict(), 4),
+        supplies in proptest::collection::vec(0u8..4, 4),
+        happenings in proptest::collection::vec((1u64..2_000_000, outside()), 0..24),
+    ) {
+        let mut world = World { facts: with_tee(), bound: None, withdrawn: false };
+        if !tee {
+            world.happen(Outside::TeeGoes);
+        }
+        if allocates {
+            let sources = vec!["handed".into(), "kernel".into()];
+            world.facts.kernel.module = Some(Module { abi: 1, sources });
+        }
+        if let Some(name) = bound {
+            world.bind(name);
+        }
+        let mut engine = Engine::new(two(), world.facts.clone(), Role::Daemon);
+        let mut twin = engine.clone();
+        let mut queue = vec![Event::Started];
+        let (mut now, mut wake) = (1_000, None::<u64>);
+        let mut verdicts = verdicts.into_iter().cycle();
+        let mut supplies = supplies.into_iter().cycle();
+        let mut happenings = happenings.into_iter().peekable();
+        // How much was done since something happened.
+        let mut done = 0;
+        loop {
+            if queue.is_empty() {
+                let Some((after, _)) = happenings.peek() else { break };
+                done = 0;
+                if let Some(due) = wake.take_if(|due| *due <= now + after) {
+                    now = now.max(due);
+                    queue.push(Event::Woken);
+                } else {
+                    let (after, what) = happenings.next().unwrap();
+                    now += after;
+                    queue.extend(world.happen(what));
+                }
+            }
+            let event = queue.remove(0);
+            let mut came = Vec::new();
+            now += 1;
+            let actions = engine.on(event.clone(), Monotonic(now));
+            prop_assert_eq!(&actions, &twin.on(event, Monotonic(now)));
+            for action in actions {
+                done += 1;
+                prop_assert!(done < 60, "no rest");
+                match action {
+                    Action::Look(device) => came.push(Event::Looked(device, Ok(world.bound.clone()))),
+                    Action::Open(device, hold) => {
+                        prop_assert_eq!(hold, 0, "a daemon holds nothing");
+                        let opened = match (&world.bound, world.withdrawn) {
+                            (_, true) => Opened::Busy("EBUSY".into()),
+                            (Some(bound), _) => Opened::Adopted(bound.clone()),
+                            (None, _) => Opened::NoWindow,
+                        };
+                        came.push(Event::Opened(device, opened));
+                    }
+                    Action::Try(device, request) => {
+                        prop_assert!(world.bound.is_none() && !world.withdrawn);
+                        prop_assert!(request.heap != heap(TEE) || world.has_tee());
+                        let verdict = verdicts.next().unwrap();
+                        came.push(if allocates && verdict == good() {
+                            world.bind(request.heap.as_str());
+                            let judged = Some((Protection::Tee, "tee".into()));
+                            Event::Bound(device, Ok(Bound { in_use: false, judged }))
+                        } else {
+                            Event::Tried(device, request.heap, verdict)
+                        });
+                    }
+                    Action::Bind(device, request) => {
+                        prop_assert!(world.bound.is_none() && !world.withdrawn && !allocates);
+                        world.bind(request.heap.as_str());
+                        came.push(Event::Bound(device, Ok(free())));
+                    }
+                    Action::Remove(_) => {
+                        prop_assert!(!world.has_tee(), "its TEE is there");
+                        prop_assert!(world.bound.as_ref().is_some_and(KernelBinding::is_of_tee));
+                        world.withdraw();
+                    }
+                    Action::Supply(device, from) => {
+                        let bound = world.bound.as_mut().unwrap();
+                        prop_assert!(bound.suspend_wanted > 0 && bound.heap == from);
+                        prop_assert!(bound.source == Source::Handed);
+                        prop_assert!(!bound.is_of_tee() || world.facts.has_tee_for_heaps());
+                        came.push(Event::Supplied(device, match supplies.next().unwrap() {
+                            0 => Supplied::Refused("no".into()),
+                            1 => {
+                                bound.suspend_wanted -= 1;
+                                Supplied::NoMemory("no".into())
+                            }
+                            // In vain.
+                            2 => Supplied::All,
+                            _ => {
+                                bound.suspend_wanted = 0;
+                                Supplied::All
+                            }
+                        }));
+                    }
+                    Action::WakeAt(at) => {
+                        prop_assert!(at.0 > now);
+                        wake = Some(wake.map_or(at.0, |due| due.min(at.0)));
+                    }
+                    Action::Release(_) => prop_assert!(false, "there is no window"),
+                    Action::Tell(..) => {}
+                }
+            }
+            queue.splice(0..0, came);
+        }
+        let binding = &engine.bindings()[&gpu()];
+        prop_assert_eq!(binding.phase, Phase::Ended);
+        let is_bound = matches!(binding.state(), State::Bound | State::InUse);
+        prop_assert_eq!(is_bound, world.bound.is_some());
+        prop_assert!(!world.bound.as_ref().is_some_and(KernelBinding::is_of_tee) || world.has_tee());
+    }
+}
