@@ -208,7 +208,7 @@ fn hint() -> Event {
 }
 
 /// What may happen from outside, at random.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Outside {
     Heap(&'static str),
     TeeGoes,
