@@ -34,6 +34,18 @@ need rmdir "$CONFIG/$GPU"
 check 'and when somebody takes the binding away' wait_until 2 ends unprotected withdrawn
 sleep 1
 check 'which it leaves at that' absent "$CONFIG/$GPU"
+
+load_gpu
+check 'a GPU that comes is a reason to bind again' wait_until 2 holds "$CONFIG/$GPU/state" in-use
+stop_daemon
+need rmdir "$CONFIG/$GPU"
+start_daemon
+check 'what the GPU still has of a binding is waited for' ends unprotected withdrawn
+check 'and left to it' is "$(gpu bound)" 1
+need modprobe -r csfgpu
+check 'until it lets go' wait_until 2 holds "$CONFIG/$GPU/state" bound
+need rmdir "$CONFIG/$GPU"
+need wait_until 2 ends unprotected withdrawn
 check 'nothing keeps the module from being unloaded' modprobe -r protheap
 load_protheap
 check 'loaded anew, it binds again' wait_until 2 holds "$CONFIG/$GPU/state" bound

@@ -2,7 +2,8 @@
 # about: the GPU's firmware wants larger suspend buffers than the policy says: the daemon hands them over
 
 load_tee
-load_protheap
+# Where the kernel allocates, there is nothing to hand over.
+load_protheap allocate=0
 run_binder
 need is "$(attr state) $(attr suspend_free)" 'bound 16'
 load_gpu suspend_bytes=131072

@@ -59,4 +59,14 @@ start_daemon
 check 'a daemon that starts meanwhile takes the binding away' wait_until 2 is_count 1 buffers
 need modprobe -r csfgpu
 check 'and the TEE goes' wait_until 2 ended
+restore_tee
+need wait_until 2 holds "$CONFIG/$GPU/state" bound
+protheap-guest write /sys/bus/platform/drivers/simtee/unbind firmware:optee &
+check 'its driver can be unbound by hand' wait_until 2 absent /sys/kernel/debug/simtee
+check 'which does not hang' wait_until 2 ended
+check 'state.json says so' wait_until 2 ends failed heap-dead
+need protheap-guest write /sys/bus/platform/drivers/simtee/bind firmware:optee
+check 'and bound again' wait_until 2 holds "$CONFIG/$GPU/state" bound
+stop_daemon
+check 'nothing was wrong' is "$(cat /run/daemon.log)" ''
 check 'the kernel has nothing to complain of' is "$(dmesg | grep -E 'BUG|WARNING|Oops|refcount' | head -3)" ''
