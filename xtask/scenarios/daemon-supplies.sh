@@ -2,8 +2,7 @@
 # about: the GPU's firmware wants larger suspend buffers than the policy says: the daemon hands them over
 
 load_tee
-# Where the kernel allocates, there is nothing to hand over.
-load_protheap allocate=0
+load_protheap
 run_binder
 need is "$(attr state) $(attr suspend_free)" 'bound 16'
 load_gpu suspend_bytes=131072
