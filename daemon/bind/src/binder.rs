@@ -2,7 +2,7 @@
 
 //! Carries out what the engine asks for, and tells it what came of that.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use protheap_board::uevents::{Received, Uevent, Uevents};
 use protheap_board::{Problem, clock, devices, tee};
 use protheap_core::decision::Request;
 use protheap_core::engine::{
-    Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Role, Supplied,
+    Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Supplied,
 };
 use protheap_core::facts::{Facts, Gpu, KernelBinding, Protection, Provider, Source, Verdict};
 use protheap_core::name::{DeviceName, HeapName};
@@ -24,12 +24,11 @@ use protheap_core::state::{Reason, State};
 use crate::survey::{Survey, read_facts, tell};
 use crate::{Result, ready};
 
-/// The binder of all GPUs of this machine.
+/// The binder of all GPUs of this machine: the early one, or a daemon.
 #[derive(Debug)]
-pub struct Binder {
+pub struct Binder<const DAEMON: bool> {
     root: Root,
     program: &'static str,
-    role: Role,
     /// `/run/protheap`, where it can be written.
     run: Option<RunDirectory>,
     /// Of a binder from its start to its end; of a daemon only while it acts.
@@ -37,7 +36,7 @@ pub struct Binder {
     uevents: Uevents,
     /// Of a daemon only while it acts: who has it open keeps it from being unloaded.
     module: Option<Module>,
-    engine: Engine,
+    engine: Engine<DAEMON>,
     refused: Vec<Refused>,
     /// What was allocated for a GPU and not handed over yet.
     buffers: BTreeMap<DeviceName, Buffers>,
@@ -56,24 +55,31 @@ fn now() -> Monotonic {
     Monotonic(clock::now_us())
 }
 
-impl Binder {
+fn bound_event(device: DeviceName, bound: Result<(Monotonic, Bound)>) -> (Monotonic, Event) {
+    match bound {
+        Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
+        Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
+    }
+}
+
+impl<const DAEMON: bool> Binder<DAEMON> {
     /// Looks at the machine. Nothing is held yet. `program` is what it calls itself.
     ///
     /// # Errors
     ///
     /// The kernel's events cannot be had, or protheap.ko is there and cannot be used.
-    pub fn new(root: Root, program: &'static str, role: Role) -> Result<Self> {
+    pub fn new(root: Root, program: &'static str) -> Result<Self> {
         // What happens while facts are read must not be missed.
         let uevents = Uevents::open()?;
-        let mut survey = Survey::of(&root, program, role);
+        let mut survey = Survey::of(&root, program, DAEMON);
         // Nothing is left behind on a machine without a GPU.
         let (mut run, mut lock) = (None, None);
-        if role == Role::Binder && !survey.facts.gpus.is_empty() {
+        if !DAEMON && !survey.facts.gpus.is_empty() {
             match Self::run_alone(&root, program) {
                 Ok((directory, taken, waited)) => {
                     (run, lock) = (Some(directory), Some(taken));
                     if waited {
-                        survey = Survey::of(&root, program, role);
+                        survey = Survey::of(&root, program, DAEMON);
                     }
                 }
                 Err(problem) => survey.refused.push(tell(program, problem)),
@@ -81,18 +87,17 @@ impl Binder {
         }
         let Survey { policy, facts, refused } = survey;
         let module = match facts.kernel.module {
-            Some(_) if role == Role::Binder => Some(Module::open(&root)?),
+            Some(_) if !DAEMON => Some(Module::open(&root)?),
             _ => None,
         };
         Ok(Self {
             root,
             program,
-            role,
             run,
             lock,
             uevents,
             module,
-            engine: Engine::new(policy, facts, role),
+            engine: Engine::new(policy, facts),
             refused,
             buffers: BTreeMap::new(),
             wake: None,
@@ -121,8 +126,7 @@ impl Binder {
     pub fn run(mut self) -> Result<bool> {
         self.start()?;
         while !self.engine.is_done() {
-            let event = self.wait()?;
-            self.take([event])?;
+            self.wait_and_act()?;
         }
         let states = self.engine.bindings().values().map(Binding::state);
         Ok(states.into_iter().any(|state| state == State::Failed))
@@ -136,52 +140,51 @@ impl Binder {
     pub fn serve(mut self) -> Result<Infallible> {
         self.start()?;
         loop {
-            let event = self.wait()?;
-            self.take([event])?;
+            self.wait_and_act()?;
         }
     }
 
     /// Begins, and says so when the windows are open or bindings are taken over.
     fn start(&mut self) -> Result<()> {
-        let mut events = VecDeque::new();
-        self.follow((now(), Event::Started), &mut events);
-        // A daemon has taken over what there is when it has looked.
-        if self.role == Role::Daemon {
-            let looked: Vec<_> = events.drain(..).collect();
-            for event in looked {
-                self.follow(event, &mut events);
-            }
+        let mut came = self.step((now(), Event::Started));
+        if DAEMON {
+            // It has taken over what there is when it has looked.
+            came = came.into_iter().flat_map(|event| self.step(event)).collect();
         }
         ready::tell(self.program);
         self.ready = true;
-        self.take(events)
+        for event in came {
+            self.follow(event);
+        }
+        self.finish()
     }
 
-    /// Takes events, carries out all that follows from them, and reports.
-    fn take(&mut self, events: impl Into<VecDeque<(Monotonic, Event)>>) -> Result<()> {
-        let mut events = events.into();
-        while let Some(event) = events.pop_front() {
-            self.follow(event, &mut events);
-        }
-        if self.role == Role::Daemon {
+    fn wait_and_act(&mut self) -> Result<()> {
+        let event = self.wait()?;
+        self.follow(event);
+        self.finish()
+    }
+
+    /// Nothing more is to be done by now.
+    fn finish(&mut self) -> Result<()> {
+        if DAEMON {
             (self.lock, self.module) = (None, None);
         }
         self.report()
     }
 
-    /// Takes one event, and puts what came of its actions before all that happened besides: what
-    /// the kernel was seen to have is true only until the next action.
-    fn follow(
-        &mut self,
-        (at, event): (Monotonic, Event),
-        events: &mut VecDeque<(Monotonic, Event)>,
-    ) {
-        let actions = self.engine.on(event, at);
-        let came: Vec<_> =
-            actions.into_iter().filter_map(|action| self.carry_out(action)).collect();
-        for event in came.into_iter().rev() {
-            events.push_front(event);
+    /// Takes an event and all that comes of it, before anything else: what the kernel was seen to
+    /// have is true only until the next action.
+    fn follow(&mut self, event: (Monotonic, Event)) {
+        for came in self.step(event) {
+            self.follow(came);
         }
+    }
+
+    /// Takes one event, and returns what came of its actions.
+    fn step(&mut self, (at, event): (Monotonic, Event)) -> Vec<(Monotonic, Event)> {
+        let actions = self.engine.on(event, at);
+        actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
     }
 
     /// Carries an action out, and returns what came of it and when.
@@ -192,19 +195,24 @@ impl Binder {
                 let opened = opened.unwrap_or_else(|error| Opened::Refused(error.to_string()));
                 Some((now(), Event::Opened(device, opened)))
             }
-            Action::Try(device, request) if request.source == Source::Kernel => {
-                Some(self.try_in_kernel(device, request))
-            }
-            Action::Try(device, request) => {
+            Action::Try(device, request) if request.source == Source::Handed => {
                 let verdict = self.allocate(&device, &request);
                 Some((now(), Event::Tried(device, request.heap, verdict)))
             }
+            Action::Try(device, request) => {
+                let bound = self.bind(&device, &request);
+                let error = bound.as_ref().err().and_then(|e| e.downcast_ref::<module::Error>());
+                if let Some(error) = error
+                    && let Some(verdict) = error.verdict()
+                {
+                    eprintln!("{}: {device}: {}: {error}", self.program, request.heap);
+                    return Some((now(), Event::Tried(device, request.heap, verdict)));
+                }
+                Some(bound_event(device, bound))
+            }
             Action::Bind(device, request) => {
-                let (at, bound) = match self.bind(&device, &request) {
-                    Ok((at, bound)) => (at, Ok(bound)),
-                    Err(error) => (now(), Err(error.to_string())),
-                };
-                Some((at, Event::Bound(device, bound)))
+                let bound = self.bind(&device, &request);
+                Some(bound_event(device, bound))
             }
             Action::Release(device) => {
                 self.buffers.remove(&device);
@@ -217,6 +225,8 @@ impl Binder {
                 self.warn(&device, "taking away its binding", removed);
                 None
             }
+            // Only a daemon's engine asks for these.
+            Action::Look(_) | Action::Supply(..) | Action::Tell(..) if !DAEMON => None,
             Action::Look(device) => Some((now(), self.look(device))),
             Action::Supply(device, heap) => {
                 let supplied = self.supply(&device, &heap);
@@ -237,7 +247,7 @@ impl Binder {
 
     /// The module, for a change: with the lock.
     fn module(&mut self) -> Result<&Module> {
-        if self.role == Role::Daemon && self.lock.is_none() && self.make_run() {
+        if DAEMON && self.lock.is_none() && self.make_run() {
             let (program, ready) = (self.program, self.ready);
             // Another program is at work, which is enough for the boot to go on.
             let busy = || {
@@ -253,7 +263,7 @@ impl Binder {
     }
 
     fn module_to_read(&mut self) -> Result<&Module> {
-        if self.module.is_none() && self.role == Role::Daemon {
+        if self.module.is_none() && DAEMON {
             self.module = Some(Module::open(&self.root)?);
         }
         Ok(self.module.as_ref().ok_or("protheap.ko is not loaded")?)
@@ -261,7 +271,7 @@ impl Binder {
 
     /// Makes `/run/protheap`, where it is needed and was not made yet.
     fn make_run(&mut self) -> bool {
-        if self.role == Role::Daemon && self.run.is_none() && !self.engine.facts().gpus.is_empty() {
+        if self.run.is_none() && !self.engine.facts().gpus.is_empty() {
             match RunDirectory::open(&self.root) {
                 Ok(run) => self.run = Some(run),
                 Err(problem) => self.refuse(problem),
@@ -274,7 +284,7 @@ impl Binder {
     fn refuse(&mut self, problem: Problem) {
         let known =
             |refused: &Refused| refused.path == problem.path && refused.message == problem.message;
-        if !self.refused.iter().any(known) {
+        if !DAEMON || !self.refused.iter().any(known) {
             self.refused.push(tell(self.program, problem));
         }
     }
@@ -295,10 +305,11 @@ impl Binder {
             created => created?,
         };
         if binding.is_adopted() {
-            if let Some(kernel) = binding.bound()? {
-                return Ok(Opened::Adopted(kernel));
-            }
             match binding.state()? {
+                state @ (BindingState::Bound | BindingState::InUse) => {
+                    let heap = HeapName::new(&binding.heap()?)?;
+                    return Ok(Opened::Adopted(heap, state == BindingState::InUse));
+                }
                 BindingState::None => {
                     // An earlier run decided against it: whatever it knew, it is decided anew.
                     module.remove(device)?;
@@ -310,9 +321,6 @@ impl Binder {
                     if state == BindingState::Held {
                         return Ok(until(binding.hold_left()?));
                     }
-                }
-                BindingState::Bound | BindingState::InUse => {
-                    return Err("another program has just bound it".into());
                 }
             }
         }
@@ -357,23 +365,11 @@ impl Binder {
         Verdict::Allocated { protection, exporter }
     }
 
-    /// Hands the buffers over and commits. Returns when.
+    /// Hands the buffers over, where the kernel does not allocate, and commits. Returns when.
     fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, Bound)> {
         let buffers = self.buffers.remove(device);
-        let binding = self.set_up(device, request)?;
-        if request.source == Source::Handed {
-            let Buffers { firmware, suspend } = buffers.ok_or("nothing was allocated")?;
-            let module = self.module()?;
-            module.hand_over(device, Kind::Firmware, &firmware)?;
-            for buffer in &suspend {
-                module.hand_over(device, Kind::Suspend, buffer)?;
-            }
-        }
-        Ok(self.commit(device, request, &binding)??)
-    }
-
-    fn set_up(&mut self, device: &DeviceName, request: &Request) -> Result<module::Binding> {
-        let binding = self.module()?.binding(device)?.ok_or("the binding was withdrawn")?;
+        let module = self.module()?;
+        let binding = module.binding(device)?.ok_or("the binding was withdrawn")?;
         binding.set_up(&Setup {
             heap: &request.heap,
             source: request.source,
@@ -383,21 +379,15 @@ impl Binder {
             allow_unprotected: request.allow_unprotected,
             origin: &request.origin,
         })?;
-        Ok(binding)
-    }
-
-    /// Commits. Returns when, or what the kernel said of that alone.
-    fn commit(
-        &self,
-        device: &DeviceName,
-        request: &Request,
-        binding: &module::Binding,
-    ) -> Result<Result<(Monotonic, Bound), module::Error>> {
+        if let Some(Buffers { firmware, suspend }) = buffers {
+            module.hand_over(device, Kind::Firmware, &firmware)?;
+            for buffer in &suspend {
+                module.hand_over(device, Kind::Suspend, buffer)?;
+            }
+        }
         // The GPU may have probed before the write returns.
         let at = now();
-        if let Err(error) = binding.commit(Commit::Bind) {
-            return Ok(Err(error));
-        }
+        binding.commit(Commit::Bind)?;
         if request.allow_unprotected {
             eprintln!(
                 "{}: {device}: bound {} for bring-up: {} has allow-unprotected",
@@ -407,25 +397,12 @@ impl Binder {
         let in_use = binding.state()? == BindingState::InUse;
         let judged = match request.source {
             Source::Handed => None,
-            Source::Kernel => Some(binding.judge()?),
+            Source::Kernel => {
+                let (protection, exporter) = binding.judge()?;
+                Some(Verdict::Allocated { protection, exporter })
+            }
         };
-        Ok(Ok((at, Bound { in_use, judged })))
-    }
-
-    /// Has the kernel allocate from the heap, and bind what passes.
-    fn try_in_kernel(&mut self, device: DeviceName, request: Request) -> (Monotonic, Event) {
-        let binding = self.set_up(&device, &request);
-        match binding.and_then(|binding| self.commit(&device, &request, &binding)) {
-            Ok(Ok((at, bound))) => (at, Event::Bound(device, Ok(bound))),
-            Ok(Err(error)) => match error.verdict() {
-                Some(verdict) => {
-                    eprintln!("{}: {device}: {}: {error}", self.program, request.heap);
-                    (now(), Event::Tried(device, request.heap, verdict))
-                }
-                None => (now(), Event::Bound(device, Err(error.to_string()))),
-            },
-            Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
-        }
+        Ok((at, Bound { in_use, judged }))
     }
 
     /// What the kernel has bound, whoever did.
@@ -495,8 +472,6 @@ impl Binder {
     /// Takes all events that are there.
     fn receive(&mut self) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
-        // A binding is looked at once, when all that was told of it has happened.
-        let mut bindings = BTreeSet::new();
         let mut problems = Vec::new();
         let providers = self.engine.policy().provider_compatibles();
         let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
@@ -509,7 +484,7 @@ impl Binder {
                     changes = vec![self.all(facts)];
                     continue;
                 }
-                Some(Received::Event(event)) => relevant(&event, &self.engine, &providers),
+                Some(Received::Event(event)) => relevant(&event, self.engine.facts(), &providers),
             };
             match relevant {
                 None => {}
@@ -520,10 +495,8 @@ impl Binder {
                     self.drivers(&mut changes);
                 }
                 Some(Relevant::Driver) => self.drivers(&mut changes),
-                Some(Relevant::Binding(_) | Relevant::Module) if self.role == Role::Binder => {}
-                Some(Relevant::Binding(device)) => {
-                    bindings.insert(device);
-                }
+                Some(Relevant::Binding(_) | Relevant::Module) if !DAEMON => {}
+                Some(Relevant::Binding(device)) => changes.push(Change::Binding(device)),
                 Some(Relevant::Device | Relevant::Module) => {
                     let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
                     changes.push(self.all(facts));
@@ -533,7 +506,6 @@ impl Binder {
         for problem in problems {
             self.refuse(problem);
         }
-        changes.extend(bindings.into_iter().map(Change::Binding));
         Ok(changes)
     }
 
@@ -568,7 +540,9 @@ impl Binder {
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
     fn report(&mut self) -> Result<()> {
-        self.make_run();
+        if DAEMON {
+            self.make_run();
+        }
         let Some(run) = &self.run else { return Ok(()) };
         let written_by = format!("{} {}", self.program, env!("CARGO_PKG_VERSION"));
         let report = Report::new(&self.engine, &self.refused, &written_by);
@@ -593,7 +567,7 @@ enum Relevant {
     Module,
 }
 
-fn relevant(event: &Uevent<'_>, engine: &Engine, providers: &[&str]) -> Option<Relevant> {
+fn relevant(event: &Uevent<'_>, facts: &Facts, providers: &[&str]) -> Option<Relevant> {
     match (event.subsystem, event.action) {
         ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
         ("tee", "add" | "remove") => Some(Relevant::Tee),
@@ -605,7 +579,6 @@ fn relevant(event: &Uevent<'_>, engine: &Engine, providers: &[&str]) -> Option<R
         }
         ("platform" | "arm_ffa", action) => {
             let device = DeviceName::new(event.device()).ok()?;
-            let facts = engine.facts();
             let known = facts.gpus.contains_key(&device) || facts.providers.contains_key(&device);
             match (action, known) {
                 ("bind" | "unbind", true) => Some(Relevant::Driver),

@@ -17,7 +17,6 @@ use protheap_bind::survey::Survey;
 use protheap_bind::{Result, ready};
 use protheap_board::root::Root;
 use protheap_core::decision::{Decision, decide};
-use protheap_core::engine::Role;
 use protheap_core::facts::Platform;
 use protheap_core::name::Key;
 use protheap_core::report::Refused;
@@ -95,7 +94,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plan { root } => println!("{}", plan(&Root::open(&root)?)?),
         Command::Bind { detach: true } => return ready::detach(),
         Command::Bind { detach: false } => {
-            let failed = Binder::new(Root::open("/".as_ref())?, PROGRAM, Role::Binder)?.run()?;
+            let failed = Binder::<false>::new(Root::open("/".as_ref())?, PROGRAM)?.run()?;
             return Ok(ExitCode::from(u8::from(failed)));
         }
     }
@@ -112,7 +111,7 @@ struct PlanReport<'a> {
 }
 
 fn plan(root: &Root) -> Result<String> {
-    let Survey { policy, facts, refused } = Survey::of(root, PROGRAM, Role::Binder);
+    let Survey { policy, facts, refused } = Survey::of(root, PROGRAM, false);
     let decision = decide(&policy, &facts);
     let (platform, policies) = (&facts.platform, policy.keys());
     Ok(serde_json::to_string(&PlanReport { platform, policies, refused: &refused, decision })?)

@@ -5,7 +5,6 @@
 use protheap_board::root::Root;
 use protheap_board::{Problem, devices, firmware, heaps, kernel, platform, policies, tee};
 use protheap_core::decision::{Plan, decide};
-use protheap_core::engine::Role;
 use protheap_core::facts::{Facts, Firmware};
 use protheap_core::fragment::Fragment;
 use protheap_core::merged::{Merged, cascade};
@@ -25,14 +24,14 @@ pub struct Survey {
 
 impl Survey {
     /// Looks at the machine, and reads the policies for it. `program` is who tells what was
-    /// skipped; the firmware's images are read for what `role` may bind.
-    pub fn of(root: &Root, program: &str, role: Role) -> Self {
+    /// skipped. A daemon needs the firmware's images also where nothing is to be bound by now.
+    pub fn of(root: &Root, program: &str, daemon: bool) -> Self {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
         let (policy, mut refused) = read_policy(root, program, &platform.compatible, &mut problems);
         let mut facts = read_facts(root, &policy, &mut problems);
         facts.platform = platform;
-        read_firmware(root, &policy, role, &mut facts, &mut problems);
+        read_firmware(root, &policy, daemon, &mut facts, &mut problems);
         refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
         Self { policy, facts, refused }
     }
@@ -88,7 +87,7 @@ pub(crate) fn read_facts(root: &Root, policy: &Policy, problems: &mut Vec<Proble
 fn read_firmware(
     root: &Root,
     policy: &Policy,
-    role: Role,
+    daemon: bool,
     facts: &mut Facts,
     problems: &mut Vec<Problem>,
 ) {
@@ -98,7 +97,7 @@ fn read_firmware(
         .gpus
         .iter()
         .filter(|(device, _)| {
-            role == Role::Daemon
+            daemon
                 || !matches!(decision.gpus.get(device).map(|gpu| &gpu.plan), Some(Plan::Without(_)))
         })
         .filter_map(|(device, gpu)| policy.gpu(device, &gpu.compatible))

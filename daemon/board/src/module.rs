@@ -106,8 +106,12 @@ impl Error {
     /// What [`Binding::commit`] says of the heap where the kernel allocates; `None` where it is not
     /// about the heap.
     pub fn verdict(&self) -> Option<Verdict> {
-        let Self::Attribute(AttributeError::Refused { errno, .. }) = self else { return None };
+        let Self::Attribute(AttributeError::Refused { path, errno, .. }) = self else {
+            return None;
+        };
         match *errno {
+            // Other attributes have their own reasons.
+            _ if !path.ends_with("/commit") => None,
             Errno::NODEV | Errno::IO => Some(Verdict::Dead),
             Errno::NOMEM => Some(Verdict::TooSmall),
             Errno::PERM => {
@@ -607,10 +611,12 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_of_a_heap_is_a_verdict() {
-        let said = |errno| {
-            let (path, value) = ("commit".to_owned(), "bind".to_owned());
+        let store = |path: &str, errno| {
+            let (path, value) = (path.to_owned(), "bind".to_owned());
             Error::Attribute(AttributeError::Refused { path, value, errno }).verdict()
         };
+        let said = |errno| store("/protheap/a.gpu/commit", errno);
+        assert_eq!(store("/protheap/a.gpu/allow_unprotected", Errno::PERM), None);
         assert_eq!(said(Errno::NODEV), Some(Verdict::Dead));
         assert_eq!(said(Errno::IO), Some(Verdict::Dead));
         assert_eq!(said(Errno::NOMEM), Some(Verdict::TooSmall));

@@ -5,6 +5,11 @@
 //! The caller carries out the actions in their order and reports what came of them as events. A
 //! GPU is held only by a window that the kernel closes by itself: whatever happens to the caller,
 //! it ends.
+//!
+//! An `Engine<false>` is that of the early binder: it holds GPUs for their heaps, and is done when
+//! each has come to an end. An `Engine<true>` is that of a daemon: it holds nothing and goes on. It
+//! takes over what the kernel has, supplies it, takes it away when its TEE goes, and binds late.
+//! These are types so that nothing of the daemon is in the binder, which has to be small.
 
 mod daemon;
 
@@ -13,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
-use crate::facts::{Facts, Gpu, KernelBinding, Protection, Provider, Tee, Verdict};
+use crate::facts::{Facts, Gpu, KernelBinding, Provider, Tee, Verdict};
 use crate::name::{DeviceName, HeapName};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
@@ -26,19 +31,6 @@ pub struct Monotonic(pub u64);
 /// How long before a window's end the best of what is there is taken, in microseconds: enough to
 /// allocate and hand over its buffers.
 const LAST_CALL: u64 = 250_000;
-
-/// The most steps of a timeline that are kept: a daemon runs for as long as the machine does.
-const STEPS: usize = 100;
-
-/// What an engine is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It holds GPUs for their heaps, and is done when each has come to an end.
-    Binder,
-    /// It holds nothing and goes on: it takes over what the kernel has, supplies it, takes it away
-    /// when its TEE goes, and binds late.
-    Daemon,
-}
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +60,8 @@ pub enum Event {
 pub struct Bound {
     /// The driver has taken buffers already.
     pub in_use: bool,
-    /// What the kernel shows of buffers that it allocated: their protection and their exporter.
-    pub judged: Option<(Protection, String)>,
+    /// What the kernel shows of buffers that it allocated.
+    pub judged: Option<Verdict>,
 }
 
 /// What came of handing suspend buffers over.
@@ -94,8 +86,8 @@ pub enum Opened {
     AlreadyProbed,
     /// The GPU's driver has probed and never asked for a binding.
     NoConsumer,
-    /// An earlier run has bound it.
-    Adopted(KernelBinding),
+    /// An earlier run has bound this heap; whether the driver has taken buffers.
+    Adopted(HeapName, bool),
     /// One that was withdrawn still has its driver; the words are the kernel's.
     Busy(String),
     /// The kernel refused, for this reason.
@@ -145,8 +137,7 @@ pub enum Action {
 
 /// The bindings of all GPUs.
 #[derive(Debug, Clone)]
-pub struct Engine {
-    role: Role,
+pub struct Engine<const DAEMON: bool> {
     policy: Policy,
     facts: Facts,
     bindings: BTreeMap<DeviceName, Binding>,
@@ -201,14 +192,14 @@ enum Phase {
     Ended,
 }
 
-impl Engine {
+impl<const DAEMON: bool> Engine<DAEMON> {
     /// An engine for what `facts` say now. Nothing is done before [`Event::Started`].
-    pub fn new(policy: Policy, facts: Facts, role: Role) -> Self {
+    pub fn new(policy: Policy, facts: Facts) -> Self {
         let mut bindings = BTreeMap::new();
         for (device, gpu) in &facts.gpus {
             bindings.insert(device.clone(), Binding::new(policy.gpu(device, &gpu.compatible)));
         }
-        Self { role, policy, facts, bindings }
+        Self { policy, facts, bindings }
     }
 
     /// The policy.
@@ -245,43 +236,39 @@ impl Engine {
                 if let Some(binding) = self.bindings.get_mut(&device)
                     && binding.phase == Phase::Opening
                 {
-                    binding.opened(self.role, device, opened, now, &mut actions);
+                    binding.opened::<DAEMON>(device, opened, now, &mut actions);
                 }
             }
             Event::Tried(device, heap, verdict) => {
                 if let Some(binding) = self.bindings.get_mut(&device)
                     && binding.phase == Phase::Trying
                 {
-                    binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
                     binding.phase = Phase::Deciding;
-                    if let Some(gpu) = self.facts.gpus.get_mut(&device) {
-                        gpu.verdicts.insert(heap, verdict);
-                    }
+                    self.judged(&device, heap, verdict, now);
                 }
             }
             Event::Bound(device, outcome) => {
+                let allocated = outcome.as_ref().ok().and_then(|bound| bound.judged.clone());
+                if let Some(binding) = self.bindings.get(&device)
+                    && binding.phase == Phase::Trying
+                    && let Some((heap, verdict)) = binding.heap.clone().zip(allocated)
+                {
+                    self.judged(&device, heap, verdict, now);
+                }
                 if let Some(binding) = self.bindings.get_mut(&device)
                     && matches!(binding.phase, Phase::Trying | Phase::Binding)
                 {
-                    if let Ok(Bound { judged: Some((protection, exporter)), .. }) = &outcome
-                        && let Some(gpu) = self.facts.gpus.get_mut(&device)
-                        && let Some(heap) = binding.heap.clone()
-                    {
-                        let (protection, exporter) = (*protection, exporter.clone());
-                        let verdict = Verdict::Allocated { protection, exporter };
-                        binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
-                        gpu.verdicts.insert(heap, verdict);
-                    }
                     binding.bound(&device, outcome, now, &mut actions);
                 }
             }
             Event::Looked(device, found) => {
-                if let Some(binding) = self.bindings.get_mut(&device) {
+                if DAEMON && let Some(binding) = self.bindings.get_mut(&device) {
                     binding.looked(found, now);
                 }
             }
             Event::Supplied(device, supplied) => {
-                if let Some(binding) = self.bindings.get_mut(&device)
+                if DAEMON
+                    && let Some(binding) = self.bindings.get_mut(&device)
                     && binding.phase == Phase::Supplying
                 {
                     binding.supplied(&device, supplied, now, &mut actions);
@@ -290,7 +277,7 @@ impl Engine {
         }
         for (device, binding) in &mut self.bindings {
             if let Some(gpu) = self.facts.gpus.get(device) {
-                binding.go_on(self.role, device, gpu, &self.facts, now, &mut actions);
+                binding.go_on::<DAEMON>(device, gpu, &self.facts, now, &mut actions);
             }
         }
         actions
@@ -308,7 +295,7 @@ impl Engine {
             _ => None,
         };
         self.change_facts(change, now);
-        if self.role == Role::Daemon {
+        if DAEMON {
             self.look_again(only.as_ref());
         }
     }
@@ -371,6 +358,16 @@ impl Engine {
             }
         }
         self.facts.gpus.insert(device, gpu);
+    }
+
+    /// Notes what came of a heap.
+    fn judged(&mut self, device: &DeviceName, heap: HeapName, verdict: Verdict, now: Monotonic) {
+        if let Some(binding) = self.bindings.get_mut(device) {
+            binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
+        }
+        if let Some(gpu) = self.facts.gpus.get_mut(device) {
+            gpu.verdicts.insert(heap, verdict);
+        }
     }
 
     /// Notes what happened to all GPUs that are not at an end.
@@ -460,15 +457,11 @@ impl Binding {
     }
 
     fn step(&mut self, now: Monotonic, step: &'static str, detail: String) {
-        if self.timeline.len() >= STEPS {
-            self.timeline.remove(0);
-        }
         self.timeline.push(Step { at: now, step, detail });
     }
 
-    fn opened(
+    fn opened<const DAEMON: bool>(
         &mut self,
-        role: Role,
         device: DeviceName,
         opened: Opened,
         now: Monotonic,
@@ -490,12 +483,23 @@ impl Binding {
                 actions.push(Action::Remove(device));
                 self.end(State::Unprotected, Some(Reason::NoConsumer), now, String::new());
             }
-            Opened::Adopted(kernel) => self.stands(&kernel, now),
-            Opened::Busy(why) if role == Role::Daemon => self.busy(why, now),
+            Opened::Adopted(heap, in_use) => {
+                self.adopt(heap, in_use, now);
+                self.look();
+            }
+            Opened::Busy(why) if DAEMON => self.busy(why, now),
             Opened::Busy(why) | Opened::Refused(why) => {
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
             }
         }
+    }
+
+    /// Takes over what another run has bound.
+    fn adopt(&mut self, heap: HeapName, in_use: bool, now: Monotonic) {
+        self.request = None;
+        self.heap = Some(heap);
+        let state = if in_use { State::InUse } else { State::Bound };
+        self.end(state, Some(Reason::Adopted), now, String::new());
     }
 
     fn bound(
@@ -535,27 +539,26 @@ impl Binding {
     }
 
     /// Does what can be done without a further event.
-    fn go_on(
+    fn go_on<const DAEMON: bool>(
         &mut self,
-        role: Role,
         device: &DeviceName,
         gpu: &Gpu,
         facts: &Facts,
         now: Monotonic,
         actions: &mut Vec<Action>,
     ) {
-        match (self.phase, role) {
-            (Phase::New, Role::Daemon) => {
+        match self.phase {
+            Phase::New if DAEMON => {
                 self.phase = Phase::Looking;
                 return actions.push(Action::Look(device.clone()));
             }
-            (Phase::Ended, Role::Daemon) => {
+            Phase::Ended if DAEMON => {
                 self.attend(device, facts, now, actions);
                 if self.phase != Phase::Unbound {
                     return;
                 }
             }
-            (Phase::New | Phase::Unbound | Phase::Deciding, _) => {}
+            Phase::New | Phase::Unbound | Phase::Deciding => {}
             _ => return,
         }
         let ends = self.window.map(|(_, ends)| ends).filter(|ends| now < *ends);
@@ -563,7 +566,7 @@ impl Binding {
         let mut decision = decide(Patience::Wait);
         let can_come = decision.plan == Plan::Wait;
         let last_call = ends.map(|ends| Monotonic(ends.0.saturating_sub(LAST_CALL)));
-        if role == Role::Daemon && ends.is_none() {
+        if DAEMON && ends.is_none() {
             decision = decide(Patience::Late);
         } else if self.phase == Phase::New {
             return self.begin(device, gpu, decision, now, actions);
@@ -580,7 +583,7 @@ impl Binding {
                 // It may be there, and refuses: its TEE has gone, or is going.
                 None => self.end(State::Failed, Some(Reason::HeapDead), now, String::new()),
             },
-            Plan::Try(_) | Plan::Bind(_) if self.phase == Phase::Unbound => {
+            Plan::Try(_) | Plan::Bind(_) if DAEMON && self.phase == Phase::Unbound => {
                 self.phase = Phase::Opening;
                 actions.push(Action::Open(device.clone(), 0));
             }
@@ -601,7 +604,7 @@ impl Binding {
             }
             Plan::Without(_) if can_come => {
                 self.forget_request();
-                let late = self.late || role == Role::Daemon && gpu.driver.is_some();
+                let late = self.late || DAEMON && gpu.driver.is_some();
                 let reason = if late { Reason::AlreadyProbed } else { Reason::HeapLate };
                 self.end(State::Unprotected, Some(reason), now, String::new());
             }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::decision::Considered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Binding, Engine, Step};
-use crate::facts::{Gpu, Platform, Protection, Verdict};
+use crate::facts::{Gpu, KernelBinding, Platform, Protection, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::GpuPolicy;
 use crate::state::{Reason, State};
@@ -75,7 +75,11 @@ struct GpuReport<'a> {
 
 impl<'a> Report<'a> {
     /// The report of an engine. `written_by` names the program and its version.
-    pub fn new(engine: &'a Engine, refused: &'a [Refused], written_by: &'a str) -> Self {
+    pub fn new<const DAEMON: bool>(
+        engine: &'a Engine<DAEMON>,
+        refused: &'a [Refused],
+        written_by: &'a str,
+    ) -> Self {
         let none = &NO_GPU;
         let facts = engine.facts();
         Self {
@@ -89,7 +93,8 @@ impl<'a> Report<'a> {
                 .bindings()
                 .iter()
                 .map(|(device, binding)| {
-                    gpu(device, facts.gpus.get(device).unwrap_or(none), binding)
+                    let kernel = if DAEMON { binding.kernel() } else { None };
+                    gpu(device, facts.gpus.get(device).unwrap_or(none), binding, kernel)
                 })
                 .collect(),
             heaps: engine.policy().common_heaps(&facts.heaps),
@@ -104,10 +109,14 @@ impl<'a> Report<'a> {
 
 static NO_GPU: Gpu = Gpu { compatible: Vec::new(), driver: None, verdicts: BTreeMap::new() };
 
-fn gpu<'a>(device: &'a DeviceName, gpu: &'a Gpu, binding: &'a Binding) -> GpuReport<'a> {
+fn gpu<'a>(
+    device: &'a DeviceName,
+    gpu: &'a Gpu,
+    binding: &'a Binding,
+    kernel: Option<&'a KernelBinding>,
+) -> GpuReport<'a> {
     let request = binding.request();
     // What the kernel has comes before what was asked for.
-    let kernel = binding.kernel();
     let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
         (Some(kernel), _) => Some((kernel.protection, kernel.exporter.as_str())),
         (None, Some(Verdict::Allocated { protection, exporter })) => {

@@ -17,7 +17,6 @@ use std::sync::atomic::AtomicBool;
 use protheap_bind::Result;
 use protheap_bind::binder::Binder;
 use protheap_board::root::Root;
-use protheap_core::engine::Role;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 
@@ -73,5 +72,5 @@ fn serve() -> Result<Infallible> {
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, 0, Arc::clone(&at_once))?;
     }
-    Binder::new(Root::open("/".as_ref())?, PROGRAM, Role::Daemon)?.serve()
+    Binder::<true>::new(Root::open("/".as_ref())?, PROGRAM)?.serve()
 }

@@ -13,6 +13,9 @@ use crate::state::{Reason, State};
 /// further one, up to 64 times.
 const RETRY: u64 = 1_000_000;
 
+/// How many steps of a timeline are kept: a daemon runs for as long as the machine does.
+const STEPS: usize = 100;
+
 /// What a daemon has to do for a binding at its end, and what it did in vain.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Upkeep {
@@ -36,7 +39,7 @@ impl Upkeep {
     }
 }
 
-impl Engine {
+impl<const DAEMON: bool> Engine<DAEMON> {
     /// A fact has changed, of one GPU or of all: what is bound is looked at, and what is not is
     /// begun anew.
     pub(super) fn look_again(&mut self, only: Option<&DeviceName>) {
@@ -45,6 +48,8 @@ impl Engine {
             if only.is_some_and(|only| only != device) || binding.phase != Phase::Ended {
                 continue;
             }
+            let old = binding.timeline.len().saturating_sub(STEPS);
+            binding.timeline.drain(..old);
             let told = binding.upkeep.told.take();
             binding.upkeep = Upkeep { told, ..Upkeep::default() };
             if binding.is_bound() {
@@ -95,14 +100,11 @@ impl Binding {
     }
 
     /// It is bound. What another run bound is taken over.
-    pub(super) fn stands(&mut self, kernel: &KernelBinding, now: Monotonic) {
-        let state = if kernel.in_use { State::InUse } else { State::Bound };
+    fn stands(&mut self, kernel: &KernelBinding, now: Monotonic) {
         if self.is_bound() && self.heap.as_ref() == Some(&kernel.heap) {
-            self.state = state;
+            self.state = if kernel.in_use { State::InUse } else { State::Bound };
         } else {
-            self.request = None;
-            self.heap = Some(kernel.heap.clone());
-            self.end(state, Some(Reason::Adopted), now, String::new());
+            self.adopt(kernel.heap.clone(), kernel.in_use, now);
         }
         let known = self.kernel.replace(kernel.clone());
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {

@@ -78,7 +78,10 @@ pub(super) fn kernel(name: &str) -> KernelBinding {
 }
 
 /// Feeds events at times, and returns the actions of the last one.
-pub(super) fn run(engine: &mut Engine, events: &[(u64, Event)]) -> Vec<Action> {
+pub(super) fn run<const DAEMON: bool>(
+    engine: &mut Engine<DAEMON>,
+    events: &[(u64, Event)],
+) -> Vec<Action> {
     let mut actions = Vec::new();
     for (at, event) in events {
         actions = engine.on(event.clone(), Monotonic(*at));
@@ -90,14 +93,14 @@ fn window(end: u64) -> Event {
     Event::Opened(gpu(), Opened::Window(Monotonic(end)))
 }
 
-pub(super) fn end(engine: &Engine) -> (State, Option<Reason>) {
+pub(super) fn end<const DAEMON: bool>(engine: &Engine<DAEMON>) -> (State, Option<Reason>) {
     let binding = &engine.bindings()[&gpu()];
     (binding.state(), binding.reason())
 }
 
 #[test]
 fn a_heap_that_is_there_is_bound_within_the_window() {
-    let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
     let actions = run(&mut engine, &[(10, Event::Started)]);
     assert_eq!(actions, [Action::Open(gpu(), 5_000)]);
     let actions = run(&mut engine, &[(20, window(HOLD))]);
@@ -114,14 +117,14 @@ fn a_heap_that_is_there_is_bound_within_the_window() {
 
 #[test]
 fn a_board_without_provider_and_heap_is_never_held() {
-    let mut engine = Engine::new(two(), facts(&[], &[]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&[], &[]));
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoProvider)));
 }
 
 #[test]
 fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD - LAST_CALL))]);
     let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
@@ -132,7 +135,7 @@ fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
 
 #[test]
 fn a_provider_that_never_settles_ends_at_the_ceiling() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD))]);
@@ -143,7 +146,7 @@ fn a_provider_that_never_settles_ends_at_the_ceiling() {
 
 #[test]
 fn a_lower_heap_is_taken_at_the_last_call() {
-    let mut engine = Engine::new(two(), facts(&["low"], &["acme,svp"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&["low"], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
@@ -152,7 +155,7 @@ fn a_lower_heap_is_taken_at_the_last_call() {
 
 #[test]
 fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
-    let mut engine = Engine::new(two(), facts(&["high"], &["acme,svp"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&["high"], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
     assert!(matches!(&actions[..], [Action::WakeAt(_)]), "{actions:?}");
@@ -166,7 +169,7 @@ fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
 
 #[test]
 fn without_a_window_nothing_is_waited_for() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoWindow))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
 }
@@ -175,21 +178,21 @@ fn without_a_window_nothing_is_waited_for() {
 fn a_driver_that_has_probed_gets_a_late_binding_if_the_heap_is_there() {
     let mut late = facts(&["low"], &[]);
     late.gpus.get_mut(&gpu()).unwrap().driver = Some("panthor".into());
-    let mut engine = Engine::new(two(), late.clone(), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), late.clone());
     // No window is asked for: there is nothing to hold.
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
     let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert!(matches!(&actions[..], [Action::Try(..)]));
     late.heaps.clear();
     late.providers.insert(device("acme,svp"), provider("acme,svp", None));
-    let mut engine = Engine::new(two(), late, Role::Binder);
+    let mut engine = Engine::<false>::new(two(), late);
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::AlreadyProbed)));
 }
 
 #[test]
 fn a_driver_that_never_asked_is_left_alone() {
-    let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoConsumer))];
     assert_eq!(run(&mut engine, &events), [Action::Remove(gpu())]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoConsumer)));
@@ -197,8 +200,8 @@ fn a_driver_that_never_asked_is_left_alone() {
 
 #[test]
 fn an_earlier_runs_binding_is_adopted_untouched() {
-    let mut engine = Engine::new(two(), facts(&["low", "high"], &[]), Role::Binder);
-    let adopted = Opened::Adopted(KernelBinding { in_use: true, ..kernel("low") });
+    let mut engine = Engine::<false>::new(two(), facts(&["low", "high"], &[]));
+    let adopted = Opened::Adopted(heap("low"), true);
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), adopted))];
     assert_eq!(run(&mut engine, &events), []);
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
@@ -214,10 +217,10 @@ fn in_kernel(heaps: &[&str]) -> Facts {
 
 #[test]
 fn what_the_kernel_allocates_is_bound_at_once() {
-    let mut engine = Engine::new(two(), in_kernel(&["low"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), in_kernel(&["low"]));
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert!(matches!(&actions[..], [Action::Try(_, r)] if r.source == Source::Kernel));
-    let bound = Bound { in_use: true, judged: Some((Protection::Tee, "tee".into())) };
+    let bound = Bound { in_use: true, judged: Some(good()) };
     assert_eq!(run(&mut engine, &[(50, Event::Bound(gpu(), Ok(bound)))]), []);
     assert_eq!(end(&engine), (State::InUse, None));
     let binding = &engine.bindings()[&gpu()];
@@ -230,7 +233,7 @@ fn what_the_kernel_allocates_is_bound_at_once() {
 
 #[test]
 fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
-    let mut engine = Engine::new(two(), in_kernel(&["high", "low"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), in_kernel(&["high", "low"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let dead = Event::Tried(gpu(), heap("high"), Verdict::Dead);
     let actions = run(&mut engine, &[(30, dead)]);
@@ -239,7 +242,7 @@ fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
     let actions = run(&mut engine, &[(40, Event::Tried(gpu(), heap("low"), mappable))]);
     assert_eq!(actions, [Action::Release(gpu())]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
-    let mut engine = Engine::new(two(), in_kernel(&["low"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), in_kernel(&["low"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let refused = Event::Bound(gpu(), Err("EINVAL".into()));
     assert_eq!(run(&mut engine, &[(30, refused)]), [Action::Release(gpu())]);
@@ -248,7 +251,7 @@ fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
 
 #[test]
 fn what_the_kernel_refuses_fails_and_releases() {
-    let mut engine = Engine::new(two(), facts(&["low"], &[]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
     let refused = Event::Bound(gpu(), Err("EXDEV".into()));
@@ -258,7 +261,7 @@ fn what_the_kernel_refuses_fails_and_releases() {
 
 #[test]
 fn lost_events_are_made_good_by_all_facts() {
-    let mut engine = Engine::new(two(), facts(&[], &["acme,svp"]), Role::Binder);
+    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let all = Change::All(Box::new(facts(&["high"], &["acme,svp"])));
     let actions = run(&mut engine, &[(30, Event::Changed(vec![all]))]);
@@ -312,7 +315,7 @@ proptest! {
     ) {
         let mut start = facts(&there, &pending);
         start.kernel = if allocates { in_kernel(&[]).kernel } else { start.kernel };
-        let mut engine = Engine::new(two(), start.clone(), Role::Binder);
+        let mut engine = Engine::<false>::new(two(), start.clone());
         let mut twin = engine.clone();
         let mut now = 1_000;
         let mut queue = vec![Event::Started];
@@ -370,8 +373,7 @@ proptest! {
                         queue.push(if allocates && !accepts {
                             Event::Bound(device, Err("no".into()))
                         } else if allocates && passed {
-                            let judged = Some((Protection::Tee, "tee".into()));
-                            Event::Bound(device, Ok(Bound { in_use: false, judged }))
+                            Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                         } else {
                             Event::Tried(device, request.heap, verdict)
                         });
