@@ -55,13 +55,6 @@ fn now() -> Monotonic {
     Monotonic(clock::now_us())
 }
 
-fn bound_event(device: DeviceName, bound: Result<(Monotonic, Bound)>) -> (Monotonic, Event) {
-    match bound {
-        Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
-        Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
-    }
-}
-
 impl<const DAEMON: bool> Binder<DAEMON> {
     /// Looks at the machine. Nothing is held yet. `program` is what it calls itself.
     ///
@@ -183,8 +176,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// Takes one event, and returns what came of its actions.
     fn step(&mut self, (at, event): (Monotonic, Event)) -> Vec<(Monotonic, Event)> {
-        let actions = self.engine.on(event, at);
-        actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
+        let mut came = Vec::new();
+        for action in self.engine.on(event, at) {
+            came.extend(self.carry_out(action));
+        }
+        came
     }
 
     /// Carries an action out, and returns what came of it and when.
@@ -199,21 +195,24 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 let verdict = self.allocate(&device, &request);
                 Some((now(), Event::Tried(device, request.heap, verdict)))
             }
-            Action::Try(device, request) => {
-                let bound = self.bind(&device, &request);
-                let error = bound.as_ref().err().and_then(|e| e.downcast_ref::<module::Error>());
-                if let Some(error) = error
-                    && let Some(verdict) = error.verdict()
-                {
+            Action::Try(device, request) => Some(match self.bind(&device, &request) {
+                Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
+                Err(error) => {
                     eprintln!("{}: {device}: {}: {error}", self.program, request.heap);
-                    return Some((now(), Event::Tried(device, request.heap, verdict)));
+                    let verdict = error.downcast_ref().and_then(module::Error::verdict);
+                    (
+                        now(),
+                        match verdict {
+                            Some(verdict) => Event::Tried(device, request.heap, verdict),
+                            None => Event::Bound(device, Err(error.to_string())),
+                        },
+                    )
                 }
-                Some(bound_event(device, bound))
-            }
-            Action::Bind(device, request) => {
-                let bound = self.bind(&device, &request);
-                Some(bound_event(device, bound))
-            }
+            }),
+            Action::Bind(device, request) => Some(match self.bind(&device, &request) {
+                Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
+                Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
+            }),
             Action::Release(device) => {
                 self.buffers.remove(&device);
                 let released = self.release(&device);
@@ -299,7 +298,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let module = self.module()?;
         let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
         let mut binding = match module.create(device) {
-            Err(error) if error.is_busy() => {
+            Err(error) if DAEMON && error.is_busy() => {
                 return Ok(Opened::Busy(error.to_string()));
             }
             created => created?,
@@ -398,7 +397,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let judged = match request.source {
             Source::Handed => None,
             Source::Kernel => {
-                let (protection, exporter) = binding.judge()?;
+                let (protection, exporter) = binding.judge(request.allow_unprotected)?;
                 Some(Verdict::Allocated { protection, exporter })
             }
         };
@@ -544,7 +543,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             self.make_run();
         }
         let Some(run) = &self.run else { return Ok(()) };
-        let written_by = format!("{} {}", self.program, env!("CARGO_PKG_VERSION"));
+        let written_by = [self.program, env!("CARGO_PKG_VERSION")].join(" ");
         let report = Report::new(&self.engine, &self.refused, &written_by);
         let json = serde_json::to_vec(&report)?;
         let written = run.write_state(&json);

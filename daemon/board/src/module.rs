@@ -494,7 +494,8 @@ impl Binding {
         };
         let heap = self.heap()?;
         let source = self.directory.read("source")?;
-        let (protection, exporter) = self.judge()?;
+        let allow_unprotected = self.directory.read("allow_unprotected")? != "0";
+        let (protection, exporter) = self.judge(allow_unprotected)?;
         Ok(Some(KernelBinding {
             heap: HeapName::new(&heap).map_err(|_| self.unknown("heap", &heap))?,
             source: match source.as_str() {
@@ -513,17 +514,15 @@ impl Binding {
     }
 
     /// What can be known of the buffers' protection, and the name of their exporter. The module
-    /// takes buffers that can be mapped only where it was told to.
+    /// takes buffers that can be mapped only where `allow_unprotected` is set.
     ///
     /// # Errors
     ///
     /// It was withdrawn.
-    pub fn judge(&self) -> Result<(Protection, String), Error> {
+    pub fn judge(&self, allow_unprotected: bool) -> Result<(Protection, String), Error> {
         let exporter = self.directory.read("exporter")?;
         let protection = match Protection::of_exporter(&exporter) {
-            Protection::Unmappable if self.directory.read("allow_unprotected")? != "0" => {
-                Protection::None
-            }
+            Protection::Unmappable if allow_unprotected => Protection::None,
             known => known,
         };
         Ok((protection, exporter))

@@ -111,9 +111,6 @@ pub enum Patience {
     Wait,
     /// Time is nearly up: the best of what is there now.
     LastCall,
-    /// Nothing is held: the best of what is there now, but nothing of a TEE that is not there: it
-    /// may be going, and its last buffers would keep it from that.
-    Late,
 }
 
 /// Decides for every GPU.
@@ -215,14 +212,6 @@ impl Search<'_> {
                 (Outcome::Absent, String::new(), None)
             };
         }
-        if self.patience == Patience::Late
-            && heap.is_of_tee()
-            && !self.facts.has_tee_for_heaps()
-            && self.any_provider(candidate, |p| p.driver.is_some() || p.loadable)
-        {
-            let detail = "its TEE is not there".to_owned();
-            return (Outcome::Awaited, detail, Some(Plan::Wait));
-        }
         match self.condition(candidate) {
             Condition::Met => {}
             Condition::Unmet(why) => return (Outcome::ConditionUnmet, why, None),
@@ -263,15 +252,14 @@ impl Search<'_> {
         (outcome, detail.to_owned(), None)
     }
 
-    /// The candidate is waited for: a driver that could bring it has not settled.
+    /// A driver that could bring the candidate has not settled.
     fn can_come(&self, candidate: &Candidate) -> bool {
-        self.patience == Patience::Wait && self.any_provider(candidate, |p| !p.settled())
-    }
-
-    /// One of those that could bring the candidate is such.
-    fn any_provider(&self, candidate: &Candidate, is_such: impl Fn(&Provider) -> bool) -> bool {
-        let mut providers = self.facts.providers.values();
-        providers.any(|provider| is_provider_of(provider, candidate) && is_such(provider))
+        self.patience == Patience::Wait
+            && self
+                .facts
+                .providers
+                .values()
+                .any(|provider| !provider.settled() && is_provider_of(provider, candidate))
     }
 
     fn condition(&self, candidate: &Candidate) -> Condition {
@@ -489,23 +477,6 @@ mod tests {
         );
         facts.kernel.lockdown = true;
         assert_eq!(one(&allowed, &facts).plan, Plan::Fail(Reason::HeapNotProtected));
-    }
-
-    #[test]
-    fn without_a_window_a_tee_s_heap_is_tried_only_while_its_tee_is_there() {
-        let policy = policy("heaps = [{ name = 'protected,a' }, { name = 'low' }]");
-        let late = |facts: &Facts| {
-            let (device, gpu) = facts.gpus.iter().next().unwrap();
-            let gpu_policy = policy.gpu(device, &gpu.compatible);
-            decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::Late)
-        };
-        let mut gone = with_provider(facts(&["protected,a", "low"]), "linaro,optee-tz", None);
-        assert_eq!(late(&gone).plan, Plan::Wait);
-        gone.tees = vec![Tee { implementation: "optee".into(), revision: None }];
-        assert_eq!(tried(&late(&gone)), "protected,a");
-        // What is not there is not waited for, and a vendor's heap needs no TEE.
-        assert_eq!(tried(&late(&with_provider(facts(&["low"]), "linaro,optee-tz", None))), "low");
-        assert_eq!(tried(&late(&facts(&["protected,a", "low"]))), "protected,a");
     }
 
     #[test]

@@ -154,8 +154,8 @@ pub struct Binding {
     window: Option<(Monotonic, Monotonic)>,
     held: u64,
     late: bool,
-    /// The heap that is bound, or was tried last.
-    heap: Option<HeapName>,
+    /// The heap that another run has bound.
+    adopted: Option<HeapName>,
     request: Option<Request>,
     /// What a daemon saw in the kernel last; only of a binding that is bound.
     kernel: Option<KernelBinding>,
@@ -247,11 +247,11 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                     self.judged(&device, heap, verdict, now);
                 }
             }
-            Event::Bound(device, outcome) => {
-                let allocated = outcome.as_ref().ok().and_then(|bound| bound.judged.clone());
+            Event::Bound(device, mut outcome) => {
+                let allocated = outcome.as_mut().ok().and_then(|bound| bound.judged.take());
                 if let Some(binding) = self.bindings.get(&device)
                     && binding.phase == Phase::Trying
-                    && let Some((heap, verdict)) = binding.heap.clone().zip(allocated)
+                    && let Some((heap, verdict)) = binding.heap().cloned().zip(allocated)
                 {
                     self.judged(&device, heap, verdict, now);
                 }
@@ -398,7 +398,7 @@ impl Binding {
             window: None,
             held: 0,
             late: false,
-            heap: None,
+            adopted: None,
             request: None,
             kernel: None,
             upkeep: Upkeep::default(),
@@ -433,7 +433,7 @@ impl Binding {
 
     /// The heap that is bound, or was tried last.
     pub fn heap(&self) -> Option<&HeapName> {
-        self.heap.as_ref()
+        self.adopted.as_ref().or(self.request.as_ref().map(|request| &request.heap))
     }
 
     /// What the kernel showed of it last, to those that looked.
@@ -497,7 +497,7 @@ impl Binding {
     /// Takes over what another run has bound.
     fn adopt(&mut self, heap: HeapName, in_use: bool, now: Monotonic) {
         self.request = None;
-        self.heap = Some(heap);
+        self.adopted = Some(heap);
         let state = if in_use { State::InUse } else { State::Bound };
         self.end(state, Some(Reason::Adopted), now, String::new());
     }
@@ -567,7 +567,12 @@ impl Binding {
         let can_come = decision.plan == Plan::Wait;
         let last_call = ends.map(|ends| Monotonic(ends.0.saturating_sub(LAST_CALL)));
         if DAEMON && ends.is_none() {
-            decision = decide(Patience::Late);
+            decision = decide(Patience::LastCall);
+            if let Plan::Try(request) | Plan::Bind(request) = &decision.plan
+                && facts.lacks_tee_of(&request.heap)
+            {
+                decision.plan = Plan::Wait;
+            }
         } else if self.phase == Phase::New {
             return self.begin(device, gpu, decision, now, actions);
         } else if can_come && last_call.is_none_or(|last_call| last_call <= now) {
@@ -622,12 +627,12 @@ impl Binding {
 
     fn prepare(&mut self, request: &Request) {
         self.state = State::Preparing;
-        self.heap = Some(request.heap.clone());
+        self.adopted = None;
         self.request = Some(request.clone());
     }
 
     fn forget_request(&mut self) {
-        self.heap = None;
+        self.adopted = None;
         self.request = None;
     }
 

@@ -169,6 +169,13 @@ impl Facts {
     pub fn has_tee_for_heaps(&self) -> bool {
         self.tees.iter().any(Tee::makes_heaps)
     }
+
+    /// The heap is one of a TEE that is not there, and has a driver. It may be going: then its heap
+    /// still gives buffers, and the last of them keeps it from that.
+    pub fn lacks_tee_of(&self, heap: &HeapName) -> bool {
+        let has_driver = |provider: &Provider| provider.driver.is_some() || provider.loadable;
+        heap.is_of_tee() && !self.has_tee_for_heaps() && self.providers.values().any(has_driver)
+    }
 }
 
 impl Provider {

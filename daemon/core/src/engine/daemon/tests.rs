@@ -107,6 +107,19 @@ fn nothing_is_held_and_a_heap_that_comes_is_bound_late() {
 }
 
 #[test]
+fn only_a_tee_that_has_a_driver_is_missed() {
+    let opens = |facts: Facts| {
+        let mut engine = Daemon::new(two(), facts);
+        run(&mut engine, &[(10, Event::Started)]);
+        run(&mut engine, &[(20, looked(None))]) == [Action::Open(gpu(), 0)]
+    };
+    assert!(opens(with_tee()));
+    assert!(!opens(facts(&[TEE, "low"], &[OPTEE])), "may be going");
+    assert!(opens(facts(&["low"], &[OPTEE])), "what is not there is not waited for");
+    assert!(opens(facts(&[TEE], &[])), "a vendor's, of that name");
+}
+
+#[test]
 fn what_is_wanted_is_supplied_and_a_failure_is_told_once() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
     assert_eq!(told(&mut engine, 30, wanting(4, 131_072)), [supply()]);
