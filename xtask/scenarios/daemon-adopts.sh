@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the daemon takes over what the binder bound and the GPU uses: nothing is bound anew, nothing goes with it
+# source: kernel, handed
 
 load_tee
 load_protheap

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap comes long after the window has ended: the daemon binds it, and the GPU's driver is told
+# source: kernel, handed
 
 policy radxa,rock-5b <<'END'
 schema = 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the GPU's firmware wants larger suspend buffers than the policy says: the daemon hands them over
+# source: handed
 
 load_tee
 load_protheap

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the TEE goes, which waits for the last of its buffers: the daemon gives them back, and binds again when it is back
+# source: kernel, handed
 # limit: 60
 
 TEE=protected,secure-video
