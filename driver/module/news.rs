@@ -74,6 +74,18 @@ impl News {
     }
 }
 
+/// Tells that everything can be used now: the herald itself was there before the rest was.
+pub(crate) fn send_ready(herald: &Device) -> Result {
+    let herald: *mut bindings::device = core::ptr::from_ref(herald).cast_mut().cast();
+    // SAFETY: The herald is a registered device.
+    to_result(unsafe {
+        bindings::kobject_uevent(
+            &raw mut (*herald).kobj,
+            bindings::kobject_action_KOBJ_CHANGE,
+        )
+    })
+}
+
 /// How many news wait at most: more than a binding has on its way from open to in use.
 const LENGTH: usize = 8;
 

@@ -67,6 +67,8 @@ impl kernel::InPlaceModule for Module {
             _: { registration.announce_by(misc.device()) },
             reboot: registry::RebootWatch::new()?,
             config <- configfs::Root::register(),
+            // A hint, as all events are: it may be lost.
+            _: { let _ = news::send_ready(misc.device()); },
         })
     }
 }
