@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the binder is killed inside the window: another run resumes it, and without one it ends by itself
+# source: kernel, handed
 
 policy radxa,rock-5b <<'END'
 schema = 1

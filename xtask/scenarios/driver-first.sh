@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the GPU probed before the binder came: the binding reaches its driver late
+# source: kernel, handed
 
 load_tee
 load_protheap

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the firmware's buffer has the size that its image wants: of the image that the policy names, else of the largest
+# source: kernel, handed
 
 # image DIRECTORY BYTE: a minimal image: a shared section, and a protected one of BYTE * 64 KiB
 image() {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap is there, but its TEE has gone: the GPU fails to get it, and probes at once
+# source: kernel, handed
 
 load_tee
 drop_tee

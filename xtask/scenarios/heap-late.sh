@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap comes two seconds after the binder: the GPU waits for it, and not longer
+# source: kernel, handed
 
 load_protheap
 load_tee delay_ms=2000

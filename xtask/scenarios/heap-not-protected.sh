@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: memory that the CPU can map is never bound, unless a policy allows it for bring-up, and not under lockdown
+# source: kernel, handed
 
 load_protheap
 policy radxa,rock-5b <<'END'

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a heap whose TEE has gone is there, and the TEE can still come back: it is waited for, tried again, and bound
+# source: kernel, handed
 
 load_tee
 need rmmod simtee

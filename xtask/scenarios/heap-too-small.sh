@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap cannot hold what the GPU needs: for its firmware, or for its groups
+# source: kernel, handed
 
 load_tee size=131072
 load_protheap

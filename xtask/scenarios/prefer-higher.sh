@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a lower candidate is there, a higher one can still come: it is waited for
+# source: kernel, handed
 
 load_protheap
 policy radxa,rock-5b <<'END'

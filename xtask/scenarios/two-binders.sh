@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: two binders at the same time: the second lets the boot go on, waits, and adopts what the first has bound
+# source: kernel, handed
 
 load_protheap
 load_tee delay_ms=1000

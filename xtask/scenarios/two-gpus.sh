@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: two GPUs, each with its own window and its own buffers, from one heap
+# source: kernel, handed
 # overlay: second-gpu
 
 load_protheap
