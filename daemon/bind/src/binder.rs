@@ -16,7 +16,9 @@ use protheap_core::decision::Request;
 use protheap_core::engine::{
     Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Supplied,
 };
-use protheap_core::facts::{Facts, Gpu, KernelBinding, Protection, Provider, Source, Verdict};
+use protheap_core::facts::{
+    self, Facts, Gpu, KernelBinding, Protection, Provider, Source, Verdict,
+};
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{Refused, Report};
 use protheap_core::state::{Reason, State};
@@ -295,6 +297,8 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     }
 
     fn open(&mut self, device: &DeviceName, hold: u32) -> Result<Opened> {
+        let offered = self.engine.facts().kernel.module.as_ref();
+        let source = offered.map_or(Source::Handed, facts::Module::source);
         let module = self.module()?;
         let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
         let mut binding = match module.create(device) {
@@ -316,7 +320,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 }
                 state @ (BindingState::Held | BindingState::Open) => {
                     // The heap may be too small for what an earlier run left and this one needs.
-                    binding.forget_buffers()?;
+                    binding.renew(source)?;
                     if state == BindingState::Held {
                         return Ok(until(binding.hold_left()?));
                     }
@@ -371,7 +375,6 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let binding = module.binding(device)?.ok_or("the binding was withdrawn")?;
         binding.set_up(&Setup {
             heap: &request.heap,
-            source: request.source,
             firmware_bytes_wanted: request.firmware_bytes,
             suspend_bytes: request.suspend_bytes,
             suspend_count: request.suspend_count,

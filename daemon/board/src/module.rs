@@ -161,8 +161,6 @@ impl Kind {
 pub struct Setup<'a> {
     /// The heap that the buffers are from.
     pub heap: &'a HeapName,
-    /// Who allocates.
-    pub source: Source,
     /// The least size of the firmware buffer, in bytes.
     pub firmware_bytes_wanted: u64,
     /// The size of each suspend buffer, in bytes.
@@ -388,20 +386,20 @@ impl Binding {
         self.adopted
     }
 
-    /// Says what is to be bound, before the first buffer is handed over.
+    /// Says what is to be bound, before the first buffer is handed over. The binding is new, or
+    /// [`Binding::renew`] made it so.
     ///
     /// # Errors
     ///
     /// EBUSY: it is committed. EPERM: `allow_unprotected` under kernel lockdown.
     pub fn set_up(&self, setup: &Setup<'_>) -> Result<(), Error> {
         self.set("heap", setup.heap.as_str())?;
-        self.set("source", setup.source.as_str())?;
         self.set("firmware_bytes_wanted", &setup.firmware_bytes_wanted.to_string())?;
         self.set("suspend_bytes", &setup.suspend_bytes.to_string())?;
         self.set("suspend_count", &setup.suspend_count.to_string())?;
         // 0 is what a new binding has.
-        if setup.allow_unprotected || self.adopted {
-            self.set("allow_unprotected", if setup.allow_unprotected { "1" } else { "0" })?;
+        if setup.allow_unprotected {
+            self.set("allow_unprotected", "1")?;
         }
         self.set_origin(setup.origin)
     }
@@ -416,13 +414,15 @@ impl Binding {
         self.set("origin", &printable(origin))
     }
 
-    /// Lets go of buffers that an earlier run handed over and did not commit: naming the heap
-    /// does.
+    /// Makes a binding that an earlier run did not commit as good as new, for that source. Naming
+    /// the heap lets go of buffers that were handed over.
     ///
     /// # Errors
     ///
     /// EBUSY: it is committed.
-    pub fn forget_buffers(&self) -> Result<(), Error> {
+    pub fn renew(&self, source: Source) -> Result<(), Error> {
+        self.set("source", source.as_str())?;
+        self.set("allow_unprotected", "0")?;
         match self.heap()? {
             heap if heap.is_empty() => Ok(()),
             heap => self.set("heap", &heap),
