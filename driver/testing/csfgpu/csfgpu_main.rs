@@ -18,6 +18,7 @@ use kernel::{
         Core,
         Device, //
     },
+    dma::Device as _,
     driver,
     fmt,
     new_mutex,
@@ -151,6 +152,9 @@ impl platform::Driver for CsfGpu {
         dev: &'bound platform::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self, Error> + 'bound {
+        // A GPU has its own page tables: no buffer is too large for it.
+        // SAFETY: Nothing is mapped for the device while it is probed.
+        unsafe { dev.dma_set_max_seg_size(u32::MAX) };
         // SAFETY: `Self` is what probes the device; `unbind()` drops the attachment, and so does a
         // probe that fails.
         let attachment = unsafe { Attachment::new::<Self>(dev) }?;
