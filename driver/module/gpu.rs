@@ -110,10 +110,14 @@ impl Inner {
             .ok_or(ENOENT)
     }
 
-    /// The binding of that generation.
+    /// The binding of that generation, unless it was withdrawn: what is allocated for it meanwhile
+    /// would stay in it for ever.
     fn generation(&mut self, generation: u32) -> Result<&mut Binding> {
         let same = self.generation == generation;
-        self.binding.as_mut().filter(|_| same).ok_or(ENODEV)
+        self.binding
+            .as_mut()
+            .filter(|binding| same && !binding.is_withdrawn())
+            .ok_or(ENODEV)
     }
 
     /// Whether a driver is attached that does not know of the binding.
