@@ -14,16 +14,17 @@ mount -t configfs configfs /sys/kernel/config
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 
-SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff
+SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff SEED=1
 for word in $(cat /proc/cmdline); do
 	case $word in
 	xtask.scenario=*) SCENARIO=${word#*=} ;;
 	xtask.board=*) BOARD=${word#*=} ;;
 	xtask.leave=*) LEAVE=${word#*=} ;;
+	xtask.seed=*) SEED=${word#*=} ;;
 	xtask.without=*) WITHOUT=$(echo "${word#*=}" | tr , ' ') ;;
 	esac
 done
-export SCENARIO BOARD
+export SCENARIO BOARD SEED
 
 # A guest without a module: neither its file nor a word of it.
 for module in $WITHOUT; do

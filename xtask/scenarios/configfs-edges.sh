@@ -2,7 +2,7 @@
 # about: whatever is written to configfs, the kernel takes only what its interface says
 # source: handed
 
-load_protheap hold=500
+load_protheap hold=2000
 # put ATTRIBUTE TEXT: one write, with printf's escapes
 put() { printf "$2" >"$CONFIG/$GPU/$1"; }
 refused() { ! put "$@" 2>/dev/null || { echo "$1 is now '$(attr "$1")'"; return 1; }; }
@@ -47,11 +47,11 @@ check 'a window of 0 ms' fails_with EINVAL store hold_ms 0
 check 'one that is too long' fails_with EINVAL store hold_ms 10001
 check 'one that no integer holds' fails_with EINVAL store hold_ms 4294967297
 check 'a window beyond the ceiling of the module' store hold_ms 10000
-check 'ends with that' at_most "$(attr hold_ms)" 500
+check 'ends with that' at_most "$(attr hold_ms)" 2000
 check 'a second while it is open' fails_with EALREADY store hold_ms 100
 load_gpu
 check 'the GPU waits' absent "$DEVICES/$GPU/driver"
-check 'and probes when it has ended' wait_until 2 gpu_probed
+check 'and probes when it has ended' wait_until 4 gpu_probed
 check 'the reason is named' is "$(attr state) $(attr reason)" 'open heap-late'
 check 'a second window' fails_with EALREADY store hold_ms 100
 need rmdir "$CONFIG/$GPU"

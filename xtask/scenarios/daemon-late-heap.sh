@@ -2,13 +2,14 @@
 # about: the heap comes long after the window has ended: the daemon binds it, and the GPU's driver is told
 # source: kernel, handed
 
-policy radxa,rock-5b <<'END'
+window=$((SLOW > 1 ? 5000 : 500))
+policy radxa,rock-5b <<END
 schema = 1
 [gpu."arm,mali-valhall-csf"]
-hold = "500ms"
+hold = "${window}ms"
 END
 load_protheap
-load_tee delay_ms=2500
+load_tee delay_ms=$((window + 2000))
 start_binder
 start_daemon
 check 'a daemon does not end the window that a binder has opened' is "$(attr state)" held

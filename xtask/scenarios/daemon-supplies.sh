@@ -11,7 +11,7 @@ check 'the small ones are let go' is "$(attr suspend_bytes) $(attr suspend_free)
 check 'and as many large ones are wanted' is "$(attr suspend_wanted)" 16
 begin=$(now_ms)
 check 'without a daemon there is no group' fails_with ENOBUFS create_group
-check 'after a short wait' at_most $(($(now_ms) - begin)) 250
+check 'after a short wait' at_most $(($(now_ms) - begin)) $((250 * SLOW))
 check 'and nothing else breaks' is "$(attr state) $(gpu bound)" 'in-use 1'
 
 start_daemon
@@ -37,7 +37,7 @@ load_gpu suspend_bytes=16777216
 check 'a heap that is too small is told of' wait_until 2 grep -q 'no 16777216 bytes left' /run/daemon.log
 sleep 3
 check 'once' is "$(grep -c 'bytes left' /run/daemon.log)" 1
-check 'and tried again, now and then' at_most "$(awk '{ print $14 + $15 }' "/proc/$DAEMON/stat")" 20
+check 'and tried again, now and then' at_most "$(awk '{ print $14 + $15 }' "/proc/$DAEMON/stat")" $((20 * SLOW))
 check 'the GPU keeps its firmware buffer' is "$(attr state) $(gpu bound)" 'in-use 1'
 stop_daemon
 check 'the daemon ends well' is "$DAEMON_STATUS" 0

@@ -6,7 +6,8 @@
 #   load_protheap; load_tee; load_gpu
 #   check 'the GPU is bound' is "$(attr state)" in-use
 #
-# $GPU is the (first) GPU's device name, $GPUS all of them, $BOARD the board.
+# $GPU is the (first) GPU's device name, $GPUS all of them, $BOARD the board, $SEED a number to begin random ones with,
+# $SLOW how many times slower than others this kernel is, roughly: 1, or more if it watches itself.
 
 CONFIG=/sys/kernel/config/protheap
 DEVICES=/sys/bus/platform/devices
@@ -14,6 +15,8 @@ STATE=/run/protheap/state.json
 CHECKS=0
 BINDER_STATUS=''
 DAEMON_STATUS=''
+SLOW=1
+[ ! -e /sys/kernel/debug/kmemleak ] || SLOW=10
 
 GPUS=$(grep -l arm,mali-valhall-csf $DEVICES/*/of_node/compatible 2>/dev/null |
 	sed "s,$DEVICES/,,; s,/.*,," | sort | tr '\n' ' ')
@@ -225,3 +228,68 @@ ends() { is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" "$1 $2"; }
 # is_count NUMBER COMMAND..., is_zero COMMAND...: what a command prints now
 is_count() { wanted=$1; shift; is "$("$@")" "$wanted"; }
 is_zero() { is_count 0 "$@"; }
+
+# --- storms: what many processes did at once ---
+
+# storm COMMAND SECONDS [SEED]: `protheap-guest stress` or `fuzz`; what it counted is added to /run/counts
+storm() {
+	say "seed ${3:-$SEED}"
+	# Each message would cost more than what it tells of; warnings are still told.
+	dmesg -n 5
+	# shellcheck disable=SC2086
+	need protheap-guest "$1" "${3:-$SEED}" "$2" $GPUS
+	echo "$seen" >>/run/counts
+	dmesg -n 8
+}
+
+# count NAME: how often that happened in all storms
+count() { awk -v name="$1" '$1 == name { all += $2 } END { print all + 0 }' /run/counts; }
+
+# held: what the GPUs' bindings hold, by the module's own account
+held() {
+	for device in $GPUS; do
+		sed -n '/^state absent$/d; /^state /p; /^buffers [1-9]/p; /^in-use [1-9]/p' "/sys/kernel/debug/protheap/$device"
+	done
+}
+is_nothing_held() { is "$(held)" ''; }
+
+# leaks: memory that nobody points to. kmemleak counts what is older than 5 s, and the same in two scans.
+leaks() {
+	echo scan >/sys/kernel/debug/kmemleak
+	sleep 5.5
+	echo scan >/sys/kernel/debug/kmemleak
+	cat /sys/kernel/debug/kmemleak
+}
+
+# let_go: bindings, drivers and groups go. What was not there is no matter.
+let_go() {
+	for device in $GPUS; do
+		echo "$device" >/sys/bus/platform/drivers/csfgpu/unbind
+	done 2>/dev/null
+	for directory in "$CONFIG"/*/; do
+		[ ! -d "$directory" ] || rmdir "$directory"
+	done
+	while destroy_kept >/dev/null; do :; done
+}
+
+# prove_calm: after a storm, nothing is held, all works as before, and every module can go
+prove_calm() {
+	let_go
+	check 'no binding holds anything' wait_until 20 is_nothing_held
+	check 'the TEE has every byte back' wait_until 20 is_zero given_out
+	check 'there is no dma-buf' wait_until 20 is_zero buffers
+	for device in $GPUS; do
+		check "$device probes" protheap-guest write /sys/bus/platform/drivers/csfgpu/bind "$device"
+	done
+	need unbind_gpu
+	make_binding protected,secure-video 65536 2
+	need bind_gpu
+	check 'a binding can be made and used' is "$(attr state) $(gpu bound)" 'in-use 1'
+	check 'with its suspend buffers' create_group
+	let_go
+	check 'all of that comes back' wait_until 20 is_zero given_out
+	check 'every module can go' rmmod csfgpu protheap simtee
+	if [ -e /sys/kernel/debug/kmemleak ]; then
+		check 'no memory is lost' is "$(leaks)" ''
+	fi
+}

@@ -2,7 +2,7 @@
 # about: the TEE comes and brings no heap: the GPU is released then, not at the ceiling
 
 load_protheap
-load_tee delay_ms=500 heaps=
+load_tee delay_ms=1500 heaps=
 start_binder
 check 'the GPU is held while the TEE can still bring a heap' is "$(attr state)" held
 load_gpu

@@ -4,7 +4,7 @@
 # overlay: second-gpu
 
 load_protheap
-load_tee delay_ms=500
+load_tee delay_ms=1500
 start_binder
 for device in $GPUS; do
 	check "$device is held" is "$(attr state "$device")" held

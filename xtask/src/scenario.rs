@@ -6,7 +6,7 @@
 //! end `end COUNT`, without which it failed.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Boot the kernel that watches itself (KASAN, lockdep, kmemleak, KUnit, fault injection), which is slower
     #[arg(long)]
     debug_kernel: bool,
+    /// What scenarios with random numbers begin with; each tells its own
+    #[arg(long)]
+    seed: Option<u32>,
     /// Boot to a shell instead, with the scenarios' functions (Ctrl-A X ends it)
     #[arg(long, conflicts_with_all = ["names", "list"])]
     shell: bool,
@@ -51,9 +54,13 @@ pub(crate) struct Scenario {
     without: Vec<String>,
     leave: String,
     says: Vec<String>,
+    debug_only: bool,
     smp: u32,
     limit: Duration,
 }
+
+/// How many times as long as on the plain kernel a scenario may take on the one that watches itself.
+const SLOWER: u32 = 6;
 
 impl Scenario {
     /// Reads the comments at the head of a script:
@@ -66,8 +73,9 @@ impl Scenario {
     /// - `without`: modules that this guest does not have
     /// - `leave`: how the guest ends, by `poweroff`, `reboot` or `kexec` (`poweroff`)
     /// - `says`: what the kernel's console must say by the end; there may be several
+    /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
     /// - `smp`: processors (`1`)
-    /// - `limit`: seconds of host time until it failed (`30`)
+    /// - `limit`: seconds of host time until it failed (`30`), [`SLOWER`] times as many with `--debug-kernel`
     fn parse(name: &str, script: &str) -> Result<Self> {
         let mut scenario = Self {
             name: name.to_owned(),
@@ -79,6 +87,7 @@ impl Scenario {
             without: Vec::new(),
             leave: "poweroff".to_owned(),
             says: Vec::new(),
+            debug_only: false,
             smp: 1,
             limit: Duration::from_secs(30),
         };
@@ -99,6 +108,13 @@ impl Scenario {
                 "without" => scenario.without = list(value),
                 "leave" => scenario.leave = value.to_owned(),
                 "says" => scenario.says.push(value.to_owned()),
+                "kernel" => {
+                    scenario.debug_only = match value {
+                        "any" => false,
+                        "debug" => true,
+                        _ => bail!("{name}: `kernel: {value}`, which is `any` or `debug`"),
+                    };
+                }
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
@@ -119,6 +135,19 @@ impl Scenario {
             bail!("xtask/scenarios/{name}.sh: its head lacks `# about: what it shows`");
         }
         Ok(scenario)
+    }
+
+    /// Whether it can run there.
+    fn runs_on(&self, flavor: Flavor) -> bool {
+        flavor == Flavor::Debug || !self.debug_only
+    }
+
+    /// Host time until it failed.
+    fn limit(&self, flavor: Flavor) -> Duration {
+        match flavor {
+            Flavor::Plain => self.limit,
+            Flavor::Debug => self.limit * SLOWER,
+        }
     }
 }
 
@@ -156,29 +185,50 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         }
         return Ok(true);
     }
+    let all = scenarios.len();
+    scenarios.retain(|scenario| scenario.runs_on(flavor));
+    let skipped = all - scenarios.len();
+    if skipped > 0 && !args.names.is_empty() {
+        bail!("{} needs the debug kernel: add --debug-kernel", args.names.join(" or "));
+    }
     let image = image::prepare(workspace, flavor)?;
-    let results = run_each(workspace, &image, &scenarios, args.console);
+    let how = How { flavor, seed: args.seed, console: args.console };
+    let results = run_each(workspace, &image, &scenarios, how);
     let failed: Vec<_> =
         results.iter().filter(|(_, good)| !good).map(|(name, _)| name.as_str()).collect();
     println!("{} scenarios passed, {} failed", results.len() - failed.len(), failed.len());
+    if skipped > 0 {
+        println!("{skipped} more run with --debug-kernel only");
+    }
     if !failed.is_empty() {
-        println!("again: cargo xtask vm --console {}", failed.join(" "));
+        let debug = if args.debug_kernel { " --debug-kernel" } else { "" };
+        println!("again: cargo xtask vm{debug} --console {}", failed.join(" "));
     }
     Ok(failed.is_empty())
 }
 
 /// Runs every scenario there is: (name, passed) for each.
 pub(crate) fn run_all(workspace: &Workspace) -> Result<Vec<(String, bool)>> {
-    let scenarios = all(workspace)?;
-    let image = image::prepare(workspace, Flavor::Plain)?;
-    Ok(run_each(workspace, &image, &scenarios, false))
+    let mut scenarios = all(workspace)?;
+    let flavor = Flavor::Plain;
+    scenarios.retain(|scenario| scenario.runs_on(flavor));
+    let image = image::prepare(workspace, flavor)?;
+    Ok(run_each(workspace, &image, &scenarios, How { flavor, seed: None, console: false }))
+}
+
+/// How scenarios are run.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    flavor: Flavor,
+    seed: Option<u32>,
+    console: bool,
 }
 
 fn run_each(
     workspace: &Workspace,
     image: &Image,
     scenarios: &[Scenario],
-    console: bool,
+    how: How,
 ) -> Vec<(String, bool)> {
     println!("kernel and initrd of every boot: {}", image.digest);
     let mut results = Vec::new();
@@ -188,7 +238,7 @@ fn run_each(
             scenario.boards.iter().flat_map(|b| scenario.sources.iter().map(move |s| (b, s)));
         for (board, source) in runs {
             // What cannot be booted failed, and the others still have their turn.
-            let run = run_one(workspace, image, scenario, board, source, console);
+            let run = run_one(workspace, image, scenario, board, source, how);
             good &= run.unwrap_or_else(|error| {
                 println!("  FAILED: {error:#}");
                 false
@@ -206,12 +256,16 @@ fn run_one(
     scenario: &Scenario,
     board: &str,
     source: &str,
-    console: bool,
+    how: How,
 ) -> Result<bool> {
     println!("{} ({board}, {source}): {}", scenario.name, scenario.about);
     let tree = board::device_tree(workspace, board, &scenario.overlays, scenario.smp)?;
+    let seed = how.seed.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos()
+    });
+    let limit = scenario.limit(how.flavor);
     let cmdline = format!(
-        "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} protheap.allocate={} {}",
+        "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} xtask.seed={seed} protheap.allocate={} {}",
         scenario.name,
         scenario.without.join(","),
         scenario.leave,
@@ -219,7 +273,7 @@ fn run_one(
         scenario.cmdline
     );
     let mut verdict = Verdict::default();
-    let outcome = boot(&scenario.name, &tree, &cmdline, scenario.smp, scenario.limit).run(
+    let outcome = boot(&scenario.name, &tree, &cmdline, scenario.smp, limit).run(
         workspace,
         image,
         |line| {
@@ -227,10 +281,10 @@ fn run_one(
             verdict.hear(line);
         },
     )?;
-    let mut complaints = verdict.complaints(&outcome, scenario.limit);
+    let mut complaints = verdict.complaints(&outcome, limit);
     let unsaid = scenario.says.iter().filter(|words| !outcome.console.contains(*words));
     complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
-    if console {
+    if how.console {
         print!("{}", outcome.console);
     }
     if complaints.is_empty() {
@@ -240,7 +294,7 @@ fn run_one(
     for complaint in &complaints {
         println!("  FAILED: {complaint}");
     }
-    if !console {
+    if !how.console {
         println!("  the end of the console ({}):", outcome.log.display());
         let lines: Vec<_> = outcome.console.lines().collect();
         for line in &lines[lines.len().saturating_sub(20)..] {
@@ -313,8 +367,10 @@ mod tests {
     fn the_head_says_how_to_boot() {
         let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
-                      # source: handed\n# leave: reboot\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+                      # source: handed\n# leave: reboot\n# kernel: debug\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
         let scenario = Scenario::parse("two", script).unwrap();
+        assert!(scenario.runs_on(Flavor::Debug) && !scenario.runs_on(Flavor::Plain));
+        assert!(scenario.limit(Flavor::Debug) > scenario.limit(Flavor::Plain));
         assert_eq!(scenario.boards, ["rk3588", "imx95"]);
         assert_eq!(scenario.overlays, ["second-gpu"]);
         assert_eq!(scenario.cmdline, "protheap.hold=0 x=1");
@@ -332,6 +388,7 @@ mod tests {
         assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# kernel: new\n").is_err());
     }
 
     fn judge(lines: &[&str], console: &str, timed_out: bool) -> Vec<String> {

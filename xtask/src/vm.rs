@@ -174,25 +174,36 @@ impl Drop for Guest {
 }
 
 /// What no kernel may say during a scenario.
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 29] = [
     "------------[ cut here ]------------",
     "BUG:",
     "Call trace:",
-    "INFO: possible recursive locking",
+    "INFO: lockdep is turned off",
     "INFO: task ",
+    "INFO: trying to register non-static key",
     "Internal error:",
     "Kernel panic",
+    "ODEBUG:",
     "Oops",
     "UBSAN:",
     "Unable to handle kernel",
     "WARNING:",
     "deferred probe pending",
     "detected stall",
+    "kmemleak: Kernel memory leak detector disabled",
+    "list_add corruption",
+    "list_del corruption",
+    "not ok ",
     "possible circular locking",
+    "possible irq lock inversion",
+    "possible recursive locking",
     "refcount_t:",
     "rust_kernel: panicked",
     "scheduling while atomic",
+    "soft lockup",
+    "suspected memory leaks",
     "suspicious RCU usage",
+    "unreferenced object",
 ];
 
 /// Lines of a console that tell of a fault of the kernel, the first few.
@@ -215,6 +226,12 @@ mod tests {
             "[    1.0] Internal error: Oops: 0000000096000004 [#1] SMP",
             "[    1.0] WARNING: possible circular locking dependency detected",
             "[   10.0] platform fb000000.gpu: deferred probe pending: csfgpu",
+            "[    1.0] WARNING: possible recursive locking detected",
+            "[    1.0] BUG: KASAN: slab-use-after-free in protheap_suspend_put+0x1c/0x40",
+            "[    1.0] BUG: sleeping function called from invalid context at kernel/locking/mutex.c:591",
+            "[    1.0] kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "[    1.0] ODEBUG: free active (active state 0) object type: work_struct",
+            "[    1.0]     not ok 2 a_value_is_one_line",
         ] {
             assert_eq!(faults(&format!("{good}{bad}\n")), [bad]);
         }

@@ -25,15 +25,15 @@ struct Allocation {
 /// `struct protheap_hand_over` of driver/module/uapi/protheap.h.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct HandOver {
-    device: [u8; 64],
-    fd: i32,
-    kind: u32,
-    flags: u64,
+pub(crate) struct HandOver {
+    pub(crate) device: [u8; 64],
+    pub(crate) fd: i32,
+    pub(crate) kind: u32,
+    pub(crate) flags: u64,
 }
 
 const DMA_HEAP_IOCTL_ALLOC: u32 = opcode::read_write::<Allocation>(b'H', 0);
-const PROTHEAP_IOCTL_HAND_OVER: u32 = opcode::write::<HandOver>(0xbb, 1);
+pub(crate) const PROTHEAP_IOCTL_HAND_OVER: u32 = opcode::write::<HandOver>(0xbb, 1);
 const O_RDWR_CLOEXEC: u32 = 0o2 | 0o2_000_000;
 
 /// Allocates a dma-buf from a heap.
@@ -69,8 +69,13 @@ pub(crate) fn hand_over(
     bytes: u64,
     mut options: &[&str],
 ) -> Outcome {
-    let protheap = File::options().read(true).write(true).open("/dev/protheap")?;
-    let mut data = request(device, kind)?;
+    let protheap = open()?;
+    let kind = match kind {
+        "firmware" => 0,
+        "suspend" => 1,
+        number => number.parse()?,
+    };
+    let mut data = HandOver::new(device, kind);
     let (mut count, mut again, mut file, mut number) = (1, None, None, None);
     while let [option, rest @ ..] = options {
         options = match (*option, rest) {
@@ -79,7 +84,8 @@ pub(crate) fn hand_over(
                 rest
             }
             ("--again", [device, kind, rest @ ..]) => {
-                again = Some(request(device, kind)?);
+                let kind = if *kind == "firmware" { 0 } else { 1 };
+                again = Some(HandOver::new(device, kind));
                 rest
             }
             ("--flags", [flags, rest @ ..]) => {
@@ -101,23 +107,15 @@ pub(crate) fn hand_over(
             _ => return Err(format!("hand-over: what is {option}?").into()),
         };
     }
-    let give = |mut data: HandOver, fd: i32| -> io::Result<()> {
-        data.fd = fd;
-        // SAFETY: the opcode is PROTHEAP_IOCTL_HAND_OVER, which reads this very structure.
-        unsafe {
-            ioctl(&protheap, Setter::<{ PROTHEAP_IOCTL_HAND_OVER }, _>::new(data))?;
-        };
-        Ok(())
-    };
     for _ in 0..count {
         let given = match (&file, number) {
-            (Some(file), _) => give(data, file.as_fd().as_raw_fd()),
-            (None, Some(number)) => give(data, number),
+            (Some(file), _) => send(&protheap, data, file.as_fd().as_raw_fd()),
+            (None, Some(number)) => send(&protheap, data, number),
             (None, None) => {
                 let buffer = allocate(heap, bytes)?;
-                let first = give(data, buffer.as_raw_fd());
+                let first = send(&protheap, data, buffer.as_raw_fd());
                 match again {
-                    Some(again) => first.and_then(|()| give(again, buffer.as_raw_fd())),
+                    Some(again) => first.and_then(|()| send(&protheap, again, buffer.as_raw_fd())),
                     None => first,
                 }
             }
@@ -127,17 +125,41 @@ pub(crate) fn hand_over(
     Ok(())
 }
 
-fn request(device: &str, kind: &str) -> Outcome<HandOver> {
-    let mut data = HandOver { device: [0; 64], fd: -1, kind: 0, flags: 0 };
-    let room = data.device.len() - 1;
-    let name = device.as_bytes().get(..device.len().min(room)).unwrap_or_default();
-    for (to, from) in data.device.iter_mut().zip(name) {
-        *to = *from;
+impl HandOver {
+    /// Of that device and kind, without a buffer.
+    pub(crate) fn new(device: &str, kind: u32) -> Self {
+        let mut data = Self { device: [0; 64], fd: -1, kind, flags: 0 };
+        // The last byte stays NUL.
+        for (to, from) in data.device.iter_mut().take(63).zip(device.bytes()) {
+            *to = from;
+        }
+        data
     }
-    data.kind = match kind {
-        "firmware" => 0,
-        "suspend" => 1,
-        number => number.parse()?,
+}
+
+/// Opens `/dev/protheap`.
+pub(crate) fn open() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/protheap")
+}
+
+fn send(protheap: &File, mut data: HandOver, fd: i32) -> io::Result<()> {
+    data.fd = fd;
+    // SAFETY: the opcode is PROTHEAP_IOCTL_HAND_OVER, which reads this very structure.
+    unsafe {
+        ioctl(protheap, Setter::<{ PROTHEAP_IOCTL_HAND_OVER }, _>::new(data))?;
     };
-    Ok(data)
+    Ok(())
+}
+
+/// Allocates a buffer and hands it over.
+pub(crate) fn give(device: &str, kind: u32, heap: &str, bytes: u64) -> io::Result<()> {
+    let buffer = allocate(heap, bytes)?;
+    send(&open()?, HandOver::new(device, kind), buffer.as_raw_fd())
+}
+
+/// Hands a suspend buffer over to one device, and the same to another or the same.
+pub(crate) fn give_twice(device: &str, other: &str, heap: &str, bytes: u64) -> io::Result<()> {
+    let (protheap, buffer) = (open()?, allocate(heap, bytes)?);
+    send(&protheap, HandOver::new(device, 1), buffer.as_raw_fd())?;
+    send(&protheap, HandOver::new(other, 1), buffer.as_raw_fd())
 }

@@ -4,9 +4,13 @@
 //! A command that meets an errno prints its name, `EBUSY`, and exits with 1, so that scripts can compare it.
 
 mod buffer;
+mod faults;
+mod fuzz;
 #[cfg(target_arch = "aarch64")]
 mod kexec;
 mod report;
+mod stress;
+mod worker;
 
 use std::error::Error;
 use std::fs;
@@ -38,6 +42,9 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --file PATH       this file, not a buffer
       --fd N            this number, open or not
       --unterminated    a device name of 64 bytes without NUL
+  stress SEED SECONDS GPU...               does everything at once; says how often what succeeded
+  fuzz SEED SECONDS GPU...                 does what nobody sane does; says how often what succeeded or failed
+  faults GPU                               each allocation of each operation fails once; says how many there are
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use
   report DEVICE                            tells the demo's result";
@@ -111,6 +118,11 @@ fn run(words: &[&str]) -> Outcome {
         ["hand-over", device, kind, heap, bytes, options @ ..] => {
             buffer::hand_over(device, kind, heap, bytes.parse()?, options)?;
         }
+        ["fuzz", rest @ ..] => worker::lead("fuzz", rest)?,
+        ["fuzz-worker", rest @ ..] => fuzz::worker(rest)?,
+        ["faults", gpu] => faults::each(gpu)?,
+        ["stress", rest @ ..] => worker::lead("stress", rest)?,
+        ["stress-worker", rest @ ..] => stress::worker(rest)?,
         #[cfg(target_arch = "aarch64")]
         ["kexec"] => kexec::kexec()?,
         ["watch", device, seconds] => report::watch(device, Duration::from_secs(seconds.parse()?)),
@@ -178,6 +190,8 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         25 => "ENOTTY",
         28 => "ENOSPC",
         34 => "ERANGE",
+        36 => "ENAMETOOLONG",
+        39 => "ENOTEMPTY",
         61 => "ENODATA",
         90 => "EMSGSIZE",
         95 => "EOPNOTSUPP",

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What binders, administrators and GPU drivers do, all at once and in no order: mostly right, each now and then
+//! wrong in a way that has to be refused.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::buffer;
+use crate::worker::{CONFIG, HEAP, Worker, bind, driver, let_go, run, store, write};
+
+/// While this is there, everybody lets go: the TEE waits for its last buffer.
+const QUIET: &str = "/run/quiet";
+
+/// One of the processes.
+pub(crate) fn worker(words: &[&str]) -> Outcome {
+    run(words, |worker| {
+        if Path::new(QUIET).exists() {
+            let_go(&worker.gpus);
+            sleep(Duration::from_millis(5));
+        } else if worker.number == 0 && worker.random.one_in(300) {
+            let restarted = restart_tee(&worker.gpus);
+            worker.count("tee-restarted", restarted);
+        } else {
+            step(worker);
+        }
+    })
+}
+
+fn step(worker: &mut Worker) {
+    let gpu = worker.gpu();
+    match worker.random.below(100) {
+        0..30 => {
+            let (source, hold) =
+                (*worker.random.pick(&["handed", "kernel"]), worker.random.one_in(4));
+            let suspend_bytes = *worker.random.pick(&[4096, 65536, 131_072]);
+            let bound = bind(&gpu, source, hold, suspend_bytes);
+            worker.count(&format!("bound-{source}"), bound);
+        }
+        30..33 => {
+            let _ = fs::create_dir(format!("{CONFIG}/{gpu}"));
+            let against = store(&gpu, "commit", "none");
+            worker.count("decided-against", against);
+        }
+        33..37 => {
+            let withdrawn = fs::remove_dir(format!("{CONFIG}/{gpu}"));
+            worker.count("withdrawn", withdrawn);
+        }
+        37..40 => {
+            let unbound = driver("unbind", &gpu);
+            worker.count("driver-unbound", unbound);
+        }
+        40..50 => {
+            let probed = driver("bind", &gpu);
+            worker.count("driver-bound", probed);
+        }
+        50..70 => {
+            let what = *worker.random.pick(&["create", "create", "destroy", "keep"]);
+            let done = write(&format!("/sys/kernel/debug/csfgpu/{gpu}/groups"), what);
+            worker.count(&format!("group-{what}"), done);
+        }
+        70..75 => {
+            let destroyed = write("/sys/kernel/debug/csfgpu/kept", "destroy");
+            worker.count("kept-group-destroyed", destroyed);
+        }
+        75..80 => {
+            let given = buffer::give(&gpu, 1, HEAP, 131_072);
+            worker.count("suspend-given", given);
+        }
+        80..90 => hand_over_badly(worker, &gpu),
+        90..93 => {
+            // What was handed over before is let go.
+            let stored = store(&gpu, "heap", HEAP);
+            worker.count("heap-stored", stored);
+        }
+        _ => look(worker, &gpu),
+    }
+}
+
+/// Hands over what is refused, or would be if nobody else were there.
+fn hand_over_badly(worker: &mut Worker, gpu: &str) {
+    let kind = *worker.random.pick(&[0, 1]);
+    let (name, result) = match worker.random.below(5) {
+        0 => ("give-small", buffer::give(gpu, kind, HEAP, 2048)),
+        1 => ("give-mappable", buffer::give(gpu, kind, "system", 262_144)),
+        2 => ("give-other-heap", buffer::give(gpu, kind, "default_cma_region", 262_144)),
+        3 => ("give-nobody", buffer::give("nobody.gpu", kind, HEAP, 262_144)),
+        _ => {
+            let other = worker.gpu();
+            ("give-twice", buffer::give_twice(gpu, &other, HEAP, 131_072))
+        }
+    };
+    worker.count(name, result);
+}
+
+/// Reads all that there is to read of a GPU.
+fn look(worker: &mut Worker, gpu: &str) {
+    for dir in [format!("{CONFIG}/{gpu}"), format!("/sys/kernel/debug/csfgpu/{gpu}")] {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let read = fs::read_to_string(entry.path());
+            let late = entry.file_name() == "late_bounds"
+                && read.as_ref().is_ok_and(|count| count.trim() != "0");
+            if late {
+                worker.count("seen-late", Ok(()));
+            }
+            worker.count("read", read);
+        }
+    }
+    let shown = fs::read(format!("/sys/kernel/debug/protheap/{gpu}"));
+    worker.count("read", shown);
+}
+
+/// Lets the TEE go, and come back after a while. It goes when its last buffer has, so nobody may hold one.
+fn restart_tee(gpus: &[String]) -> io::Result<()> {
+    let tee = "/sys/kernel/debug/simtee";
+    let is_alive = || buffer::allocate(HEAP, 4096).is_ok();
+    File::create(QUIET)?;
+    write(&format!("{tee}/drop"), "1")?;
+    let gone = wait(|| {
+        let_go(gpus);
+        !is_alive()
+    });
+    fs::remove_file(QUIET)?;
+    if gone.is_ok() {
+        // Meanwhile the others meet a dead heap.
+        sleep(Duration::from_millis(300));
+    }
+    write(&format!("{tee}/restore"), "1")?;
+    gone.and_then(|()| wait(is_alive))
+}
+
+/// Until that is true, for at most ten seconds.
+fn wait(mut is_true: impl FnMut() -> bool) -> io::Result<()> {
+    let started = Instant::now();
+    while !is_true() {
+        if started.elapsed() > Duration::from_secs(10) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}

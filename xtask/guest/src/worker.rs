@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Processes that all do something to the same GPUs at once, for a while, and count what came of it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Outcome, buffer, errno_name};
+
+/// The binding's directories.
+pub(crate) const CONFIG: &str = "/sys/kernel/config/protheap";
+/// The heap of the TEE.
+pub(crate) const HEAP: &str = "protected,secure-video";
+/// How many processes.
+const WORKERS: u32 = 8;
+
+/// Numbers that look random, the same for the same seed (xorshift64*).
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// Those of a worker.
+    fn new(seed: u64, worker: u32) -> Self {
+        // Neighbouring seeds must not give neighbouring numbers, and zero would give zeroes only.
+        let mut random =
+            Self((seed ^ u64::from(worker) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        random.next();
+        random
+    }
+
+    /// Any number.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() >> 33).unwrap_or_default() % end
+    }
+
+    /// True once in so many times.
+    pub(crate) fn one_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of those, of which there must be some.
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let place = self.below(from.len());
+        &from[place]
+    }
+
+    /// So many random bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next().to_le_bytes()[7]).collect()
+    }
+}
+
+/// One of the processes.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its number.
+    pub(crate) number: u32,
+    /// What decides what it does.
+    pub(crate) random: Random,
+    /// The GPUs' devices.
+    pub(crate) gpus: Vec<String>,
+    counts: BTreeMap<String, u64>,
+}
+
+impl Worker {
+    /// Counts a success under that name, and an error under `NAME-ERRNO`.
+    pub(crate) fn count<T>(&mut self, name: &str, result: io::Result<T>) -> Option<T> {
+        let (name, value) = match result {
+            Ok(value) => (name.to_owned(), Some(value)),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or_default();
+                let errno = errno_name(errno).map_or_else(|| errno.to_string(), str::to_owned);
+                (format!("{name}-{errno}"), None)
+            }
+        };
+        *self.counts.entry(name).or_default() += 1;
+        value
+    }
+
+    /// One of the GPUs.
+    pub(crate) fn gpu(&mut self) -> String {
+        self.random.pick(&self.gpus).clone()
+    }
+}
+
+/// Runs `command SEED SECONDS GPU...`, as the first process: starts the others as `command-worker NUMBER ...`, and
+/// tells the sum of what they counted, one line each.
+pub(crate) fn lead(command: &str, words: &[&str]) -> Outcome {
+    let workers = (0..WORKERS).map(|number| {
+        let mut worker = Command::new("/proc/self/exe");
+        worker.arg(format!("{command}-worker")).arg(number.to_string()).args(words);
+        worker.stdout(Stdio::piped()).spawn()
+    });
+    let mut counts = BTreeMap::<String, u64>::new();
+    for worker in workers.collect::<Vec<_>>() {
+        let output = worker?.wait_with_output()?;
+        if !output.status.success() {
+            return Err(format!(
+                "a worker ended with {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout)
+            )
+            .into());
+        }
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let (name, count) =
+                line.rsplit_once(' ').ok_or("a worker's words are not understood")?;
+            *counts.entry(name.to_owned()).or_default() += count.parse::<u64>()?;
+        }
+    }
+    for (name, count) in counts {
+        println!("{name} {count}");
+    }
+    Ok(())
+}
+
+/// Runs `command-worker NUMBER SEED SECONDS GPU...`: does `step` again and again for that long.
+pub(crate) fn run(words: &[&str], mut step: impl FnMut(&mut Worker)) -> Outcome {
+    let [number, seed, seconds, gpus @ ..] = words else {
+        return Err("NUMBER SEED SECONDS GPU... are missing".into());
+    };
+    let number = number.parse()?;
+    let mut worker = Worker {
+        number,
+        random: Random::new(seed.parse()?, number),
+        gpus: gpus.iter().map(|&gpu| gpu.to_owned()).collect(),
+        counts: BTreeMap::new(),
+    };
+    if worker.gpus.is_empty() {
+        return Err("no GPU is named".into());
+    }
+    let (started, limit) = (Instant::now(), Duration::from_secs(seconds.parse()?));
+    while started.elapsed() < limit {
+        step(&mut worker);
+        worker.count("step", Ok(()));
+    }
+    for (name, count) in worker.counts {
+        println!("{name} {count}");
+    }
+    Ok(())
+}
+
+/// One write to a file that exists.
+pub(crate) fn write(path: &str, text: impl AsRef<[u8]>) -> io::Result<()> {
+    let written = OpenOptions::new().write(true).open(path)?.write(text.as_ref())?;
+    if written == text.as_ref().len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Stores a value of a GPU's binding.
+pub(crate) fn store(gpu: &str, attribute: &str, value: &str) -> io::Result<()> {
+    write(&format!("{CONFIG}/{gpu}/{attribute}"), value)
+}
+
+/// Binds the GPU to its driver, or unbinds it.
+pub(crate) fn driver(what: &str, gpu: &str) -> io::Result<()> {
+    write(&format!("/sys/bus/platform/drivers/csfgpu/{what}"), gpu)
+}
+
+/// Makes a binding, as a binder would; it stops where something fails.
+pub(crate) fn bind(gpu: &str, source: &str, hold: bool, suspend_bytes: u64) -> io::Result<()> {
+    fs::create_dir(format!("{CONFIG}/{gpu}"))?;
+    if hold {
+        // A device has one window only.
+        let _ = store(gpu, "hold_ms", "20");
+    }
+    store(gpu, "source", source)?;
+    store(gpu, "heap", HEAP)?;
+    store(gpu, "firmware_bytes_wanted", "262144")?;
+    store(gpu, "suspend_bytes", &suspend_bytes.to_string())?;
+    store(gpu, "suspend_count", "3")?;
+    if source == "handed" {
+        buffer::give(gpu, 0, HEAP, 262_144)?;
+        buffer::give(gpu, 1, HEAP, suspend_bytes)?;
+    }
+    store(gpu, "commit", "bind")
+}
+
+/// Lets go of all that can be held: bindings, drivers, groups. What was not there is no matter.
+pub(crate) fn let_go(gpus: &[String]) {
+    for gpu in gpus {
+        let _ = driver("unbind", gpu);
+        let _ = fs::remove_dir(format!("{CONFIG}/{gpu}"));
+    }
+    while write("/sys/kernel/debug/csfgpu/kept", "destroy").is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_sequence_and_each_worker_has_its_own() {
+        let numbers = |seed, worker| {
+            let mut random = Random::new(seed, worker);
+            [random.next(), random.next(), random.next()]
+        };
+        assert_eq!(numbers(7, 1), numbers(7, 1));
+        assert_ne!(numbers(7, 1), numbers(7, 2));
+        assert_ne!(numbers(7, 1), numbers(8, 1));
+        assert_ne!(numbers(0, 0)[0], 0);
+    }
+}

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: eight processes give the driver for ten minutes what nobody sane would, while memory fails: all comes back
+# kernel: debug
+# overlay: second-gpu
+# smp: 2
+# limit: 240
+
+echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
+for kind in failslab fail_usercopy; do
+	echo 0 >/sys/kernel/debug/$kind/verbose
+	echo Y >/sys/kernel/debug/$kind/task-filter
+	echo -1 >/sys/kernel/debug/$kind/times
+done
+# fail_workers PERCENT: of the allocations of the kernel's own workers, where the driver is probed late and told
+fail_workers() {
+	for process in /proc/[0-9]*; do
+		case $(cat "$process/comm" 2>/dev/null) in kworker*) echo 1 >"$process/make-it-fail" ;; esac
+	done 2>/dev/null
+	echo "$1" >/sys/kernel/debug/failslab/probability
+}
+# Loaded anew each time: a device has one window only.
+for round in 1 2 3 4 5; do
+	load_tee
+	load_protheap
+	load_gpu
+	fail_workers $((round % 2))
+	storm fuzz 120 $((SEED + round))
+	fail_workers 0
+	prove_calm
+done
+say "$(sed 's/ .*//' /run/counts | sort -u | while read -r name; do echo "$name $(count "$name")"; done | tr '\n' ' ')"
+check 'it was busy' at_least "$(count step)" 20000
+for what in ioctl mkdir rmdir store read open kept-read kept-read-ENOENT kept-store-ENOENT bound driver-bind driver-unbind group fault; do
+	check "$what, often" at_least "$(count $what)" 20
+done
+for errno in EBADF EINVAL EFAULT ENODEV EOPNOTSUPP EMSGSIZE EPERM EEXIST EBUSY; do
+	check "an ioctl was refused with $errno" at_least "$(count ioctl-$errno)" 1
+done
+check 'other ioctls were refused' at_least "$(count other-ioctl-ENOTTY)" 100
