@@ -70,13 +70,8 @@ pub(crate) fn hand_over(
     mut options: &[&str],
 ) -> Outcome {
     let protheap = open()?;
-    let kind = match kind {
-        "firmware" => 0,
-        "suspend" => 1,
-        number => number.parse()?,
-    };
-    let mut data = HandOver::new(device, kind);
-    let (mut count, mut again, mut file, mut number) = (1, None, None, None);
+    let mut data = HandOver::new(device, number(kind)?);
+    let (mut count, mut again, mut file, mut fd) = (1, None, None, None);
     while let [option, rest @ ..] = options {
         options = match (*option, rest) {
             ("--count", [n, rest @ ..]) => {
@@ -84,8 +79,7 @@ pub(crate) fn hand_over(
                 rest
             }
             ("--again", [device, kind, rest @ ..]) => {
-                let kind = if *kind == "firmware" { 0 } else { 1 };
-                again = Some(HandOver::new(device, kind));
+                again = Some(HandOver::new(device, number(kind)?));
                 rest
             }
             ("--flags", [flags, rest @ ..]) => {
@@ -96,8 +90,8 @@ pub(crate) fn hand_over(
                 file = Some(File::open(path)?);
                 rest
             }
-            ("--fd", [fd, rest @ ..]) => {
-                number = Some(fd.parse()?);
+            ("--fd", [n, rest @ ..]) => {
+                fd = Some(n.parse()?);
                 rest
             }
             ("--unterminated", rest) => {
@@ -108,9 +102,9 @@ pub(crate) fn hand_over(
         };
     }
     for _ in 0..count {
-        let given = match (&file, number) {
+        let given = match (&file, fd) {
             (Some(file), _) => send(&protheap, data, file.as_fd().as_raw_fd()),
-            (None, Some(number)) => send(&protheap, data, number),
+            (None, Some(fd)) => send(&protheap, data, fd),
             (None, None) => {
                 let buffer = allocate(heap, bytes)?;
                 let first = send(&protheap, data, buffer.as_raw_fd());
@@ -123,6 +117,15 @@ pub(crate) fn hand_over(
         given?;
     }
     Ok(())
+}
+
+/// What a kind of buffer is called in the ioctl; a number is itself.
+fn number(kind: &str) -> Outcome<u32> {
+    Ok(match kind {
+        "firmware" => 0,
+        "suspend" => 1,
+        number => number.parse()?,
+    })
 }
 
 impl HandOver {

@@ -347,6 +347,17 @@ fn send(worker: &mut Worker, hands: &mut Hands, gpu: &str) {
 
 /// Makes one or both of descriptor and meaning bad.
 fn spoil(random: &mut Random, hands: &Hands, data: &mut HandOver) {
+    if random.one_in(8) {
+        // Nowhere a zero: what looks for one leaves the structure.
+        let x = u32::from_le_bytes([b'x'; 4]);
+        *data = HandOver {
+            device: [b'x'; 64],
+            fd: x.cast_signed(),
+            kind: x,
+            flags: u64::from(x) << 32 | u64::from(x),
+        };
+        return;
+    }
     match random.below(8) {
         0 => data.fd = -1,
         1 => data.fd = hands.protheap.as_raw_fd(),

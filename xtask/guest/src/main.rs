@@ -21,6 +21,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use protheap_board::uevents::{Received, Uevents};
+use rustix::system::{delete_module, finit_module};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -45,6 +46,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   stress SEED SECONDS GPU...               does everything at once; says how often what succeeded
   fuzz SEED SECONDS GPU...                 does what nobody sane does; says how often what succeeded or failed
   faults GPU                               each allocation of each operation fails once; says how many there are
+  unload GPU FILE COUNT                    unloads protheap, whose file that is, while it still has something to do
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use
   report DEVICE                            tells the demo's result";
@@ -123,6 +125,7 @@ fn run(words: &[&str]) -> Outcome {
         ["faults", gpu] => faults::each(gpu)?,
         ["stress", rest @ ..] => worker::lead("stress", rest)?,
         ["stress-worker", rest @ ..] => stress::worker(rest)?,
+        ["unload", gpu, file, count] => println!("{}", unload(gpu, file, count.parse()?)?),
         #[cfg(target_arch = "aarch64")]
         ["kexec"] => kexec::kexec()?,
         ["watch", device, seconds] => report::watch(device, Duration::from_secs(seconds.parse()?)),
@@ -130,6 +133,36 @@ fn run(words: &[&str]) -> Outcome {
         _ => return Err(USAGE.into()),
     }
     Ok(())
+}
+
+/// Unloads protheap.ko right after a binding was withdrawn for which the GPU waits, and loads it again, so often. Says
+/// how often the GPU's driver was not faster.
+fn unload(gpu: &str, file: &str, count: u32) -> Outcome<u32> {
+    let file = fs::File::open(file)?;
+    let directory = format!("{}/{gpu}", worker::CONFIG);
+    let mut at_once = 0;
+    for _ in 0..count {
+        let _ = worker::driver("unbind", gpu);
+        fs::create_dir(&directory)?;
+        worker::store(gpu, "hold_ms", "10000")?;
+        if worker::driver("bind", gpu).is_ok() {
+            return Err("the GPU did not wait".into());
+        }
+        fs::remove_dir(&directory)?;
+        if delete_module(c"protheap", 0).is_ok() {
+            at_once += 1;
+        } else {
+            // The driver was faster, and keeps the module.
+            let mut unloaded = false;
+            while !unloaded {
+                let _ = worker::driver("unbind", gpu);
+                sleep(Duration::from_millis(1));
+                unloaded = delete_module(c"protheap", 0).is_ok();
+            }
+        }
+        finit_module(&file, c"", 0)?;
+    }
+    Ok(at_once)
 }
 
 /// Writes a line for each event of protheap, of any device.
