@@ -29,9 +29,9 @@ struct protheap_hand_over {
 
 /*
  * Hand a buffer over. Errors: EINVAL (device name, or not a dma-buf), EBADF (not a descriptor), ENODEV (no
- * binding of that device), EOPNOTSUPP (kind or flags unknown), EMSGSIZE (too small), EPERM (the CPU can map
- * it), EEXIST (handed over before), EXDEV (another exporter than the binding's first buffer's), EBUSY (too
- * late, or a second one of its kind), ENOSPC (more than suspend_count).
+ * binding of that device), EOPNOTSUPP (kind or flags unknown, or the binding's source is not `handed`), EMSGSIZE
+ * (too small), EPERM (the CPU can map it), EEXIST (handed over before), EXDEV (another exporter than the
+ * binding's first buffer's), EBUSY (too late, or a second one of its kind), ENOSPC (more than suspend_count).
  */
 #define PROTHEAP_IOCTL_HAND_OVER	_IOW(0xBB, 0x01, struct protheap_hand_over)
 
