@@ -12,7 +12,7 @@ say "$(tr '\n' ' ' </run/counts)"
 check 'it was busy' at_least "$(count step)" 2000
 for what in bound-handed bound-kernel withdrawn driver-bound driver-unbound group-create group-destroy group-keep \
 	kept-group-destroyed suspend-given heap-stored; do
-	check "$what, often" at_least "$(count $what)" 10
+	check "$what, often" at_least "$(count $what)" 5
 done
 for what in decided-against seen-late tee-restarted; do
 	check "$what, now and then" at_least "$(count $what)" 2

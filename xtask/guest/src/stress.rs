@@ -15,15 +15,20 @@ use crate::worker::{CONFIG, HEAP, Worker, bind, driver, let_go, run, store, writ
 /// While this is there, everybody lets go: the TEE waits for its last buffer.
 const QUIET: &str = "/run/quiet";
 
+/// How long the TEE stays.
+const RESTARTS: Duration = Duration::from_millis(1500);
+
 /// One of the processes.
 pub(crate) fn worker(words: &[&str]) -> Outcome {
+    let mut restarted = Instant::now();
     run(words, |worker| {
         if Path::new(QUIET).exists() {
             let_go(&worker.gpus);
             sleep(Duration::from_millis(5));
-        } else if worker.number == 0 && worker.random.one_in(300) {
-            let restarted = restart_tee(&worker.gpus);
-            worker.count("tee-restarted", restarted);
+        } else if worker.number == 0 && restarted.elapsed() > RESTARTS {
+            let result = restart_tee(&worker.gpus);
+            worker.count("tee-restarted", result);
+            restarted = Instant::now();
         } else {
             step(worker);
         }
