@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::buffer;
 use crate::worker::{CONFIG, HEAP, Worker, bind, driver, let_go, run, store, write};
 
-/// While this is there, everybody lets go: the TEE waits for its last buffer.
+/// While this is there, everybody lets go: the TEE waits for the last of its buffers.
 const QUIET: &str = "/run/quiet";
 
 /// How long the TEE stays.
@@ -118,15 +118,23 @@ fn look(worker: &mut Worker, gpu: &str) {
     worker.count("read", shown);
 }
 
-/// Lets the TEE go, and come back after a while. It goes when its last buffer has, so nobody may hold one.
+/// Lets the TEE go, and come back after a while.
 fn restart_tee(gpus: &[String]) -> io::Result<()> {
     let tee = "/sys/kernel/debug/simtee";
     let is_alive = || buffer::allocate(HEAP, 4096).is_ok();
     File::create(QUIET)?;
-    write(&format!("{tee}/drop"), "1")?;
-    let gone = wait(|| {
+    // Before, not after: Linux 7.3 frees a TEE that waits for its last buffer while who puts that still unlocks it
+    // (tee_device_put() completes under its mutex).
+    let quiet = wait(|| {
         let_go(gpus);
-        !is_alive()
+        fs::read_to_string(format!("{tee}/given_out")).is_ok_and(|bytes| bytes.trim() == "0")
+    });
+    write(&format!("{tee}/drop"), "1")?;
+    let gone = quiet.and_then(|()| {
+        wait(|| {
+            let_go(gpus);
+            !Path::new("/dev/tee0").exists() && !is_alive()
+        })
     });
     fs::remove_file(QUIET)?;
     if gone.is_ok() {
