@@ -667,10 +667,12 @@ impl Gpu {
     fn announce(&self) -> Result {
         let herald = registry::herald()?;
         let news = self.inner.lock().outbox.take();
+        // One that cannot be sent is no reason to keep the next ones.
+        let mut result = Ok(());
         for news in news {
-            news.send(&self.dev, &herald)?;
+            result = result.and(news.send(&self.dev, &herald));
         }
-        Ok(())
+        result
     }
 
     /// Writes what debugfs shows: one line for each value, for people.
