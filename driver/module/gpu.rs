@@ -88,8 +88,6 @@ struct Inner {
     window_spent: bool,
     /// A driver was sent away until the window ends.
     deferred: bool,
-    /// The machine goes down: the driver has to let go.
-    shut_down: bool,
     /// Tasks that wait for [`Gpu::changed`].
     waiting: u32,
     outbox: Outbox,
@@ -171,7 +169,6 @@ impl Gpu {
                     consumer: None,
                     window_spent: false,
                     deferred: false,
-                    shut_down: false,
                     waiting: 0,
                     outbox: Outbox::new(),
                 }),
@@ -214,9 +211,9 @@ impl Gpu {
     }
 
     /// Opens a binding; see [`registry::open`].
-    pub(crate) fn open(&self, is_shut_down: impl FnOnce() -> bool) -> Result {
+    pub(crate) fn open(&self) -> Result {
         let mut inner = self.inner.lock();
-        if is_shut_down() {
+        if registry::is_shut_down() {
             return Err(ESHUTDOWN);
         }
         if inner.binding.is_some() {
@@ -253,7 +250,6 @@ impl Gpu {
 
     /// Gives everything back because the machine goes down, and waits until the driver let go.
     pub(crate) fn shut_down(&self) {
-        self.inner.lock().shut_down = true;
         // Not here: in a task that never returns to user space, a file is never closed.
         self.settle.queue(0);
         self.settle.flush();
@@ -533,11 +529,10 @@ impl Gpu {
     }
 
     fn settle(&self) {
-        let mut inner = self.inner.lock();
-        if inner.shut_down {
-            drop(inner);
+        if registry::is_shut_down() {
             return self.let_go();
         }
+        let mut inner = self.inner.lock();
         let mut expired = false;
         if let Some(binding) = &mut inner.binding {
             match binding.held_for() {

@@ -101,6 +101,12 @@ impl Drop for Registration {
     }
 }
 
+/// Whether the machine goes down. Set before any GPU's lock is taken for that: who takes the lock
+/// later sees it.
+pub(crate) fn is_shut_down() -> bool {
+    SHUT_DOWN.load(Relaxed)
+}
+
 /// The device whose uevents tell of all GPUs.
 pub(crate) fn herald() -> Result<ARef<Device>> {
     REGISTRY.lock().herald.clone().ok_or(ENODEV)
@@ -138,7 +144,7 @@ fn show(gpu: &Arc<Gpu>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// withdrawn; `ESHUTDOWN` when the machine goes down.
 pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
     let gpu = gpu(&*find_platform_device(name).ok_or(ENODEV)?)?;
-    gpu.open(|| SHUT_DOWN.load(Relaxed))?;
+    gpu.open()?;
     Ok(gpu)
 }
 

@@ -219,29 +219,6 @@ pub enum BindingState {
     None,
 }
 
-/// What a binding shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Where it is.
-    pub state: BindingState,
-    /// Empty, `already-probed`, `no-consumer`, `heap-late`, or what a newer module says.
-    pub reason: String,
-    /// What is left of the window, in milliseconds.
-    pub hold_ms: u32,
-    /// The exporter of the buffers, empty without one.
-    pub exporter: String,
-    /// The size of the firmware buffer, in bytes, 0 without one.
-    pub firmware_bytes: u64,
-    /// The size that a suspend buffer must have, in bytes.
-    pub suspend_bytes: u64,
-    /// How many more suspend buffers the module asks for.
-    pub suspend_wanted: u32,
-    /// How many suspend buffers nobody uses.
-    pub suspend_free: u32,
-    /// How many suspend buffers belong to groups.
-    pub suspend_in_use: u32,
-}
-
 /// The module, loaded and of a version that is known.
 #[derive(Debug)]
 pub struct Module {
@@ -545,25 +522,6 @@ impl Binding {
     /// It was withdrawn, or says what is not known.
     pub fn hold_left(&self) -> Result<u32, Error> {
         self.number("hold_ms")
-    }
-
-    /// Reads all that the binding shows.
-    ///
-    /// # Errors
-    ///
-    /// It was withdrawn, or says what is not known.
-    pub fn status(&self) -> Result<Status, Error> {
-        Ok(Status {
-            state: self.state()?,
-            reason: self.reason()?,
-            hold_ms: self.hold_left()?,
-            exporter: self.directory.read("exporter")?,
-            firmware_bytes: self.number("firmware_bytes")?,
-            suspend_bytes: self.number("suspend_bytes")?,
-            suspend_wanted: self.number("suspend_wanted")?,
-            suspend_free: self.number("suspend_free")?,
-            suspend_in_use: self.number("suspend_in_use")?,
-        })
     }
 
     fn set(&self, attribute: &str, value: &str) -> Result<(), Error> {
