@@ -145,6 +145,8 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         if DAEMON {
             // It has taken over what there is when it has looked.
             came = came.into_iter().flat_map(|event| self.step(event)).collect();
+            // Who waits for it to be ready reads what it writes.
+            self.report()?;
         }
         ready::tell(self.program);
         self.ready = true;
