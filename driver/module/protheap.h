@@ -1,9 +1,10 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0 or MIT */
 /*
  * Protected buffers for the drivers of Mali CSF GPUs.
  *
- * Reach these functions by symbol_get(): where protheap.ko is not loaded, the GPU is driven without protected
- * mode. Keep the symbols for as long as anything that came from them is kept. All of them may sleep.
+ * Reach these functions by symbol_get(): where protheap.ko is not loaded, the
+ * GPU is driven without protected mode. Keep the symbols for as long as
+ * anything that came from them is kept. All of them may sleep.
  */
 #ifndef _PROTHEAP_H
 #define _PROTHEAP_H
@@ -18,9 +19,10 @@ struct protheap;
 
 /**
  * struct protheap_ops - what an attached driver is told
- * @bound: a binding came after protheap_attach(): take the firmware's buffer and boot the firmware again.
- *	Called from a work item with the device's lock held, so probe has ended and remove has not begun. The
- *	work item is freezable: the system does not suspend meanwhile.
+ * @bound: a binding came after protheap_attach(): take the firmware's buffer
+ *	and boot the firmware again. Called from a work item with the device's
+ *	lock held, so probe has ended and remove has not begun. The work item
+ *	is freezable: the system does not suspend meanwhile.
  *	May be NULL. May call everything below but protheap_detach().
  */
 struct protheap_ops {
@@ -29,27 +31,30 @@ struct protheap_ops {
 
 /**
  * struct protheap_suspend - one suspend buffer, taken from the binding
- * @dmabuf: the buffer; no reference of its own, valid until protheap_suspend_put()
+ * @dmabuf: the buffer; no reference of its own, valid until
+ *	protheap_suspend_put()
  */
 struct protheap_suspend {
 	struct dma_buf *dmabuf;
 };
 
 /**
- * protheap_attach() - attach a driver to its device, whether or not the device has a binding
+ * protheap_attach() - attach a driver to its device, bound to a heap or not
  * @dev:	the GPU
  * @ops:	may be NULL; must stay valid until protheap_detach()
  *
  * The first thing in probe, before clocks and power.
  *
- * Return: the attachment; ERR_PTR(-EPROBE_DEFER) while a decision about the device is still awaited (the device
- * is probed again when it is over); ERR_PTR(-EBUSY) if a driver is attached already; ERR_PTR(-ENOMEM).
+ * Return: the attachment; ERR_PTR(-EPROBE_DEFER) while a decision about the
+ * device is still awaited (the device is probed again when it is over);
+ * ERR_PTR(-EBUSY) if a driver is attached already; ERR_PTR(-ENOMEM).
  */
 struct protheap *protheap_attach(struct device *dev, const struct protheap_ops *ops);
 
 /**
  * protheap_detach() - end an attachment; waits for a running @bound
- * @protheap:	the attachment; the firmware's buffer must no longer be in use. Suspend buffers may outlive it.
+ * @protheap:	the attachment; the firmware's buffer must no longer be in use.
+ *	Suspend buffers may outlive it.
  */
 void protheap_detach(struct protheap *protheap);
 
@@ -58,17 +63,20 @@ void protheap_detach(struct protheap *protheap);
  * @protheap:	the attachment
  * @size:	bytes that the section needs
  *
- * Return: a new reference to the same buffer at each call, ended by dma_buf_put(); ERR_PTR(-ENOENT) if the
- * device is not bound to a heap; ERR_PTR(-EMSGSIZE) if the buffer is too small.
+ * Return: a new reference to the same buffer at each call, ended by
+ * dma_buf_put(); ERR_PTR(-ENOENT) if the device is not bound to a heap;
+ * ERR_PTR(-EMSGSIZE) if the buffer is too small.
  */
 struct dma_buf *protheap_firmware_buffer(struct protheap *protheap, size_t size);
 
 /**
- * protheap_suspend_configure() - tell the size of a suspend buffer, once the firmware has told it
+ * protheap_suspend_configure() - tell how large a suspend buffer must be
  * @protheap:	the attachment
- * @size:	bytes, in place of what the policy said; buffers that are smaller are replaced, the others stay
+ * @size:	bytes, as the running firmware says, in place of what the policy
+ *	said; buffers that are smaller are replaced, the others stay
  *
- * The new ones are there some time after: protheap_suspend_get() waits for them.
+ * The new ones are there some time after: protheap_suspend_get() waits for
+ * them.
  *
  * Return: 0, or -ENOENT if the device is not bound to a heap.
  */
@@ -78,18 +86,20 @@ int protheap_suspend_configure(struct protheap *protheap, size_t size);
  * protheap_suspend_get() - take a suspend buffer for a new protected group
  * @protheap:	the attachment
  *
- * Waits for a free one for at most 100 ms, interruptibly. Never call it where a fence waits.
+ * Waits for a free one for at most 100 ms, interruptibly. Never call it where
+ * a fence waits.
  *
- * Return: the buffer; ERR_PTR(-ENOENT) if the device is not bound to a heap; ERR_PTR(-ENOBUFS) if none came
- * free; ERR_PTR(-ERESTARTSYS).
+ * Return: the buffer; ERR_PTR(-ENOENT) if the device is not bound to a heap;
+ * ERR_PTR(-ENOBUFS) if none came free; ERR_PTR(-ERESTARTSYS).
  */
 struct protheap_suspend *protheap_suspend_get(struct protheap *protheap);
 
 /**
- * protheap_suspend_put() - give a suspend buffer back; valid after protheap_detach(), as groups outlive unbind
+ * protheap_suspend_put() - give a suspend buffer back
  * @suspend:	the buffer, or NULL
  *
- * It may sleep, and takes locks under which memory is allocated: not for shrinkers.
+ * Valid after protheap_detach(), as groups outlive unbind. It may sleep, and
+ * takes locks under which memory is allocated: not for shrinkers.
  */
 void protheap_suspend_put(struct protheap_suspend *suspend);
 

@@ -370,6 +370,24 @@ mod tests {
         assert_eq!(lost("CONFIG_E=n", config), ["CONFIG_E=n"]);
     }
 
+    /// panthor's patch brings the interface that it calls: it has to be the module's own.
+    #[test]
+    fn the_patches_have_the_modules_header() {
+        let workspace = Workspace::open().unwrap();
+        let header = cache::read(&workspace.root.join("driver/module/protheap.h")).unwrap();
+        let begin = "+++ b/include/drm/protheap.h\n";
+        let texts = patches(&workspace).unwrap().into_iter().map(|path| cache::read(&path).unwrap());
+        let mut seen = 0;
+        for text in texts.filter(|text| text.contains(begin)) {
+            let (_, after) = text.split_once(begin).unwrap();
+            let (_, lines) = after.split_once('\n').unwrap();
+            let added = lines.lines().map_while(|line| line.strip_prefix('+'));
+            assert_eq!(added.collect::<Vec<_>>(), header.lines().collect::<Vec<_>>());
+            seen += 1;
+        }
+        assert_eq!(seen, 1);
+    }
+
     #[test]
     #[ignore = "needs the kernel's source: a step of `cargo xtask test`"]
     fn patches_are_as_the_kernel_wants_them() {
