@@ -7,6 +7,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
+#include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -15,6 +16,7 @@
 #include <linux/platform_device.h>
 #include <linux/reboot.h>
 #include <linux/scatterlist.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/tee_core.h>
 #include <linux/wait.h>
@@ -31,6 +33,10 @@ MODULE_PARM_DESC(size, "Bytes of each heap; 0: an equal share of the carve-out")
 static int delay_ms;
 module_param(delay_ms, int, 0444);
 MODULE_PARM_DESC(delay_ms, "How long the probe sleeps before it registers anything; -1: for ever");
+
+static bool ordinary;
+module_param(ordinary, bool, 0444);
+MODULE_PARM_DESC(ordinary, "A TEE that lies: its heaps are of ordinary memory");
 
 static char *revision = "4.6";
 module_param(revision, charp, 0444);
@@ -186,11 +192,25 @@ static struct tee_protmem_pool *make_pool(phys_addr_t base, size_t bytes)
 	return &counting->pool;
 }
 
+#define ORDINARY_BYTES	SZ_4M
+
+/* What heaps are made of, if it is no carve-out. */
+static struct page *ordinary_pages;
+
 static int find_carveout(struct resource *res)
 {
-	struct device_node *node = of_find_compatible_node(NULL, NULL, "protheap,test-carveout");
+	struct device_node *node;
 	int ret;
 
+	if (ordinary) {
+		if (!ordinary_pages)
+			ordinary_pages = alloc_pages(GFP_KERNEL, get_order(ORDINARY_BYTES));
+		if (!ordinary_pages)
+			return -ENOMEM;
+		*res = DEFINE_RES_MEM(page_to_phys(ordinary_pages), ORDINARY_BYTES);
+		return 0;
+	}
+	node = of_find_compatible_node(NULL, NULL, "protheap,test-carveout");
 	if (!node)
 		return -ENODEV;
 	ret = of_address_to_resource(node, 0, res);
@@ -449,6 +469,8 @@ static void __exit simtee_exit(void)
 	if (!register_result)
 		platform_driver_unregister(&simtee_driver);
 	unregister_reboot_notifier(&reboot_nb);
+	if (ordinary_pages)
+		__free_pages(ordinary_pages, get_order(ORDINARY_BYTES));
 }
 
 module_init(simtee_init);
