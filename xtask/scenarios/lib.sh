@@ -157,9 +157,9 @@ gpu_probed() { exists "$DEVICES/${1:-$GPU}/driver"; }
 # gpu VALUE [DEVICE]: probed_at_us, bound, firmware_bytes, groups, late_bounds...
 gpu() { cat "/sys/kernel/debug/csfgpu/${2:-$GPU}/$1"; }
 
-# unbind_gpu, bind_gpu: by hand, as an administrator would
-unbind_gpu() { protheap-guest write /sys/bus/platform/drivers/csfgpu/unbind "$GPU"; }
-bind_gpu() { protheap-guest write /sys/bus/platform/drivers/csfgpu/bind "$GPU"; }
+# unbind_gpu [DRIVER], bind_gpu [DRIVER]: by hand, as an administrator would
+unbind_gpu() { protheap-guest write "/sys/bus/platform/drivers/${1:-csfgpu}/unbind" "$GPU"; }
+bind_gpu() { protheap-guest write "/sys/bus/platform/drivers/${1:-csfgpu}/bind" "$GPU"; }
 
 # create_group, destroy_group [DEVICE]: a protected group takes one suspend buffer and gives it back. keep_group lets
 # the last one outlive its driver, destroy_kept destroys one of those.
@@ -168,6 +168,53 @@ destroy_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/grou
 
 keep_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" keep; }
 destroy_kept() { protheap-guest write /sys/kernel/debug/csfgpu/kept destroy; }
+
+# --- the real panthor, on the modelled GPU ---
+
+MODEL=/sys/kernel/debug/csfmodel
+
+load_model() { need modprobe csfmodel; }
+load_panthor() { need modprobe panthor; }
+
+# panthor COMMAND...: what a program does with the GPU; see `protheap-guest`
+panthor() { protheap-guest panthor "$@"; }
+
+# model COUNTER, firmware_says NAME: see driver/testing/csfmodel/report.c
+model() { sed -n "s/^$1 //p" $MODEL/counters; }
+firmware_says() { sed -n "s/^$1 //p" $MODEL/firmware; }
+
+# check_model: `fine`, or what it has to complain of
+check_model() { cat $MODEL/check; }
+
+# inject FAULT: see driver/testing/csfmodel/inject.c
+inject() { protheap-guest write $MODEL/inject "$1"; }
+
+# is_driver NAME: of $GPU
+is_driver() { is "$(driver)" "$1"; }
+
+# gpu_sleeps, booted_since BOOTS
+gpu_sleeps() { holds "$DEVICES/$GPU/power/runtime_status" suspended; }
+booted_since() { at_least "$(model boots)" $(($1 + 1)); }
+
+# keep_groups NUMBER [OPTIONS]: a program that makes groups and keeps them, until release_groups. groups_said is what
+# it said so far, group_buffers which memory their two suspend buffers are of (each answer once).
+keep_groups() {
+	rm -f /run/groups.release
+	protheap-guest panthor group --count "$@" --hold /run/groups.release >/run/groups.said 2>&1 &
+	GROUPS_KEEPER=$!
+	lines=1
+	case $* in *--job*) lines=2 ;; esac
+	need wait_until 20 has_lines /run/groups.said $lines
+}
+release_groups() {
+	touch /run/groups.release
+	wait $GROUPS_KEEPER
+}
+groups_said() { paste -s -d , /run/groups.said | sed 's/,/, /g'; }
+group_buffers() { awk '{ print $7, $10 }' $MODEL/groups | sort -u; }
+
+# has_lines FILE COUNT: at least
+has_lines() { at_least "$(wc -l <"$1")" "$2"; }
 
 # --- policy and binder ---
 

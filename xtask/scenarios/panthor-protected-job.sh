@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: jobs write protected memory in protected mode, and only there
+# board: rk3588 imx95 mt8196
+# limit: 60
+
+load_model
+load_tee
+load_protheap
+make_binding protected,secure-video 65536 12
+load_panthor
+check 'protected jobs run' is "$(panthor protected-job --count 50)" 'protected-jobs 50/50'
+check 'each asked for protected mode' at_least "$(model protected-requests)" 50
+check 'which was entered' at_least "$(model protected-entries)" 50
+check 'and left as often' is "$(model protected-exits)" "$(model protected-entries)"
+check 'they wrote to protected memory' at_least "$(model protected-accesses)" 50
+check 'and nobody was denied it' is "$(model denied) $(model protected-faults)" '0 0'
+check 'the firmware booted once' is "$(model boots)" 1
+
+say 'more of them than the firmware has slots'
+check 'they take turns' is "$(panthor oversubscribe --groups 6 --protected-groups 6 --count 5 --pass 200)" 'jobs 60/60'
+check 'some were suspended in protected mode' at_least "$(model protected-suspends)" 1
+check 'what their protected suspend buffers kept was as it was' is "$(model protected-resumes-intact)" "$(model protected-suspends)"
+check 'entries and exits match' is "$(model protected-exits)" "$(model protected-entries)"
+check 'nobody was denied' is "$(model denied) $(model protected-faults)" '0 0'
+check 'the model has nothing to complain of' is "$(check_model)" fine
+
+say 'who has no business there'
+check 'a write from outside of protected mode is denied' like "$(panthor unprotected-write)" '*fence E*'
+check 'by the bus' at_least "$(model denied)" 1
+check 'a group that is not protected has no protected mode' like "$(panthor protected-job --ordinary 2>&1)" '*fatal*'
+check 'the GPU is well after that' is "$(panthor protected-job)" 'protected-jobs 1/1'

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: protected mode that is not left, or not even by force: the GPU comes back, with its protected memory
+# limit: 60
+
+load_model
+load_tee
+load_protheap
+make_binding protected,secure-video 65536 4
+load_panthor
+at=$(firmware_says protected-section-at)
+check 'protected jobs run' is "$(panthor protected-job)" 'protected-jobs 1/1'
+need inject protm-stuck
+panthor protected-job --count 2 >/run/stuck 2>&1
+check 'what is not left by itself is left by force' is "$(cat /run/stuck)" 'protected-jobs 2/2'
+check 'without a reset' is "$(model boots)" 1
+need inject protm-dead
+panthor protected-job >/run/dead 2>&1
+check 'what is not left by force is reset' wait_until 20 booted_since 1
+check 'protected jobs run again' is "$(panthor protected-job --count 3)" 'protected-jobs 3/3'
+check 'the section is the same' is "$(firmware_says protected-section-at)" "$at"
+check 'the model has nothing to complain of' is "$(check_model)" fine

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: 12 processes do everything with the real panthor for a minute, and all comes back
+# smp: 2
+# limit: 240
+
+load_model
+load_tee
+load_protheap
+make_binding protected,secure-video 65536 8
+load_panthor
+at=$(firmware_says protected-section-at)
+say "seed $SEED"
+dmesg -n 5
+need panthor stress "$SEED" 60 12 "$GPU"
+echo "$seen" >/run/counts
+dmesg -n 8
+say "$(tr '\n' ';' </run/counts)"
+for what in jobs protected-jobs groups protected-groups; do
+	check "there were $what" at_least "$(count $what)" 20
+done
+check 'entries and exits match' is "$(model protected-exits)" "$(model protected-entries)"
+check 'what was suspended came back as it was' is "$(model group-resumes)" "$(model resumed-intact)"
+check 'nobody was denied' is "$(model denied) $(model protected-faults)" '0 0'
+check 'the section is where it was' is "$(firmware_says protected-section-at) $(model section-moved)" "$at 0"
+check 'every suspend buffer is free' wait_until 10 holds "$CONFIG/$GPU/suspend_in_use" 0
+check 'the GPU is well' is "$(panthor protected-job)" 'protected-jobs 1/1'
+check 'the model has nothing to complain of' is "$(check_model)" fine
+need rmmod panthor
+need rmdir "$CONFIG/$GPU"
+check 'the TEE has every byte' wait_until 10 is_zero given_out
+check 'there is no dma-buf' wait_until 10 is_zero buffers
+check 'every module can go' rmmod protheap simtee csfmodel
+if [ -e /sys/kernel/debug/kmemleak ]; then
+	check 'no memory is lost' is "$(leaks)" ''
+fi
