@@ -9,6 +9,7 @@ load_protheap
 run_binder
 check 'the binding is made' is "$(attr state)" bound
 load_panthor
+keep_awake
 check 'panthor probes' is "$(driver)" panthor
 check 'the binding is in use' is "$(attr state)" in-use
 check 'the protected section is in the carve-out' is "$(firmware_says protected-section)" carve-out

@@ -7,6 +7,7 @@ load_protheap
 run_binder
 check 'there is no heap' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-heap'
 load_panthor
+keep_awake
 check 'panthor probes' is "$(driver)" panthor
 check 'the firmware has no protected section' is "$(firmware_says protected-section)" none
 check 'jobs run' is "$(panthor job --count 20)" 'jobs 20/20'

@@ -8,6 +8,7 @@ load_protheap
 run_binder
 check 'the binding is made' is "$(attr state)" bound
 load_panthor
+keep_awake
 check 'panthor probes' is "$(driver)" panthor
 check 'the binding is not used' is "$(attr state)" bound
 check 'the firmware has no protected section' is "$(firmware_says protected-section) $(firmware_says prepared)" 'none 0'
