@@ -65,8 +65,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --heap NAME       where protected memory comes from
       --protected       the groups are protected
       --groups N, --protected-groups N  of which `oversubscribe` has 12, and none
-      --job             runs a job in each group
-      --hold FILE       keeps the groups until that file is there, and then does the same again
+      --job             `group` runs a job in each
+      --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then
     and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use

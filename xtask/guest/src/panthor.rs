@@ -92,7 +92,7 @@ impl<'a> Options<'a> {
                     }
                     rest
                 }
-                (option, []) => return Err(format!("panthor: what is {option}?").into()),
+                (option, []) => return Err(format!("panthor: {option} of what?").into()),
             };
         }
         Ok(options)
@@ -139,6 +139,11 @@ fn jobs(name: &str, mut context: Context, vm: &Vm, options: &Options<'_>) -> Out
             sleep(options.gap);
         }
         context.run()
+    });
+    // An errno is often the same for a group that was killed and a job that failed.
+    let said = said.map_err(|said| match context.group().state() {
+        Ok(state) => format!("{said}, group {state}"),
+        Err(_) => said,
     })?;
     right(&context)?;
     context.destroy(vm)?;

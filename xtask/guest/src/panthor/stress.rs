@@ -43,7 +43,7 @@ pub(super) fn worker(words: &[&str]) -> Outcome {
 fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
     let gpu = worker.gpu();
     let what = worker.random.below(100);
-    if clients.is_empty() || what < 10 && clients.len() < CLIENTS {
+    if clients.is_empty() || what < 6 && clients.len() < CLIENTS {
         match worker.count("client", Client::open(&gpu)) {
             Some(client) => clients.push(client),
             // The driver may be away for a while.
@@ -54,16 +54,16 @@ fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
     let place = worker.random.below(clients.len());
     let mut client = clients.swap_remove(place);
     let went_well = match what {
-        0..20 => {
+        0..10 => {
             let destroyed = client.destroy();
             worker.count("client-destroyed", destroyed);
             return;
         }
-        20..25 => {
+        10..13 => {
             worker.count("client-closed", Ok(()));
             return;
         }
-        25..30 => {
+        13..16 => {
             for context in &mut client.contexts {
                 // Nobody waits for it.
                 let submitted = context.submit().map(drop);
@@ -72,14 +72,14 @@ fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
             worker.count("client-closed", Ok(()));
             return;
         }
-        30..50 => create(worker, &mut client),
-        50..55 => client.contexts.pop().is_none_or(|context| {
+        16..45 => create(worker, &mut client),
+        45..50 => client.contexts.pop().is_none_or(|context| {
             let destroyed = context.destroy(&client.vm);
             worker.count("group-destroyed", destroyed).is_some()
         }),
-        55..85 => busy(worker, &mut client),
-        85..90 => worker.count("imported", import(&client)).is_some(),
-        90..95 => client.contexts.first().is_none_or(|context| {
+        50..88 => busy(worker, &mut client),
+        88..93 => worker.count("imported", import(&client)).is_some(),
+        93..97 => client.contexts.first().is_none_or(|context| {
             let state = context.group().state();
             worker.count("state", state).is_some()
         }),
