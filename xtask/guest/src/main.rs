@@ -81,10 +81,8 @@ fn main() -> ExitCode {
     match run(&words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // An error of the standard library speaks in sentences; its number has a name.
-            let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-            match errno.and_then(errno_name) {
-                Some(name) => println!("{name}"),
+            match error.downcast_ref::<io::Error>() {
+                Some(error) => println!("{}", errno_text(error)),
                 None => println!("{error}"),
             }
             ExitCode::FAILURE
@@ -223,7 +221,7 @@ pub(crate) fn json(path: &str) -> Outcome<Value> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
-/// An errno's name, or what else the error says.
+/// An errno's name, where the standard library speaks in sentences; or what else the error says.
 pub(crate) fn errno_text(error: &io::Error) -> String {
     let name = error.raw_os_error().and_then(errno_name);
     name.map_or_else(|| error.to_string(), str::to_owned)
