@@ -63,7 +63,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --gap MS          a pause between jobs
       --pass N          each job has N instructions more, and takes longer
       --heap NAME       where protected memory comes from
-      --protected       the groups are protected
+      --protected       the groups are protected, with ordinary jobs
+      --ordinary        the group of protected-job is not
       --groups N, --protected-groups N  of which `oversubscribe` has 12, and none
       --job             `group` runs a job in each
       --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then

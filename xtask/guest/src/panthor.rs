@@ -51,6 +51,7 @@ struct Options<'a> {
     pass: u16,
     hold: Option<&'a str>,
     protected: bool,
+    ordinary: bool,
     job: bool,
 }
 
@@ -66,12 +67,17 @@ impl<'a> Options<'a> {
             pass: 0,
             hold: None,
             protected: false,
+            ordinary: false,
             job: false,
         };
         while let [option, rest @ ..] = words {
             words = match (*option, rest) {
                 ("--protected", rest) => {
                     options.protected = true;
+                    rest
+                }
+                ("--ordinary", rest) => {
+                    options.ordinary = true;
                     rest
                 }
                 ("--job", rest) => {
@@ -128,7 +134,7 @@ fn job(options: &Options<'_>) -> Outcome {
 fn protected_job(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
     let protected = map_protected(&vm, options.heap)?;
-    let purpose = options.purpose(true, Access::Protected(protected));
+    let purpose = options.purpose(!options.ordinary, Access::Protected(protected));
     jobs("protected-jobs", Context::create(&vm, purpose)?, &vm, options)
 }
 
