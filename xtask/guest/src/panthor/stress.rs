@@ -134,10 +134,17 @@ fn create(worker: &mut Worker, client: &mut Client) -> bool {
     ]);
     let priority = *random.pick(&[Priority::Low, Priority::Medium, Priority::High]);
     let pass = *random.pick(&[0, 0, 100, 2000]);
-    let access = if writes { client.protected().map(Access::Protected) } else { Ok(Access::None) };
-    let context = access.and_then(|access| {
-        Context::create(&client.vm, Purpose { protected, priority, access, pass })
-    });
+    let access = if writes {
+        let memory = client.protected();
+        match worker.count("protected-memory", memory) {
+            Some(address) => Access::Protected(address),
+            None => return false,
+        }
+    } else {
+        Access::None
+    };
+    let purpose = Purpose { protected, priority, access, pass };
+    let context = Context::create(&client.vm, purpose);
     worker.count(name, context).map(|context| client.contexts.push(context)).is_some()
 }
 
