@@ -8,6 +8,7 @@ mod faults;
 mod fuzz;
 #[cfg(target_arch = "aarch64")]
 mod kexec;
+mod panthor;
 mod report;
 mod stress;
 mod worker;
@@ -47,6 +48,27 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   fuzz SEED SECONDS GPU...                 does what nobody sane does; says how often what succeeded or failed
   faults GPU                               each allocation of each operation fails once; says how many there are
   unload GPU FILE COUNT                    unloads protheap, whose file that is, while it still has something to do
+  panthor COMMAND                          uses the GPU that panthor drives, by the driver's real interface:
+      query             the version of the driver, and what the firmware has
+      job               jobs in a group, one after the other
+      protected-job     the same in protected mode, where each writes protected memory
+      unprotected-write tells what comes of a job that writes it, but not in protected mode
+      group             makes groups
+      oversubscribe     jobs in more groups than the firmware has slots, all at once
+      clients N         N processes that run jobs, and N more that run protected ones
+      stress SEED SECONDS PROCESSES GPU...  does everything at once; says how often what came of it
+    with options, where they mean something:
+      --gpu DEVICE      this GPU, not any
+      --count N         that many jobs (in each group), or groups; 1 else
+      --gap MS          a pause between jobs
+      --pass N          each job has N instructions more, and takes longer
+      --heap NAME       where protected memory comes from
+      --protected       the groups are protected, with ordinary jobs
+      --ordinary        the group of protected-job is not
+      --groups N, --protected-groups N  of which `oversubscribe` has 12, and none
+      --job             `group` runs a job in each
+      --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then
+    and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use
   report DEVICE                            tells the demo's result";
@@ -60,10 +82,8 @@ fn main() -> ExitCode {
     match run(&words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // An error of the standard library speaks in sentences; its number has a name.
-            let errno = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-            match errno.and_then(errno_name) {
-                Some(name) => println!("{name}"),
+            match error.downcast_ref::<io::Error>() {
+                Some(error) => println!("{}", errno_text(error)),
                 None => println!("{error}"),
             }
             ExitCode::FAILURE
@@ -120,12 +140,13 @@ fn run(words: &[&str]) -> Outcome {
         ["hand-over", device, kind, heap, bytes, options @ ..] => {
             buffer::hand_over(device, kind, heap, bytes.parse()?, options)?;
         }
-        ["fuzz", rest @ ..] => worker::lead("fuzz", rest)?,
+        ["fuzz", rest @ ..] => worker::lead(&["fuzz-worker"], worker::WORKERS, rest)?,
         ["fuzz-worker", rest @ ..] => fuzz::worker(rest)?,
         ["faults", gpu] => faults::each(gpu)?,
-        ["stress", rest @ ..] => worker::lead("stress", rest)?,
+        ["stress", rest @ ..] => worker::lead(&["stress-worker"], worker::WORKERS, rest)?,
         ["stress-worker", rest @ ..] => stress::worker(rest)?,
         ["unload", gpu, file, count] => println!("{}", unload(gpu, file, count.parse()?)?),
+        ["panthor", rest @ ..] => panthor::run(rest)?,
         #[cfg(target_arch = "aarch64")]
         ["kexec"] => kexec::kexec()?,
         ["watch", device, seconds] => report::watch(device, Duration::from_secs(seconds.parse()?)),
@@ -201,13 +222,20 @@ pub(crate) fn json(path: &str) -> Outcome<Value> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
-/// Names of the errnos that Protheap, heaps and configfs give.
+/// An errno's name, where the standard library speaks in sentences; or what else the error says.
+pub(crate) fn errno_text(error: &io::Error) -> String {
+    let name = error.raw_os_error().and_then(errno_name);
+    name.map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// Names of the errnos that Protheap, heaps, configfs and panthor give.
 fn errno_name(errno: i32) -> Option<&'static str> {
     Some(match errno {
         1 => "EPERM",
         2 => "ENOENT",
         4 => "EINTR",
         5 => "EIO",
+        7 => "E2BIG",
         9 => "EBADF",
         11 => "EAGAIN",
         12 => "ENOMEM",
@@ -226,12 +254,14 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         36 => "ENAMETOOLONG",
         39 => "ENOTEMPTY",
         61 => "ENODATA",
+        62 => "ETIME",
         90 => "EMSGSIZE",
         95 => "EOPNOTSUPP",
         105 => "ENOBUFS",
         108 => "ESHUTDOWN",
         110 => "ETIMEDOUT",
         114 => "EALREADY",
+        125 => "ECANCELED",
         _ => return None,
     })
 }

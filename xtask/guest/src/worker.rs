@@ -13,8 +13,8 @@ use crate::{Outcome, buffer, errno_name};
 pub(crate) const CONFIG: &str = "/sys/kernel/config/protheap";
 /// The heap of the TEE.
 pub(crate) const HEAP: &str = "protected,secure-video";
-/// How many processes.
-const WORKERS: u32 = 8;
+/// How many processes there are, mostly.
+pub(crate) const WORKERS: u32 = 8;
 
 /// Numbers that look random, the same for the same seed (xorshift64*).
 #[derive(Debug)]
@@ -93,12 +93,12 @@ impl Worker {
     }
 }
 
-/// Runs `command SEED SECONDS GPU...`, as the first process: starts the others as `command-worker NUMBER ...`, and
-/// tells the sum of what they counted, one line each.
-pub(crate) fn lead(command: &str, words: &[&str]) -> Outcome {
-    let workers = (0..WORKERS).map(|number| {
+/// Leads so many processes: starts each as `COMMAND NUMBER SEED SECONDS GPU...`, and tells the sum of what they
+/// counted, one line each.
+pub(crate) fn lead(command: &[&str], workers: u32, words: &[&str]) -> Outcome {
+    let workers = (0..workers).map(|number| {
         let mut worker = Command::new("/proc/self/exe");
-        worker.arg(format!("{command}-worker")).arg(number.to_string()).args(words);
+        worker.args(command).arg(number.to_string()).args(words);
         worker.stdout(Stdio::piped()).spawn()
     });
     let mut counts = BTreeMap::<String, u64>::new();
@@ -124,7 +124,7 @@ pub(crate) fn lead(command: &str, words: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Runs `command-worker NUMBER SEED SECONDS GPU...`: does `step` again and again for that long.
+/// Is one of them, with `NUMBER SEED SECONDS GPU...`: does `step` again and again for that long.
 pub(crate) fn run(words: &[&str], mut step: impl FnMut(&mut Worker)) -> Outcome {
     let [number, seed, seconds, gpus @ ..] = words else {
         return Err("NUMBER SEED SECONDS GPU... are missing".into());

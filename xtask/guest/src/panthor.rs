@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs do with a GPU that panthor drives, by its real interface.
+
+mod context;
+mod device;
+mod group;
+mod stream;
+mod stress;
+mod uapi;
+
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::worker::HEAP;
+use crate::{Outcome, errno_text};
+
+use self::context::{Access, Context, Purpose, limit, map_protected};
+use self::device::{Device, Vm};
+use self::uapi::Priority;
+
+/// Runs `panthor COMMAND ...`; see the usage.
+pub(crate) fn run(words: &[&str]) -> Outcome {
+    match words {
+        ["query", options @ ..] => query(&Options::parse(options)?),
+        ["job", options @ ..] => job(&Options::parse(options)?),
+        ["protected-job", options @ ..] => protected_job(&Options::parse(options)?),
+        ["unprotected-write", options @ ..] => unprotected_write(&Options::parse(options)?),
+        ["group", options @ ..] => group(&Options::parse(options)?),
+        ["oversubscribe", options @ ..] => oversubscribe(&Options::parse(options)?),
+        ["clients", count, options @ ..] => clients(count.parse()?, options),
+        ["stress", seed, seconds, processes, gpus @ ..] => {
+            stress::lead(seed, seconds, processes, gpus)
+        }
+        ["stress-worker", rest @ ..] => stress::worker(rest),
+        _ => Err("panthor: no such command, or a word is missing".into()),
+    }
+}
+
+/// What a command is told.
+#[derive(Debug)]
+struct Options<'a> {
+    gpu: Option<&'a str>,
+    heap: &'a str,
+    count: u32,
+    groups: usize,
+    protected_groups: usize,
+    gap: Duration,
+    pass: u16,
+    hold: Option<&'a str>,
+    protected: bool,
+    ordinary: bool,
+    job: bool,
+}
+
+impl<'a> Options<'a> {
+    fn parse(mut words: &[&'a str]) -> Outcome<Self> {
+        let mut options = Self {
+            gpu: None,
+            heap: HEAP,
+            count: 1,
+            groups: 12,
+            protected_groups: 0,
+            gap: Duration::ZERO,
+            pass: 0,
+            hold: None,
+            protected: false,
+            ordinary: false,
+            job: false,
+        };
+        while let [option, rest @ ..] = words {
+            words = match (*option, rest) {
+                ("--protected", rest) => {
+                    options.protected = true;
+                    rest
+                }
+                ("--ordinary", rest) => {
+                    options.ordinary = true;
+                    rest
+                }
+                ("--job", rest) => {
+                    options.job = true;
+                    rest
+                }
+                (option, [value, rest @ ..]) => {
+                    match option {
+                        "--gpu" => options.gpu = Some(value),
+                        "--heap" => options.heap = value,
+                        "--count" => options.count = value.parse()?,
+                        "--groups" => options.groups = value.parse()?,
+                        "--protected-groups" => options.protected_groups = value.parse()?,
+                        "--gap" => options.gap = Duration::from_millis(value.parse()?),
+                        "--pass" => options.pass = value.parse()?,
+                        "--hold" => options.hold = Some(value),
+                        _ => return Err(format!("panthor: what is {option}?").into()),
+                    }
+                    rest
+                }
+                (option, []) => return Err(format!("panthor: {option} of what?").into()),
+            };
+        }
+        Ok(options)
+    }
+
+    /// A new client of the GPU, with an address space.
+    fn vm(&self) -> io::Result<Vm> {
+        Vm::create(&Device::open(self.gpu)?)
+    }
+
+    fn purpose(&self, protected: bool, access: Access) -> Purpose {
+        Purpose { protected, priority: Priority::Medium, access, pass: self.pass }
+    }
+}
+
+fn query(options: &Options<'_>) -> Outcome {
+    let device = Device::open(options.gpu)?;
+    let (major, minor) = device.version()?;
+    let csif = device.csif()?;
+    println!("version {major}.{minor}");
+    println!("gpu-id {:#010x}", device.gpu()?.gpu_id);
+    println!("csg-slots {}", csif.csg_slot_count);
+    println!("cs-slots {}", csif.cs_slot_count);
+    Ok(())
+}
+
+fn job(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let purpose = options.purpose(options.protected, Access::None);
+    jobs("jobs", Context::create(&vm, purpose)?, &vm, options)
+}
+
+fn protected_job(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let protected = map_protected(&vm, options.heap)?;
+    let purpose = options.purpose(!options.ordinary, Access::Protected(protected));
+    jobs("protected-jobs", Context::create(&vm, purpose)?, &vm, options)
+}
+
+/// Runs jobs one after the other, and says how many.
+fn jobs(name: &str, mut context: Context, vm: &Vm, options: &Options<'_>) -> Outcome {
+    let said = tally(name, 0..options.count, |number| {
+        if number > 0 {
+            sleep(options.gap);
+        }
+        context.run()
+    });
+    // An errno is often the same for a group that was killed and a job that failed.
+    let said = said.map_err(|said| match context.group().state() {
+        Ok(state) => format!("{said}, group {state}"),
+        Err(_) => said,
+    })?;
+    right(&context)?;
+    context.destroy(vm)?;
+    println!("{said}");
+    Ok(())
+}
+
+/// Does something for each, until it fails; says for how many it succeeded, and the error.
+fn tally<T>(
+    name: &str,
+    each: impl ExactSizeIterator<Item = T>,
+    mut step: impl FnMut(T) -> io::Result<()>,
+) -> Result<String, String> {
+    let count = each.len();
+    for (done, one) in each.enumerate() {
+        step(one).map_err(|error| format!("{name} {done}/{count} {}", errno_text(&error)))?;
+    }
+    Ok(format!("{name} {count}/{count}"))
+}
+
+/// Complains if jobs did not do what they had to.
+fn right(context: &Context) -> Result<(), String> {
+    let (begun, ended) = context.counted();
+    if context.is_right() { Ok(()) } else { Err(format!("wrong: {begun} began, {ended} ended")) }
+}
+
+/// Writes to protected memory as nobody may, and says what comes of it.
+fn unprotected_write(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let access = Access::Unprotected(map_protected(&vm, options.heap)?);
+    let mut context = Context::create(&vm, options.purpose(options.protected, access))?;
+    let fence = context.run().map_or_else(|error| errno_text(&error), |()| "fine".to_owned());
+    let (begun, ended) = context.counted();
+    println!("fence {fence}");
+    println!("group {}", context.group().state()?);
+    println!("begun {begun}");
+    println!("ended {ended}");
+    Ok(context.destroy(&vm)?)
+}
+
+/// Makes groups in one address space. Those that are held are kept until they may go, whatever fails.
+fn group(options: &Options<'_>) -> Outcome {
+    let say = |line: Result<String, String>| match line {
+        Err(line) if options.hold.is_none() => Err(line),
+        Ok(line) | Err(line) => {
+            println!("{line}");
+            Ok(())
+        }
+    };
+    let vm = options.vm()?;
+    let purpose = options.purpose(options.protected, Access::None);
+    let mut contexts = Vec::new();
+    let mut made = Ok(());
+    while made.is_ok() && contexts.len() < options.count as usize {
+        made = Context::create(&vm, purpose).map(|context| contexts.push(context));
+    }
+    let count = contexts.len();
+    say(match made {
+        Ok(()) => Ok(format!("groups {count}")),
+        Err(error) => Err(format!("groups {count} {}", errno_text(&error))),
+    })?;
+    if options.job {
+        say(tally("jobs", contexts.iter_mut(), Context::run))?;
+    }
+    if let Some(file) = options.hold {
+        while !Path::new(file).exists() {
+            sleep(Duration::from_millis(20));
+        }
+        if options.job {
+            say(tally("jobs", contexts.iter_mut(), Context::run))?;
+        }
+    }
+    Ok(say(tally("destroyed", contexts.into_iter(), |context| context.destroy(&vm)))?)
+}
+
+/// Makes more groups than the firmware has slots, each a client of its own, and keeps all of them busy at once.
+fn oversubscribe(options: &Options<'_>) -> Outcome {
+    let mut clients = Vec::new();
+    for number in 0..options.groups + options.protected_groups {
+        let vm = options.vm()?;
+        let protected = number >= options.groups;
+        let access = if protected {
+            Access::Protected(map_protected(&vm, options.heap)?)
+        } else {
+            Access::None
+        };
+        let context = Context::create(&vm, options.purpose(protected, access))?;
+        clients.push((vm, context));
+    }
+    let mut fences = Vec::new();
+    for _ in 0..options.count {
+        for (_, context) in &mut clients {
+            fences.push(context.submit()?);
+        }
+    }
+    let said = tally("jobs", fences.iter(), |fence| fence.wait(limit()))?;
+    for (vm, context) in clients {
+        right(&context)?;
+        context.destroy(&vm)?;
+    }
+    println!("{said}");
+    Ok(())
+}
+
+/// Runs `job` and `protected-job` with those options, each in so many processes at once.
+fn clients(count: u32, options: &[&str]) -> Outcome {
+    let mut processes = Vec::new();
+    for command in ["job", "protected-job"].iter().cycle().take(2 * count as usize) {
+        let mut process = Command::new("/proc/self/exe");
+        processes.push(process.args(["panthor", command]).args(options).spawn()?);
+    }
+    let mut failed = 0;
+    for mut process in processes {
+        failed += u32::from(!process.wait()?.success());
+    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} processes failed").into()) }
+}

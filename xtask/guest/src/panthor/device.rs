@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The GPU's node, its address spaces, and the buffers in them.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+
+use rustix::io::Errno;
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::uapi::{
+    Address, BoCreate, BoMmapOffset, CsifInfo, DevQuery, GemClose, GpuInfo, Info, MAP_NOEXEC,
+    ObjArray, PrimeHandle, Request, UNMAP, Version, VmBind, VmBindOp, VmCreate, VmDestroy,
+};
+
+/// Where buffers begin in an address space; nothing is at 0.
+const FIRST_ADDRESS: u64 = 0x1000_0000;
+/// What addresses and sizes are multiples of.
+pub(super) const PAGE: u64 = 4096;
+
+/// An open render node. What was made with it goes when the last clone does.
+#[derive(Debug, Clone)]
+pub(super) struct Device(Rc<File>);
+
+impl Device {
+    /// Opens the node of that GPU, or else of any which panthor drives. ENODEV if there is none.
+    pub(super) fn open(gpu: Option<&str>) -> io::Result<Self> {
+        for entry in fs::read_dir("/sys/class/drm").into_iter().flatten() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with("renderD") {
+                continue;
+            }
+            let Ok(device) = entry.path().join("device").canonicalize() else { continue };
+            let is_it = match gpu {
+                Some(gpu) => device.ends_with(gpu),
+                None => {
+                    fs::read_link(device.join("driver")).is_ok_and(|to| to.ends_with("panthor"))
+                }
+            };
+            if is_it {
+                let node = Path::new("/dev/dri").join(name);
+                return Ok(Self(Rc::new(File::options().read(true).write(true).open(node)?)));
+            }
+        }
+        Err(Errno::NODEV.into())
+    }
+
+    /// Major and minor version of the driver's interface.
+    pub(super) fn version(&self) -> io::Result<(i32, i32)> {
+        let texts = [(0, Address::NULL); 3];
+        let mut version = Version { major: 0, minor: 0, patchlevel: 0, texts };
+        self.call(&mut version)?;
+        Ok((version.major, version.minor))
+    }
+
+    /// What GPU it is.
+    pub(super) fn gpu(&self) -> io::Result<GpuInfo> {
+        self.query()
+    }
+
+    /// What its firmware can.
+    pub(super) fn csif(&self) -> io::Result<CsifInfo> {
+        self.query()
+    }
+
+    fn query<T: Info>(&self) -> io::Result<T> {
+        let mut info = T::default();
+        self.call(&mut DevQuery::of(&mut info))?;
+        Ok(info)
+    }
+
+    /// Sends an ioctl.
+    pub(super) fn call<T: Request>(&self, argument: &mut T) -> io::Result<()> {
+        call(&*self.0, argument)
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sends an ioctl to any file.
+pub(super) fn call<T: Request>(file: impl AsFd, argument: &mut T) -> io::Result<()> {
+    // SAFETY: `Request` promises that the ioctl takes this structure.
+    Ok(unsafe { ioctl(file, Call(argument)) }?)
+}
+
+/// An ioctl whose number is that of its argument's type.
+struct Call<'a, T>(&'a mut T);
+
+// SAFETY: the opcode is the one that takes what the pointer points to, and nothing is returned.
+unsafe impl<T: Request> Ioctl for Call<'_, T> {
+    type Output = ();
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        T::OPCODE
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        ptr::from_mut(self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// An address space of the GPU.
+#[derive(Debug)]
+pub(super) struct Vm {
+    device: Device,
+    id: u32,
+    next: Cell<u64>,
+}
+
+impl Vm {
+    /// Makes one, empty.
+    pub(super) fn create(device: &Device) -> io::Result<Self> {
+        let mut request = VmCreate { flags: 0, id: 0, user_va_range: 0 };
+        device.call(&mut request)?;
+        Ok(Self { device: device.clone(), id: request.id, next: Cell::new(FIRST_ADDRESS) })
+    }
+
+    /// Whose it is.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Maps all of a buffer where nothing was yet; returns the address there.
+    pub(super) fn map(&self, buffer: &Buffer) -> io::Result<u64> {
+        let va = self.next.get();
+        self.bind(MAP_NOEXEC, buffer.handle, va, buffer.bytes)?;
+        self.next.set(va + buffer.bytes);
+        Ok(va)
+    }
+
+    /// Unmaps what is there.
+    pub(super) fn unmap(&self, va: u64, bytes: u64) -> io::Result<()> {
+        self.bind(UNMAP, 0, va, bytes)
+    }
+
+    fn bind(&self, flags: u32, bo_handle: u32, va: u64, size: u64) -> io::Result<()> {
+        let ops = [VmBindOp { flags, bo_handle, bo_offset: 0, va, size, syncs: ObjArray::EMPTY }];
+        self.device.call(&mut VmBind { vm_id: self.id, flags: 0, ops: ObjArray::of(&ops) })
+    }
+
+    /// Ends it. Groups that still run in it lose their memory.
+    pub(super) fn destroy(self) -> io::Result<()> {
+        self.device.call(&mut VmDestroy { id: self.id, pad: 0 })
+    }
+}
+
+/// Memory that can be mapped into address spaces.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    device: Device,
+    handle: u32,
+    bytes: u64,
+}
+
+impl Buffer {
+    /// Ordinary memory, of whole pages.
+    pub(super) fn create(device: &Device, bytes: u64) -> io::Result<Self> {
+        let size = bytes.next_multiple_of(PAGE);
+        let mut request = BoCreate { size, flags: 0, exclusive_vm_id: 0, handle: 0, pad: 0 };
+        device.call(&mut request)?;
+        Ok(Self { device: device.clone(), handle: request.handle, bytes: request.size })
+    }
+
+    /// A dma-buf of that size, which the GPU keeps when the descriptor is closed.
+    pub(super) fn import(device: &Device, dma_buf: impl AsFd, bytes: u64) -> io::Result<Self> {
+        let fd = dma_buf.as_fd().as_raw_fd();
+        let mut request = PrimeHandle { handle: 0, flags: 0, fd };
+        device.call(&mut request)?;
+        Ok(Self { device: device.clone(), handle: request.handle, bytes })
+    }
+
+    /// Its size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes it readable and writable here.
+    pub(super) fn words(&self) -> io::Result<Words> {
+        let mut request = BoMmapOffset { handle: self.handle, pad: 0, offset: 0 };
+        self.device.call(&mut request)?;
+        let bytes = usize::try_from(self.bytes).map_err(|_| Errno::OVERFLOW)?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses the place.
+        let at = unsafe {
+            let shared = MapFlags::SHARED;
+            mmap(ptr::null_mut(), bytes, access, shared, &self.device, request.offset)
+        }?;
+        let at = NonNull::new(at.cast()).ok_or(Errno::FAULT)?;
+        Ok(Words(NonNull::slice_from_raw_parts(at, bytes / size_of::<AtomicU64>())))
+    }
+
+    /// Lets go of it; what maps it keeps it.
+    pub(super) fn close(self) -> io::Result<()> {
+        self.device.call(&mut GemClose { handle: self.handle, pad: 0 })
+    }
+}
+
+/// A buffer as this process sees it. The GPU may change it at any time.
+#[derive(Debug)]
+pub(super) struct Words(NonNull<[AtomicU64]>);
+
+impl Words {
+    /// All of it.
+    pub(super) fn all(&self) -> &[AtomicU64] {
+        // SAFETY: it is mapped with that length until it is dropped, zeroed at first, and never touched but as atomics.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        let bytes = size_of_val(self.all());
+        // SAFETY: it was mapped with that length, and nothing borrows it any more.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), bytes) };
+    }
+}

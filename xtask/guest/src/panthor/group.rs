@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Command stream groups, and the fences of their jobs.
+
+use std::array;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::time::Duration;
+
+use crate::now_us;
+
+use super::device::{self, Device, Vm};
+use super::uapi::{
+    Address, EXPORT_SYNC_FILE, GROUP_CREATE_PROTECTED, GroupCreate, GroupDestroy, GroupGetState,
+    GroupSubmit, ObjArray, Priority, QueueCreate, QueueSubmit, SIGNAL_SYNCOBJ, SyncFileInfo,
+    SyncOp, SyncobjCreate, SyncobjDestroy, SyncobjHandle, SyncobjWait,
+};
+
+/// How many queues a group has.
+pub(super) const QUEUES: u32 = 2;
+/// Of each queue.
+const RING_BYTES: u32 = 65536;
+
+/// A group.
+#[derive(Debug)]
+pub(super) struct Group {
+    device: Device,
+    handle: u32,
+}
+
+impl Group {
+    /// Makes one in that address space, which may use all of the GPU.
+    pub(super) fn create(vm: &Vm, protected: bool, priority: Priority) -> io::Result<Self> {
+        let gpu = vm.device().gpu()?;
+        let queues: [_; QUEUES as usize] =
+            array::from_fn(|_| QueueCreate { priority: 1, pad: [0; 3], ringbuf_size: RING_BYTES });
+        let cores = |mask: u64| u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
+        let mut request = GroupCreate {
+            queues: ObjArray::of(&queues),
+            max_compute_cores: cores(gpu.shader_present),
+            max_fragment_cores: cores(gpu.shader_present),
+            max_tiler_cores: cores(gpu.tiler_present),
+            priority: priority as u8,
+            flags: if protected { GROUP_CREATE_PROTECTED } else { 0 },
+            compute_core_mask: gpu.shader_present,
+            fragment_core_mask: gpu.shader_present,
+            tiler_core_mask: gpu.tiler_present,
+            vm_id: vm.id(),
+            group_handle: 0,
+        };
+        vm.device().call(&mut request)?;
+        Ok(Self { device: vm.device().clone(), handle: request.group_handle })
+    }
+
+    /// Runs the stream at that address on one of its queues.
+    pub(super) fn submit(&self, queue: u32, address: u64, bytes: u32) -> io::Result<Fence> {
+        let fence = Fence::create(&self.device)?;
+        let syncs = [SyncOp { flags: SIGNAL_SYNCOBJ, handle: fence.syncobj, timeline_value: 0 }];
+        let submits = [QueueSubmit {
+            queue_index: queue,
+            stream_size: bytes,
+            stream_addr: address,
+            latest_flush: 0,
+            pad: 0,
+            syncs: ObjArray::of(&syncs),
+        }];
+        let queue_submits = ObjArray::of(&submits);
+        self.device.call(&mut GroupSubmit { group_handle: self.handle, pad: 0, queue_submits })?;
+        Ok(fence)
+    }
+
+    /// What has become of it: `fine`, or what `DRM_PANTHOR_GROUP_STATE_*` says.
+    pub(super) fn state(&self) -> io::Result<String> {
+        let mut request =
+            GroupGetState { group_handle: self.handle, state: 0, fatal_queues: 0, pad: 0 };
+        self.device.call(&mut request)?;
+        Ok(state_words(request.state))
+    }
+
+    /// Ends it; jobs that have not ended yet do so with an error.
+    pub(super) fn destroy(self) -> io::Result<()> {
+        self.device.call(&mut GroupDestroy { group_handle: self.handle, pad: 0 })
+    }
+}
+
+fn state_words(state: u32) -> String {
+    let names = ["timedout", "fatal-fault", "innocent"];
+    let set: Vec<_> = (0..).zip(names).filter(|(bit, _)| state & 1 << bit != 0).collect();
+    match set.as_slice() {
+        [] if state == 0 => "fine".to_owned(),
+        [] => format!("{state:#x}"),
+        set => set.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Tells the end of a job.
+#[derive(Debug)]
+pub(super) struct Fence {
+    device: Device,
+    syncobj: u32,
+}
+
+impl Fence {
+    fn create(device: &Device) -> io::Result<Self> {
+        let mut request = SyncobjCreate { handle: 0, flags: 0 };
+        device.call(&mut request)?;
+        Ok(Self { device: device.clone(), syncobj: request.handle })
+    }
+
+    /// Waits for the end, at most that long (else ETIME); the error is the job's.
+    pub(super) fn wait(&self, limit: Duration) -> io::Result<()> {
+        let handles = [self.syncobj];
+        let end = u128::from(now_us()) * 1000 + limit.as_nanos();
+        self.device.call(&mut SyncobjWait {
+            handles: Address::of(&handles),
+            timeout_nsec: i64::try_from(end).unwrap_or(i64::MAX),
+            count_handles: 1,
+            flags: 0,
+            first_signaled: 0,
+            pad: 0,
+            deadline_nsec: 0,
+        })?;
+        self.result()
+    }
+
+    /// What came of a job that has ended: a syncobj does not tell, but a sync file does.
+    fn result(&self) -> io::Result<()> {
+        let mut export = SyncobjHandle {
+            handle: self.syncobj,
+            flags: EXPORT_SYNC_FILE,
+            fd: -1,
+            pad: 0,
+            point: 0,
+        };
+        self.device.call(&mut export)?;
+        // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
+        let file = unsafe { OwnedFd::from_raw_fd(export.fd) };
+        let mut info = SyncFileInfo {
+            name: [0; 32],
+            status: 0,
+            flags: 0,
+            num_fences: 0,
+            pad: 0,
+            sync_fence_info: Address::NULL,
+        };
+        device::call(&file, &mut info)?;
+        match info.status {
+            1 => Ok(()),
+            status => Err(io::Error::from_raw_os_error(status.saturating_neg())),
+        }
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        // The GPU may have gone, and its fences with it.
+        let _ = self.device.call(&mut SyncobjDestroy { handle: self.syncobj, pad: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_group_is_told_in_words() {
+        assert_eq!(state_words(0), "fine");
+        assert_eq!(state_words(0b101), "timedout innocent");
+        assert_eq!(state_words(0b010), "fatal-fault");
+        assert_eq!(state_words(0b1000), "0x8");
+    }
+}

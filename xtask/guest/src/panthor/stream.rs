@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Command streams: 64-bit instructions with the opcode in bits 56 to 63.
+//!
+//! `MOV48` and `SYNC_ADD64` are as the driver itself writes them (`prepare_job_instrs()` in panthor_sched.c);
+//! `PROT_REGION` is as the modelled GPU takes it.
+
+const MOV48: u64 = 1;
+const PROT_REGION: u64 = 41;
+const SYNC_ADD64: u64 = 51;
+
+/// Registers, each the first of two: the kernel's own are the last ones.
+const ADDRESS: u64 = 0;
+const VALUE: u64 = 2;
+
+/// What a GPU prefetches at a time; a stream has no less.
+const LINE: usize = 64;
+
+/// Instructions for a queue.
+#[derive(Debug, Default)]
+pub(super) struct Stream(Vec<u64>);
+
+impl Stream {
+    /// Adds to the word at that address of the GPU, atomically; both have 48 bits.
+    pub(super) fn add(&mut self, address: u64, value: u64) {
+        self.0.push(mov48(ADDRESS, address));
+        self.0.push(mov48(VALUE, value));
+        // Bit 0: errors are told.
+        self.0.push(SYNC_ADD64 << 56 | ADDRESS << 40 | VALUE << 32 | 1);
+    }
+
+    /// Does nothing for so many instructions.
+    pub(super) fn pass(&mut self, instructions: u16) {
+        self.0.resize(self.0.len() + usize::from(instructions), 0);
+    }
+
+    /// Does that in protected mode. None if it is too long for that: it is told in 16 bits.
+    pub(super) fn protect(&mut self, part: &Self) -> Option<()> {
+        let bytes = u16::try_from(part.bytes()).ok()?;
+        self.0.push(PROT_REGION << 56 | u64::from(bytes));
+        self.0.extend(&part.0);
+        Some(())
+    }
+
+    /// The instructions, with as many that do nothing as the last line lacks.
+    pub(super) fn finish(mut self) -> Vec<u64> {
+        self.0.resize(self.0.len().next_multiple_of(LINE / size_of::<u64>()), 0);
+        self.0
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self.0.as_slice())
+    }
+}
+
+/// Loads 48 bits into two registers of 32.
+fn mov48(register: u64, value: u64) -> u64 {
+    MOV48 << 56 | register << 48 | value & 0xffff_ffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_added_to_by_three_instructions_in_a_line() {
+        let mut stream = Stream::default();
+        stream.add(0x1234_5678_9abc, 7);
+        let expected =
+            [0x0100_1234_5678_9abc, 0x0102_0000_0000_0007, 0x3300_0002_0000_0001, 0, 0, 0, 0, 0];
+        assert_eq!(stream.finish(), expected);
+    }
+
+    #[test]
+    fn a_protected_region_tells_its_bytes() {
+        let (mut stream, mut region) = (Stream::default(), Stream::default());
+        region.add(0x10_0000, 1);
+        region.pass(2);
+        stream.protect(&region).unwrap();
+        let stream = stream.finish();
+        assert_eq!(stream[..2], [0x2900_0000_0000_0028, 0x0100_0000_0010_0000]);
+        assert_eq!(stream.len(), 8);
+    }
+
+    #[test]
+    fn a_region_that_is_too_long_is_refused() {
+        let (mut stream, mut region) = (Stream::default(), Stream::default());
+        region.pass(8191);
+        assert!(stream.protect(&region).is_some());
+        region.pass(1);
+        assert!(stream.protect(&region).is_none());
+    }
+
+    #[test]
+    fn a_value_never_reaches_the_register_or_the_opcode() {
+        assert_eq!(mov48(2, u64::MAX), 0x0102_ffff_ffff_ffff);
+    }
+}
