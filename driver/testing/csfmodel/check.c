@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What must always be true of the driver's use of memory, and the complaints where it is not.
+ *
+ * The firmware's address space has no page twice, and shares none with another one: so no two objects
+ * that the firmware or protected mode uses overlap. And the CPU has written to no page of the carve-out.
+ */
+
+#include <linux/bitmap.h>
+#include <linux/of_address.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "csfmodel.h"
+
+#define MAX_COMPLAINTS	32
+#define WINDOW_PAGES	(SZ_4G / PAGE_SIZE)	/* physical addresses that are looked at: those of the test boards */
+/* Ticks between two looks: at least, where there is a reason, and at most. */
+#define AT_LEAST	200
+#define AT_MOST		2000
+
+static char complaints[MAX_COMPLAINTS][128];
+static u32 complaint_count;
+
+static unsigned long *firmware_pages;	/* a bit for each page of the window that the firmware maps */
+static u64 last_look;
+static bool soon;
+
+struct suspicion {
+	u64 address;
+	u64 va;
+	u32 space;
+};
+
+static struct suspicion suspicion;
+
+/* Each complaint is kept once. */
+void complain(const char *format, ...)
+{
+	char text[sizeof(complaints[0])];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	count(COMPLAINTS);
+	for (u32 i = 0; i < complaint_count; i++) {
+		if (!strcmp(complaints[i], text))
+			return;
+	}
+	if (complaint_count == MAX_COMPLAINTS)
+		return;
+	strscpy(complaints[complaint_count++], text);
+	pr_warn("csfmodel: %s\n", text);
+}
+
+/* The complaints, from 0 on; NULL behind the last one. */
+const char *complaint(u32 index)
+{
+	return index < complaint_count ? complaints[index] : NULL;
+}
+
+static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes)
+{
+	struct suspicion *found = context;
+
+	for (u64 end = address + bytes; address < end; address += PAGE_SIZE, va += PAGE_SIZE) {
+		u64 page = address / PAGE_SIZE;
+
+		if (page >= WINDOW_PAGES) {
+			complain("AS%u maps %llx, where no test board has memory", space, address);
+			return false;
+		}
+		if (space ? test_bit(page, firmware_pages) : __test_and_set_bit(page, firmware_pages)) {
+			*found = (struct suspicion){ .address = address, .va = va, .space = space };
+			return false;
+		}
+	}
+	return true;
+}
+
+/* A page on its way from one user to the next may be seen twice, but not by two looks, one after the other. */
+static void look(void)
+{
+	struct suspicion found = {};
+
+	count(CHECKS);
+	last_look = model.counts[TICKS];
+	soon = false;
+	bitmap_zero(firmware_pages, WINDOW_PAGES);
+	for (u32 space = 0; space < SPACES; space++) {
+		if (mmu_walk(space, visit, &found))
+			continue;
+		if (!found.address)
+			complain("AS%u cannot be looked at as a whole", space);
+		break;
+	}
+	if (found.address && !memcmp(&found, &suspicion, sizeof(found)))
+		complain("page %llx is mapped twice: by the firmware, and at %llx of AS%u", found.address,
+			 found.va, found.space);
+	suspicion = found;
+}
+
+void check_soon(void)
+{
+	soon = true;
+}
+
+void check_tick(void)
+{
+	u64 since = model.counts[TICKS] - last_look;
+
+	if (model.up && (suspicion.address || (soon && since >= AT_LEAST) || since >= AT_MOST))
+		look();
+}
+
+static u64 pattern(size_t offset)
+{
+	return 0x9e3779b97f4a7c15ULL ^ offset;
+}
+
+static void look_at_carveout(void)
+{
+	for (size_t offset = 0; offset < model.carveout_bytes; offset += sizeof(u64)) {
+		u64 *word = model.carveout_memory + offset;
+
+		/* Looked at after the word: the model marks a page before it writes. */
+		if (READ_ONCE(*word) == pattern(offset) || test_bit(offset / PAGE_SIZE, model.written))
+			continue;
+		scoped_guard(raw_spinlock_irqsave, &model.lock)
+			complain("somebody else wrote to the carve-out, at %llx", (u64)model.carveout + offset);
+		return;
+	}
+}
+
+/* Looks at everything. True: there has been no complaint, now or before. */
+bool check_now(void)
+{
+	for (u32 i = 0; i < 2; i++) {
+		scoped_guard(raw_spinlock_irqsave, &model.lock)
+			look();
+	}
+	look_at_carveout();
+	return !complaint(0);
+}
+
+static int find_carveout(void)
+{
+	struct device_node *node = of_find_compatible_node(NULL, NULL, "protheap,test-carveout");
+	struct resource carveout;
+	int ret;
+
+	if (!node)
+		return 0;
+	ret = of_address_to_resource(node, 0, &carveout);
+	of_node_put(node);
+	if (!ret && pfn_is_map_memory(PHYS_PFN(carveout.start)))
+		ret = -EINVAL;
+	if (ret) {
+		pr_err("csfmodel: the board's carve-out is not to be had: %d; has it no-map?\n", ret);
+		return ret;
+	}
+	model.carveout_memory = memremap(carveout.start, resource_size(&carveout), MEMREMAP_WC);
+	model.written = bitmap_zalloc(resource_size(&carveout) / PAGE_SIZE, GFP_KERNEL);
+	if (!model.carveout_memory || !model.written)
+		return -ENOMEM;
+	model.carveout = carveout.start;
+	model.carveout_bytes = resource_size(&carveout);
+	for (size_t offset = 0; offset < model.carveout_bytes; offset += sizeof(u64))
+		*(u64 *)(model.carveout_memory + offset) = pattern(offset);
+	return 0;
+}
+
+int check_begin(void)
+{
+	int ret;
+
+	firmware_pages = vzalloc(WINDOW_PAGES / BITS_PER_BYTE);
+	ret = firmware_pages ? find_carveout() : -ENOMEM;
+	if (ret)
+		check_end();
+	return ret;
+}
+
+void check_end(void)
+{
+	vfree(firmware_pages);
+	bitmap_free(model.written);
+	if (model.carveout_memory)
+		memunmap(model.carveout_memory);
+}

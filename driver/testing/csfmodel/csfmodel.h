@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of the modelled GPU share: its state, and who does what. */
+#ifndef CSFMODEL_H
+#define CSFMODEL_H
+
+#include <linux/io.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+#include "panthor_device.h"
+#include "panthor_fw.h"
+#include "panthor_fw_regs.h"
+#include "panthor_gpu_regs.h"
+#include "panthor_mmu_regs.h"
+
+#define GROUPS		8	/* command stream group slots */
+#define STREAMS		8	/* command streams of a group */
+#define SPACES		8	/* address spaces; the firmware's is 0 */
+#define CALLS		4	/* calls within calls */
+
+/* Where the firmware's sections are in its address space: the same in every image that is known. */
+#define SHARED_VA	0x04000000
+#define SHARED_BYTES	0xb000	/* as much of it as the interfaces need */
+#define SECTION_VA	0x03000000
+#define SECTION_BYTES	0x40000
+#define SECTION_PAGES	(SECTION_BYTES / PAGE_SIZE)
+
+enum counter {
+	TICKS, BOOTS, RESUMES, HALTS, SOFT_RESETS, PINGS, FLUSHES, JOBS, SYNCS, FAULTS,
+	GROUP_STARTS, GROUP_SUSPENDS, GROUP_RESUMES, RESUMED_INTACT, GROUP_TERMINATES,
+	PROTECTED_REQUESTS, PROTECTED_ENTRIES, PROTECTED_EXITS, PROTECTED_FAULTS, PROTECTED_ACCESSES,
+	DENIED, PROTECTED_SUSPENDS, PROTECTED_RESUMES_INTACT, SECTION_MOVED, CHECKS, COMPLAINTS,
+	COUNTERS
+};
+
+enum interrupt { JOB, MMU, GPU, INTERRUPTS };
+
+/* Where memory lies. */
+enum where { NOWHERE, ORDINARY, CARVE_OUT };
+
+/* Why a stream went no further. */
+enum progress { OFF, EMPTY, BUSY, WAITING, PROTECTED, STALLED };
+
+struct call {
+	u64 at;
+	u64 end;
+};
+
+struct stream {
+	u32 registers[256];
+	struct call calls[CALLS];
+	u32 depth;	/* of the call that runs; 0: the ring */
+	u32 region;	/* bytes of the protected region that are still to run */
+	bool wants;	/* protected mode: a region is to begin, or to go on */
+	bool asked;	/* and has asked the host for it */
+	bool faulted;	/* writes nothing until the next ERROR_BARRIER */
+	bool dead;	/* until its group is started again */
+};
+
+struct group {
+	u32 state;	/* CSG_STATE_*, as the host was told */
+	u32 space;
+	u64 suspend_va;
+	u64 protected_va;
+	u64 saved;	/* what its protected suspend buffer holds; 0: nothing */
+	bool busy;	/* has something to run, or to look at */
+	struct stream streams[STREAMS];
+};
+
+struct model {
+	raw_spinlock_t lock;	/* over everything here */
+	void __iomem *registers;
+	resource_size_t bytes;
+	int irq[INTERRUPTS];
+	u32 gpu_id;
+	u64 counts[COUNTERS];
+
+	/* The firmware. */
+	bool up;
+	bool halted;
+	void *shared[SHARED_BYTES / PAGE_SIZE];
+	struct group groups[GROUPS];
+
+	/* The firmware's protected section, as the last boot found it; a page that is not mapped is 0. */
+	u64 section[SECTION_PAGES];
+	u32 section_pages;
+	enum where section_where;
+	bool prepared;	/* what protected mode needs, at the last fresh boot */
+
+	/* Protected mode. */
+	bool protected;
+	int runs;	/* the slot whose regions run, or -1 */
+	u32 ticks_left;	/* at least */
+
+	/* What was asked for through debugfs. */
+	bool hung;
+	bool boot_fails;
+	bool halt_fails;
+	bool protected_stuck;
+	bool protected_dead;
+
+	/* The carve-out, which the bus guards. */
+	phys_addr_t carveout;
+	size_t carveout_bytes;
+	void *carveout_memory;
+	unsigned long *written;	/* a bit for each page that the model wrote to */
+};
+
+extern struct model model;
+extern uint suspend_bytes, protected_suspend_bytes, protected_ticks;
+
+static inline void count(enum counter counter)
+{
+	model.counts[counter]++;
+}
+
+static inline u32 get(u32 reg)
+{
+	return gpu_read_relaxed(model.registers, reg);
+}
+
+static inline void set(u32 reg, u32 value)
+{
+	writel_relaxed(value, model.registers + reg);
+}
+
+static inline u64 get64(u32 reg)
+{
+	return gpu_read64_relaxed(model.registers, reg);
+}
+
+static inline void set64(u32 reg, u64 value)
+{
+	set(reg, lower_32_bits(value));
+	set(reg + 4, upper_32_bits(value));
+}
+
+static inline bool in_carveout(u64 address)
+{
+	return address - model.carveout < model.carveout_bytes;
+}
+
+/* registers.c */
+void registers_begin(void);
+void registers_tick(void);
+void interrupts_tick(void);
+void raise(enum interrupt interrupt, u32 bits);
+
+/* mmu.c */
+typedef bool (*mmu_visit)(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes);
+
+bool mmu_translate(u32 space, u64 va, u64 *address);
+bool mmu_walk(u32 space, mmu_visit visit, void *context);
+void *mmu_memory(u32 space, u64 va, bool secure);
+bool mmu_copy(u32 space, u64 va, void *buffer, size_t bytes, bool write, bool secure);
+enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped);
+void mmu_fault(u32 space, u64 va, u32 access);
+void mmu_hold(bool hold);
+void mmu_tick(void);
+
+/* firmware.c */
+struct panthor_fw_global_input_iface *global_input(void);
+struct panthor_fw_global_output_iface *global_output(void);
+struct panthor_fw_csg_input_iface *group_input(u32 slot);
+struct panthor_fw_csg_output_iface *group_output(u32 slot);
+struct panthor_fw_cs_input_iface *stream_input(u32 slot, u32 index);
+struct panthor_fw_cs_output_iface *stream_output(u32 slot, u32 index);
+void global_event(u32 bit);
+void group_event(u32 slot, u32 bit);
+void stream_event(u32 slot, u32 index, u32 bit);
+void firmware_boot(void);
+void firmware_stop(bool lost);
+void firmware_tick(void);
+
+/* group.c */
+bool group_runs(u32 slot);
+void group_request(u32 slot);
+void groups_run(void);
+
+/* stream.c */
+void stream_start(u32 slot, u32 index);
+enum progress stream_run(u32 slot, u32 index, bool secure);
+
+/* protected.c */
+void protected_enter(void);
+void protected_leave(bool save);
+void protected_forget(void);
+void protected_tick(void);
+
+/* check.c */
+int check_begin(void);
+void check_end(void);
+void check_soon(void);
+void check_tick(void);
+bool check_now(void);
+const char *complaint(u32 index);
+__printf(1, 2) void complain(const char *format, ...);
+
+/* report.c, inject.c */
+void report_begin(void);
+void report_end(void);
+void inject_begin(struct dentry *directory);
+
+#endif

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Command stream groups: what the host wants of each, and what a suspend buffer keeps of one. */
+
+#include <linux/jhash.h>
+
+#include "csfmodel.h"
+
+#define SAVED_MAGIC	0x53555350454e44ULL
+
+/* What is in a suspend buffer. */
+struct saved {
+	u64 magic;
+	u64 protected;	/* as struct group has it */
+	u64 hash;
+	struct stream streams[STREAMS];
+};
+
+/* One at a time, under the lock; too large for a stack. */
+static struct saved saved;
+
+bool group_runs(u32 slot)
+{
+	u32 state = model.groups[slot].state;
+
+	return state == CSG_STATE_START || state == CSG_STATE_RESUME;
+}
+
+static u64 hash(void)
+{
+	return jhash(saved.streams, sizeof(saved.streams), lower_32_bits(saved.protected));
+}
+
+static void suspend(u32 slot)
+{
+	struct group *group = &model.groups[slot];
+
+	count(GROUP_SUSPENDS);
+	saved.magic = SAVED_MAGIC;
+	saved.protected = group->saved;
+	memcpy(saved.streams, group->streams, sizeof(saved.streams));
+	saved.hash = hash();
+	if (sizeof(saved) > suspend_bytes ||
+	    !mmu_copy(0, group->suspend_va, &saved, sizeof(saved), true, false))
+		complain("slot %u: its suspend buffer at %llx cannot be written", slot, group->suspend_va);
+}
+
+static void resume(u32 slot)
+{
+	struct group *group = &model.groups[slot];
+
+	count(GROUP_RESUMES);
+	memset(&saved, 0, sizeof(saved));
+	if (mmu_copy(0, group->suspend_va, &saved, sizeof(saved), false, false) &&
+	    saved.magic == SAVED_MAGIC && saved.hash == hash()) {
+		count(RESUMED_INTACT);
+	} else {
+		complain("slot %u: its suspend buffer at %llx is not as it was", slot, group->suspend_va);
+		memset(&saved, 0, sizeof(saved));
+	}
+	group->saved = saved.protected;
+	memcpy(group->streams, saved.streams, sizeof(saved.streams));
+	for (u32 index = 0; index < STREAMS; index++) {
+		group->streams[index].asked = false;
+		group->streams[index].dead = false;
+	}
+}
+
+static void start(u32 slot)
+{
+	struct group *group = &model.groups[slot];
+
+	count(GROUP_STARTS);
+	group->saved = 0;
+	memset(group->streams, 0, sizeof(group->streams));
+}
+
+static void change_state(u32 slot, u32 state)
+{
+	struct group *group = &model.groups[slot];
+	struct panthor_fw_csg_input_iface *in = group_input(slot);
+
+	switch (state) {
+	case CSG_STATE_START:
+	case CSG_STATE_RESUME:
+		group->space = READ_ONCE(in->config) % SPACES;
+		group->suspend_va = READ_ONCE(in->suspend_buf);
+		group->protected_va = READ_ONCE(in->protm_suspend_buf);
+		if (state == CSG_STATE_START)
+			start(slot);
+		else
+			resume(slot);
+		for (u32 index = 0; index < STREAMS; index++)
+			stream_start(slot, index);
+		check_soon();
+		break;
+	case CSG_STATE_SUSPEND:
+		if (group_runs(slot))
+			suspend(slot);
+		break;
+	default:
+		count(GROUP_TERMINATES);
+	}
+	group->state = state;
+	WRITE_ONCE(group_output(slot)->status_state, 0);
+}
+
+void group_request(u32 slot)
+{
+	struct panthor_fw_csg_input_iface *in = group_input(slot);
+	struct panthor_fw_csg_output_iface *out = group_output(slot);
+	u32 req = READ_ONCE(in->req);
+	u32 changed = (req ^ out->ack) & CSG_REQ_MASK;
+	u32 rung = READ_ONCE(in->doorbell_req) ^ out->doorbell_ack;
+
+	for (u32 index = 0; index < STREAMS; index++) {
+		struct panthor_fw_cs_output_iface *stream = stream_output(slot, index);
+
+		if (rung & BIT(index))
+			WRITE_ONCE(stream->ack, (stream->ack & ~CS_REQ_MASK) |
+				   (READ_ONCE(stream_input(slot, index)->req) & CS_REQ_MASK));
+	}
+	WRITE_ONCE(out->doorbell_ack, out->doorbell_ack ^ rung);
+
+	if (changed & CSG_STATE_MASK) {
+		u32 state = req & CSG_STATE_MASK;
+
+		/* Who stops in protected mode has to be brought out of it, and who is suspended keeps its state. */
+		if (model.protected && model.runs == slot)
+			protected_leave(state == CSG_STATE_SUSPEND);
+		change_state(slot, state);
+	}
+	WRITE_ONCE(out->ack, (out->ack & ~CSG_REQ_MASK) | (req & CSG_REQ_MASK));
+	if (changed & in->ack_irq_mask)
+		raise(JOB, JOB_INT_CSG_IF(slot));
+	model.groups[slot].busy = true;
+}
+
+/* Whether a stream that got there counts as idle: the host says so, for each reason. */
+static bool counts_as_idle(u32 slot, u32 index, enum progress progress)
+{
+	u32 config = stream_output(slot, index)->ack;
+
+	switch (progress) {
+	case OFF:
+		return true;
+	case EMPTY:
+		return config & CS_IDLE_EMPTY;
+	case WAITING:
+		return config & CS_IDLE_SYNC_WAIT;
+	case PROTECTED:
+		return config & CS_IDLE_PROTM_PENDING;
+	default:
+		return false;
+	}
+}
+
+static void run(u32 slot)
+{
+	struct panthor_fw_csg_output_iface *out = group_output(slot);
+	bool busy = false, idle = true, was_idle = out->status_state & CSG_STATUS_STATE_IS_IDLE;
+
+	for (u32 index = 0; index < STREAMS; index++) {
+		enum progress progress = stream_run(slot, index, false);
+
+		busy |= progress == BUSY || progress == WAITING;
+		idle &= counts_as_idle(slot, index, progress);
+	}
+	model.groups[slot].busy = busy;
+	WRITE_ONCE(out->status_state, idle ? CSG_STATUS_STATE_IS_IDLE : 0);
+	if (idle && !was_idle)
+		group_event(slot, CSG_IDLE);
+}
+
+void groups_run(void)
+{
+	bool ran = false, idle = true;
+
+	for (u32 slot = 0; slot < GROUPS; slot++) {
+		if (!group_runs(slot))
+			continue;
+		if (model.groups[slot].busy) {
+			run(slot);
+			ran = true;
+		}
+		idle &= group_output(slot)->status_state & CSG_STATUS_STATE_IS_IDLE;
+	}
+	if (ran && idle && !((global_input()->req ^ global_output()->ack) & GLB_IDLE))
+		global_event(GLB_IDLE);
+}

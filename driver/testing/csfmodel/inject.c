@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What can be made to go wrong, by a word written to debugfs:
+ *
+ *   hang, unhang    firmware and GPU_CMD do not answer any more, until then
+ *   fatal           the first group that runs has an unrecoverable error: the driver resets the GPU
+ *   gpu-fault       a fault of the GPU, without more
+ *   mmu-fault       one of the address space of the first group that runs
+ *   boot-fails      the next boot
+ *   halt-fails      the next halt is not answered
+ *   protm-stuck     what runs in protected mode, now or the next time, gets no further until it is left early
+ *   protm-dead      and it is left only by a reset
+ */
+
+#include <linux/debugfs.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include "csfmodel.h"
+
+static int fatal(u32 slot)
+{
+	stream_output(slot, 0)->fatal = DRM_PANTHOR_EXCEPTION_CS_UNRECOVERABLE;
+	model.groups[slot].streams[0].dead = true;
+	stream_event(slot, 0, CS_FATAL);
+	return 0;
+}
+
+static int fault_of_space(u32 slot)
+{
+	mmu_fault(model.groups[slot].space, 0xdead000, AS_FAULTSTATUS_ACCESS_TYPE_WRITE);
+	return 0;
+}
+
+static int with_first_group(int (*inject)(u32 slot))
+{
+	for (u32 slot = 0; model.up && slot < GROUPS; slot++) {
+		if (group_runs(slot))
+			return inject(slot);
+	}
+	return -ENOENT;
+}
+
+static int inject(const char *word)
+{
+	static const struct {
+		const char *word;
+		bool *flag;
+		bool value;
+	} flags[] = {
+		{ "hang", &model.hung, true },
+		{ "unhang", &model.hung, false },
+		{ "boot-fails", &model.boot_fails, true },
+		{ "halt-fails", &model.halt_fails, true },
+		{ "protm-stuck", &model.protected_stuck, true },
+		{ "protm-dead", &model.protected_dead, true },
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(flags); i++) {
+		if (!strcmp(word, flags[i].word)) {
+			*flags[i].flag = flags[i].value;
+			return 0;
+		}
+	}
+	if (!strcmp(word, "fatal"))
+		return with_first_group(fatal);
+	if (!strcmp(word, "mmu-fault"))
+		return with_first_group(fault_of_space);
+	if (!strcmp(word, "gpu-fault")) {
+		set(GPU_FAULT_STATUS, DRM_PANTHOR_EXCEPTION_GPU_BUS_FAULT);
+		raise(GPU, GPU_IRQ_FAULT);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static ssize_t inject_write(struct file *file, const char __user *from, size_t bytes, loff_t *unused)
+{
+	char word[16] = {};
+	int ret;
+
+	if (bytes >= sizeof(word))
+		return -EINVAL;
+	if (copy_from_user(word, from, bytes))
+		return -EFAULT;
+	scoped_guard(raw_spinlock_irqsave, &model.lock)
+		ret = inject(strim(word));
+	return ret ?: bytes;
+}
+
+static const struct file_operations inject_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = inject_write,
+};
+
+void inject_begin(struct dentry *directory)
+{
+	debugfs_create_file("inject", 0200, directory, NULL, &inject_fops);
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * csfmodel.ko: a modelled Mali CSF GPU, for the kernel's own panthor driver. For tests only.
+ *
+ * The device tree puts the GPU's registers on memory that the kernel does not use. A timer looks at
+ * them: what the driver wrote there is done, as hardware and firmware would do it, and what they would
+ * answer is put there. The firmware's code is never run; its image only says where its memory is.
+ *
+ * It proves what a driver puts into page tables, interfaces and ring buffers, and in which order. It
+ * proves nothing about TLBs, caches, memory attributes, real firmware, or the security of a bus.
+ *
+ * With several processors, what the driver writes between a look and its answer can be lost as on no
+ * hardware; then the same interrupt comes again, and nothing else.
+ *
+ * /sys/kernel/debug/csfmodel: counters, firmware, groups, map and complaints show; check looks at
+ * everything now; inject has things go wrong (inject.c).
+ */
+
+#include <linux/hrtimer.h>
+#include <linux/module.h>
+#include <linux/of_address.h>
+#include <linux/of_irq.h>
+
+#include "csfmodel.h"
+
+struct model model;
+
+static uint period_us = 50;
+module_param(period_us, uint, 0644);
+MODULE_PARM_DESC(period_us, "Microseconds between two looks at the registers");
+
+uint suspend_bytes = 0x20000;
+module_param(suspend_bytes, uint, 0444);
+MODULE_PARM_DESC(suspend_bytes, "What the firmware says a suspend buffer needs");
+
+uint protected_suspend_bytes = 0x10000;
+module_param(protected_suspend_bytes, uint, 0444);
+MODULE_PARM_DESC(protected_suspend_bytes, "What the firmware says a protected suspend buffer needs");
+
+uint protected_ticks = 20;
+module_param(protected_ticks, uint, 0644);
+MODULE_PARM_DESC(protected_ticks, "How many looks protected mode lasts, at least");
+
+static struct hrtimer timer;
+
+static enum hrtimer_restart tick(struct hrtimer *unused)
+{
+	scoped_guard(raw_spinlock, &model.lock) {
+		count(TICKS);
+		registers_tick();
+		mmu_tick();
+		firmware_tick();
+		check_tick();
+		interrupts_tick();
+	}
+	/* From here, not from the last time: on a slow machine the driver needs its time as well. */
+	hrtimer_set_expires(&timer, ktime_add_us(ktime_get(), max(period_us, 1)));
+	return HRTIMER_RESTART;
+}
+
+static int find_gpu(struct resource *registers)
+{
+	static const char * const names[] = { [JOB] = "job", [MMU] = "mmu", [GPU] = "gpu" };
+	struct device_node *node = of_find_node_with_property(NULL, "protheap,modelled-gpu");
+	int ret;
+
+	if (!node) {
+		pr_err("csfmodel: no GPU of this board is to be modelled: no node has protheap,modelled-gpu\n");
+		return -ENODEV;
+	}
+	ret = of_property_read_u32(node, "protheap,modelled-gpu", &model.gpu_id);
+	if (!ret)
+		ret = of_address_to_resource(node, 0, registers);
+	for (int i = 0; !ret && i < INTERRUPTS; i++) {
+		model.irq[i] = of_irq_get_byname(node, names[i]);
+		if (model.irq[i] <= 0)
+			ret = model.irq[i] ?: -ENXIO;
+	}
+	if (ret)
+		pr_err("csfmodel: reading %pOF failed: %d\n", node, ret);
+	of_node_put(node);
+	return ret;
+}
+
+static int map_registers(const struct resource *registers)
+{
+	/* The last doorbell is the end of what the model touches. */
+	if (resource_size(registers) < CSF_DOORBELL(GROUPS + 1)) {
+		pr_err("csfmodel: %pR is too small for a CSF GPU\n", registers);
+		return -ENODEV;
+	}
+	if (pfn_is_map_memory(PHYS_PFN(registers->start)) || pfn_is_map_memory(PHYS_PFN(registers->end))) {
+		pr_err("csfmodel: %pR is memory of the kernel: reserve it with no-map\n", registers);
+		return -ENODEV;
+	}
+	model.bytes = resource_size(registers);
+	model.registers = ioremap(registers->start, model.bytes);
+	return model.registers ? 0 : -ENOMEM;
+}
+
+static int __init csfmodel_init(void)
+{
+	struct resource registers;
+	int ret;
+
+	raw_spin_lock_init(&model.lock);
+	model.runs = -1;
+	ret = find_gpu(&registers);
+	if (ret)
+		return ret;
+	ret = map_registers(&registers);
+	if (ret)
+		return ret;
+	ret = check_begin();
+	if (ret) {
+		iounmap(model.registers);
+		return ret;
+	}
+	registers_begin();
+	report_begin();
+	hrtimer_setup(&timer, tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+	hrtimer_start(&timer, us_to_ktime(max(period_us, 1)), HRTIMER_MODE_REL_HARD);
+	pr_info("csfmodel: GPU %08x at %pR\n", model.gpu_id, &registers);
+	return 0;
+}
+
+static void __exit csfmodel_exit(void)
+{
+	hrtimer_cancel(&timer);
+	report_end();
+	check_end();
+	iounmap(model.registers);
+}
+
+module_init(csfmodel_init);
+module_exit(csfmodel_exit);
+MODULE_DESCRIPTION("A modelled Mali CSF GPU for panthor, for tests");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The GPU's MMU: page tables (AArch64, 4 KiB granule, 48 bits), the registers of the address spaces, and
+ * the bus behind it, which lets nobody at the carve-out but in protected mode.
+ */
+
+#include "csfmodel.h"
+
+#define LEVELS		4
+#define ENTRIES		512
+#define VALID		BIT_ULL(0)
+#define TABLE		BIT_ULL(1)	/* or, at the last level, a page */
+#define ADDRESS		GENMASK_ULL(47, 12)
+/* Tables that one walk reads, at most: more than the tests' guests have memory for. */
+#define MAX_TABLES	512
+
+static u64 held_tables[SPACES];	/* when protected mode was entered */
+
+static u32 level_shift(u32 level)
+{
+	return PAGE_SHIFT + 9 * (LEVELS - 1 - level);
+}
+
+static u64 top_table(u32 space)
+{
+	return get64(MMU_AS_BASE + AS_TRANSTAB(space)) & ADDRESS;
+}
+
+/* The driver may have freed a table since: what is read then is as good as what was there before. */
+static bool read_entry(u64 table, u32 index, u64 *entry)
+{
+	u64 *entries;
+
+	if (!pfn_is_map_memory(PHYS_PFN(table)))
+		return false;
+	entries = phys_to_virt(table);
+	*entry = READ_ONCE_NOCHECK(entries[index]);
+	return *entry & VALID;
+}
+
+bool mmu_translate(u32 space, u64 va, u64 *address)
+{
+	u64 table = top_table(space);
+
+	for (u32 level = 0; table && level < LEVELS; level++) {
+		u32 shift = level_shift(level);
+		u64 entry;
+
+		if (!read_entry(table, (va >> shift) % ENTRIES, &entry))
+			return false;
+		if (level == LEVELS - 1 || !(entry & TABLE)) {
+			u64 within = BIT_ULL(shift) - 1;
+
+			*address = (entry & ADDRESS & ~within) | (va & within);
+			return true;
+		}
+		table = entry & ADDRESS;
+	}
+	return false;
+}
+
+struct walk {
+	u32 space;
+	u32 tables;
+	mmu_visit visit;
+	void *context;
+};
+
+static bool walk_table(struct walk *walk, u64 table, u32 level, u64 va)
+{
+	u32 shift = level_shift(level);
+
+	if (++walk->tables > MAX_TABLES)
+		return false;
+	for (u32 i = 0; i < ENTRIES; i++, va += BIT_ULL(shift)) {
+		u64 entry;
+		bool more;
+
+		if (!read_entry(table, i, &entry))
+			continue;
+		if (level < LEVELS - 1 && entry & TABLE)
+			more = walk_table(walk, entry & ADDRESS, level + 1, va);
+		else
+			more = walk->visit(walk->context, walk->space, va, entry & ADDRESS, BIT_ULL(shift),
+					   entry & ~ADDRESS);
+		if (!more)
+			return false;
+	}
+	return true;
+}
+
+/* Visits each mapping of an address space. False if the visitor, or the walk, had enough before the end. */
+bool mmu_walk(u32 space, mmu_visit visit, void *context)
+{
+	struct walk walk = { .space = space, .visit = visit, .context = context };
+	u64 table = top_table(space);
+
+	return !table || walk_table(&walk, table, 0, 0);
+}
+
+/* The memory behind an address, up to the end of its page; secure: whoever asks runs in protected mode. */
+void *mmu_memory(u32 space, u64 va, bool secure)
+{
+	u64 address;
+
+	if (!mmu_translate(space, va, &address))
+		return ERR_PTR(-EFAULT);
+	if (in_carveout(address)) {
+		u64 offset = address - model.carveout;
+
+		if (!secure || !model.protected) {
+			count(DENIED);
+			complain("an access to protected memory was denied: %llx of AS%u", va, space);
+			return ERR_PTR(-EACCES);
+		}
+		count(PROTECTED_ACCESSES);
+		set_bit(offset / PAGE_SIZE, model.written);
+		return model.carveout_memory + offset;
+	}
+	if (!pfn_is_map_memory(PHYS_PFN(address)))
+		return ERR_PTR(-EFAULT);
+	return phys_to_virt(address);
+}
+
+/* Copies between a buffer and memory of the GPU. */
+bool mmu_copy(u32 space, u64 va, void *buffer, size_t bytes, bool write, bool secure)
+{
+	while (bytes) {
+		size_t part = min(bytes, PAGE_SIZE - offset_in_page(va));
+		void *memory = mmu_memory(space, va, secure);
+
+		if (IS_ERR(memory))
+			return false;
+		if (write)
+			memcpy(memory, buffer, part);
+		else
+			memcpy(buffer, memory, part);
+		va += part;
+		buffer += part;
+		bytes -= part;
+	}
+	return true;
+}
+
+/*
+ * Where a range lies: in the carve-out only if all of it does. And how many bytes of it, from its beginning,
+ * are mapped to memory without a gap.
+ */
+enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped)
+{
+	u64 address, first = 0, contiguous = 0;
+	u32 pages = 0, protected = 0;
+
+	for (u64 offset = 0; offset < bytes; offset += PAGE_SIZE) {
+		if (!mmu_translate(space, va + offset, &address))
+			continue;
+		pages++;
+		protected += in_carveout(address);
+		if (!offset)
+			first = address;
+		if (contiguous == offset && address == first + offset)
+			contiguous += PAGE_SIZE;
+	}
+	if (mapped)
+		*mapped = contiguous;
+	if (!pages)
+		return NOWHERE;
+	return protected == DIV_ROUND_UP(bytes, PAGE_SIZE) ? CARVE_OUT : ORDINARY;
+}
+
+/* access: AS_FAULTSTATUS_ACCESS_TYPE_* */
+void mmu_fault(u32 space, u64 va, u32 access)
+{
+	set(MMU_AS_BASE + AS_FAULTSTATUS(space), DRM_PANTHOR_EXCEPTION_TRANSLATION_FAULT_3 | access);
+	set64(MMU_AS_BASE + AS_FAULTADDRESS(space), va);
+	raise(MMU, BIT(space));
+}
+
+/* In protected mode the MMU executes no command: it looks busy until then. */
+void mmu_hold(bool hold)
+{
+	for (u32 i = 0; i < SPACES; i++) {
+		set(MMU_AS_BASE + AS_STATUS(i), hold ? AS_STATUS_AS_ACTIVE : 0);
+		set(MMU_AS_BASE + AS_COMMAND(i), AS_COMMAND_NOP);
+		held_tables[i] = top_table(i);
+	}
+}
+
+void mmu_tick(void)
+{
+	for (u32 i = 0; i < SPACES; i++) {
+		u32 command = get(MMU_AS_BASE + AS_COMMAND(i));
+
+		if (command)
+			set(MMU_AS_BASE + AS_COMMAND(i), AS_COMMAND_NOP);
+		if (!model.protected)
+			continue;
+		if (command)
+			complain("MMU command %u for AS%u in protected mode", command, i);
+		if (top_table(i) != held_tables[i]) {
+			complain("AS%u got another page table in protected mode", i);
+			held_tables[i] = top_table(i);
+		}
+	}
+}

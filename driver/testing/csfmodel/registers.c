@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The GPU's own registers: what it is, its interrupts, commands and power, and the switch of its MCU. */
+
+#include <linux/interrupt.h>
+
+#include "csfmodel.h"
+
+/* Commands in the low byte of GPU_CMD, as panthor_gpu_regs.h builds them. */
+#define COMMAND(value)	((value) & 0xff)
+#define RESET		COMMAND(GPU_SOFT_RESET)
+#define FLUSH_CACHES	COMMAND(GPU_FLUSH_CACHES(0, 0, 0))
+
+static const u32 interrupt_base[INTERRUPTS] = {
+	[JOB] = JOB_INT_BASE,
+	[MMU] = MMU_INT_BASE,
+	[GPU] = GPU_INT_BASE,
+};
+
+void raise(enum interrupt interrupt, u32 bits)
+{
+	u32 raw = interrupt_base[interrupt] + INT_RAWSTAT;
+
+	set(raw, get(raw) | bits);
+}
+
+/*
+ * What the GPU is. Only what panthor's probe and its users rely on has to be true: 40 bits of physical
+ * and 48 of virtual addresses, ACE-Lite, the address spaces, and blocks to power up.
+ */
+void registers_begin(void)
+{
+	memset_io(model.registers, 0, model.bytes);
+	set(GPU_ID, model.gpu_id);
+	set(GPU_L2_FEATURES, 0x07120306);
+	set(GPU_TILER_FEATURES, 0x809);
+	set(GPU_MEM_FEATURES, GROUPS_L2_COHERENT);
+	set(GPU_MMU_FEATURES, 40 << 8 | 48);
+	set(GPU_AS_PRESENT, GENMASK(SPACES - 1, 0));
+	set(GPU_THREAD_MAX_THREADS, 2048);
+	set(GPU_THREAD_MAX_WORKGROUP_SIZE, 1024);
+	set(GPU_THREAD_MAX_BARRIER_SIZE, 1024);
+	set(GPU_COHERENCY_FEATURES, GPU_COHERENCY_PROT_BIT(ACE_LITE));
+	/* The names of GPUs since arch 11 depend on these: ten cores that trace rays. */
+	if (GPU_ARCH_MAJOR(model.gpu_id) >= 11) {
+		set64(GPU_FEATURES, GPU_FEATURES_RAY_INTERSECTION);
+		set64(GPU_SHADER_PRESENT, GENMASK(9, 0));
+	} else {
+		set64(GPU_SHADER_PRESENT, GENMASK(3, 0));
+	}
+	set64(GPU_TILER_PRESENT, 1);
+	set64(GPU_L2_PRESENT, 1);
+	set(CSF_GPU_LATEST_FLUSH_ID, 1);
+}
+
+static void reset(void)
+{
+	count(SOFT_RESETS);
+	firmware_stop(true);
+	set64(L2_READY, 0);
+	set64(TILER_READY, 0);
+	set64(SHADER_READY, 0);
+	set(GPU_STATUS, 0);
+	set(MCU_CONTROL_BASE + MCU_CONTROL, MCU_CONTROL_DISABLE);
+	set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_DISABLED);
+	raise(GPU, GPU_IRQ_RESET_COMPLETED);
+}
+
+static void command_tick(void)
+{
+	u32 command = get(GPU_CMD);
+
+	if (!command || model.hung)
+		return;
+	set(GPU_CMD, 0);
+	switch (COMMAND(command)) {
+	case RESET:
+		reset();
+		break;
+	case FLUSH_CACHES:
+		count(FLUSHES);
+		set(CSF_GPU_LATEST_FLUSH_ID, get(CSF_GPU_LATEST_FLUSH_ID) + 1);
+		raise(GPU, GPU_IRQ_CLEAN_CACHES_COMPLETED);
+		break;
+	}
+}
+
+static void power_tick(u32 present, u32 ready, u32 on, u32 off)
+{
+	u64 up = get64(on), down = get64(off);
+
+	if (!up && !down)
+		return;
+	set64(on, 0);
+	set64(off, 0);
+	set64(ready, ((get64(ready) & ~down) | up) & get64(present));
+	raise(GPU, GPU_IRQ_POWER_CHANGED | GPU_IRQ_POWER_CHANGED_ALL);
+}
+
+static void mcu_tick(void)
+{
+	bool on = get(MCU_CONTROL_BASE + MCU_CONTROL) != MCU_CONTROL_DISABLE;
+	u32 status = get(MCU_CONTROL_BASE + MCU_STATUS);
+
+	if (!on && status != MCU_STATUS_DISABLED) {
+		firmware_stop(status != MCU_STATUS_HALT);
+		set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_DISABLED);
+	} else if (on && status == MCU_STATUS_DISABLED) {
+		firmware_boot();
+	}
+}
+
+void registers_tick(void)
+{
+	/* First: what is cleared was raised at an earlier tick. */
+	for (int i = 0; i < INTERRUPTS; i++) {
+		u32 clear = get(interrupt_base[i] + INT_CLEAR);
+		u32 raw = interrupt_base[i] + INT_RAWSTAT;
+
+		if (clear) {
+			set(interrupt_base[i] + INT_CLEAR, 0);
+			set(raw, get(raw) & ~clear);
+		}
+	}
+	command_tick();
+	power_tick(GPU_L2_PRESENT, L2_READY, L2_PWRON, L2_PWROFF);
+	power_tick(GPU_TILER_PRESENT, TILER_READY, TILER_PWRON, TILER_PWROFF);
+	power_tick(GPU_SHADER_PRESENT, SHADER_READY, SHADER_PWRON, SHADER_PWROFF);
+	mcu_tick();
+}
+
+/* The lines are level-triggered: as long as one is asserted, each tick sets it pending again. */
+void interrupts_tick(void)
+{
+	for (int i = 0; i < INTERRUPTS; i++) {
+		u32 base = interrupt_base[i];
+		u32 status = get(base + INT_RAWSTAT) & get(base + INT_MASK);
+
+		set(base + INT_STAT, status);
+		if (status)
+			irq_set_irqchip_state(model.irq[i], IRQCHIP_STATE_PENDING, true);
+	}
+}
