@@ -18,6 +18,9 @@ DAEMON_STATUS=''
 SLOW=1
 [ ! -e /sys/kernel/debug/kmemleak ] || SLOW=10
 
+# Seconds that a job may take.
+export PANTHOR_TIMEOUT=$((10 * SLOW))
+
 GPUS=$(grep -l arm,mali-valhall-csf $DEVICES/*/of_node/compatible 2>/dev/null |
 	sed "s,$DEVICES/,,; s,/.*,," | sort | tr '\n' ' ')
 GPU=${GPUS%% *}
@@ -106,6 +109,10 @@ load_tee() { need modprobe simtee "$@"; }
 load_protheap() { need modprobe protheap "$@"; }
 load_gpu() { need modprobe csfgpu "$@"; }
 
+# The kernel's own driver, and the GPU that is modelled for it.
+load_model() { need modprobe csfmodel "$@"; }
+load_panthor() { need modprobe panthor "$@"; }
+
 # heap NAME: its path
 heap() { echo "/dev/dma_heap/$1"; }
 
@@ -172,9 +179,6 @@ destroy_kept() { protheap-guest write /sys/kernel/debug/csfgpu/kept destroy; }
 # --- the real panthor, on the modelled GPU ---
 
 MODEL=/sys/kernel/debug/csfmodel
-
-load_model() { need modprobe csfmodel; }
-load_panthor() { need modprobe panthor; }
 
 # panthor COMMAND...: what a program does with the GPU; see `protheap-guest`
 panthor() { protheap-guest panthor "$@"; }

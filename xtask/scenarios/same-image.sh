@@ -5,7 +5,7 @@
 case $BOARD in
 rk3588) key=rockchip,rk3588 gpu=fb000000.gpu ;;
 imx95) key=fsl,imx95 gpu=4d900000.gpu ;;
-mt8196) key=mediatek,mt8196 gpu=48000000.gpu ;;
+mt8196) key=mediatek,mt8196 gpu=f8000000.gpu ;;
 esac
 load_tee
 load_protheap

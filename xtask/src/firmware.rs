@@ -61,6 +61,14 @@ fn images(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
+/// The newest image for an architecture (`arch10.8`) that has been downloaded.
+pub(crate) fn cached(workspace: &Workspace, arch: &str) -> Option<PathBuf> {
+    let image = |suite: &&str| {
+        workspace.cache.join("firmware").join(suite).join("mali").join(arch).join("mali_csffw.bin")
+    };
+    SUITES.iter().rev().map(image).find(|path| path.is_file())
+}
+
 /// What is asked of an image.
 #[derive(Debug, Deserialize)]
 struct Report {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::{self, Workspace};
 use crate::kernel::Kernel;
+use crate::{csffw, firmware};
 use crate::progress::output;
 use crate::toolchain::Toolchain;
 
@@ -55,6 +56,15 @@ pub(crate) fn build(
     }
     output(Command::new("/sbin/depmod").arg("-b").arg(&stage).arg(&kernel.release))?;
     archive.tree(&stage, "")?;
+
+    // The modelled GPU's firmware where the kernel looks for it, and Debian's, if it is here, where it does not.
+    for arch in csffw::directories(workspace)? {
+        let path = format!("arm/mali/{arch}/mali_csffw.bin");
+        archive.file(&format!("lib/firmware/{path}"), 0o644, &csffw::image());
+        if let Some(image) = firmware::cached(workspace, &arch) {
+            archive.file(&format!("lib/firmware-debian/{path}"), 0o644, &bytes(&image)?);
+        }
+    }
 
     archive.tree(&workspace.root.join("policies"), "usr/lib/protheap/policies")?;
     let xtask = workspace.root.join("xtask");

@@ -3,7 +3,7 @@
 //!
 //! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
 //! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`] and [`userspace`] build what is
-//! under test, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`],
+//! under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`],
 //! [`bench`] and [`suite`] read what the guest says.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod apt;
 mod bench;
 mod board;
 mod cache;
+mod csffw;
 mod demo;
 mod firmware;
 mod host;

@@ -20,6 +20,10 @@ use crate::image::Image;
 /// The emulator.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
 
+/// What the kernel uses of the machine's memory. The rest, up to 4 GiB, is where boards have their GPUs: memory
+/// that nobody uses stands in for registers, and costs nothing until it is touched.
+const MEMORY: &str = "mem=512M";
+
 /// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one
 /// is the machine's own.
 pub(crate) fn machine(smp: u32) -> Vec<String> {
@@ -34,7 +38,7 @@ pub(crate) fn machine(smp: u32) -> Vec<String> {
         "-smp",
         &smp,
         "-m",
-        "512",
+        "3072",
         "-display",
         "none",
         "-monitor",
@@ -86,7 +90,10 @@ impl Boot<'_> {
             .arg("-initrd")
             .arg(&image.initrd);
         command.arg("-dtb").arg(self.board).arg("-append");
-        command.arg(format!("console=ttyAMA0 panic=-1 oops=panic rdinit=/init {}", self.cmdline));
+        command.arg(format!(
+            "console=ttyAMA0 panic=-1 oops=panic {MEMORY} rdinit=/init {}",
+            self.cmdline
+        ));
         if let Some(icount) = self.icount {
             command.args(["-icount", icount]);
         }

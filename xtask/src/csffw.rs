@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The firmware image of the modelled GPU: it says where its memory is, and has no code, since csfmodel.ko plays it.
+//!
+//! The format is that of `daemon/csf`, which reads it in a test.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+
+use crate::cache::{self, Workspace};
+
+const MAGIC: u32 = 0xc3f1_3a6e;
+/// Major 0, minor 3.
+const VERSION: u32 = 3;
+const HEADER_BYTES: u32 = 20;
+/// A section's entry: kind 0, and its bytes.
+const SECTION_BYTES: u32 = 24;
+
+const READ: u32 = 1 << 0;
+const WRITE: u32 = 1 << 1;
+const CACHED: u32 = 1 << 3;
+/// Not cached, and coherent with the CPU: bits 3 and 4.
+const UNCACHED: u32 = 3 << 3;
+const PROTECTED: u32 = 1 << 5;
+const SHARED: u32 = 1 << 30;
+const ZERO: u32 = 1 << 31;
+
+/// Flags, first address, and first address after it. The protected one is as in every image that is known.
+const SECTIONS: [(u32, u32, u32); 2] = [
+    (READ | WRITE | UNCACHED | SHARED | ZERO, 0x0400_0000, 0x0401_0000),
+    (READ | WRITE | CACHED | PROTECTED, 0x0300_0000, 0x0304_0000),
+];
+
+/// The image.
+pub(crate) fn image() -> Vec<u8> {
+    let mut table = Vec::new();
+    for (flags, start, end) in SECTIONS {
+        // No initial data.
+        table.extend([SECTION_BYTES << 8, flags, start, end, 0, 0]);
+    }
+    let bytes = HEADER_BYTES + SECTION_BYTES * (SECTIONS.len() as u32);
+    let header = [MAGIC, VERSION, 0, 0, bytes];
+    header.into_iter().chain(table).flat_map(u32::to_le_bytes).collect()
+}
+
+/// The directories below `arm/mali` where panthor looks for it, by the GPUs that the boards name: `arch10.8`.
+pub(crate) fn directories(workspace: &Workspace) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for path in cache::files(&workspace.root.join("driver/testing/boards"))? {
+        for id in cache::read(&path)?.lines().filter_map(gpu_id) {
+            let id = id.with_context(|| format!("protheap,modelled-gpu in {}", path.display()))?;
+            found.insert(directory(id));
+        }
+    }
+    Ok(found)
+}
+
+/// The GPU that a line of a device tree names.
+fn gpu_id(line: &str) -> Option<Result<u32, std::num::ParseIntError>> {
+    let value = line.trim().strip_prefix("protheap,modelled-gpu = <0x")?.strip_suffix(">;")?;
+    Some(u32::from_str_radix(value, 16))
+}
+
+/// By the highest bytes of a GPU's identity: architecture, major and minor.
+fn directory(id: u32) -> String {
+    format!("arch{}.{}", id >> 28, id >> 24 & 0xf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_one_protected_section() {
+        let image = image();
+        let image = protheap_csf::Image::parse(&image).unwrap();
+        let flags: Vec<_> = image.sections().map(|section| section.flags.to_string()).collect();
+        assert_eq!(flags, ["read write cached coherent shared zero", "read write cached prot"]);
+        assert_eq!(image.protected_bytes(), 262_144);
+    }
+
+    #[test]
+    fn a_board_names_its_directory() {
+        let id = gpu_id("\t\tprotheap,modelled-gpu = <0xa8670005>;").unwrap().unwrap();
+        assert_eq!(directory(id), "arch10.8");
+        assert_eq!(directory(0xd800_0000), "arch13.8");
+        assert!(gpu_id("\t\tclocks = <&gpu_clock>;").is_none());
+    }
+}
