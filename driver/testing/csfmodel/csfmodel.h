@@ -64,6 +64,7 @@ struct group {
 	u64 protected_va;
 	u64 saved;	/* what its protected suspend buffer holds; 0: nothing */
 	bool busy;	/* has something to run, or to look at */
+	bool ran;	/* an instruction, in this tick */
 	struct stream streams[STREAMS];
 };
 
@@ -93,7 +94,7 @@ struct model {
 	u32 ticks_left;	/* at least */
 
 	/* What was asked for through debugfs. */
-	bool hung;
+	bool hung;	/* the firmware, until it is booted */
 	bool boot_fails;
 	bool halt_fails;
 	bool protected_stuck;

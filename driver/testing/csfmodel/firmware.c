@@ -177,6 +177,7 @@ void firmware_boot(void)
 		*halted = 0;
 	} else {
 		count(BOOTS);
+		model.hung = false;
 		memset(model.groups, 0, sizeof(model.groups));
 		write_interfaces();
 		/* Only here: who comes back from a halt goes on with what it knew. */

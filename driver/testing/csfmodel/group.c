@@ -159,6 +159,7 @@ static void run(u32 slot)
 	struct panthor_fw_csg_output_iface *out = group_output(slot);
 	bool busy = false, idle = true, was_idle = out->status_state & CSG_STATUS_STATE_IS_IDLE;
 
+	model.groups[slot].ran = false;
 	for (u32 index = 0; index < STREAMS; index++) {
 		enum progress progress = stream_run(slot, index, false);
 
@@ -167,7 +168,8 @@ static void run(u32 slot)
 	}
 	model.groups[slot].busy = busy;
 	WRITE_ONCE(out->status_state, idle ? CSG_STATUS_STATE_IS_IDLE : 0);
-	if (idle && !was_idle)
+	/* A group that has run a whole job meanwhile was not idle, either. */
+	if (idle && (!was_idle || model.groups[slot].ran))
 		group_event(slot, CSG_IDLE);
 }
 

@@ -2,7 +2,7 @@
 /*
  * What can be made to go wrong, by a word written to debugfs:
  *
- *   hang, unhang    firmware and GPU_CMD do not answer any more, until then
+ *   hang, unhang    the firmware does nothing any more, until then, or until it is booted anew
  *   fatal           the first group that runs has an unrecoverable error: the driver resets the GPU
  *   gpu-fault       a fault of the GPU, without more
  *   mmu-fault       one of the address space of the first group that runs

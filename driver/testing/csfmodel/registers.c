@@ -69,7 +69,7 @@ static void command_tick(void)
 {
 	u32 command = get(GPU_CMD);
 
-	if (!command || model.hung)
+	if (!command)
 		return;
 	set(GPU_CMD, 0);
 	switch (COMMAND(command)) {

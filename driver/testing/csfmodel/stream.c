@@ -190,6 +190,7 @@ static enum progress execute(struct context *context)
 	u8 destination = field(context, 48);
 	bool propagates = context->instruction & BIT_ULL(0);
 
+	context->group->ran = true;
 	switch (opcode) {
 	case MOVE48:
 		stream->registers[(u8)(destination + 1)] = (context->instruction >> 32) & GENMASK(15, 0);
