@@ -154,7 +154,8 @@ static bool counts_as_idle(u32 slot, u32 index, enum progress progress)
 	}
 }
 
-static void run(u32 slot)
+/* Whether the group is idle now, and was not before. */
+static bool run(u32 slot)
 {
 	struct panthor_fw_csg_output_iface *out = group_output(slot);
 	bool busy = false, idle = true, was_idle = out->status_state & CSG_STATUS_STATE_IS_IDLE;
@@ -169,23 +170,23 @@ static void run(u32 slot)
 	model.groups[slot].busy = busy;
 	WRITE_ONCE(out->status_state, idle ? CSG_STATUS_STATE_IS_IDLE : 0);
 	/* A group that has run a whole job meanwhile was not idle, either. */
-	if (idle && (!was_idle || model.groups[slot].ran))
+	idle &= !was_idle || model.groups[slot].ran;
+	if (idle)
 		group_event(slot, CSG_IDLE);
+	return idle;
 }
 
 void groups_run(void)
 {
-	bool ran = false, idle = true;
+	bool rests = false, idle = true;
 
 	for (u32 slot = 0; slot < GROUPS; slot++) {
 		if (!group_runs(slot))
 			continue;
-		if (model.groups[slot].busy) {
-			run(slot);
-			ran = true;
-		}
+		if (model.groups[slot].busy)
+			rests |= run(slot);
 		idle &= group_output(slot)->status_state & CSG_STATUS_STATE_IS_IDLE;
 	}
-	if (ran && idle && !((global_input()->req ^ global_output()->ack) & GLB_IDLE))
+	if (rests && idle)
 		global_event(GLB_IDLE);
 }
