@@ -200,8 +200,9 @@ is_driver() { is "$(driver)" "$1"; }
 gpu_sleeps() { holds "$DEVICES/$GPU/power/runtime_status" suspended; }
 booted_since() { at_least "$(model boots)" $(($1 + 1)); }
 
-# keep_awake: a GPU that sleeps has no page tables that the model could look at
+# keep_awake, let_sleep: a GPU that sleeps has no page tables that the model could look at
 keep_awake() { echo on >"$DEVICES/$GPU/power/control"; }
+let_sleep() { echo auto >"$DEVICES/$GPU/power/control"; }
 
 # keep_groups NUMBER [OPTIONS]: a program that makes groups and keeps them, until release_groups. groups_said is what
 # it said so far, group_buffers which memory their two suspend buffers are of (each answer once).

@@ -30,11 +30,13 @@ check 'more than one' at_least "$(model resumes)" 1
 # fault NAME: injected under a group that runs
 fault() {
 	say "$1"
+	keep_awake
 	keep_groups 1 --job
 	need inject "$1"
 	check "$1: the firmware boots again" wait_until 20 booted_since "$boots"
 	boots=$(model boots)
 	release_groups
+	let_sleep
 	is_well "$1"
 }
 boots=$(model boots)
