@@ -112,6 +112,13 @@ load_gpu() { need modprobe csfgpu "$@"; }
 # The kernel's own driver, and the GPU that is modelled for it.
 load_model() { need modprobe csfmodel "$@"; }
 load_panthor() { need modprobe panthor "$@"; }
+# use_panthor BUILD: `modprobe panthor` loads that one instead of the kernel's own: `unmodified`, as Linux has it, or
+# `parameter`, which has the parameter protected_heap_name. Both link to the same modules.
+use_panthor() {
+	need cp "/lib/panthor/$1/panthor.ko" /lib/modules/*/panthor.ko
+	# busybox's modprobe looks there alone; others look into both.
+	need ln -sfn /run/modprobe.d /etc/modprobe.d
+}
 
 # heap NAME: its path
 heap() { echo "/dev/dma_heap/$1"; }

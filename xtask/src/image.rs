@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::cache::{self, Digest, Workspace};
 use crate::initrd::Archive;
 use crate::kernel::Flavor;
-use crate::{host, initrd, kernel, modules, toolchain, userspace};
+use crate::{host, initrd, kernel, modules, panthor, toolchain, userspace};
 
 /// A kernel and its initrd.
 #[derive(Debug, Clone)]
@@ -44,8 +44,9 @@ pub(crate) fn prepare(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
     let tools = toolchain::prepare(workspace)?;
     let kernel = kernel::prepare(workspace, &tools, flavor)?;
     let modules = modules::prepare(workspace, &tools, &kernel)?;
+    let panthors = panthor::prepare(workspace, &tools, &kernel)?;
     let programs = userspace::prepare(workspace, &tools)?;
-    let archive = initrd::build(workspace, &tools, &kernel, &modules, &programs)?;
+    let archive = initrd::build(workspace, &tools, &kernel, &modules, &panthors, &programs)?;
 
     let mut digest = Digest::new();
     digest.add(kernel.digest.as_bytes());

@@ -20,6 +20,7 @@ pub(crate) fn build(
     tools: &Toolchain,
     kernel: &Kernel,
     modules: &[PathBuf],
+    panthors: &[(&str, PathBuf)],
     programs: &[PathBuf],
 ) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
@@ -33,6 +34,10 @@ pub(crate) fn build(
     for program in programs {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         archive.file(&format!("usr/bin/{name}"), 0o755, &bytes(program)?);
+    }
+
+    for (name, module) in panthors {
+        archive.file(&format!("lib/panthor/{name}/panthor.ko"), 0o644, &bytes(module)?);
     }
 
     // depmod wants the directory as it will be.

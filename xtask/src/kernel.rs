@@ -190,16 +190,21 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
 }
 
 /// Where a tree keeps the patches that were applied to it.
-fn applied(tree: &Path) -> PathBuf {
+fn kept(tree: &Path) -> PathBuf {
     tree.join("protheap-patches")
+}
+
+/// The patches that were applied to a tree, in their order: none, if it is the user's own.
+pub(crate) fn applied(tree: &Path) -> Result<Vec<PathBuf>> {
+    cache::files(&kept(tree))
 }
 
 /// Applies patches in their order, exactly.
 fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
     for path in patches {
         patch(tree, path, &[])?;
-        let kept = applied(tree).join(path.file_name().unwrap_or_default());
-        cache::write(&kept, cache::read(path)?)?;
+        let copy = kept(tree).join(path.file_name().unwrap_or_default());
+        cache::write(&copy, cache::read(path)?)?;
     }
     Ok(())
 }
@@ -207,14 +212,15 @@ fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
 /// Takes back the patches of a tree, the last one first.
 fn remove_patches(tree: &Path, stamp: &Path) -> Result<()> {
     fs::remove_file(stamp).with_context(|| format!("removing {}", stamp.display()))?;
-    let patches = cache::files(&applied(tree))?;
+    let patches = applied(tree)?;
     for path in patches.iter().rev() {
         patch(tree, path, &["--reverse"])?;
     }
-    cache::remove_dir(&applied(tree))
+    cache::remove_dir(&kept(tree))
 }
 
-fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
+/// Applies one patch to a tree, exactly, with more options of patch(1).
+pub(crate) fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     let mut command = Command::new("patch");
     command.args(["--fuzz=0", "--force", "--silent", "--strip=1", "--no-backup-if-mismatch"]);
     command.args(more).arg("--directory").arg(tree).arg("--input").arg(patch);

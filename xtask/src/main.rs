@@ -2,9 +2,9 @@
 //! Developer commands of Protheap: `cargo xtask --help`.
 //!
 //! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
-//! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`] and [`userspace`] build what is
-//! under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`],
-//! [`bench`] and [`suite`] read what the guest says.
+//! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`panthor`] and [`userspace`] build
+//! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots
+//! it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
 #![forbid(unsafe_code)]
 
 mod apt;
@@ -19,6 +19,7 @@ mod image;
 mod initrd;
 mod kernel;
 mod modules;
+mod panthor;
 mod progress;
 mod scenario;
 mod suite;
