@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 
 use crate::cache::{self, Workspace};
 use crate::kernel::Kernel;
-use crate::{csffw, firmware};
 use crate::progress::output;
 use crate::toolchain::Toolchain;
+use crate::{csffw, firmware};
 
 /// Packs the initrd; the same inputs give the same bytes.
 pub(crate) fn build(

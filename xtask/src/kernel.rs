@@ -384,7 +384,8 @@ mod tests {
         let workspace = Workspace::open().unwrap();
         let header = cache::read(&workspace.root.join("driver/module/protheap.h")).unwrap();
         let begin = "+++ b/include/drm/protheap.h\n";
-        let texts = patches(&workspace).unwrap().into_iter().map(|path| cache::read(&path).unwrap());
+        let texts =
+            patches(&workspace).unwrap().into_iter().map(|path| cache::read(&path).unwrap());
         let mut seen = 0;
         for text in texts.filter(|text| text.contains(begin)) {
             let (_, after) = text.split_once(begin).unwrap();
