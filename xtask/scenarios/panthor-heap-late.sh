@@ -4,12 +4,12 @@
 
 load_model
 load_protheap
-load_tee delay_ms=1000
 start_binder
 load_panthor
 check 'panthor waits' is "$(driver)" ''
 check 'and says for what' like "$(cat /sys/kernel/debug/devices_deferred)" "$GPU*no decision about protected memory yet*"
 check 'it has not touched the GPU' is "$(model soft-resets) $(model boots)" '0 0'
+load_tee
 end_binder
 check 'the binder ends well' is "$BINDER_STATUS" 0
 check 'panthor probes' wait_until 5 is_driver panthor

@@ -14,10 +14,13 @@ dmesg -n 5
 need panthor stress "$SEED" 60 12 "$GPU"
 echo "$seen" >/run/counts
 dmesg -n 8
-say "$(tr '\n' ';' </run/counts)"
-for what in jobs protected-jobs groups protected-groups; do
-	check "there were $what" at_least "$(count $what)" 20
-done
+say "$(paste -s -d , /run/counts)"
+check 'there were jobs' at_least "$(count job)" 200
+check 'each did what it had to' is "$(count job-wrong) $(count job-ETIME) $(count job-ETIMEDOUT)" '0 0 0'
+check 'there were protected groups' at_least "$(count protected-group)" 10
+check 'and too many of them at times' at_least "$(count protected-group-ENOBUFS)" 1
+check 'protected mode was entered' at_least "$(model protected-entries)" 50
+check 'groups were suspended and resumed' at_least "$(model group-resumes)" 50
 check 'entries and exits match' is "$(model protected-exits)" "$(model protected-entries)"
 check 'what was suspended came back as it was' is "$(model group-resumes)" "$(model resumed-intact)"
 check 'nobody was denied' is "$(model denied) $(model protected-faults)" '0 0'
