@@ -79,9 +79,11 @@ void stream_event(u32 slot, u32 index, u32 bit)
 {
 	struct panthor_fw_cs_output_iface *out = stream_output(slot, index);
 	struct panthor_fw_csg_output_iface *group = group_output(slot);
-	u32 acknowledged = READ_ONCE(group_input(slot)->cs_irq_ack);
+	u32 acknowledged;
 
 	WRITE_ONCE(out->ack, pending(out->ack, READ_ONCE(stream_input(slot, index)->req), bit));
+	mb(); /* the host acknowledges first and looks then, so this looks last */
+	acknowledged = READ_ONCE(group_input(slot)->cs_irq_ack);
 	WRITE_ONCE(group->cs_irq_req, pending(group->cs_irq_req, acknowledged, BIT(index)));
 	raise(JOB, JOB_INT_CSG_IF(slot));
 }
@@ -269,6 +271,7 @@ void firmware_tick(void)
 		if (!get(CSF_DOORBELL(i)))
 			continue;
 		set(CSF_DOORBELL(i), 0);
+		mb(); /* before what was rung for is read, with the driver on another processor */
 		if (i == CSF_GLB_DOORBELL_ID)
 			global_request();
 		else
