@@ -163,15 +163,13 @@ void protected_leave(bool keep)
 {
 	if (!model.protected)
 		return;
-	if (model.runs >= 0) {
-		struct group *group = &model.groups[model.runs];
-
-		if (keep && wants(model.runs))
-			save(model.runs);
-		/* What is left will have to ask again. */
+	if (keep && model.runs >= 0 && wants(model.runs))
+		save(model.runs);
+	/* What is left, and who was passed over, will have to ask again. */
+	for (u32 slot = 0; slot < GROUPS; slot++) {
 		for (u32 index = 0; index < STREAMS; index++)
-			group->streams[index].asked = false;
-		group->busy = true;
+			model.groups[slot].streams[index].asked = false;
+		model.groups[slot].busy = true;
 	}
 	protected_forget();
 	count(PROTECTED_EXITS);
