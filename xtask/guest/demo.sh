@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The demo's guest: the TEE needs two seconds, everything else is there at once.
+# The demo's guest: the TEE needs two seconds, everything else is there at once. The real panthor drives the modelled GPU.
 
+load_model
 load_protheap
 load_tee delay_ms=2000
-protheap-guest watch "$GPU" 20 &
+protheap-guest watch "$GPU" /run/demo.over 20 &
 WATCH=$!
 start_binder
-load_gpu
+load_panthor
 wait_until 20 gpu_probed
-# Nothing is left to wait for without a buffer.
-create_group || kill $WATCH
+wait_until 5 is_count 1 firmware_says up
+keep_groups 2 --protected
+panthor protected-job --count 3 || say 'the protected jobs failed'
+touch /run/demo.over
 wait $WATCH
 end_binder
 [ $BINDER_STATUS = 0 ] || cat /run/binder.log
 protheap-guest report "$GPU"
+release_groups

@@ -31,6 +31,12 @@ struct Report {
     firmware_bytes: Option<u64>,
     suspend_bytes: Option<u64>,
     suspend_in_use: Option<u64>,
+    section: Option<String>,
+    section_pages: Option<u64>,
+    protected_entries: Option<u64>,
+    protected_exits: Option<u64>,
+    denied: Option<u64>,
+    complaints: Option<u64>,
     held_ms: Option<u64>,
     bound_before_probe: Option<bool>,
     boot_ms: Option<u64>,
@@ -38,7 +44,7 @@ struct Report {
 
 impl Report {
     /// Whether the GPU's driver holds buffers of a protected heap, had before it probed.
-    fn protected(&self) -> bool {
+    fn bound(&self) -> bool {
         self.state.as_deref() == Some("in-use")
             && matches!(self.protection.as_deref(), Some("tee" | "unmappable"))
             && self.bound_before_probe == Some(true)
@@ -46,8 +52,18 @@ impl Report {
             && self.suspend_in_use > Some(0)
     }
 
+    /// Whether the GPU has used them, and nothing else, in protected mode: as far as a modelled one tells.
+    fn used(&self) -> bool {
+        self.section.as_deref() == Some("carve-out")
+            && self.section_pages.map(|pages| pages * 4096) == self.firmware_bytes
+            && self.protected_entries > Some(0)
+            && self.protected_exits == self.protected_entries
+            && self.denied == Some(0)
+            && self.complaints == Some(0)
+    }
+
     /// The result as people read it.
-    fn rows(&self) -> [(&'static str, String); 15] {
+    fn rows(&self) -> [(&'static str, String); 18] {
         let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
         let list = |value: &Option<Vec<String>>| value.as_ref().map(|v| v.join(" > "));
         let bytes = |value: Option<u64>| value.map(|n| format!("{n} ({} KiB)", n / 1024));
@@ -63,8 +79,20 @@ impl Report {
             ("state", text(&self.state)),
             ("reason", text(&self.reason)),
             ("firmware buffer", bytes(self.firmware_bytes)),
+            (
+                "firmware's section",
+                self.section_pages
+                    .map(|n| format!("{n} pages: {}", self.section.as_deref().unwrap_or_default())),
+            ),
             ("suspend buffers of", bytes(self.suspend_bytes)),
-            ("  in use", self.suspend_in_use.map(|n| n.to_string())),
+            ("protected groups", self.suspend_in_use.map(|n| n.to_string())),
+            (
+                "protected mode",
+                self.protected_entries.map(|n| {
+                    format!("entered {n} times, left {} times", self.protected_exits.unwrap_or(0))
+                }),
+            ),
+            ("accesses denied", self.denied.map(|n| n.to_string())),
             ("GPU was held", ms(self.held_ms)),
             (
                 "bound before probe",
@@ -82,6 +110,9 @@ pub(crate) struct Args {
     /// Board to boot
     #[arg(long, default_value = "rk3588")]
     board: String,
+    /// Let the stand-in drive the GPU, which shows when buffers are taken, instead of the real panthor on a modelled GPU
+    #[arg(long)]
+    stand_in: bool,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
     json: bool,
@@ -95,7 +126,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     }
     let image = image::prepare(workspace, Flavor::Plain)?;
     let tree = board::device_tree(workspace, &args.board, &[], 1)?;
-    let cmdline = format!("xtask.scenario=demo xtask.board={}", args.board);
+    let script = if args.stand_in { "demo-stand-in" } else { "demo" };
+    let cmdline = format!("xtask.scenario={script} xtask.board={}", args.board);
     let boot =
         Boot { name: "demo", board: &tree, cmdline: &cmdline, smp: 1, icount: None, limit: LIMIT };
     println!("booting {}: its protected heap comes 2 s after the TEE is found", args.board);
@@ -118,13 +150,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         println!("  {name:<18}  {value}");
     }
     println!();
-    let good = ended && faults.is_empty() && report.protected();
+    let good = ended && faults.is_empty() && report.bound() && (args.stand_in || report.used());
     for fault in &faults {
         println!("kernel: {fault}");
     }
     if !good {
         println!(
-            "the GPU did not get its protected buffers; the console is in {}",
+            "the GPU did not get its protected buffers, or did not use them; the console is in {}",
             outcome.log.display()
         );
     }
@@ -146,7 +178,9 @@ mod tests {
     use super::*;
 
     const SENT: &str = r#"{"state": "in-use", "protection": "tee", "bound_before_probe": true, "heap": "h",
-        "firmware_bytes": 262144, "suspend_in_use": 1, "policies": ["a,b", "default"], "reason": ""}"#;
+        "firmware_bytes": 262144, "suspend_in_use": 1, "policies": ["a,b", "default"], "reason": "",
+        "section": "carve-out", "section_pages": 64, "protected_entries": 3, "protected_exits": 3, "denied": 0,
+        "complaints": 0}"#;
 
     fn sent() -> Report {
         serde_json::from_str(SENT).unwrap()
@@ -156,7 +190,8 @@ mod tests {
     fn every_member_is_there_and_null_is_what_is_absent() {
         let object = serde_json::to_value(sent()).unwrap();
         for key in "board compatible policies gpu driver heap protection state reason firmware_bytes suspend_bytes \
-                    suspend_in_use held_ms bound_before_probe boot_ms"
+                    suspend_in_use section section_pages protected_entries protected_exits denied complaints held_ms \
+                    bound_before_probe boot_ms"
             .split_whitespace()
         {
             assert!(object.get(key).is_some(), "{key}");
@@ -167,7 +202,7 @@ mod tests {
 
     #[test]
     fn success_needs_buffers_in_the_drivers_hands() {
-        assert!(sent().protected());
+        assert!(sent().bound());
         let spoil: [fn(&mut Report); 6] = [
             |report| report.state = Some("bound".to_owned()),
             |report| report.protection = Some("none".to_owned()),
@@ -179,7 +214,26 @@ mod tests {
         for (number, spoil) in spoil.iter().enumerate() {
             let mut report = sent();
             spoil(&mut report);
-            assert!(!report.protected(), "{number}");
+            assert!(!report.bound(), "{number}");
+        }
+    }
+
+    #[test]
+    fn success_needs_protected_mode_as_well() {
+        assert!(sent().used());
+        let spoil: [fn(&mut Report); 7] = [
+            |report| report.section = Some("ordinary".to_owned()),
+            |report| report.section_pages = Some(63),
+            |report| report.protected_entries = Some(0),
+            |report| report.protected_entries = None,
+            |report| report.protected_exits = Some(2),
+            |report| report.denied = Some(1),
+            |report| report.complaints = Some(1),
+        ];
+        for (number, spoil) in spoil.iter().enumerate() {
+            let mut report = sent();
+            spoil(&mut report);
+            assert!(!report.used(), "{number}");
         }
     }
 
@@ -190,5 +244,7 @@ mod tests {
         assert_eq!(rows[2], ("policies", "a,b > default".to_owned()));
         assert_eq!(rows[8], ("reason", "-".to_owned()));
         assert_eq!(rows[9], ("firmware buffer", "262144 (256 KiB)".to_owned()));
+        assert_eq!(rows[10], ("firmware's section", "64 pages: carve-out".to_owned()));
+        assert_eq!(rows[13], ("protected mode", "entered 3 times, left 3 times".to_owned()));
     }
 }

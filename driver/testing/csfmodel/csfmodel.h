@@ -87,6 +87,7 @@ struct model {
 	u32 section_pages;
 	enum where section_where;
 	bool prepared;	/* what protected mode needs, at the last fresh boot */
+	u64 booted_at;	/* the last fresh boot, in microseconds of CLOCK_MONOTONIC */
 
 	/* Protected mode. */
 	bool protected;

@@ -179,6 +179,7 @@ void firmware_boot(void)
 		*halted = 0;
 	} else {
 		count(BOOTS);
+		model.booted_at = ktime_to_us(ktime_get());
 		model.hung = false;
 		memset(model.groups, 0, sizeof(model.groups));
 		write_interfaces();

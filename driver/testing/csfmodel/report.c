@@ -69,6 +69,7 @@ static int firmware_show(struct seq_file *file, void *unused)
 	seq_printf(file, "protected-section-pages %u\n", model.section_pages);
 	seq_printf(file, "protected-section-at %llx\n", model.section[0]);
 	seq_printf(file, "prepared %d\n", model.prepared);
+	seq_printf(file, "booted-at-us %llu\n", model.booted_at);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(firmware);

@@ -70,7 +70,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then
     and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
   kexec                                    starts another kernel, which powers the machine off
-  watch DEVICE SECONDS                     tells the GPU's story until its buffers are in use
+  watch DEVICE FILE SECONDS                tells the GPU's story until that file is there
   report DEVICE                            tells the demo's result";
 
 /// What goes wrong, as scripts read it.
@@ -149,7 +149,9 @@ fn run(words: &[&str]) -> Outcome {
         ["panthor", rest @ ..] => panthor::run(rest)?,
         #[cfg(target_arch = "aarch64")]
         ["kexec"] => kexec::kexec()?,
-        ["watch", device, seconds] => report::watch(device, Duration::from_secs(seconds.parse()?)),
+        ["watch", device, until, seconds] => {
+            report::watch(device, until, Duration::from_secs(seconds.parse()?));
+        }
         ["report", device] => println!("report {}", report::report(device)),
         _ => return Err(USAGE.into()),
     }

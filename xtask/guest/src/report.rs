@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,14 @@ impl<'a> Gpu<'a> {
         line(&format!("/sys/kernel/debug/csfgpu/{}/{name}", self.device))?.parse().ok()
     }
 
+    /// When its driver had probed, in microseconds: the stand-in says it; panthor boots the modelled firmware then.
+    fn probed_us(&self) -> Option<u64> {
+        let at = self
+            .debug("probed_at_us")
+            .or_else(|| modelled("firmware", "booted-at-us")?.parse().ok());
+        at.filter(|&at| at > 0)
+    }
+
     fn driver(&self) -> Option<String> {
         let link =
             fs::read_link(format!("/sys/bus/platform/devices/{}/driver", self.device)).ok()?;
@@ -60,13 +69,25 @@ impl<'a> Gpu<'a> {
     }
 }
 
+/// What a file of the modelled GPU says under that name.
+fn modelled(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/sys/kernel/debug/csfmodel/{file}")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(value.to_owned())
+}
+
+/// A number that the modelled GPU counts.
+fn counted(name: &str) -> Option<u64> {
+    modelled("counters", name)?.parse().ok()
+}
+
 /// First line of a small file.
 fn line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim_end().to_owned())
 }
 
-/// Tells the story until a suspend buffer is in use, or that long.
-pub(crate) fn watch(device: &str, limit: Duration) {
+/// Tells the story until a file is there, or that long.
+pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
     let started = Instant::now();
     let (mut known, mut pending) = (BTreeSet::new(), BTreeSet::new());
     let mut before = heaps();
@@ -91,26 +112,28 @@ pub(crate) fn watch(device: &str, limit: Duration) {
             news.push((now_us(), format!("kernel         heap {heap} is there")));
         }
         before = heaps_now;
-        if let Some(at) = gpu.debug("probed_at_us").filter(|&at| at > 0) {
-            let bytes = gpu.debug("firmware_bytes").unwrap_or(0);
-            let driver = gpu.driver().unwrap_or_default();
-            news.push((
-                at,
-                format!(
-                    "{driver:<14} {device} probed, {bytes} bytes of protected memory for firmware"
-                ),
-            ));
+        let driver = gpu.driver().unwrap_or_default();
+        if let Some(at) = gpu.probed_us() {
+            let bytes =
+                gpu.debug("firmware_bytes").or_else(|| gpu.number("firmware_bytes")).unwrap_or(0);
+            let text = format!("{device} probed, {bytes} bytes of protected memory for firmware");
+            news.push((at, format!("{driver:<14} {text}")));
         }
-        let in_use = gpu.number("suspend_in_use").filter(|&count| count > 0);
-        if let Some(count) = in_use {
+        if let Some(count) = gpu.number("suspend_in_use").filter(|&count| count > 0) {
             let bytes = gpu.number("suspend_bytes").unwrap_or(0);
-            news.push((now_us(), format!("csfgpu         a protected group took a suspend buffer: {count} of {bytes} bytes in use")));
+            let text =
+                format!("a protected group took a suspend buffer: {count} of {bytes} bytes in use");
+            news.push((now_us(), format!("{driver:<14} {text}")));
+        }
+        if counted("protected-entries") > Some(0) {
+            let text = "the firmware entered protected mode to run a job";
+            news.push((now_us(), format!("{:<14} {text}", "csfmodel")));
         }
         pending.extend(news.into_iter().filter(|(_, text)| known.insert(text.clone())));
-        let over = in_use.is_some() || started.elapsed() >= limit;
+        let over = Path::new(until).exists() || started.elapsed() >= limit;
         // State is written later than what it tells of: news wait a little to come in order.
-        let until = if over { u64::MAX } else { now_us().saturating_sub(200_000) };
-        let later = pending.split_off(&(until, String::new()));
+        let settled = if over { u64::MAX } else { now_us().saturating_sub(200_000) };
+        let later = pending.split_off(&(settled, String::new()));
         for (at, text) in std::mem::replace(&mut pending, later) {
             println!("story {at} {text}");
         }
@@ -132,8 +155,7 @@ pub(crate) fn report(device: &str) -> Value {
     let entry = gpu.entry();
     let bound =
         gpu.index.and_then(|i| step_us(&gpu.state, &format!("/gpus/{i}/timeline"), "bound"));
-    let probed = gpu.debug("probed_at_us").filter(|&at| at > 0);
-    let before = match (bound, probed) {
+    let before = match (bound, gpu.probed_us()) {
         (Some(bound), Some(probed)) => json!(bound < probed),
         _ => Value::Null,
     };
@@ -149,6 +171,12 @@ pub(crate) fn report(device: &str) -> Value {
         "firmware_bytes": gpu.number("firmware_bytes"),
         "suspend_bytes": gpu.number("suspend_bytes"),
         "suspend_in_use": gpu.number("suspend_in_use"),
+        "section": modelled("firmware", "protected-section"),
+        "section_pages": modelled("firmware", "protected-section-pages").and_then(|n| n.parse::<u64>().ok()),
+        "protected_entries": counted("protected-entries"),
+        "protected_exits": counted("protected-exits"),
+        "denied": counted("denied"),
+        "complaints": counted("complaints"),
         "held_ms": entry["held_us"].as_u64().map(|us| us / 1000),
         "bound_before_probe": before,
         "boot_ms": now_us() / 1000,

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The guest of `demo --stand-in`: the TEE needs two seconds, everything else is there at once.
+
+load_protheap
+load_tee delay_ms=2000
+protheap-guest watch "$GPU" /run/demo.over 20 &
+WATCH=$!
+start_binder
+load_gpu
+wait_until 20 gpu_probed
+create_group
+touch /run/demo.over
+wait $WATCH
+end_binder
+[ $BINDER_STATUS = 0 ] || cat /run/binder.log
+protheap-guest report "$GPU"
