@@ -12,6 +12,7 @@
 CONFIG=/sys/kernel/config/protheap
 DEVICES=/sys/bus/platform/devices
 STATE=/run/protheap/state.json
+OPTIONS=/run/modprobe.d/protheap-panthor.conf
 CHECKS=0
 BINDER_STATUS=''
 DAEMON_STATUS=''
@@ -116,8 +117,9 @@ load_panthor() { need modprobe panthor "$@"; }
 # `parameter`, which has the parameter protected_heap_name. Both link to the same modules.
 use_panthor() {
 	need cp "/lib/panthor/$1/panthor.ko" /lib/modules/*/panthor.ko
-	# busybox's modprobe looks there alone; others look into both.
-	need ln -sfn /run/modprobe.d /etc/modprobe.d
+	# busybox's modprobe does not look into /run.
+	mkdir -p /etc/modprobe.d
+	need ln -sf "$OPTIONS" /etc/modprobe.d
 }
 
 # heap NAME: its path
