@@ -2,7 +2,6 @@
 
 //! Carries out what the engine asks for, and tells it what came of that.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub struct Binder<const DAEMON: bool> {
     engine: Engine<DAEMON>,
     refused: Vec<Refused>,
     /// What was allocated for a GPU and not handed over yet.
-    buffers: BTreeMap<DeviceName, Buffers>,
+    buffers: Vec<(DeviceName, Buffers)>,
     wake: Option<Monotonic>,
     /// Who started us was told that the boot may go on.
     ready: bool,
@@ -94,7 +93,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             module,
             engine: Engine::new(policy, facts),
             refused,
-            buffers: BTreeMap::new(),
+            buffers: Vec::new(),
             wake: None,
             ready: false,
         })
@@ -218,7 +217,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
             }),
             Action::Release(device) => {
-                self.buffers.remove(&device);
+                self.take_buffers(&device);
                 let released = self.release(&device);
                 self.warn(&device, "releasing the GPU; its window ends by itself", released);
                 None
@@ -362,7 +361,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             let suspend = (0..request.suspend_count).map(|_| allocate(request.suspend_bytes));
             match suspend.collect() {
                 Ok(suspend) => {
-                    self.buffers.insert(device.clone(), Buffers { firmware, suspend });
+                    self.buffers.push((device.clone(), Buffers { firmware, suspend }));
                 }
                 Err(verdict) => return verdict,
             }
@@ -370,9 +369,14 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         Verdict::Allocated { protection, exporter }
     }
 
+    fn take_buffers(&mut self, device: &DeviceName) -> Option<Buffers> {
+        let at = self.buffers.iter().position(|(of, _)| of == device)?;
+        Some(self.buffers.swap_remove(at).1)
+    }
+
     /// Hands the buffers over, where the kernel does not allocate, and commits. Returns when.
     fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, Bound)> {
-        let buffers = self.buffers.remove(device);
+        let buffers = self.take_buffers(device);
         let module = self.module()?;
         let binding = module.binding(device)?.ok_or("the binding was withdrawn")?;
         binding.set_up(&Setup {
@@ -478,7 +482,6 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let mut changes = Vec::new();
         let mut problems = Vec::new();
         let providers = self.engine.policy().provider_compatibles();
-        let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
         loop {
             let relevant = match self.uevents.receive()? {
                 None => break,

@@ -70,7 +70,6 @@ fn read_policy(
 pub(crate) fn read_facts(root: &Root, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
     let kernel = kernel::read(root, problems);
     let providers = policy.provider_compatibles();
-    let providers: Vec<&str> = providers.iter().map(String::as_str).collect();
     let devices = devices::scan(root, &kernel.release, &providers, problems);
     Facts {
         kernel,

@@ -2,7 +2,6 @@
 
 //! The GPU firmware images of this root, for the bytes of their protected sections.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -67,12 +66,12 @@ pub fn read(
             return vec![image];
         }
     }
-    let mut names = BTreeSet::new();
+    let mut names = Vec::new();
     for directory in &directories {
-        root.each(directory, problems, &mut |name, _| {
-            names.insert(name.to_owned());
-        });
+        names.extend(root.list(directory, problems));
     }
+    names.sort_unstable();
+    names.dedup();
     names.iter().filter_map(|name| image(root, &directories, name, problems)).collect()
 }
 

@@ -2,7 +2,7 @@
 
 //! What sandboxes and early boot read: `/run/protheap`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use protheap_core::name::HeapName;
@@ -195,16 +195,14 @@ fn link(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Errno> {
 }
 
 /// The names in `directory`.
-fn names(directory: &OwnedFd) -> Result<BTreeSet<String>, Errno> {
-    let mut names = BTreeSet::new();
+fn names(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
+    let mut names = Vec::new();
     let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
     let mut entries = rustix::fs::RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {
         match entry?.file_name().to_str() {
             Ok("." | "..") | Err(_) => {}
-            Ok(name) => {
-                names.insert(name.to_owned());
-            }
+            Ok(name) => names.push(name.to_owned()),
         }
     }
     Ok(names)

@@ -71,12 +71,12 @@ impl Policy {
     }
 
     /// The compatible strings that heaps name as their `provider`, in any file.
-    pub fn provider_compatibles(&self) -> BTreeSet<String> {
-        let mut providers = BTreeSet::new();
+    pub fn provider_compatibles(&self) -> Vec<&str> {
+        let mut providers = Vec::new();
         for fragment in self.merged.fragments() {
             for gpu in fragment.content.gpu.values() {
                 let heaps = gpu.heaps.iter().flat_map(|heaps| &heaps.value);
-                providers.extend(heaps.filter_map(|heap| heap.provider.clone()));
+                providers.extend(heaps.filter_map(|heap| heap.provider.as_deref()));
             }
         }
         providers
