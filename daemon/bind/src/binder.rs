@@ -10,13 +10,13 @@ use protheap_board::module::{self, BindingState, Commit, Kind, Module, Setup, Wi
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
-use protheap_board::{Problem, clock, devices, tee};
+use protheap_board::{Problem, clock, devices, panthor, tee};
 use protheap_core::decision::Request;
 use protheap_core::engine::{
     Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Supplied,
 };
 use protheap_core::facts::{
-    self, Facts, Gpu, KernelBinding, Protection, Provider, Source, Verdict,
+    Facts, Gpu, KernelBinding, Parameter, Protection, Provider, Source, Verdict,
 };
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{Refused, Report};
@@ -69,7 +69,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         // Nothing is left behind on a machine without a GPU.
         let (mut run, mut lock) = (None, None);
         if !DAEMON && !survey.facts.gpus.is_empty() {
-            match Self::run_alone(&root, program) {
+            match Self::run_alone(&root, program, Self::withholds(&survey.facts)) {
                 Ok((directory, taken, waited)) => {
                     (run, lock) = (Some(directory), Some(taken));
                     if waited {
@@ -79,7 +79,13 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Err(problem) => survey.refused.push(tell(program, problem)),
             }
         }
-        let Survey { policy, facts, refused } = survey;
+        let Survey { policy, facts, mut refused } = survey;
+        // An earlier run may have decided otherwise.
+        if Self::withholds(&facts)
+            && let Err(problem) = panthor::forget_heap(&root)
+        {
+            refused.push(tell(program, problem));
+        }
         let module = match facts.kernel.module {
             Some(_) if !DAEMON => Some(Module::open(&root)?),
             _ => None,
@@ -99,15 +105,26 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         })
     }
 
+    /// No window of the kernel keeps the driver from probing without its heap: the boot has to wait.
+    fn withholds(facts: &Facts) -> bool {
+        !DAEMON && facts.kernel.parameter == Some(Parameter::Open)
+    }
+
     /// Waits for another binder that is at work, so that two never hand over buffers to one
     /// binding. True: there was one.
-    fn run_alone(root: &Root, program: &str) -> Result<(RunDirectory, Lock, bool), Problem> {
+    fn run_alone(
+        root: &Root,
+        program: &str,
+        withholds: bool,
+    ) -> Result<(RunDirectory, Lock, bool), Problem> {
         let run = RunDirectory::open(root)?;
         let mut waited = false;
         let lock = run.lock(|| {
             waited = true;
             // The windows are the other one's affair: the boot may go on.
-            ready::tell(program);
+            if !withholds {
+                ready::tell(program);
+            }
         })?;
         Ok((run, lock, waited))
     }
@@ -122,6 +139,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         while !self.engine.is_done() {
             self.wait_and_act()?;
         }
+        self.tell_ready();
         let states = self.engine.bindings().values().map(Binding::state);
         Ok(states.into_iter().any(|state| state == State::Failed))
     }
@@ -147,12 +165,21 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             // Who waits for it to be ready reads what it writes.
             self.report()?;
         }
-        ready::tell(self.program);
-        self.ready = true;
+        if !Self::withholds(self.engine.facts()) {
+            self.tell_ready();
+        }
         for event in came {
             self.follow(event);
         }
         self.finish()
+    }
+
+    /// Says that the boot may go on, once.
+    fn tell_ready(&mut self) {
+        if !self.ready {
+            ready::tell(self.program);
+            self.ready = true;
+        }
     }
 
     fn wait_and_act(&mut self) -> Result<()> {
@@ -194,7 +221,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 let opened = opened.unwrap_or_else(|error| Opened::Refused(error.to_string()));
                 Some((now(), Event::Opened(device, opened)))
             }
-            Action::Try(device, request) if request.source == Source::Handed => {
+            Action::Try(device, request) if request.source != Source::Kernel => {
                 let verdict = self.allocate(&device, &request);
                 Some((now(), Event::Tried(device, request.heap, verdict)))
             }
@@ -298,10 +325,13 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     }
 
     fn open(&mut self, device: &DeviceName, hold: u32) -> Result<Opened> {
-        let offered = self.engine.facts().kernel.module.as_ref();
-        let source = offered.map_or(Source::Handed, facts::Module::source);
-        let module = self.module()?;
+        let source = self.engine.facts().kernel.source();
         let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
+        if source == Source::Driver {
+            // The boot waits for us instead.
+            return Ok(if hold == 0 { Opened::NoWindow } else { until(hold) });
+        }
+        let module = self.module()?;
         let mut binding = match module.create(device) {
             Err(error) if DAEMON && error.is_busy() => {
                 return Ok(Opened::Busy(error.to_string()));
@@ -360,6 +390,8 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         if protection != Protection::None || request.allow_unprotected {
             let suspend = (0..request.suspend_count).map(|_| allocate(request.suspend_bytes));
             match suspend.collect() {
+                // The driver allocates anew.
+                Ok(_) if request.source == Source::Driver => {}
                 Ok(suspend) => {
                     self.buffers.push((device.clone(), Buffers { firmware, suspend }));
                 }
@@ -376,6 +408,16 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// Hands the buffers over, where the kernel does not allocate, and commits. Returns when.
     fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, Bound)> {
+        if request.allow_unprotected {
+            eprintln!(
+                "{}: {device}: binding {} for bring-up: {} has allow-unprotected",
+                self.program, request.heap, request.origin
+            );
+        }
+        if request.source == Source::Driver {
+            panthor::name_heap(&self.root, &request.heap)?;
+            return Ok((now(), Bound { in_use: false, judged: None }));
+        }
         let buffers = self.take_buffers(device);
         let module = self.module()?;
         let binding = module.binding(device)?.ok_or("the binding was withdrawn")?;
@@ -396,15 +438,9 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         // The GPU may have probed before the write returns.
         let at = now();
         binding.commit(Commit::Bind)?;
-        if request.allow_unprotected {
-            eprintln!(
-                "{}: {device}: bound {} for bring-up: {} has allow-unprotected",
-                self.program, request.heap, request.origin
-            );
-        }
         let in_use = binding.state()? == BindingState::InUse;
         let judged = match request.source {
-            Source::Handed => None,
+            Source::Handed | Source::Driver => None,
             Source::Kernel => {
                 let (protection, exporter) = binding.judge(request.allow_unprotected)?;
                 Some(Verdict::Allocated { protection, exporter })
@@ -452,6 +488,10 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// Closes the window, and leaves in the kernel why.
     fn release(&mut self, device: &DeviceName) -> Result<()> {
+        if self.engine.facts().kernel.source() == Source::Driver {
+            // The boot goes on when all is decided.
+            return Ok(());
+        }
         let reason = self.engine.bindings().get(device).and_then(Binding::reason);
         if let Some(binding) = self.module()?.binding(device)? {
             binding.set_origin(reason.map_or("", Reason::as_str))?;
@@ -487,7 +527,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 None => break,
                 Some(Received::Lost) => {
                     // The events that are still queued tell nothing more.
-                    let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
+                    let facts = read_facts(&self.root, self.engine.policy(), DAEMON, &mut problems);
                     changes = vec![self.all(facts)];
                     continue;
                 }
@@ -505,7 +545,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Some(Relevant::Binding(_) | Relevant::Module) if !DAEMON => {}
                 Some(Relevant::Binding(device)) => changes.push(Change::Binding(device)),
                 Some(Relevant::Device | Relevant::Module) => {
-                    let facts = read_facts(&self.root, self.engine.policy(), &mut problems);
+                    let facts = read_facts(&self.root, self.engine.policy(), DAEMON, &mut problems);
                     changes.push(self.all(facts));
                 }
             }
@@ -588,6 +628,10 @@ fn relevant(event: &Uevent<'_>, facts: &Facts, providers: &[&str]) -> Option<Rel
             let device = DeviceName::new(event.device()).ok()?;
             let known = facts.gpus.contains_key(&device) || facts.providers.contains_key(&device);
             match (action, known) {
+                // What its parameter says can be known now.
+                ("bind" | "unbind", true) if facts.kernel.parameter.is_some() => {
+                    Some(Relevant::Device)
+                }
                 ("bind" | "unbind", true) => Some(Relevant::Driver),
                 ("remove", true) => Some(Relevant::Device),
                 ("add", false) if devices::may_matter(event, providers) => Some(Relevant::Device),

@@ -3,7 +3,7 @@
 //! Everything that is to be known before the first decision.
 
 use protheap_board::root::Root;
-use protheap_board::{Problem, devices, firmware, heaps, kernel, platform, policies, tee};
+use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, policies, tee};
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Firmware};
 use protheap_core::fragment::Fragment;
@@ -29,7 +29,7 @@ impl Survey {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
         let (policy, mut refused) = read_policy(root, program, &platform.compatible, &mut problems);
-        let mut facts = read_facts(root, &policy, &mut problems);
+        let mut facts = read_facts(root, &policy, daemon, &mut problems);
         facts.platform = platform;
         read_firmware(root, &policy, daemon, &mut facts, &mut problems);
         refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
@@ -67,10 +67,18 @@ fn read_policy(
 }
 
 /// All that can change while the program runs.
-pub(crate) fn read_facts(root: &Root, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
-    let kernel = kernel::read(root, problems);
+pub(crate) fn read_facts(
+    root: &Root,
+    policy: &Policy,
+    daemon: bool,
+    problems: &mut Vec<Problem>,
+) -> Facts {
+    let mut kernel = kernel::read(root, problems);
     let providers = policy.provider_compatibles();
     let devices = devices::scan(root, &kernel.release, &providers, problems);
+    if kernel.module.is_none() && !devices.gpus.is_empty() {
+        kernel.parameter = panthor::read(root, &kernel.release, daemon, problems);
+    }
     Facts {
         kernel,
         gpus: devices.gpus,

@@ -46,7 +46,7 @@ pub(crate) fn served(
 
 /// Calls `visit` with what stands between separators in one of the files that describe the modules
 /// of `release`, until it returns false.
-fn each_piece(
+pub(crate) fn each_piece(
     root: &Root,
     release: &str,
     file: &str,

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
@@ -118,17 +119,20 @@ fn image(
 ///
 /// It cannot be opened, read or unpacked, is no regular file, or has more than 8 MiB.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
-    let unpack: Unpack = match path.extension().and_then(|extension| extension.to_str()) {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(Failed::from);
+    let shown = path.to_string_lossy();
+    opened.and_then(|file| unpacked(file, &shown)).map_err(|e| Problem::new(&*shown, e.to_string()))
+}
+
+/// The whole of a file, which may be compressed as the end of its name says.
+pub(crate) fn unpacked(file: OwnedFd, name: &str) -> Result<Vec<u8>, Failed> {
+    let unpack: Unpack = match name.rsplit('.').next() {
         Some("zst") => zstd,
         Some("xz") => xz,
         _ => |mut file| whole(&mut file),
     };
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(Failed::from);
-    match opened.and_then(|file| contents(file.into(), unpack)) {
-        Ok((bytes, _)) => Ok(bytes),
-        Err(e) => Err(Problem::new(path.to_string_lossy(), e.to_string())),
-    }
+    contents(file.into(), unpack).map(|(bytes, _)| bytes)
 }
 
 fn contents(file: File, unpack: Unpack) -> Result<Contents, Failed> {

@@ -11,12 +11,13 @@ use crate::root::Root;
 pub(crate) const CONFIGFS: &str = "sys/kernel/config/protheap";
 const LOCKDOWN: &str = "sys/kernel/security/lockdown";
 
-/// Reads release, lockdown, and what protheap.ko says of itself.
+/// Reads release, lockdown, and what protheap.ko says of itself; not panthor's parameter.
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Kernel {
     Kernel {
         release: release(root, problems),
         lockdown: lockdown(root, problems),
         module: module(root, problems),
+        parameter: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod firmware;
 pub mod heaps;
 pub mod kernel;
 pub mod module;
+pub mod panthor;
 pub mod platform;
 pub mod policies;
 mod problem;

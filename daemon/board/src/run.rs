@@ -15,12 +15,12 @@ use rustix::io::Errno;
 use crate::Problem;
 use crate::root::Root;
 
-const DIRECTORY: &str = "run/protheap";
+const DIRECTORY: &str = "protheap";
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 const HEAPS: &str = "heaps";
 
-/// `/run/protheap`, open for writing into. No link in it is ever followed.
+/// A directory of `/run`, open for writing into. No link in it is ever followed.
 #[derive(Debug)]
 pub struct RunDirectory {
     directory: OwnedFd,
@@ -34,16 +34,21 @@ pub struct Lock {
 }
 
 impl RunDirectory {
-    /// Opens the directory, and makes it where it is not there yet.
+    /// Opens `/run/protheap`, and makes it where it is not there yet.
     ///
     /// # Errors
     ///
     /// It cannot be made, or is no directory.
     pub fn open(root: &Root) -> Result<Self, Problem> {
-        let path = root.shown(DIRECTORY);
+        Self::named(root, DIRECTORY)
+    }
+
+    /// Opens the directory `name`, as [`Self::open`] does.
+    pub(crate) fn named(root: &Root, name: &str) -> Result<Self, Problem> {
+        let path = root.shown(&format!("run/{name}"));
         let opened = root
             .open_at("run", OFlags::PATH | OFlags::DIRECTORY)
-            .and_then(|run| directory(&run, "protheap"));
+            .and_then(|run| directory(&run, name));
         match opened {
             Ok(directory) => Ok(Self { directory, path }),
             Err(e) => Err(Problem::new(path, format!("cannot be made or opened: {e}"))),
@@ -81,12 +86,17 @@ impl RunDirectory {
     ///
     /// It could not be written; the old one is still there.
     pub fn write_state(&self, json: &[u8]) -> Result<(), Problem> {
+        self.replace(STATE, json)
+    }
+
+    /// Replaces the file `name`, as a whole.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Problem> {
         // The binder and the daemon may both write: each has a name of its own.
-        let new = format!(".{STATE}.{}", std::process::id());
-        let done = self.write_new(&new, json).and_then(|()| self.rename(&new, STATE));
+        let new = format!(".{name}.{}", std::process::id());
+        let done = self.write_new(&new, bytes).and_then(|()| self.rename(&new, name));
         done.map_err(|e| {
             let _ = unlinkat(&self.directory, &new, AtFlags::empty());
-            Problem::new(format!("{}/{STATE}", self.path), format!("cannot be written: {e}"))
+            Problem::new(format!("{}/{name}", self.path), format!("cannot be written: {e}"))
         })
     }
 

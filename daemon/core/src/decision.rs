@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::facts::{Facts, Gpu, Module, Protection, Provider, Source, Verdict};
+use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::{GpuPolicy, Policy};
 use crate::schema::{Candidate, Pattern};
@@ -38,6 +38,8 @@ pub enum Plan {
     Try(Request),
     /// Bind this heap: what came from it passed.
     Bind(Request),
+    /// Leave it: the GPU driver was told of this heap already.
+    Keep(HeapName),
     /// Go without protected memory.
     Without(Reason),
     /// Go without protected memory, though the policy's heap is there.
@@ -149,12 +151,38 @@ pub fn decide_gpu(
         trace.push(Considered { candidate: candidate.name.to_string(), origin, outcome, detail });
     }
     let plan = plan.unwrap_or_else(|| search.exhausted());
-    // Without the module there is nobody to bind for, whatever heaps there are.
-    let plan = match (&facts.kernel.module, plan) {
-        (None, Plan::Wait | Plan::Try(_) | Plan::Bind(_)) => Plan::Without(Reason::NoConsumer),
-        (_, plan) => plan,
+    let plan = match plan {
+        Plan::Wait | Plan::Try(_) | Plan::Bind(_) if facts.kernel.module.is_none() => {
+            without_module(policy, facts, gpu, plan)
+        }
+        plan => plan,
     };
     GpuDecision { plan, trace }
+}
+
+/// Without the module only panthor's parameter can take a heap; else there is nobody to bind for,
+/// whatever heaps there are.
+fn without_module(policy: &GpuPolicy, facts: &Facts, gpu: &Gpu, plan: Plan) -> Plan {
+    let of_panthor = gpu.driver.as_ref().is_none_or(|driver| driver == "panthor");
+    match &facts.kernel.parameter {
+        Some(Parameter::Open) if of_panthor => plan,
+        Some(Parameter::Set(name)) if of_panthor => {
+            let named = |heap: &&HeapName| {
+                heap.as_str() == name
+                    && policy.heaps().iter().any(|candidate| fits(&candidate.name, heap))
+            };
+            let heap = facts.heaps.iter().find(named);
+            heap.map_or(Plan::Without(Reason::AlreadyProbed), |heap| Plan::Keep(heap.clone()))
+        }
+        _ => Plan::Without(Reason::NoConsumer),
+    }
+}
+
+fn fits(pattern: &Pattern, heap: &HeapName) -> bool {
+    match pattern {
+        Pattern::Exact(name) => name == heap,
+        Pattern::Prefix(prefix) => heap.as_str().starts_with(prefix.as_str()),
+    }
 }
 
 struct Search<'a> {
@@ -297,7 +325,7 @@ impl Search<'_> {
     fn request(&self, candidate: &Candidate, heap: &HeapName) -> Request {
         Request {
             heap: heap.clone(),
-            source: self.facts.kernel.module.as_ref().map_or(Source::Handed, Module::source),
+            source: self.facts.kernel.source(),
             firmware_bytes: self.policy.firmware_bytes(&self.facts.firmware),
             suspend_bytes: self.policy.suspend_bytes(),
             suspend_count: self.policy.suspend_count(),
@@ -329,7 +357,7 @@ fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Tee;
+    use crate::facts::{Module, Tee};
     use crate::fragment::Fragment;
     use crate::merged::Merged;
 

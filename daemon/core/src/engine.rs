@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
-use crate::facts::{Facts, Gpu, KernelBinding, Provider, Tee, Verdict};
+use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
 use crate::name::{DeviceName, HeapName};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
@@ -187,6 +187,8 @@ enum Phase {
     Opening,
     Deciding,
     Trying,
+    /// Its heap passed, and is what the driver shall be told if all its GPUs come to the same.
+    Agreeing,
     Binding,
     Supplying,
     Ended,
@@ -280,7 +282,30 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                 binding.go_on::<DAEMON>(device, gpu, &self.facts, now, &mut actions);
             }
         }
+        self.agree(now, &mut actions);
         actions
+    }
+
+    /// Binds by a driver's parameter, which is one for all its GPUs: when none of them is still to
+    /// come to its heap, and if that is one heap.
+    fn agree(&mut self, now: Monotonic, actions: &mut Vec<Action>) {
+        let is_agreeing = |binding: &Binding| binding.phase == Phase::Agreeing;
+        if !self.bindings.values().all(|b| is_agreeing(b) || b.phase == Phase::Ended) {
+            return;
+        }
+        let told = |b: &&Binding| is_agreeing(b) || b.state == State::Bound;
+        let mut heaps = self.bindings.values().filter(told).filter_map(Binding::heap);
+        let first = heaps.next();
+        let differ = heaps.any(|heap| Some(heap) != first);
+        for (device, binding) in self.bindings.iter_mut().filter(|(_, b)| is_agreeing(b)) {
+            if differ {
+                binding.release(device, actions);
+                binding.end(State::Failed, Some(Reason::HeapsDiffer), now, String::new());
+            } else if let Some(request) = binding.request.clone() {
+                binding.phase = Phase::Binding;
+                actions.push(Action::Bind(device.clone(), request));
+            }
+        }
     }
 
     fn change(&mut self, change: Change, now: Monotonic) {
@@ -558,7 +583,7 @@ impl Binding {
                     return;
                 }
             }
-            Phase::New | Phase::Unbound | Phase::Deciding => {}
+            Phase::New | Phase::Unbound | Phase::Deciding | Phase::Agreeing => {}
             _ => return,
         }
         let ends = self.window.map(|(_, ends)| ends).filter(|ends| now < *ends);
@@ -597,11 +622,16 @@ impl Binding {
                 self.prepare(&request);
                 actions.push(Action::Try(device.clone(), request));
             }
+            Plan::Bind(request) if request.source == Source::Driver => {
+                self.phase = Phase::Agreeing;
+                self.prepare(&request);
+            }
             Plan::Bind(request) => {
                 self.phase = Phase::Binding;
                 self.prepare(&request);
                 actions.push(Action::Bind(device.clone(), request));
             }
+            Plan::Keep(heap) => self.adopt(heap, false, now),
             // Nothing that is there will do, but the window is open and something can come.
             Plan::Without(_) | Plan::Fail(_) if can_come && ends.is_some() => {
                 self.state = State::Waiting;
@@ -651,6 +681,7 @@ impl Binding {
                 self.end(State::Unprotected, Some(reason), now, String::new());
             }
             Plan::Fail(reason) => self.end(State::Failed, Some(reason), now, String::new()),
+            Plan::Keep(heap) => self.adopt(heap, false, now),
             Plan::Wait | Plan::Try(_) | Plan::Bind(_) => {
                 self.phase = Phase::Opening;
                 // A driver that has probed cannot be held.

@@ -52,6 +52,38 @@ pub struct Kernel {
     pub lockdown: bool,
     /// protheap.ko, where it is loaded and its configfs directory is there.
     pub module: Option<Module>,
+    /// The parameter of a panthor that has one, where protheap.ko is not.
+    pub parameter: Option<Parameter>,
+}
+
+impl Kernel {
+    /// The word for what takes a binding.
+    pub fn delivery(&self) -> &'static str {
+        match (&self.module, &self.parameter) {
+            (Some(_), _) => "module",
+            (None, Some(_)) => "panthor-parameter",
+            (None, None) => "none",
+        }
+    }
+
+    /// Who allocates the buffers.
+    pub fn source(&self) -> Source {
+        match (&self.module, &self.parameter) {
+            (Some(module), _) => module.source(),
+            (None, Some(_)) => Source::Driver,
+            (None, None) => Source::Handed,
+        }
+    }
+}
+
+/// panthor's parameter `protected_heap_name`: the heap that the driver takes its buffers from, for
+/// all its GPUs. Linux 7.3 has none; it is of a series of May 2026.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parameter {
+    /// panthor is not loaded yet: the name can be given.
+    Open,
+    /// The name is given, or cannot be given any more.
+    Set(String),
 }
 
 /// What protheap.ko says of itself in configfs.
@@ -79,14 +111,17 @@ pub enum Source {
     Handed,
     /// protheap.ko itself, at commit.
     Kernel,
+    /// The GPU's driver, from the heap that its parameter names.
+    Driver,
 }
 
 impl Source {
-    /// The word that the module knows it by.
+    /// The word for it, which the module knows too.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Handed => "handed",
             Self::Kernel => "kernel",
+            Self::Driver => "driver",
         }
     }
 }

@@ -87,7 +87,7 @@ impl<'a> Report<'a> {
             written_by,
             platform: &facts.platform,
             policies: engine.policy().keys(),
-            delivery: if facts.kernel.module.is_some() { "module" } else { "none" },
+            delivery: facts.kernel.delivery(),
             refused,
             gpus: engine
                 .bindings()

@@ -88,6 +88,8 @@ words! {
         HeapTooSmall = "heap-too-small",
         /// The heap's memory can be mapped.
         HeapNotProtected = "heap-not-protected",
+        /// GPUs of one driver need different heaps, and its parameter names one.
+        HeapsDiffer = "heaps-differ",
         /// The kernel refused a step of the binding.
         KernelRefused = "kernel-refused",
         /// The binding was made by an earlier run.

@@ -52,7 +52,8 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             binding.timeline.drain(..old);
             let told = binding.upkeep.told.take();
             binding.upkeep = Upkeep { told, ..Upkeep::default() };
-            if binding.is_bound() {
+            // What a driver's parameter says is a fact itself.
+            if binding.is_bound() && self.facts.kernel.parameter.is_none() {
                 binding.look();
             } else {
                 gpu.verdicts.clear();

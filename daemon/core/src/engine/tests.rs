@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::facts::{Module, Protection, Source};
+use crate::facts::{Module, Parameter, Protection, Source};
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::Key;
@@ -249,6 +249,69 @@ fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
     assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
 }
 
+/// A kernel without protheap.ko whose panthor has the parameter.
+fn with_parameter(mut facts: Facts, parameter: Parameter) -> Facts {
+    facts.kernel.module = None;
+    facts.kernel.parameter = Some(parameter);
+    facts
+}
+
+#[test]
+fn a_driver_is_told_of_a_heap_that_passed() {
+    let start = with_parameter(facts(&["low"], &[]), Parameter::Open);
+    let mut engine = Engine::<false>::new(two(), start);
+    let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    assert!(matches!(&actions[..], [Action::Try(_, r)] if r.source == Source::Driver));
+    let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
+    assert!(matches!(&actions[..], [Action::Bind(_, r)] if r.heap == heap("low")));
+    assert_eq!(run(&mut engine, &[(50, Event::Bound(gpu(), Ok(free())))]), []);
+    assert_eq!(end(&engine), (State::Bound, None));
+}
+
+#[test]
+fn a_driver_that_was_told_is_left_alone() {
+    let set = |name: &str, driver: Option<&str>| {
+        let set = Parameter::Set(name.into());
+        let mut facts = with_parameter(facts(&["high", "low"], &["acme,svp"]), set);
+        facts.gpus.get_mut(&gpu()).unwrap().driver = driver.map(str::to_owned);
+        facts
+    };
+    for (name, driver, expected) in [
+        ("low", Some("panthor"), (State::Bound, Some(Reason::Adopted))),
+        ("low", None, (State::Bound, Some(Reason::Adopted))),
+        // The parameter is panthor's.
+        ("low", Some("tyr"), (State::Unprotected, Some(Reason::NoConsumer))),
+        // No policy names it, or it is not there.
+        ("other", Some("panthor"), (State::Unprotected, Some(Reason::AlreadyProbed))),
+        ("(null)", Some("panthor"), (State::Unprotected, Some(Reason::AlreadyProbed))),
+    ] {
+        let mut binder = Engine::<false>::new(two(), set(name, driver));
+        assert_eq!(run(&mut binder, &[(10, Event::Started)]), []);
+        assert_eq!(end(&binder), expected, "{name}");
+        let mut daemon = Engine::<true>::new(two(), set(name, driver));
+        run(&mut daemon, &[(10, Event::Started), (20, Event::Looked(gpu(), Ok(None)))]);
+        assert_eq!(end(&daemon), expected, "{name}");
+        // Nothing else comes of a change, but another look.
+        let changed = Event::Changed(vec![Change::Tees(Vec::new())]);
+        let actions = run(&mut daemon, &[(30, changed)]);
+        assert_eq!(actions, [Action::Look(gpu())]);
+        run(&mut daemon, &[(40, Event::Looked(gpu(), Ok(None)))]);
+        assert_eq!(end(&daemon), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_driver_that_is_loaded_meanwhile_cannot_be_told() {
+    let start = with_parameter(facts(&[], &["acme,svp"]), Parameter::Open);
+    let mut engine = Engine::<false>::new(two(), start);
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
+    let set = Parameter::Set("(null)".into());
+    let loaded = Box::new(with_parameter(facts(&["low"], &["acme,svp"]), set));
+    run(&mut engine, &[(30, Event::Changed(vec![Change::All(loaded)]))]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::AlreadyProbed)));
+}
+
 #[test]
 fn what_the_kernel_refuses_fails_and_releases() {
     let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
@@ -309,12 +372,17 @@ proptest! {
         pending in proptest::sample::subsequence(vec!["acme,svp", "linaro,optee-tz"], 0..=2),
         has_window in any::<bool>(),
         accepts in any::<bool>(),
-        allocates in any::<bool>(),
+        source in proptest::sample::select(vec![Source::Handed, Source::Kernel, Source::Driver]),
         verdicts in proptest::collection::vec(verdict(), 4),
         happenings in proptest::collection::vec((1u64..2_000_000, outside()), 0..12),
     ) {
         let mut start = facts(&there, &pending);
-        start.kernel = if allocates { in_kernel(&[]).kernel } else { start.kernel };
+        let allocates = source == Source::Kernel;
+        if allocates {
+            start.kernel = in_kernel(&[]).kernel;
+        } else if source == Source::Driver {
+            start = with_parameter(start, Parameter::Open);
+        }
         let mut engine = Engine::<false>::new(two(), start.clone());
         let mut twin = engine.clone();
         let mut now = 1_000;
@@ -369,7 +437,7 @@ proptest! {
                         prop_assert!(!ended);
                         let verdict = verdicts.next().unwrap();
                         passed = verdict == good();
-                        prop_assert_eq!(request.source == Source::Kernel, allocates);
+                        prop_assert_eq!(request.source, source);
                         queue.push(if allocates && !accepts {
                             Event::Bound(device, Err("no".into()))
                         } else if allocates && passed {
@@ -401,5 +469,84 @@ proptest! {
         let (state, _) = end(&engine);
         prop_assert!(state.is_end());
         prop_assert!(engine.bindings()[&gpu()].held() <= HOLD);
+    }
+
+    /// Two GPUs of a driver with one parameter: it is set once both have come to their ends, to one
+    /// heap that passed for whoever is bound, or not at all.
+    #[test]
+    fn a_parameter_names_one_heap_for_all(
+        there in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
+        comes in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
+        wants in proptest::collection::vec(proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3).prop_shuffle(), 2),
+        verdicts in proptest::collection::vec(verdict(), 6),
+        windows in proptest::collection::vec(any::<bool>(), 2),
+        accepts in any::<bool>(),
+        order in any::<bool>(),
+    ) {
+        let devices = ["a.gpu", "b.gpu"].map(device);
+        let mut text = "schema = 1\n".to_owned();
+        for (device, heaps) in devices.iter().zip(&wants) {
+            let heaps: Vec<_> = heaps.iter().map(|name| format!("{{ name = '{name}' }}")).collect();
+            text += &format!("[gpu.'{device}']\nheaps = [{}]\n", heaps.join(", "));
+        }
+        let key = Key::new("acme,a9").unwrap();
+        let policy = Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]));
+        let mut start = with_parameter(facts(&there, &["acme,svp"]), Parameter::Open);
+        start.gpus.insert(devices[1].clone(), start.gpus[&devices[0]].clone());
+        let mut engine = Engine::<false>::new(policy, start);
+
+        let mut queue = vec![Event::Started];
+        let mut comes = comes.into_iter();
+        let mut verdicts = verdicts.into_iter().cycle();
+        let mut bound = Vec::new();
+        let (mut now, mut wake) = (1_000, None);
+        for _ in 0..1_000 {
+            let event = match queue.is_empty() {
+                false if order => queue.remove(0),
+                false => queue.pop().unwrap(),
+                true => match (comes.next(), wake.take()) {
+                    (Some(name), due) => {
+                        wake = due;
+                        Event::Changed(vec![Change::Heap(heap(name))])
+                    }
+                    (None, Some(due)) => {
+                        now = now.max(due);
+                        Event::Woken
+                    }
+                    (None, None) => break,
+                },
+            };
+            now += 100;
+            for action in engine.on(event, Monotonic(now)) {
+                match action {
+                    Action::Open(device, _) => {
+                        let has_window = windows[usize::from(device == devices[1])];
+                        let ends = Monotonic(now + HOLD);
+                        queue.push(Event::Opened(device, if has_window { Opened::Window(ends) } else { Opened::NoWindow }));
+                    }
+                    Action::Try(device, request) => {
+                        queue.push(Event::Tried(device, request.heap, verdicts.next().unwrap()));
+                    }
+                    Action::Bind(device, request) => {
+                        prop_assert_eq!(engine.facts().gpus[&device].verdicts.get(&request.heap), Some(&good()));
+                        let waits = |b: &Binding| matches!(b.state(), State::Waiting | State::Held);
+                        prop_assert!(!engine.bindings().values().any(waits), "another one is undecided");
+                        bound.push(request.heap);
+                        queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
+                    }
+                    Action::WakeAt(at) => wake = Some(wake.map_or(at.0, |due: u64| due.min(at.0))),
+                    Action::Release(_) => {}
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
+        prop_assert!(engine.is_done());
+        bound.dedup();
+        prop_assert!(bound.len() <= 1, "{bound:?}");
+        let differ = |b: &Binding| b.reason() == Some(Reason::HeapsDiffer);
+        prop_assert!(bound.is_empty() || !engine.bindings().values().any(differ));
+        for binding in engine.bindings().values().filter(|b| b.state() == State::Bound) {
+            prop_assert_eq!(binding.heap(), bound.first());
+        }
     }
 }

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! panthor's parameter `protected_heap_name`, which only a kernel with that proposal has, and the
+//! options that modprobe gives it.
+
+use protheap_core::facts::Parameter;
+use protheap_core::name::HeapName;
+use rustix::fs::{AtFlags, OFlags, unlinkat};
+use rustix::io::Errno;
+
+use crate::root::{Failed, Root};
+use crate::run::RunDirectory;
+use crate::{Problem, aliases, firmware};
+
+/// There if the driver is loaded, or built in with parameters.
+const LOADED: &str = "sys/module/panthor";
+const PARAMETER: &str = "sys/module/panthor/parameters/protected_heap_name";
+/// What a module that has the parameter tells of it (`module_param()` of linux/moduleparam.h).
+const DECLARED: &[u8] = b"\0parmtype=protected_heap_name:charp\0";
+
+const DIRECTORY: &str = "modprobe.d";
+const FILE: &str = "protheap-panthor.conf";
+/// A line for modprobe, up to the heap's name.
+const OPTION: &str = "options panthor protected_heap_name=";
+
+/// What the parameter offers; `None` if panthor has none, or protheap.ko can be loaded instead.
+///
+/// A `daemon` changes nothing before the driver is loaded: to it the parameter is what modprobe is
+/// going to make it.
+pub fn read(
+    root: &Root,
+    release: &str,
+    daemon: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<Parameter> {
+    if is_loaded(root) {
+        return value(root, problems).map(Parameter::Set);
+    }
+    let path = module(root, release, problems)?;
+    let read = root
+        .open_at(&path, OFlags::RDONLY)
+        // A tree may lack the link from /lib.
+        .or_else(|_| root.open_at(&format!("usr/{path}"), OFlags::RDONLY))
+        .map_err(Failed::from)
+        .and_then(|file| firmware::unpacked(file, &path));
+    let bytes = root.note(&path, read, problems)?;
+    if !bytes.windows(DECLARED.len()).any(|window| window == DECLARED) {
+        return None;
+    }
+    if !daemon {
+        return Some(Parameter::Open);
+    }
+    let options = root.text(&format!("run/{DIRECTORY}/{FILE}"), problems).unwrap_or_default();
+    Some(Parameter::Set(options.strip_prefix(OPTION).unwrap_or_default().to_owned()))
+}
+
+fn is_loaded(root: &Root) -> bool {
+    root.open_at(LOADED, OFlags::PATH).is_ok()
+}
+
+fn value(root: &Root, problems: &mut Vec<Problem>) -> Option<String> {
+    root.text(PARAMETER, problems)
+}
+
+/// The path of panthor's file among the modules of `release`, unless protheap.ko is there too.
+fn module(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<String> {
+    let (mut panthor, mut protheap) = (None, false);
+    // `PATH: DEPENDENCY...`, a line each.
+    aliases::each_piece(root, release, "modules.dep", b'\n', problems, &mut |line| {
+        let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if name.starts_with(b"panthor.ko") {
+            panthor = std::str::from_utf8(path).ok().map(str::to_owned);
+        }
+        protheap |= name.starts_with(b"protheap.ko");
+        !protheap
+    });
+    let path = panthor.filter(|_| !protheap)?;
+    let known = [".ko", ".ko.xz", ".ko.zst"].iter().any(|end| path.ends_with(end));
+    let path = format!("lib/modules/{release}/{path}");
+    if !known {
+        let message = "is compressed, and not in a way that is known here: it is taken for one \
+                       without protected_heap_name";
+        problems.push(Problem::new(root.shown(&path), message));
+    }
+    known.then_some(path)
+}
+
+/// Has modprobe load panthor with the name of `heap`.
+///
+/// # Errors
+///
+/// The name cannot stand there, the file was not written, or panthor was loaded without it.
+/// Nothing is left then.
+pub fn name_heap(root: &Root, heap: &HeapName) -> Result<(), Problem> {
+    let named = try_to_name(root, heap);
+    if named.is_err() {
+        forget_heap(root)?;
+    }
+    named
+}
+
+fn try_to_name(root: &Root, heap: &HeapName) -> Result<(), Problem> {
+    let failed =
+        |message: &str| Problem::new(root.shown(&format!("run/{DIRECTORY}/{FILE}")), message);
+    // The kernel and programs called modprobe have different ideas of quotes, and some of comments.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",.:@+_-".contains(&byte);
+    if !heap.as_str().bytes().all(plain) {
+        return Err(failed(
+            "cannot name this heap: only letters, digits and `,.:@+_-` are safe there",
+        ));
+    }
+    let option = format!("{OPTION}{heap}");
+    RunDirectory::named(root, DIRECTORY)?.replace(FILE, format!("{option}\n").as_bytes())?;
+    let mut problems = Vec::new();
+    if root.text(&format!("run/{DIRECTORY}/{FILE}"), &mut problems) != Some(option) {
+        return Err(failed(
+            "reads differently from what was written: another program writes to it",
+        ));
+    }
+    if is_loaded(root) && value(root, &mut problems).is_none_or(|value| value != heap.as_str()) {
+        return Err(failed("came too late: panthor was loaded before its heap was known"));
+    }
+    Ok(())
+}
+
+/// Removes what [`name_heap`] has written, in this run or before.
+///
+/// # Errors
+///
+/// It is still there.
+pub fn forget_heap(root: &Root) -> Result<(), Problem> {
+    let path = format!("run/{DIRECTORY}");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let removed = root.open_at(&path, flags).and_then(|run| unlinkat(&run, FILE, AtFlags::empty()));
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => {
+            let path = root.shown(&format!("{path}/{FILE}"));
+            Err(Problem::new(path, format!("cannot be removed: {e}; remove it")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    const RELEASE: &str = "7.3.4";
+    const OPTIONS: &str = "run/modprobe.d/protheap-panthor.conf";
+
+    fn heap(name: &str) -> HeapName {
+        HeapName::new(name).unwrap()
+    }
+
+    /// A root with panthor's module, of this content.
+    fn with_module(tree: &Tree, name: &str, content: &[u8]) {
+        let dep = format!("kernel/a/other.ko:\nkernel/b/{name}: kernel/a/other.ko\n");
+        tree.file("usr/lib/modules/7.3.4/modules.dep", dep);
+        tree.file(&format!("usr/lib/modules/7.3.4/kernel/b/{name}"), content);
+    }
+
+    fn reads(tree: &Tree, daemon: bool) -> (Option<Parameter>, usize) {
+        let mut problems = Vec::new();
+        (read(&tree.root(), RELEASE, daemon, &mut problems), problems.len())
+    }
+
+    #[test]
+    fn a_module_tells_of_its_parameters() {
+        let tree = Tree::new();
+        assert_eq!(reads(&tree, false), (None, 0));
+        let with = b"\x7fELF\0license=GPL\0parmtype=protected_heap_name:charp\0\0";
+        with_module(&tree, "panthor.ko", with);
+        assert_eq!(reads(&tree, false), (Some(Parameter::Open), 0));
+        // protheap.ko comes first.
+        tree.file("usr/lib/modules/7.3.4/modules.dep", "b/panthor.ko:\nupdates/protheap.ko.xz:\n");
+        assert_eq!(reads(&tree, false), (None, 0));
+        let other = b"\x7fELF\0parmtype=my_protected_heap_name:charp\0";
+        with_module(&tree, "panthor.ko", other);
+        assert_eq!(reads(&tree, false), (None, 0));
+        // What is not known is told, and taken for none.
+        with_module(&tree, "panthor.ko.gz", with);
+        assert_eq!(reads(&tree, false), (None, 1));
+        with_module(&tree, "panthor.ko.xz", b"damaged");
+        assert_eq!(reads(&tree, false), (None, 1));
+    }
+
+    #[test]
+    fn a_loaded_driver_says_what_it_was_told() {
+        let tree = Tree::new();
+        tree.directory(LOADED);
+        assert_eq!(reads(&tree, false), (None, 0));
+        tree.file(PARAMETER, "protected,secure-video\n");
+        let set = Some(Parameter::Set("protected,secure-video".into()));
+        assert_eq!(reads(&tree, false), (set, 0));
+    }
+
+    #[test]
+    fn a_daemon_takes_what_modprobe_will_say() {
+        let tree = Tree::new();
+        with_module(&tree, "panthor.ko", DECLARED);
+        assert_eq!(reads(&tree, true).0, Some(Parameter::Set(String::new())));
+        tree.directory("run");
+        name_heap(&tree.root(), &heap("protected,secure-video")).unwrap();
+        let set = Some(Parameter::Set("protected,secure-video".into()));
+        assert_eq!(reads(&tree, true).0, set);
+    }
+
+    #[test]
+    fn the_name_is_written_for_all_to_read_and_taken_back() {
+        let tree = Tree::new();
+        tree.directory("run");
+        let root = tree.root();
+        forget_heap(&root).unwrap();
+        assert!(!tree.0.join("run/modprobe.d").exists());
+        name_heap(&root, &heap("linux,cma@4_0:1+x.y")).unwrap();
+        let path = tree.0.join(OPTIONS);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "options panthor protected_heap_name=linux,cma@4_0:1+x.y\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
+        assert_eq!(fs::read_dir(tree.0.join("run/modprobe.d")).unwrap().count(), 1);
+        forget_heap(&root).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_could_be_misread_is_refused_and_nothing_stays() {
+        for name in ["a\"b", "a'b", "a#b", "a\\", "$(reboot)", "a;b", "a=b", "`x`"] {
+            let tree = Tree::new();
+            tree.file(OPTIONS, "options panthor protected_heap_name=old\n");
+            let problem = name_heap(&tree.root(), &heap(name)).unwrap_err();
+            assert!(problem.path.ends_with(OPTIONS), "{problem}");
+            assert!(!tree.0.join(OPTIONS).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_was_loaded_meanwhile_is_not_told() {
+        let tree = Tree::new();
+        tree.directory("run");
+        tree.file(PARAMETER, "(null)\n");
+        let problem = name_heap(&tree.root(), &heap("a")).unwrap_err();
+        assert!(problem.message.contains("too late"), "{problem}");
+        assert!(!tree.0.join(OPTIONS).exists());
+        tree.file(PARAMETER, "a\n");
+        name_heap(&tree.root(), &heap("a")).unwrap();
+    }
+
+    #[test]
+    fn a_planted_link_is_not_followed() {
+        let tree = Tree::new();
+        tree.file("victim", "mine");
+        tree.link("../../victim", OPTIONS);
+        name_heap(&tree.root(), &heap("a")).unwrap();
+        assert_eq!(fs::read(tree.0.join("victim")).unwrap(), b"mine");
+        let tree = Tree::new();
+        tree.file("elsewhere/protheap-panthor.conf", "mine");
+        tree.link("../elsewhere", "run/modprobe.d");
+        assert!(name_heap(&tree.root(), &heap("a")).is_err());
+        assert!(tree.0.join("elsewhere/protheap-panthor.conf").exists());
+    }
+}
