@@ -3,6 +3,7 @@
 # without: protheap
 
 use_panthor parameter
+load_model
 # Of an earlier run that was killed.
 mkdir -p /run/modprobe.d
 echo 'options panthor protected_heap_name=gone' >"$OPTIONS"
@@ -12,8 +13,10 @@ check 'the binder ends well' is "$BINDER_STATUS" 0
 check 'the delivery is told' is "$(state_of /delivery)" panthor-parameter
 check 'the reason is named' ends unprotected no-heap
 check 'no option is left' absent "$OPTIONS"
-need modprobe panthor
+load_panthor
+keep_awake
 check 'panthor has no heap to wait for' holds /sys/module/panthor/parameters/protected_heap_name '(null)'
-check 'and waits for none' is "$(cat /sys/kernel/debug/devices_deferred)" ''
+check 'and probes' is "$(driver)" panthor
+check 'without a protected section' is "$(firmware_says protected-section)" none
 run_binder
-check 'it is too late now' ends unprotected no-heap
+check 'to a later binder that is the same' ends unprotected no-heap

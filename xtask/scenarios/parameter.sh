@@ -4,6 +4,7 @@
 # without: protheap
 
 use_panthor parameter
+load_model
 load_tee delay_ms=1500
 before=$(now_ms)
 start_binder
@@ -34,8 +35,17 @@ need wait_until 2 ends bound ''
 
 start_daemon
 check 'the daemon takes it over' ends bound adopted
-need modprobe panthor
+load_panthor
+keep_awake
 check 'panthor was told' holds /sys/module/panthor/parameters/protected_heap_name protected,secure-video
+check 'and probes' is "$(driver)" panthor
+check 'its protected section is in the carve-out' is "$(firmware_says protected-section)" carve-out
+check 'as a whole' is "$(firmware_says protected-section-pages)" 64
+check 'and all that the TEE has given out' is_count 262144 given_out
+check 'the model has nothing to complain of' is "$(check_model)" fine
+check 'the daemon sees that it probed' wait_until 2 is_count panthor state_of /gpus/0/driver
+check 'and that nothing else changed' ends bound adopted
+check 'and has nothing to complain of' is "$(cat /run/daemon.log)" ''
 stop_daemon
 
 # And afterwards it may not.
@@ -46,3 +56,6 @@ rm "$OPTIONS"
 run_binder
 check 'which is not needed for that' ends bound adopted
 check 'nor written' absent "$OPTIONS"
+
+need rmmod panthor
+check 'unloaded, panthor gives all back' wait_until 2 is_zero given_out
