@@ -12,7 +12,7 @@ load_panthor
 wait_until 20 gpu_probed
 wait_until 5 is_count 1 firmware_says up
 keep_groups 2 --protected
-panthor protected-job --count 3 || say 'the protected jobs failed'
+panthor protected-job --count 3 >/run/jobs 2>&1 || say "the protected jobs failed: $(cat /run/jobs)"
 touch /run/demo.over
 wait $WATCH
 end_binder
