@@ -2,8 +2,9 @@
 /*
  * What must always be true of the driver's use of memory, and the complaints where it is not.
  *
- * The firmware's address space has no page twice, and shares none with another one: so no two objects
- * that the firmware or protected mode uses overlap. And the CPU has written to no page of the carve-out.
+ * The firmware's address space has no page twice, and shares none with another one: so no two
+ * objects that the firmware or protected mode uses overlap. And the CPU has written to no page of
+ * the carve-out.
  */
 
 #include <linux/bitmap.h>
@@ -14,7 +15,8 @@
 #include "csfmodel.h"
 
 #define MAX_COMPLAINTS	32
-#define WINDOW_PAGES	(SZ_4G / PAGE_SIZE)	/* physical addresses that are looked at: those of the test boards */
+/* Physical addresses that are looked at: those of the test boards. */
+#define WINDOW_PAGES	(SZ_4G / PAGE_SIZE)
 /* Ticks between two looks: at least, where there is a reason, and at most. */
 #define AT_LEAST	200
 #define AT_MOST		2000
@@ -22,7 +24,7 @@
 static char complaints[MAX_COMPLAINTS][128];
 static u32 complaint_count;
 
-static unsigned long *firmware_pages;	/* a bit for each page of the window that the firmware maps */
+static unsigned long *firmware_pages;	/* a bit for each page of the window that it maps */
 static u64 last_look;
 static bool soon;
 
@@ -63,15 +65,21 @@ const char *complaint(u32 index)
 static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes)
 {
 	struct suspicion *found = context;
+	u64 end = address + bytes;
 
-	for (u64 end = address + bytes; address < end; address += PAGE_SIZE, va += PAGE_SIZE) {
+	for (; address < end; address += PAGE_SIZE, va += PAGE_SIZE) {
 		u64 page = address / PAGE_SIZE;
+		bool taken;
 
 		if (page >= WINDOW_PAGES) {
 			complain("AS%u maps %llx, where no test board has memory", space, address);
 			return false;
 		}
-		if (space ? test_bit(page, firmware_pages) : __test_and_set_bit(page, firmware_pages)) {
+		if (space)
+			taken = test_bit(page, firmware_pages);
+		else
+			taken = __test_and_set_bit(page, firmware_pages);
+		if (taken) {
 			*found = (struct suspicion){ .address = address, .va = va, .space = space };
 			return false;
 		}
@@ -79,7 +87,7 @@ static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 
 	return true;
 }
 
-/* A page on its way from one user to the next may be seen twice, but not by two looks, one after the other. */
+/* A page on its way from one user to the next may be seen twice, but not by two looks in a row. */
 static void look(void)
 {
 	struct suspicion found = {};
@@ -96,8 +104,8 @@ static void look(void)
 		break;
 	}
 	if (found.address && !memcmp(&found, &suspicion, sizeof(found)))
-		complain("page %llx is mapped twice: by the firmware, and at %llx of AS%u", found.address,
-			 found.va, found.space);
+		complain("page %llx is mapped twice: by the firmware, and at %llx of AS%u",
+			 found.address, found.va, found.space);
 	suspicion = found;
 }
 
@@ -125,10 +133,12 @@ static void look_at_carveout(void)
 		u64 *word = model.carveout_memory + offset;
 
 		/* Looked at after the word: the model marks a page before it writes. */
-		if (READ_ONCE(*word) == pattern(offset) || test_bit(offset / PAGE_SIZE, model.written))
+		if (READ_ONCE(*word) == pattern(offset) ||
+		    test_bit(offset / PAGE_SIZE, model.written))
 			continue;
 		scoped_guard(raw_spinlock_irqsave, &model.lock)
-			complain("somebody else wrote to the carve-out, at %llx", (u64)model.carveout + offset);
+			complain("somebody else wrote to the carve-out, at %llx",
+				 (u64)model.carveout + offset);
 		return;
 	}
 }
@@ -157,7 +167,7 @@ static int find_carveout(void)
 	if (!ret && pfn_is_map_memory(PHYS_PFN(carveout.start)))
 		ret = -EINVAL;
 	if (ret) {
-		pr_err("csfmodel: the board's carve-out is not to be had: %d; has it no-map?\n", ret);
+		pr_err("csfmodel: reading the carve-out's node failed: %d; has it no-map?\n", ret);
 		return ret;
 	}
 	model.carveout_memory = memremap(carveout.start, resource_size(&carveout), MEMREMAP_WC);

@@ -25,12 +25,15 @@
 #define SECTION_BYTES	0x40000
 #define SECTION_PAGES	(SECTION_BYTES / PAGE_SIZE)
 
+/* What MCU_CONTROL holds after a boot that failed: nothing that a driver writes. */
+#define MCU_CONTROL_FAILED	0xff
+
 enum counter {
 	TICKS, BOOTS, RESUMES, HALTS, SOFT_RESETS, PINGS, FLUSHES, JOBS, SYNCS, FAULTS,
 	GROUP_STARTS, GROUP_SUSPENDS, GROUP_RESUMES, RESUMED_INTACT, GROUP_TERMINATES,
-	PROTECTED_REQUESTS, PROTECTED_ENTRIES, PROTECTED_EXITS, PROTECTED_FAULTS, PROTECTED_ACCESSES,
-	DENIED, PROTECTED_SUSPENDS, PROTECTED_RESUMES_INTACT, SECTION_MOVED, CHECKS, COMPLAINTS,
-	COUNTERS
+	PROTECTED_REQUESTS, PROTECTED_ENTRIES, PROTECTED_EXITS, PROTECTED_FAULTS,
+	PROTECTED_ACCESSES, DENIED, PROTECTED_SUSPENDS, PROTECTED_RESUMES_INTACT,
+	SECTION_MOVED, CHECKS, COMPLAINTS, COUNTERS
 };
 
 enum interrupt { JOB, MMU, GPU, INTERRUPTS };
@@ -39,7 +42,7 @@ enum interrupt { JOB, MMU, GPU, INTERRUPTS };
 enum where { NOWHERE, ORDINARY, CARVE_OUT };
 
 /* Why a stream went no further. */
-enum progress { OFF, EMPTY, BUSY, WAITING, PROTECTED, STALLED };
+enum progress { OFF, DRAINED, BUSY, WAITING, PROTECTED, STALLED };
 
 struct call {
 	u64 at;
@@ -68,6 +71,17 @@ struct group {
 	struct stream streams[STREAMS];
 };
 
+/* A stream, and its instruction that is next. */
+struct context {
+	u32 slot;
+	u32 index;
+	bool secure;	/* in protected mode */
+	struct group *group;
+	struct stream *stream;
+	struct panthor_fw_ringbuf_output_iface *ring;
+	u64 instruction;
+};
+
 struct model {
 	raw_spinlock_t lock;	/* over everything here */
 	void __iomem *registers;
@@ -82,7 +96,7 @@ struct model {
 	void *shared[SHARED_BYTES / PAGE_SIZE];
 	struct group groups[GROUPS];
 
-	/* The firmware's protected section, as the last boot found it; a page that is not mapped is 0. */
+	/* The protected section, as the last boot found it; a page that is not mapped is 0. */
 	u64 section[SECTION_PAGES];
 	u32 section_pages;
 	enum where section_where;
@@ -182,6 +196,13 @@ void groups_run(void);
 /* stream.c */
 void stream_start(u32 slot, u32 index);
 enum progress stream_run(u32 slot, u32 index, bool secure);
+void stream_fault(struct context *context, u32 exception, u64 va);
+void *stream_memory(struct context *context, u64 va, u32 alignment, u32 access);
+void stream_advance(struct context *context);
+bool stream_waits_for_protection(struct context *context);
+
+/* instruction.c */
+enum progress instruction_run(struct context *context);
 
 /* protected.c */
 void protected_enter(void);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The firmware as the host sees it: its boot, its interfaces in the shared section, and its global requests. */
+/* The firmware as the host sees it: boot, interfaces in the shared section, global requests. */
 
 #include "csfmodel.h"
 
-/* Where it has its interfaces, from the beginning of the shared section. The first two are where panthor looks. */
+/* Its interfaces, from the beginning of the shared section. Panthor expects the first two there. */
 #define GROUP_CONTROL(slot)		(0x1000 + (slot) * 0x100)
 #define STREAM_CONTROL(slot, index)	(GROUP_CONTROL(slot) + 0x40 + (index) * 0xc)
 #define GLOBAL_INPUT			0x2000
@@ -16,9 +16,10 @@
 #define HALTED				0xf00
 #define HALTED_MAGIC			0x48414c544544ULL
 
-#define VERSION				(1 << 24 | 1 << 16)	/* 1.1.0 */
+#define VERSION				0x01010000	/* 1.1.0 */
 /* 96 registers, of which the number less one is told, and 8 scoreboards. */
-#define STREAM_FEATURES			(95 | 8 << 8 | CS_FEATURES_COMPUTE | CS_FEATURES_FRAGMENT | CS_FEATURES_TILER)
+#define STREAM_FEATURES			(95 | 8 << 8 | CS_FEATURES_COMPUTE | \
+					 CS_FEATURES_FRAGMENT | CS_FEATURES_TILER)
 
 static void *shared(u32 offset)
 {
@@ -55,7 +56,7 @@ struct panthor_fw_cs_output_iface *stream_output(u32 slot, u32 index)
 	return shared(STREAM_OUTPUT(slot, index));
 }
 
-/* An event is pending while its bits in request and acknowledgment differ; the host makes them equal. */
+/* An event is pending while request and acknowledgment differ; the host makes them equal. */
 static u32 pending(u32 ack, u32 req, u32 bit)
 {
 	return (ack & ~bit) | (~req & bit);
@@ -63,7 +64,9 @@ static u32 pending(u32 ack, u32 req, u32 bit)
 
 void global_event(u32 bit)
 {
-	WRITE_ONCE(global_output()->ack, pending(global_output()->ack, READ_ONCE(global_input()->req), bit));
+	struct panthor_fw_global_output_iface *out = global_output();
+
+	WRITE_ONCE(out->ack, pending(out->ack, READ_ONCE(global_input()->req), bit));
 	raise(JOB, JOB_INT_GLOBAL_IF);
 }
 
@@ -88,7 +91,7 @@ void stream_event(u32 slot, u32 index, u32 bit)
 	raise(JOB, JOB_INT_CSG_IF(slot));
 }
 
-/* Finds the shared section's memory. Kernel buffers may follow it, so its end cannot be seen in the page tables. */
+/* Its end cannot be seen in the page tables: buffers may follow it. */
 static bool locate_shared(void)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(model.shared); i++) {
@@ -134,6 +137,8 @@ static void locate_section(void)
 static void write_interfaces(void)
 {
 	struct panthor_fw_global_control_iface *global = shared(0);
+	struct panthor_fw_csg_control_iface *group;
+	struct panthor_fw_cs_control_iface *stream;
 
 	for (u32 i = 0; i < ARRAY_SIZE(model.shared); i++)
 		memset(model.shared[i], 0, PAGE_SIZE);
@@ -143,8 +148,7 @@ static void write_interfaces(void)
 	global->group_num = GROUPS;
 	global->group_stride = GROUP_CONTROL(1) - GROUP_CONTROL(0);
 	for (u32 slot = 0; slot < GROUPS; slot++) {
-		struct panthor_fw_csg_control_iface *group = shared(GROUP_CONTROL(slot));
-
+		group = shared(GROUP_CONTROL(slot));
 		group->input_va = SHARED_VA + GROUP_INPUT(slot);
 		group->output_va = SHARED_VA + GROUP_OUTPUT(slot);
 		group->suspend_size = suspend_bytes;
@@ -152,13 +156,19 @@ static void write_interfaces(void)
 		group->stream_num = STREAMS;
 		group->stream_stride = STREAM_CONTROL(0, 1) - STREAM_CONTROL(0, 0);
 		for (u32 index = 0; index < STREAMS; index++) {
-			struct panthor_fw_cs_control_iface *stream = shared(STREAM_CONTROL(slot, index));
-
+			stream = shared(STREAM_CONTROL(slot, index));
 			stream->features = STREAM_FEATURES;
 			stream->input_va = SHARED_VA + STREAM_INPUT(slot, index);
 			stream->output_va = SHARED_VA + STREAM_OUTPUT(slot, index);
 		}
 	}
+}
+
+/* The driver starts the MCU by the same write again: it is seen as a change of this. */
+static void fail(void)
+{
+	set(MCU_CONTROL_BASE + MCU_CONTROL, MCU_CONTROL_FAILED);
+	set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_FATAL);
 }
 
 void firmware_boot(void)
@@ -168,7 +178,7 @@ void firmware_boot(void)
 
 	if (model.boot_fails || !(get(L2_READY) & 1) || !locate_shared()) {
 		model.boot_fails = false;
-		set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_FATAL);
+		fail();
 		return;
 	}
 	halted = shared(HALTED);
@@ -264,15 +274,15 @@ void firmware_tick(void)
 	if (!shared_is_there()) {
 		complain("the firmware's memory went while it ran");
 		firmware_stop(true);
-		set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_FATAL);
+		fail();
 		return;
 	}
-	/* Each is cleared before it is looked at: what is rung meanwhile is rung for the next tick. */
+	/* Each is cleared first: what is rung meanwhile is rung for the next tick. */
 	for (u32 i = 0; model.up && i <= GROUPS; i++) {
 		if (!get(CSF_DOORBELL(i)))
 			continue;
 		set(CSF_DOORBELL(i), 0);
-		mb(); /* before what was rung for is read, with the driver on another processor */
+		mb(); /* before what it was rung for is read */
 		if (i == CSF_GLB_DOORBELL_ID)
 			global_request();
 		else

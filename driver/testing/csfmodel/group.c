@@ -41,7 +41,7 @@ static void suspend(u32 slot)
 	saved.hash = hash();
 	if (sizeof(saved) > suspend_bytes ||
 	    !mmu_copy(0, group->suspend_va, &saved, sizeof(saved), true, false))
-		complain("slot %u: its suspend buffer at %llx cannot be written", slot, group->suspend_va);
+		complain("slot %u: its buffer at %llx cannot be written", slot, group->suspend_va);
 }
 
 static void resume(u32 slot)
@@ -54,7 +54,7 @@ static void resume(u32 slot)
 	    saved.magic == SAVED_MAGIC && saved.hash == hash()) {
 		count(RESUMED_INTACT);
 	} else {
-		complain("slot %u: its suspend buffer at %llx is not as it was", slot, group->suspend_va);
+		complain("slot %u: its buffer at %llx is not as it was", slot, group->suspend_va);
 		memset(&saved, 0, sizeof(saved));
 	}
 	group->saved = saved.protected;
@@ -124,7 +124,7 @@ void group_request(u32 slot)
 	if (changed & CSG_STATE_MASK) {
 		u32 state = req & CSG_STATE_MASK;
 
-		/* Who stops in protected mode has to be brought out of it, and who is suspended keeps its state. */
+		/* Who stops has to leave protected mode, and keeps its state if suspended. */
 		if (model.protected && model.runs == slot)
 			protected_leave(state == CSG_STATE_SUSPEND);
 		change_state(slot, state);
@@ -143,7 +143,7 @@ static bool counts_as_idle(u32 slot, u32 index, enum progress progress)
 	switch (progress) {
 	case OFF:
 		return true;
-	case EMPTY:
+	case DRAINED:
 		return config & CS_IDLE_EMPTY;
 	case WAITING:
 		return config & CS_IDLE_SYNC_WAIT;

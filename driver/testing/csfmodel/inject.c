@@ -8,8 +8,9 @@
  *   mmu-fault       one of the address space of the first group that runs
  *   boot-fails      the next boot
  *   halt-fails      the next halt is not answered
- *   protm-stuck     what runs in protected mode, now or the next time, gets no further until it is left early
- *   protm-dead      and it is left only by a reset
+ *   protm-stuck     what runs in protected mode, now or the next time, gets no further
+ *                   until it is left early: by a ping, or what else ends it
+ *   protm-dead      nor is it left but by a reset
  */
 
 #include <linux/debugfs.h>
@@ -74,7 +75,8 @@ static int inject(const char *word)
 	return -EINVAL;
 }
 
-static ssize_t inject_write(struct file *file, const char __user *from, size_t bytes, loff_t *unused)
+static ssize_t inject_write(struct file *file, const char __user *from, size_t bytes,
+			    loff_t *unused)
 {
 	char word[16] = {};
 	int ret;

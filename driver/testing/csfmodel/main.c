@@ -2,15 +2,16 @@
 /*
  * csfmodel.ko: a modelled Mali CSF GPU, for the kernel's own panthor driver. For tests only.
  *
- * The device tree puts the GPU's registers on memory that the kernel does not use. A timer looks at
- * them: what the driver wrote there is done, as hardware and firmware would do it, and what they would
- * answer is put there. The firmware's code is never run; its image only says where its memory is.
+ * The device tree puts the GPU's registers on memory that the kernel does not use. A timer looks
+ * at them: what the driver wrote there is done, as hardware and firmware would do it, and what they
+ * would answer is put there. The firmware's code is never run; its image only says where its memory
+ * is.
  *
- * It proves what a driver puts into page tables, interfaces and ring buffers, and in which order. It
- * proves nothing about TLBs, caches, memory attributes, real firmware, or the security of a bus.
+ * It proves what a driver puts into page tables, interfaces and ring buffers, and in which order.
+ * It proves nothing about TLBs, caches, memory attributes, real firmware, or the security of a bus.
  *
- * With several processors, what the driver writes between a look and its answer can be lost as on no
- * hardware; then the same interrupt comes again, and nothing else.
+ * With several processors, what the driver clears between a look and its answer can be lost, as on
+ * no hardware; then the same interrupt comes again, and nothing else happens.
  *
  * /sys/kernel/debug/csfmodel: counters, firmware, groups, map and complaints show; check looks at
  * everything now; inject has things go wrong (inject.c).
@@ -35,7 +36,7 @@ MODULE_PARM_DESC(suspend_bytes, "What the firmware says a suspend buffer needs")
 
 uint protected_suspend_bytes = 0x10000;
 module_param(protected_suspend_bytes, uint, 0444);
-MODULE_PARM_DESC(protected_suspend_bytes, "What the firmware says a protected suspend buffer needs");
+MODULE_PARM_DESC(protected_suspend_bytes, "What it says a protected suspend buffer needs");
 
 uint protected_ticks = 20;
 module_param(protected_ticks, uint, 0644);
@@ -53,7 +54,7 @@ static enum hrtimer_restart tick(struct hrtimer *unused)
 		check_tick();
 		interrupts_tick();
 	}
-	/* From here, not from the last time: on a slow machine the driver needs its time as well. */
+	/* From now on: on a slow machine the driver needs its time as well. */
 	hrtimer_set_expires(&timer, ktime_add_us(ktime_get(), max(period_us, 1)));
 	return HRTIMER_RESTART;
 }
@@ -65,7 +66,7 @@ static int find_gpu(struct resource *registers)
 	int ret;
 
 	if (!node) {
-		pr_err("csfmodel: no GPU of this board is to be modelled: no node has protheap,modelled-gpu\n");
+		pr_err("csfmodel: no node of this board has protheap,modelled-gpu\n");
 		return -ENODEV;
 	}
 	ret = of_property_read_u32(node, "protheap,modelled-gpu", &model.gpu_id);
@@ -89,8 +90,9 @@ static int map_registers(const struct resource *registers)
 		pr_err("csfmodel: %pR is too small for a CSF GPU\n", registers);
 		return -ENODEV;
 	}
-	if (pfn_is_map_memory(PHYS_PFN(registers->start)) || pfn_is_map_memory(PHYS_PFN(registers->end))) {
-		pr_err("csfmodel: %pR is memory of the kernel: reserve it with no-map\n", registers);
+	if (pfn_is_map_memory(PHYS_PFN(registers->start)) ||
+	    pfn_is_map_memory(PHYS_PFN(registers->end))) {
+		pr_err("csfmodel: %pR is the kernel's: reserve it with no-map\n", registers);
 		return -ENODEV;
 	}
 	model.bytes = resource_size(registers);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The GPU's MMU: page tables (AArch64, 4 KiB granule, 48 bits), the registers of the address spaces, and
- * the bus behind it, which lets nobody at the carve-out but in protected mode.
+ * The GPU's MMU: page tables (AArch64, 4 KiB granule, 48 bits), the registers of the address
+ * spaces, and the bus behind it, which lets nobody at the carve-out but in protected mode.
  */
 
 #include "csfmodel.h"
@@ -26,7 +26,7 @@ static u64 top_table(u32 space)
 	return get64(MMU_AS_BASE + AS_TRANSTAB(space)) & ADDRESS;
 }
 
-/* The driver may have freed a table since: what is read then is as good as what was there before. */
+/* The driver may have freed a table since: what is read then is as good as what was there. */
 static bool read_entry(u64 table, u32 index, u64 *entry)
 {
 	u64 *entries;
@@ -81,15 +81,15 @@ static bool walk_table(struct walk *walk, u64 table, u32 level, u64 va)
 		if (level < LEVELS - 1 && entry & TABLE)
 			more = walk_table(walk, entry & ADDRESS, level + 1, va);
 		else
-			more = walk->visit(walk->context, walk->space, va, entry & ADDRESS, BIT_ULL(shift),
-					   entry & ~ADDRESS);
+			more = walk->visit(walk->context, walk->space, va, entry & ADDRESS,
+					   BIT_ULL(shift), entry & ~ADDRESS);
 		if (!more)
 			return false;
 	}
 	return true;
 }
 
-/* Visits each mapping of an address space. False if the visitor, or the walk, had enough before the end. */
+/* Visits each mapping of an address space. False if the visitor, or the walk, had enough. */
 bool mmu_walk(u32 space, mmu_visit visit, void *context)
 {
 	struct walk walk = { .space = space, .visit = visit, .context = context };
@@ -98,7 +98,7 @@ bool mmu_walk(u32 space, mmu_visit visit, void *context)
 	return !table || walk_table(&walk, table, 0, 0);
 }
 
-/* The memory behind an address, up to the end of its page; secure: whoever asks runs in protected mode. */
+/* The memory behind an address, up to the end of its page; secure: for what runs protected. */
 void *mmu_memory(u32 space, u64 va, bool secure)
 {
 	u64 address;
@@ -110,7 +110,7 @@ void *mmu_memory(u32 space, u64 va, bool secure)
 
 		if (!secure || !model.protected) {
 			count(DENIED);
-			complain("an access to protected memory was denied: %llx of AS%u", va, space);
+			complain("protected memory was denied: %llx of AS%u", va, space);
 			return ERR_PTR(-EACCES);
 		}
 		count(PROTECTED_ACCESSES);
@@ -143,8 +143,8 @@ bool mmu_copy(u32 space, u64 va, void *buffer, size_t bytes, bool write, bool se
 }
 
 /*
- * Where a range lies: in the carve-out only if all of it does. And how many bytes of it, from its beginning,
- * are mapped to memory without a gap.
+ * Where a range lies: in the carve-out only if all of it does. And how many bytes of it, from its
+ * beginning, are mapped to memory without a gap.
  */
 enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped)
 {
@@ -171,7 +171,9 @@ enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped)
 /* access: AS_FAULTSTATUS_ACCESS_TYPE_* */
 void mmu_fault(u32 space, u64 va, u32 access)
 {
-	set(MMU_AS_BASE + AS_FAULTSTATUS(space), DRM_PANTHOR_EXCEPTION_TRANSLATION_FAULT_3 | access);
+	u32 status = DRM_PANTHOR_EXCEPTION_TRANSLATION_FAULT_3 | access;
+
+	set(MMU_AS_BASE + AS_FAULTSTATUS(space), status);
 	set64(MMU_AS_BASE + AS_FAULTADDRESS(space), va);
 	raise(MMU, BIT(space));
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Protected mode: only the firmware and one group run, and only what that group has in protected regions.
+ * Protected mode: only the firmware and one group run, and only what that group has in protected
+ * regions.
  *
- * It ends when these are done, but not before protected_ticks, and at once when the host pings, halts, or
- * suspends the group: what is not done is then kept in the group's protected suspend buffer.
+ * It ends when these are done, but not before protected_ticks, and at once when the host pings,
+ * halts, or suspends the group: what is not done is then kept in its protected suspend buffer.
  */
 
 #include "csfmodel.h"
@@ -43,8 +44,8 @@ static bool buffer_is_its_own(u32 slot)
 	for (u32 other = 0; other < GROUPS; other++) {
 		u64 begin = model.groups[other].protected_va;
 
-		if (other != slot && group_runs(other) && begin && begin < va + protected_suspend_bytes &&
-		    va < begin + protected_suspend_bytes)
+		if (other != slot && group_runs(other) && begin &&
+		    begin < va + protected_suspend_bytes && va < begin + protected_suspend_bytes)
 			return false;
 	}
 	return true;
@@ -65,11 +66,11 @@ static bool can_enter(int slot)
 		return true;
 	va = model.groups[slot].protected_va;
 	if (mmu_where(0, va, protected_suspend_bytes, NULL) != CARVE_OUT) {
-		complain("slot %d: its protected suspend buffer at %llx is not in the carve-out", slot, va);
+		complain("slot %d: its protected buffer at %llx is not in the carve-out", slot, va);
 		return false;
 	}
 	if (!buffer_is_its_own(slot)) {
-		complain("slot %d: its protected suspend buffer at %llx is another group's too", slot, va);
+		complain("slot %d: its protected buffer at %llx is another's too", slot, va);
 		return false;
 	}
 	return true;
@@ -91,10 +92,11 @@ static void restore(u32 slot)
 
 	if (!group->saved)
 		return;
-	if (mmu_copy(0, group->protected_va, &found, sizeof(found), false, true) && found == group->saved)
+	if (mmu_copy(0, group->protected_va, &found, sizeof(found), false, true) &&
+	    found == group->saved)
 		count(PROTECTED_RESUMES_INTACT);
 	else
-		complain("slot %u: its protected suspend buffer at %llx is not as it was", slot,
+		complain("slot %u: its protected buffer at %llx is not as it was", slot,
 			 group->protected_va);
 	group->saved = 0;
 }
@@ -106,7 +108,7 @@ static void save(u32 slot)
 	count(PROTECTED_SUSPENDS);
 	group->saved = STATE_MAGIC | lower_32_bits(model.counts[PROTECTED_SUSPENDS]);
 	if (!mmu_copy(0, group->protected_va, &group->saved, sizeof(group->saved), true, true))
-		complain("slot %u: its protected suspend buffer at %llx cannot be written", slot,
+		complain("slot %u: its protected buffer at %llx cannot be written", slot,
 			 group->protected_va);
 }
 
@@ -118,7 +120,8 @@ static void answer(u32 slot)
 		u32 req = READ_ONCE(stream_input(slot, index)->req);
 
 		if (model.groups[slot].streams[index].wants)
-			WRITE_ONCE(out->ack, (out->ack & ~CS_PROTM_PENDING) | (req & CS_PROTM_PENDING));
+			WRITE_ONCE(out->ack, (out->ack & ~CS_PROTM_PENDING) |
+				   (req & CS_PROTM_PENDING));
 	}
 }
 

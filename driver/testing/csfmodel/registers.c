@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The GPU's own registers: what it is, its interrupts, commands and power, and the switch of its MCU. */
+/* The GPU's own registers: what it is, its interrupts, commands and power, and its MCU's switch. */
 
 #include <linux/interrupt.h>
 
@@ -24,8 +24,8 @@ void raise(enum interrupt interrupt, u32 bits)
 }
 
 /*
- * What the GPU is. Only what panthor's probe and its users rely on has to be true: 40 bits of physical
- * and 48 of virtual addresses, ACE-Lite, the address spaces, and blocks to power up.
+ * What the GPU is. Only what panthor's probe and its users rely on has to be true: 40 bits of
+ * physical and 48 of virtual addresses, ACE-Lite, the address spaces, and blocks to power up.
  */
 void registers_begin(void)
 {
@@ -98,14 +98,20 @@ static void power_tick(u32 present, u32 ready, u32 on, u32 off)
 
 static void mcu_tick(void)
 {
-	bool on = get(MCU_CONTROL_BASE + MCU_CONTROL) != MCU_CONTROL_DISABLE;
 	u32 status = get(MCU_CONTROL_BASE + MCU_STATUS);
 
-	if (!on && status != MCU_STATUS_DISABLED) {
+	switch (get(MCU_CONTROL_BASE + MCU_CONTROL)) {
+	case MCU_CONTROL_DISABLE:
+		if (status == MCU_STATUS_DISABLED)
+			break;
 		firmware_stop(status != MCU_STATUS_HALT);
 		set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_DISABLED);
-	} else if (on && status == MCU_STATUS_DISABLED) {
-		firmware_boot();
+		break;
+	case MCU_CONTROL_ENABLE:
+	case MCU_CONTROL_AUTO:
+		if (status == MCU_STATUS_DISABLED || status == MCU_STATUS_FATAL)
+			firmware_boot();
+		break;
 	}
 }
 

@@ -87,10 +87,12 @@ static int groups_show(struct seq_file *file, void *unused)
 			continue;
 		suspend = mmu_where(0, group->suspend_va, suspend_bytes, NULL);
 		protected = group->protected_va ?
-			    mmu_where(0, group->protected_va, protected_suspend_bytes, &mapped) : NOWHERE;
+			    mmu_where(0, group->protected_va, protected_suspend_bytes, &mapped) :
+			    NOWHERE;
 		seq_printf(file, "%u %s as %u suspend %llx %s protm %llx %s %llu\n", slot,
-			   state_names[group->state], group->space, group->suspend_va, where_names[suspend],
-			   group->protected_va, where_names[protected], protected ? mapped : 0);
+			   state_names[group->state], group->space, group->suspend_va,
+			   where_names[suspend], group->protected_va, where_names[protected],
+			   protected ? mapped : 0);
 	}
 	return 0;
 }
@@ -108,8 +110,9 @@ struct extent {
 static void show_extent(struct extent *extent)
 {
 	if (extent->bytes)
-		seq_printf(extent->file, "%u %012llx-%012llx %010llx %016llx %s\n", extent->space, extent->va,
-			   extent->va + extent->bytes, extent->address, extent->attributes,
+		seq_printf(extent->file, "%u %012llx-%012llx %010llx %016llx %s\n", extent->space,
+			   extent->va, extent->va + extent->bytes, extent->address,
+			   extent->attributes,
 			   where_names[in_carveout(extent->address) ? CARVE_OUT : ORDINARY]);
 	extent->bytes = 0;
 }
