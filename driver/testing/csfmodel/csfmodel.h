@@ -190,6 +190,7 @@ void firmware_tick(void);
 
 /* group.c */
 bool group_runs(u32 slot);
+u32 group_priority(u32 slot);
 void group_request(u32 slot);
 void groups_run(void);
 
@@ -205,6 +206,7 @@ bool stream_waits_for_protection(struct context *context);
 enum progress instruction_run(struct context *context);
 
 /* protected.c */
+u32 protected_streams(u32 slot);
 void protected_enter(void);
 void protected_leave(bool save);
 void protected_forget(void);

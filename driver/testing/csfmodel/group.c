@@ -25,6 +25,12 @@ bool group_runs(u32 slot)
 	return state == CSG_STATE_START || state == CSG_STATE_RESUME;
 }
 
+/* The higher, the sooner. */
+u32 group_priority(u32 slot)
+{
+	return CSG_EP_REQ_PRIORITY_GET(READ_ONCE(group_input(slot)->endpoint_req));
+}
+
 static u64 hash(void)
 {
 	return jhash(saved.streams, sizeof(saved.streams), lower_32_bits(saved.protected));

@@ -11,13 +11,14 @@
 
 #define STATE_MAGIC	0x50524f5400000000ULL
 
-static bool wants(u32 slot)
+/* How many streams of a group wait for protected mode, or run in it. */
+u32 protected_streams(u32 slot)
 {
-	for (u32 index = 0; index < STREAMS; index++) {
-		if (model.groups[slot].streams[index].wants)
-			return true;
-	}
-	return false;
+	u32 streams = 0;
+
+	for (u32 index = 0; index < STREAMS; index++)
+		streams += model.groups[slot].streams[index].wants;
+	return streams;
 }
 
 /* The group that runs: of those that asked, the one with the highest priority; -1: none asked. */
@@ -27,9 +28,10 @@ static int pick(void)
 	int picked = -1;
 
 	for (u32 slot = 0; slot < GROUPS; slot++) {
-		u32 priority = CSG_EP_REQ_PRIORITY_GET(READ_ONCE(group_input(slot)->endpoint_req));
+		u32 priority = group_priority(slot);
 
-		if (group_runs(slot) && wants(slot) && (picked < 0 || priority > best)) {
+		if (group_runs(slot) && protected_streams(slot) &&
+		    (picked < 0 || priority > best)) {
 			best = priority;
 			picked = slot;
 		}
@@ -166,7 +168,7 @@ void protected_leave(bool keep)
 {
 	if (!model.protected)
 		return;
-	if (keep && model.runs >= 0 && wants(model.runs))
+	if (keep && model.runs >= 0 && protected_streams(model.runs))
 		save(model.runs);
 	/* What is left, and who was passed over, will have to ask again. */
 	for (u32 slot = 0; slot < GROUPS; slot++) {

@@ -89,10 +89,12 @@ static int groups_show(struct seq_file *file, void *unused)
 		protected = group->protected_va ?
 			    mmu_where(0, group->protected_va, protected_suspend_bytes, &mapped) :
 			    NOWHERE;
-		seq_printf(file, "%u %s as %u suspend %llx %s protm %llx %s %llu\n", slot,
+		seq_printf(file, "%u %s as %u suspend %llx %s protm %llx %s %llu ", slot,
 			   state_names[group->state], group->space, group->suspend_va,
 			   where_names[suspend], group->protected_va, where_names[protected],
 			   protected ? mapped : 0);
+		seq_printf(file, "priority %u wants-protected %u\n", group_priority(slot),
+			   protected_streams(slot));
 	}
 	return 0;
 }
