@@ -53,7 +53,7 @@ struct stream {
 	u32 registers[256];
 	struct call calls[CALLS];
 	u32 depth;	/* of the call that runs; 0: the ring */
-	u32 region;	/* bytes of the protected region that are still to run */
+	u32 region;	/* instructions of the protected region that are still to run */
 	bool wants;	/* protected mode: a region is to begin, or to go on */
 	bool asked;	/* and has asked the host for it */
 	bool faulted;	/* writes nothing until the next ERROR_BARRIER */
@@ -173,6 +173,7 @@ enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped);
 void mmu_fault(u32 space, u64 va, u32 access);
 void mmu_hold(bool hold);
 void mmu_tick(void);
+void mmu_reset(void);
 
 /* firmware.c */
 struct panthor_fw_global_input_iface *global_input(void);

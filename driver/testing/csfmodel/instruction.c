@@ -2,9 +2,8 @@
 /*
  * The few instructions that panthor and the tests use.
  *
- * Opcodes and fields are those of the v10 description of Mesa's Panfrost driver (genxml), but for
- * the size of a PROT_REGION: there it counts instructions, here bytes. Which instructions a fault
- * skips is an assumption, and so is that a region calls nothing.
+ * Opcodes and fields are those of the v10 description of Mesa's Panfrost driver (genxml). Which
+ * instructions a fault skips is an assumption, and so is that a region calls nothing.
  */
 
 #include "csfmodel.h"
@@ -144,7 +143,8 @@ enum progress instruction_run(struct context *context)
 			break;
 		if (stream_waits_for_protection(context))
 			return PROTECTED;
-		stream->region = (context->instruction & GENMASK(15, 0)) + sizeof(u64);
+		/* The instructions that follow, and this one. */
+		stream->region = (context->instruction & GENMASK(15, 0)) + 1;
 		break;
 	case ERROR_BARRIER:
 		stream->faulted = false;
@@ -155,7 +155,7 @@ enum progress instruction_run(struct context *context)
 	if (stream->dead)
 		return STALLED;
 	if (stream->region) {
-		stream->region -= min(stream->region, sizeof(u64));
+		stream->region--;
 		stream->wants = stream->region;
 	}
 	stream_advance(context);

@@ -205,3 +205,9 @@ void mmu_tick(void)
 		}
 	}
 }
+
+/* No address space has page tables any more. */
+void mmu_reset(void)
+{
+	memset_io(model.registers + MMU_AS_BASE, 0, MMU_AS(SPACES));
+}

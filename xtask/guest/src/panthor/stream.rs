@@ -2,7 +2,7 @@
 //! Command streams: 64-bit instructions with the opcode in bits 56 to 63.
 //!
 //! `MOV48` and `SYNC_ADD64` are as the driver itself writes them (`prepare_job_instrs()` in panthor_sched.c);
-//! `PROT_REGION` is as the modelled GPU takes it.
+//! `PROT_REGION` is as Mesa describes it (genxml of v10).
 
 const MOV48: u64 = 1;
 const PROT_REGION: u64 = 41;
@@ -35,8 +35,8 @@ impl Stream {
 
     /// Does that in protected mode. None if it is too long for that: it is told in 16 bits.
     pub(super) fn protect(&mut self, part: &Self) -> Option<()> {
-        let bytes = u16::try_from(part.bytes()).ok()?;
-        self.0.push(PROT_REGION << 56 | u64::from(bytes));
+        let count = u16::try_from(part.0.len()).ok()?;
+        self.0.push(PROT_REGION << 56 | u64::from(count));
         self.0.extend(&part.0);
         Some(())
     }
@@ -45,10 +45,6 @@ impl Stream {
     pub(super) fn finish(mut self) -> Vec<u64> {
         self.0.resize(self.0.len().next_multiple_of(LINE / size_of::<u64>()), 0);
         self.0
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(self.0.as_slice())
     }
 }
 
@@ -71,20 +67,20 @@ mod tests {
     }
 
     #[test]
-    fn a_protected_region_tells_its_bytes() {
+    fn a_protected_region_counts_its_instructions() {
         let (mut stream, mut region) = (Stream::default(), Stream::default());
         region.add(0x10_0000, 1);
         region.pass(2);
         stream.protect(&region).unwrap();
         let stream = stream.finish();
-        assert_eq!(stream[..2], [0x2900_0000_0000_0028, 0x0100_0000_0010_0000]);
+        assert_eq!(stream[..2], [0x2900_0000_0000_0005, 0x0100_0000_0010_0000]);
         assert_eq!(stream.len(), 8);
     }
 
     #[test]
     fn a_region_that_is_too_long_is_refused() {
         let (mut stream, mut region) = (Stream::default(), Stream::default());
-        region.pass(8191);
+        region.pass(u16::MAX);
         assert!(stream.protect(&region).is_some());
         region.pass(1);
         assert!(stream.protect(&region).is_none());
