@@ -228,17 +228,26 @@ pub(crate) fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Has the kernel's own checkpatch.pl look at our patches, as the maintainers they are for would.
+/// Has the kernel's own checkpatch.pl look at our patches, as the maintainers they are for would, and at the model that
+/// they are tested on.
 pub(crate) fn check_patches(workspace: &Workspace) -> Result<()> {
     let patches = patches(workspace)?;
     let (source, _) = fetch(workspace, &patches)?;
-    for patch in patches {
+    let check = |file: &Path, how: &[&str]| {
         let mut command = Command::new("perl");
         command.arg(source.join("scripts/checkpatch.pl")).args(["--strict", "--no-summary"]);
         // A packed source has no history to find a `Fixes:` in.
-        command.args(["--ignore", "UNKNOWN_COMMIT_ID"]);
-        output(command.arg("--root").arg(&source).arg(&patch))
-            .with_context(|| format!("checking {}", patch.display()))?;
+        command.args(["--ignore", "UNKNOWN_COMMIT_ID"]).args(how);
+        output(command.arg("--root").arg(&source).arg(file))
+            .with_context(|| format!("checking {}", file.display()))
+    };
+    for patch in patches {
+        check(&patch, &[])?;
+    }
+    for file in cache::files(&workspace.root.join("driver/testing/csfmodel"))? {
+        if file.extension().is_some_and(|extension| extension == "c" || extension == "h") {
+            check(&file, &["--file"])?;
+        }
     }
     Ok(())
 }
