@@ -189,6 +189,17 @@ destroy_kept() { protheap-guest write /sys/kernel/debug/csfgpu/kept destroy; }
 
 MODEL=/sys/kernel/debug/csfmodel
 
+# bound_panthor COUNT [PARAMETERS]: panthor drives the modelled GPU, with a binding of so many suspend buffers
+bound_panthor() {
+	count=$1
+	shift
+	load_model "$@"
+	load_tee
+	load_protheap
+	make_binding protected,secure-video 65536 "$count"
+	load_panthor
+}
+
 # panthor COMMAND...: what a program does with the GPU; see `protheap-guest`
 panthor() { protheap-guest panthor "$@"; }
 

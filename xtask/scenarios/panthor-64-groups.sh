@@ -2,11 +2,7 @@
 # about: more protected groups than there are suspend buffers: they are refused, and nobody else is harmed
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 16
-load_panthor
+bound_panthor 16
 keep_groups 64 --protected --job
 check 'as many groups are made as there are buffers' is "$(groups_said)" 'groups 16 ENOBUFS, jobs 16/16'
 check 'all of which are in use' is "$(attr suspend_in_use) $(attr suspend_free)" '16 0'

@@ -5,11 +5,7 @@
 DEBIAN=/lib/firmware-debian
 [ -d $DEBIAN ] || say 'no image could be fetched: the test image alone'
 [ ! -d $DEBIAN ] || echo -n $DEBIAN >/sys/module/firmware_class/parameters/path
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 4
-load_panthor
+bound_panthor 4
 check 'panthor probes' is "$(driver)" panthor
 say "$(dmesg | sed -n 's/.*Firmware git sha/git sha/p')"
 check 'the protected section is in the carve-out' is "$(firmware_says protected-section)" carve-out

@@ -3,11 +3,7 @@
 # board: rk3588 imx95 mt8196
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 12
-load_panthor
+bound_panthor 12
 check 'protected jobs run' is "$(panthor protected-job --count 50)" 'protected-jobs 50/50'
 check 'each asked for protected mode' at_least "$(model protected-requests)" 50
 check 'which was entered' at_least "$(model protected-entries)" 50

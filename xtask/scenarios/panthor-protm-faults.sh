@@ -2,11 +2,7 @@
 # about: protected mode that is not left, or not even by force: the GPU comes back, with its protected memory
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 4
-load_panthor
+bound_panthor 4
 at=$(firmware_says protected-section-at)
 check 'protected jobs run' is "$(panthor protected-job)" 'protected-jobs 1/1'
 need inject protm-stuck

@@ -3,11 +3,7 @@
 # source: kernel, handed
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 3
-load_panthor
+bound_panthor 3
 at=$(firmware_says protected-section-at)
 all=$(given_out)
 

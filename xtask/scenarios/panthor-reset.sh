@@ -3,11 +3,7 @@
 # source: kernel, handed
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 4
-load_panthor
+bound_panthor 4
 at=$(firmware_says protected-section-at)
 all=$(given_out)
 check 'protected jobs run' is "$(panthor protected-job)" 'protected-jobs 1/1'

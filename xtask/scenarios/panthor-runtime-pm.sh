@@ -2,11 +2,7 @@
 # about: the GPU sleeps between jobs, and its protected memory is there when it wakes up
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 4
-load_panthor
+bound_panthor 4
 at=$(firmware_says protected-section-at)
 check 'jobs with pauses run' is "$(panthor job --count 5 --gap 300)" 'jobs 5/5'
 check 'the GPU slept in between' at_least "$(model resumes)" 4

@@ -3,11 +3,7 @@
 # smp: 2
 # limit: 240
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 8
-load_panthor
+bound_panthor 8
 at=$(firmware_says protected-section-at)
 say "seed $SEED"
 dmesg -n 5

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the firmware needs larger suspend buffers than the policy thought: protected groups get such ones
 
-load_model protected_suspend_bytes=131072
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 4
-load_panthor
+bound_panthor 4 protected_suspend_bytes=131072
 keep_awake
 keep_groups 4 --protected --job
 check 'as many groups are made as there may be' is "$(groups_said)" 'groups 4, jobs 4/4'

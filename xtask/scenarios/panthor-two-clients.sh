@@ -3,11 +3,7 @@
 # smp: 2
 # limit: 60
 
-load_model
-load_tee
-load_protheap
-make_binding protected,secure-video 65536 8
-load_panthor
+bound_panthor 8
 check 'one of each' is "$(panthor clients 1 --count 100 | sort | tr '\n' ' ')" 'jobs 100/100 protected-jobs 100/100 '
 check 'three of each' is "$(panthor clients 3 --count 50 | sort -u | tr '\n' ' ')" 'jobs 50/50 protected-jobs 50/50 '
 check 'protected mode was entered' at_least "$(model protected-entries)" 100
