@@ -28,10 +28,14 @@ static unsigned long *firmware_pages;	/* a bit for each page of the window that 
 static u64 last_look;
 static bool soon;
 
+enum suspect { NONE, TWICE, OUTSIDE, ENDLESS };
+
+/* Without holes: two are compared as a whole. */
 struct suspicion {
 	u64 address;
 	u64 va;
 	u32 space;
+	enum suspect what;
 };
 
 static struct suspicion suspicion;
@@ -72,7 +76,7 @@ static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 
 		bool taken;
 
 		if (page >= WINDOW_PAGES) {
-			complain("AS%u maps %llx, where no test board has memory", space, address);
+			*found = (struct suspicion){ address, va, space, OUTSIDE };
 			return false;
 		}
 		if (space)
@@ -80,14 +84,37 @@ static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 
 		else
 			taken = __test_and_set_bit(page, firmware_pages);
 		if (taken) {
-			*found = (struct suspicion){ .address = address, .va = va, .space = space };
+			*found = (struct suspicion){ address, va, space, TWICE };
 			return false;
 		}
 	}
 	return true;
 }
 
-/* A page on its way from one user to the next may be seen twice, but not by two looks in a row. */
+static void tell(const struct suspicion *found)
+{
+	switch (found->what) {
+	case TWICE:
+		complain("page %llx is mapped twice: by the firmware, and at %llx of AS%u",
+			 found->address, found->va, found->space);
+		break;
+	case OUTSIDE:
+		complain("AS%u maps %llx, where no test board has memory", found->space,
+			 found->address);
+		break;
+	case ENDLESS:
+		complain("AS%u cannot be looked at as a whole", found->space);
+		break;
+	case NONE:
+		break;
+	}
+}
+
+/*
+ * With several processors, the driver changes and frees page tables meanwhile. A page on its way
+ * from one user to the next may be seen twice, and anything in a table that is none any more: but
+ * not the same by two looks in a row.
+ */
 static void look(void)
 {
 	struct suspicion found = {};
@@ -99,13 +126,12 @@ static void look(void)
 	for (u32 space = 0; space < SPACES; space++) {
 		if (mmu_walk(space, visit, &found))
 			continue;
-		if (!found.address)
-			complain("AS%u cannot be looked at as a whole", space);
+		if (found.what == NONE)
+			found = (struct suspicion){ .what = ENDLESS, .space = space };
 		break;
 	}
-	if (found.address && !memcmp(&found, &suspicion, sizeof(found)))
-		complain("page %llx is mapped twice: by the firmware, and at %llx of AS%u",
-			 found.address, found.va, found.space);
+	if (!memcmp(&found, &suspicion, sizeof(found)))
+		tell(&found);
 	suspicion = found;
 }
 
@@ -118,7 +144,7 @@ void check_tick(void)
 {
 	u64 since = model.counts[TICKS] - last_look;
 
-	if (model.up && (suspicion.address || (soon && since >= AT_LEAST) || since >= AT_MOST))
+	if (model.up && (suspicion.what || (soon && since >= AT_LEAST) || since >= AT_MOST))
 		look();
 }
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: panthor is unbound and bound while programs use it: they fail, and all comes back
+# smp: 2
+# limit: 120
+
+bound_panthor 8
+at=$(firmware_says protected-section-at)
+say "seed $SEED"
+dmesg -n 5
+panthor stress "$SEED" 30 6 "$GPU" >/run/counts 2>&1 &
+stress=$!
+for round in 1 2 3 4 5 6 7 8; do
+	sleep 3
+	need unbind_gpu panthor
+	need bind_gpu panthor
+done
+wait $stress
+dmesg -n 8
+say "$(paste -s -d , /run/counts)"
+check 'there were jobs' at_least "$(count job)" 20
+check 'none did what it should not' is "$(count job-wrong)" 0
+check 'every suspend buffer is free' wait_until 10 holds "$CONFIG/$GPU/suspend_in_use" 0
+check 'the section is where it was' is "$(firmware_says protected-section-at)" "$at"
+check 'the GPU is well' is "$(panthor protected-job)" 'protected-jobs 1/1'
+check 'the model has nothing to complain of' is "$(check_model)" fine
+need rmmod panthor
+need rmdir "$CONFIG/$GPU"
+check 'the TEE has every byte' wait_until 10 is_zero given_out
+check 'there is no dma-buf' wait_until 10 is_zero buffers
+check 'every module can go' rmmod protheap simtee csfmodel
