@@ -180,6 +180,17 @@ bool check_now(void)
 	return !complaint(0);
 }
 
+/* Writes to the carve-out as no CPU may. */
+int check_spoil(void)
+{
+	u64 *last = model.carveout_memory + model.carveout_bytes - sizeof(u64);
+
+	if (!model.carveout_bytes)
+		return -ENOENT;
+	WRITE_ONCE(*last, ~*last);
+	return 0;
+}
+
 static int find_carveout(void)
 {
 	struct device_node *node = of_find_compatible_node(NULL, NULL, "protheap,test-carveout");

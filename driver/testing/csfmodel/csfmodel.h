@@ -174,6 +174,7 @@ void mmu_fault(u32 space, u64 va, u32 access);
 void mmu_hold(bool hold);
 void mmu_tick(void);
 void mmu_reset(void);
+bool mmu_map_twice(u32 space, u64 va);
 
 /* firmware.c */
 struct panthor_fw_global_input_iface *global_input(void);
@@ -220,6 +221,7 @@ void check_soon(void);
 void check_tick(void);
 bool check_now(void);
 const char *complaint(u32 index);
+int check_spoil(void);
 __printf(1, 2) void complain(const char *format, ...);
 
 /* report.c, inject.c */

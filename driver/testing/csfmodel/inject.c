@@ -11,6 +11,11 @@
  *   protm-stuck     what runs in protected mode, now or the next time, gets no further
  *                   until it is left early: by a ping, or what else ends it
  *   protm-dead      nor is it left but by a reset
+ *
+ * And what a driver must not do, for the checks to find:
+ *
+ *   page-twice      a page of the firmware is mapped at two addresses
+ *   cpu-write       the CPU writes to the carve-out
  */
 
 #include <linux/debugfs.h>
@@ -67,6 +72,10 @@ static int inject(const char *word)
 		return with_first_group(fatal);
 	if (!strcmp(word, "mmu-fault"))
 		return with_first_group(fault_of_space);
+	if (!strcmp(word, "page-twice"))
+		return mmu_map_twice(0, SHARED_VA + SHARED_BYTES) ? 0 : -ENOENT;
+	if (!strcmp(word, "cpu-write"))
+		return check_spoil();
 	if (!strcmp(word, "gpu-fault")) {
 		set(GPU_FAULT_STATUS, DRM_PANTHOR_EXCEPTION_GPU_BUS_FAULT);
 		raise(GPU, GPU_IRQ_FAULT);

@@ -26,37 +26,66 @@ static u64 top_table(u32 space)
 	return get64(MMU_AS_BASE + AS_TRANSTAB(space)) & ADDRESS;
 }
 
+static u64 *entry_of(u64 table, u32 index)
+{
+	return pfn_is_map_memory(PHYS_PFN(table)) ? (u64 *)phys_to_virt(table) + index : NULL;
+}
+
 /* The driver may have freed a table since: what is read then is as good as what was there. */
 static bool read_entry(u64 table, u32 index, u64 *entry)
 {
-	u64 *entries;
+	u64 *at = entry_of(table, index);
 
-	if (!pfn_is_map_memory(PHYS_PFN(table)))
+	if (!at)
 		return false;
-	entries = phys_to_virt(table);
-	*entry = READ_ONCE_NOCHECK(entries[index]);
+	*entry = READ_ONCE_NOCHECK(*at);
 	return *entry & VALID;
 }
 
-bool mmu_translate(u32 space, u64 va, u64 *address)
+/* The entry that maps an address, and how much it maps; NULL: none does. */
+static u64 *find_entry(u32 space, u64 va, u32 *shift)
 {
 	u64 table = top_table(space);
 
 	for (u32 level = 0; table && level < LEVELS; level++) {
-		u32 shift = level_shift(level);
+		u32 index;
 		u64 entry;
 
-		if (!read_entry(table, (va >> shift) % ENTRIES, &entry))
-			return false;
-		if (level == LEVELS - 1 || !(entry & TABLE)) {
-			u64 within = BIT_ULL(shift) - 1;
-
-			*address = (entry & ADDRESS & ~within) | (va & within);
-			return true;
-		}
+		*shift = level_shift(level);
+		index = (va >> *shift) % ENTRIES;
+		if (!read_entry(table, index, &entry))
+			return NULL;
+		if (level == LEVELS - 1 || !(entry & TABLE))
+			return entry_of(table, index);
 		table = entry & ADDRESS;
 	}
-	return false;
+	return NULL;
+}
+
+bool mmu_translate(u32 space, u64 va, u64 *address)
+{
+	u64 *entry, within;
+	u32 shift;
+
+	entry = find_entry(space, va, &shift);
+	if (!entry)
+		return false;
+	within = BIT_ULL(shift) - 1;
+	*address = (READ_ONCE_NOCHECK(*entry) & ADDRESS & ~within) | (va & within);
+	return true;
+}
+
+/* Has a page mapped a second time, where the next one was: what no driver may do. */
+bool mmu_map_twice(u32 space, u64 va)
+{
+	u32 shift;
+	u64 *first = find_entry(space, va, &shift);
+	u64 *next = find_entry(space, va + PAGE_SIZE, &shift);
+
+	if (!first || !next || shift != PAGE_SHIFT)
+		return false;
+	WRITE_ONCE(*next, *first);
+	return true;
 }
 
 struct walk {
