@@ -110,6 +110,16 @@ static void tell(const struct suspicion *found)
 	}
 }
 
+/* By the firmware, or a group that runs. What nobody uses may have page tables that were freed. */
+static bool is_used(u32 space)
+{
+	bool used = !space;
+
+	for (u32 slot = 0; slot < GROUPS; slot++)
+		used |= group_runs(slot) && model.groups[slot].space == space;
+	return used;
+}
+
 /*
  * With several processors, the driver changes and frees page tables meanwhile. A page on its way
  * from one user to the next may be seen twice, and anything in a table that is none any more: but
@@ -124,7 +134,7 @@ static void look(void)
 	soon = false;
 	bitmap_zero(firmware_pages, WINDOW_PAGES);
 	for (u32 space = 0; space < SPACES; space++) {
-		if (mmu_walk(space, visit, &found))
+		if (!is_used(space) || mmu_walk(space, visit, &found))
 			continue;
 		if (found.what == NONE)
 			found = (struct suspicion){ .what = ENDLESS, .space = space };
