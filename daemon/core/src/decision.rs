@@ -169,19 +169,12 @@ fn without_module(policy: &GpuPolicy, facts: &Facts, gpu: &Gpu, plan: Plan) -> P
         Some(Parameter::Set(name)) if of_panthor => {
             let named = |heap: &&HeapName| {
                 heap.as_str() == name
-                    && policy.heaps().iter().any(|candidate| fits(&candidate.name, heap))
+                    && policy.heaps().iter().any(|candidate| candidate.name.fits(heap))
             };
             let heap = facts.heaps.iter().find(named);
             heap.map_or(Plan::Without(Reason::AlreadyProbed), |heap| Plan::Keep(heap.clone()))
         }
         _ => Plan::Without(Reason::NoConsumer),
-    }
-}
-
-fn fits(pattern: &Pattern, heap: &HeapName) -> bool {
-    match pattern {
-        Pattern::Exact(name) => name == heap,
-        Pattern::Prefix(prefix) => heap.as_str().starts_with(prefix.as_str()),
     }
 }
 
@@ -207,14 +200,13 @@ impl Search<'_> {
     fn consider(&mut self, candidate: &Candidate) -> (Outcome, String, Option<Plan>) {
         match &candidate.name {
             Pattern::Exact(name) => self.consider_heap(candidate, name),
-            Pattern::Prefix(prefix) => {
+            Pattern::Prefix(_) => {
                 if self.can_come(candidate) {
                     let detail = "counted when every provider has settled".to_owned();
                     return (Outcome::Awaited, detail, Some(Plan::Wait));
                 }
                 let heaps = self.facts.heaps.iter();
-                let matching: Vec<_> =
-                    heaps.filter(|heap| heap.as_str().starts_with(prefix.as_str())).collect();
+                let matching: Vec<_> = heaps.filter(|heap| candidate.name.fits(heap)).collect();
                 match matching[..] {
                     [] => (Outcome::Absent, String::new(), None),
                     [heap] => self.consider_heap(candidate, heap),

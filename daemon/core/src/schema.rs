@@ -60,6 +60,16 @@ pub enum Pattern {
     Prefix(String),
 }
 
+impl Pattern {
+    /// Whether it names that heap.
+    pub fn fits(&self, heap: &HeapName) -> bool {
+        match self {
+            Self::Exact(name) => name == heap,
+            Self::Prefix(prefix) => heap.as_str().starts_with(prefix.as_str()),
+        }
+    }
+}
+
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
