@@ -241,6 +241,15 @@ release_groups() {
 groups_said() { paste -s -d , /run/groups.said | sed 's/,/, /g'; }
 group_buffers() { awk '{ print $7, $10 }' $MODEL/groups | sort -u; }
 
+# all_comes_back: when panthor and its binding go
+all_comes_back() {
+	need rmmod panthor
+	need rmdir "$CONFIG/$GPU"
+	check 'the TEE has every byte' wait_until 10 is_zero given_out
+	check 'there is no dma-buf' wait_until 10 is_zero buffers
+	check 'every module can go' rmmod protheap simtee csfmodel
+}
+
 # has_lines FILE COUNT: at least
 has_lines() { at_least "$(wc -l <"$1")" "$2"; }
 

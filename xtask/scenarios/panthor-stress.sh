@@ -26,11 +26,7 @@ check 'the section is where it was' is "$(firmware_says protected-section-at) $(
 check 'every suspend buffer is free' wait_until 10 holds "$CONFIG/$GPU/suspend_in_use" 0
 check 'the GPU is well' is "$(panthor protected-job)" 'protected-jobs 1/1'
 check 'the model has nothing to complain of' is "$(check_model)" fine
-need rmmod panthor
-need rmdir "$CONFIG/$GPU"
-check 'the TEE has every byte' wait_until 10 is_zero given_out
-check 'there is no dma-buf' wait_until 10 is_zero buffers
-check 'every module can go' rmmod protheap simtee csfmodel
+all_comes_back
 if [ -e /sys/kernel/debug/kmemleak ]; then
 	check 'no memory is lost' is "$(leaks)" ''
 fi
