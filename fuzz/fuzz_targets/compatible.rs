@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protheap_board::platform::compatible;
-use protheap_core::merged::{DEFAULT, cascade};
+use protheap_core::cascade::{DEFAULT, keys};
 use protheap_core::name::Key;
 
 fuzz_target!(|property: &[u8]| {
@@ -22,7 +22,7 @@ fuzz_target!(|property: &[u8]| {
             "{told:?}"
         );
     }
-    let keys = cascade(&strings);
+    let keys = keys(&strings);
     assert_eq!(keys.first().map(Key::as_str), Some(DEFAULT));
     let mut seen = keys.clone();
     seen.sort();

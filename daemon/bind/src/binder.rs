@@ -10,7 +10,7 @@ use protheap_board::module::{self, BindingState, Commit, Kind, Module, Setup, Wi
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
-use protheap_board::{Problem, clock, devices, panthor, tee};
+use protheap_board::{Problem, clock, devices, kernel, panthor, tee};
 use protheap_core::decision::Request;
 use protheap_core::engine::{
     Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Supplied,
@@ -527,8 +527,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 None => break,
                 Some(Received::Lost) => {
                     // The events that are still queued tell nothing more.
-                    let facts = read_facts(&self.root, self.engine.policy(), DAEMON, &mut problems);
-                    changes = vec![self.all(facts)];
+                    changes = vec![self.all(&mut problems)];
                     continue;
                 }
                 Some(Received::Event(event)) => relevant(&event, self.engine.facts(), &providers),
@@ -545,8 +544,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Some(Relevant::Binding(_) | Relevant::Module) if !DAEMON => {}
                 Some(Relevant::Binding(device)) => changes.push(Change::Binding(device)),
                 Some(Relevant::Device | Relevant::Module) => {
-                    let facts = read_facts(&self.root, self.engine.policy(), DAEMON, &mut problems);
-                    changes.push(self.all(facts));
+                    changes.push(self.all(&mut problems));
                 }
             }
         }
@@ -557,8 +555,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     }
 
     /// All facts anew, with those that do not change.
-    fn all(&self, mut facts: Facts) -> Change {
+    fn all(&self, problems: &mut Vec<Problem>) -> Change {
         let known = self.engine.facts();
+        let kernel = kernel::read(&self.root, problems);
+        let policy = self.engine.policy();
+        let mut facts = read_facts(&self.root, kernel, policy, DAEMON, problems);
         facts.platform = known.platform.clone();
         facts.firmware = known.firmware.clone();
         Change::All(Box::new(facts))

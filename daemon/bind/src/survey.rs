@@ -2,12 +2,13 @@
 
 //! Everything that is to be known before the first decision.
 
+use protheap_board::policies::{self, Directories};
 use protheap_board::root::Root;
-use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, policies, tee};
+use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, soc, tee};
+use protheap_core::cascade::{Judged, Outcome, judge, keys};
 use protheap_core::decision::{Plan, decide};
-use protheap_core::facts::{Facts, Firmware};
-use protheap_core::fragment::Fragment;
-use protheap_core::merged::{Merged, cascade};
+use protheap_core::facts::{Facts, Firmware, Kernel};
+use protheap_core::image::LocalPolicy;
 use protheap_core::policy::Policy;
 use protheap_core::report::Refused;
 
@@ -28,8 +29,13 @@ impl Survey {
     pub fn of(root: &Root, program: &str, daemon: bool) -> Self {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
-        let (policy, mut refused) = read_policy(root, program, &platform.compatible, &mut problems);
-        let mut facts = read_facts(root, &policy, daemon, &mut problems);
+        let kernel = kernel::read(root, &mut problems);
+        let extent = if daemon { Extent::AndTrust } else { Extent::Applying };
+        let (policy, files) =
+            read_policies(root, &platform.compatible, kernel.lockdown, extent, &mut problems);
+        let mut refused: Vec<_> =
+            files.into_iter().flat_map(|file| tell_file(program, file)).collect();
+        let mut facts = read_facts(root, kernel, &policy, daemon, &mut problems);
         facts.platform = platform;
         read_firmware(root, &policy, daemon, &mut facts, &mut problems);
         refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
@@ -43,37 +49,89 @@ pub(crate) fn tell(program: &str, problem: Problem) -> Refused {
     Refused { path: problem.path, line: 0, column: 0, message: problem.message }
 }
 
-fn read_policy(
-    root: &Root,
-    program: &str,
-    compatible: &[String],
-    problems: &mut Vec<Problem>,
-) -> (Policy, Vec<Refused>) {
-    let mut refused = Vec::new();
-    let mut fragments = Vec::new();
-    for file in policies::read(root, &cascade(compatible), true, problems) {
-        match Fragment::parse(&file.key, &file.path, &file.text) {
-            Ok(fragment) => fragments.push(fragment),
-            Err(faults) => {
-                for fault in &faults {
-                    eprint!("{fault}");
-                }
-                eprintln!("{program}: skipped: {}: the rest of the cascade applies", file.path);
-                refused.extend(faults.iter().map(Refused::from));
+/// Tells of a file that was not used, and keeps why for the report.
+fn tell_file(program: &str, file: Judged) -> Vec<Refused> {
+    match file.outcome {
+        Outcome::Applied | Outcome::Masked | Outcome::Shadowed => Vec::new(),
+        Outcome::Refused if !file.faults.is_empty() => {
+            for fault in &file.faults {
+                eprint!("{fault}");
             }
+            eprintln!("{program}: skipped: {}: the rest of the cascade applies", file.path);
+            file.faults.iter().map(Refused::from).collect()
+        }
+        Outcome::Refused | Outcome::Untrusted => {
+            vec![tell(program, Problem { path: file.path, message: file.why })]
         }
     }
-    (Policy::new(Merged::new(fragments)), refused)
 }
 
-/// All that can change while the program runs.
-pub(crate) fn read_facts(
+/// How much is wanted of the policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The files that apply.
+    Applying,
+    /// Also whether the image lets others count, where there are none.
+    AndTrust,
+    /// Also the files that are hidden by others.
+    All,
+}
+
+/// Reads the policies of a board with this root `compatible`: what applies, and what became of each
+/// file. The most general comes first.
+pub fn read_policies(
     root: &Root,
+    compatible: &[String],
+    lockdown: bool,
+    extent: Extent,
+    problems: &mut Vec<Problem>,
+) -> (Policy, Vec<Judged>) {
+    let mut directories = Directories::open(root);
+    let mut closed = false;
+    // Most images have no directory of this kind, and need not say whether it would count.
+    if directories.has_local() || extent != Extent::Applying {
+        let local = local_policy(root, problems);
+        closed = !local.counts(lockdown);
+        if closed {
+            let why = match local {
+                LocalPolicy::Never => "image.toml has local-policy = \"never\", or is refused",
+                _ => "the kernel is locked down, and image.toml does not say \"always\"",
+            };
+            directories.distrust_local(why);
+        }
+    }
+    let files = directories.read(root, &keys(compatible), extent == Extent::All, problems);
+    let (merged, judged) = judge(files);
+    (Policy::new(merged).closed(closed), judged)
+}
+
+/// What the image says of policies that are not its own; `never` if that cannot be read.
+fn local_policy(root: &Root, problems: &mut Vec<Problem>) -> LocalPolicy {
+    let (path, text) = match policies::image(root) {
+        Ok(None) => return LocalPolicy::default(),
+        Ok(Some(image)) => image,
+        Err(problem) => {
+            problems.push(problem);
+            return LocalPolicy::Never;
+        }
+    };
+    LocalPolicy::parse(&path, &text).unwrap_or_else(|faults| {
+        for fault in faults {
+            let (place, message) = (fault.place, fault.message);
+            let message = format!("{}:{}: {message}", place.line, place.column);
+            problems.push(Problem { path: path.clone(), message });
+        }
+        LocalPolicy::Never
+    })
+}
+/// All that can change while the program runs.
+pub fn read_facts(
+    root: &Root,
+    mut kernel: Kernel,
     policy: &Policy,
     daemon: bool,
     problems: &mut Vec<Problem>,
 ) -> Facts {
-    let mut kernel = kernel::read(root, problems);
     let providers = policy.provider_compatibles();
     let devices = devices::scan(root, &kernel.release, &providers, problems);
     if kernel.module.is_none() && !devices.gpus.is_empty() {
@@ -85,6 +143,7 @@ pub(crate) fn read_facts(
         providers: devices.providers,
         heaps: heaps::read(root, problems),
         tees: tee::read(root, problems),
+        socs: if policy.asks_for_soc() { soc::read(root, problems) } else { Vec::new() },
         ..Facts::default()
     }
 }

@@ -19,6 +19,7 @@ pub mod policies;
 mod problem;
 pub mod root;
 pub mod run;
+pub mod soc;
 pub mod sysfs;
 pub mod tee;
 pub mod uevents;

@@ -2,9 +2,10 @@
 
 //! The policy files of one board: a handful of paths, however many policies are installed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 
+use protheap_core::cascade::{PolicyFile, Standing};
 use protheap_core::name::Key;
 use rustix::fs::{FileType, OFlags, fstat, major, minor};
 use rustix::io::Errno;
@@ -12,97 +13,171 @@ use rustix::io::Errno;
 use crate::Problem;
 use crate::root::{Failed, Root, bounded};
 
-/// Where policies are looked for, the first wins by file name. Only the last is part of a signed
-/// image.
-const DIRECTORIES: [&str; 3] =
-    ["etc/protheap/policies", "run/protheap/policies", "usr/lib/protheap/policies"];
+/// Where policies are looked for, the first wins by file name.
+const DIRECTORIES: [&str; 3] = ["etc/protheap/policies", "run/protheap/policies", IMAGE_DIRECTORY];
+/// The only one of them that is part of a signed image.
+const IMAGE_DIRECTORY: &str = "usr/lib/protheap/policies";
 /// The one file that says whether the other directories count.
 const IMAGE: &str = "usr/lib/protheap/image.toml";
 /// The longest policy that is read, in bytes.
 const LONGEST: usize = protheap_core::fragment::LARGEST;
 
-/// A policy file that applies to the board.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyFile {
-    /// The string that names it; drop-ins have the key of the file that they refine.
-    pub key: Key,
-    /// Where it is, with the root.
-    pub path: String,
-    /// What it says.
-    pub text: String,
+/// The directories that policies are in, as far as they exist.
+#[derive(Debug)]
+pub struct Directories {
+    layers: Vec<Layer>,
 }
 
-/// Reads the files of `keys`, which go from general to specific: for each key the file, then its
-/// drop-ins by name. That is the order in which they are merged.
-///
-/// Without `local`, only what is in `/usr/lib` counts. Masked files are left out; what cannot be
-/// read is left out too, and told, and nothing of a lower directory takes its place.
-pub fn read(
-    root: &Root,
-    keys: &[Key],
-    local: bool,
-    problems: &mut Vec<Problem>,
-) -> Vec<PolicyFile> {
-    let directories = if local { &DIRECTORIES[..] } else { &DIRECTORIES[2..] };
-    let there = |path: &&&str| root.open_at(path, OFlags::PATH | OFlags::DIRECTORY).is_ok();
-    let directories: Vec<&str> = directories.iter().filter(there).copied().collect();
+/// A directory, among others that can have files of the same names.
+#[derive(Debug)]
+struct Layer {
+    path: String,
+    /// Why its files do not count.
+    untrusted: Option<String>,
+}
 
-    let mut files = Vec::new();
-    for key in keys {
-        for directory in &directories {
-            let path = format!("{directory}/{key}.toml");
-            if take(root, key, &path, &mut files, problems) {
-                break;
-            }
-        }
-        // By name, the first directory that has it wins.
-        let mut drop_ins = BTreeMap::new();
-        for directory in &directories {
-            let directory = format!("{directory}/{key}.toml.d");
-            root.each(&directory, problems, &mut |name, _| {
-                if name.ends_with(".toml") && !name.starts_with('.') {
-                    let path = || format!("{directory}/{name}");
-                    drop_ins.entry(name.to_owned()).or_insert_with(path);
-                }
-            });
-        }
-        for path in drop_ins.values() {
-            take(root, key, path, &mut files, problems);
+impl Directories {
+    /// Looks which there are.
+    pub fn open(root: &Root) -> Self {
+        let layer = |path: &&str| Layer::open(root, (*path).to_owned());
+        Self { layers: DIRECTORIES.iter().filter_map(layer).collect() }
+    }
+
+    /// There are some that are not part of the image.
+    pub fn has_local(&self) -> bool {
+        self.layers.iter().any(Layer::is_local)
+    }
+
+    /// Those that are not part of the image do not count.
+    pub fn distrust_local(&mut self, why: &str) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.is_local()) {
+            layer.untrusted = Some(why.to_owned());
         }
     }
-    files
+
+    /// Reads the files of `keys`, which go from general to specific: for each key the file, then
+    /// its drop-ins by name. That is the order in which they are merged.
+    ///
+    /// `all` also lists those that do not count because of another. Otherwise a directory that is
+    /// not trusted is a problem, and its files are not looked at.
+    pub fn read(
+        mut self,
+        root: &Root,
+        keys: &[Key],
+        all: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<PolicyFile> {
+        if !all {
+            trusted(root, &mut self.layers, problems);
+        }
+        let mut files = Vec::new();
+        for key in keys {
+            take(root, key, &self.layers, &format!("{key}.toml"), all, &mut files);
+            let mut layers: Vec<_> =
+                self.layers.iter().filter_map(|layer| layer.drop_ins(root, key)).collect();
+            if !all {
+                trusted(root, &mut layers, problems);
+            }
+            let mut names = BTreeSet::new();
+            for layer in &layers {
+                root.each(&layer.path, problems, &mut |name, _| {
+                    if name.ends_with(".toml") && !name.starts_with('.') {
+                        names.insert(name.to_owned());
+                    }
+                });
+            }
+            for name in &names {
+                take(root, key, &layers, name, all, &mut files);
+            }
+        }
+        files
+    }
 }
 
-/// Reads `/usr/lib/protheap/image.toml`: path and text. `Err`: it is there and cannot be read.
+impl Layer {
+    /// `None`: there is no such directory.
+    fn open(root: &Root, path: String) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let stat = root.open_at(&path, flags).and_then(|directory| fstat(&directory)).ok()?;
+        let untrusted = root.distrust(&stat);
+        let untrusted = untrusted.map(|why| format!("{} {why}", root.shown(&path)));
+        Some(Self { path, untrusted })
+    }
+
+    fn is_local(&self) -> bool {
+        self.path != IMAGE_DIRECTORY
+    }
+
+    /// The drop-ins of `key` in this directory.
+    fn drop_ins(&self, root: &Root, key: &Key) -> Option<Self> {
+        let layer = Self::open(root, format!("{}/{key}.toml.d", self.path))?;
+        let untrusted = self.untrusted.clone().or(layer.untrusted);
+        Some(Self { untrusted, ..layer })
+    }
+}
+
+/// Keeps the layers that are trusted, and tells of the others.
+fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
+    layers.retain(|layer| match &layer.untrusted {
+        None => true,
+        Some(why) => {
+            problems.push(Problem::new(root.shown(&layer.path), format!("does not count: {why}")));
+            false
+        }
+    });
+}
+
+/// Reads `image.toml`: path and text. `None`: there is none.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// It is there and cannot be used: what is wrong with it.
 pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
     match text(root, IMAGE) {
         Found::Nothing | Found::Mask => Ok(None),
         Found::Text(text) => Ok(Some((root.shown(IMAGE), text))),
-        Found::Problem(message) => Err(Problem::new(root.shown(IMAGE), message)),
+        Found::Untrusted(why) | Found::Refused(why) => Err(Problem::new(root.shown(IMAGE), why)),
     }
 }
 
-/// Adds the file at `path` to `files`. False: there is none, look on.
+/// Adds the files `name` of `layers`: those before the first that counts, that one, and if `all` are
+/// wanted, those that it hides.
 fn take(
     root: &Root,
     key: &Key,
-    path: &str,
+    layers: &[Layer],
+    name: &str,
+    all: bool,
     files: &mut Vec<PolicyFile>,
-    problems: &mut Vec<Problem>,
-) -> bool {
-    match text(root, path) {
-        Found::Nothing => return false,
-        Found::Mask => {}
-        Found::Text(text) => {
-            files.push(PolicyFile { key: key.clone(), path: root.shown(path), text });
+) {
+    let mut hidden: Option<Standing> = None;
+    for layer in layers {
+        if hidden.is_some() && !all {
+            return;
         }
-        Found::Problem(message) => problems.push(Problem::new(root.shown(path), message)),
+        let path = format!("{}/{name}", layer.path);
+        let found = text(root, &path);
+        let path = root.shown(&path);
+        let standing = match (found, &layer.untrusted, &hidden) {
+            (Found::Nothing, ..) => continue,
+            (_, Some(why), _) => Standing::Untrusted(why.clone()),
+            (_, _, Some(standing)) => standing.clone(),
+            (Found::Untrusted(why), ..) => Standing::Untrusted(why),
+            (Found::Mask, ..) => {
+                hidden = Some(Standing::Masked(format!("by {path}")));
+                Standing::Masked("hides this name in the directories after it".to_owned())
+            }
+            (Found::Text(text), ..) => {
+                hidden = Some(Standing::Shadowed(format!("by {path}")));
+                Standing::Text(text)
+            }
+            (Found::Refused(why), ..) => {
+                hidden = Some(Standing::Shadowed(format!("by {path}, though that is refused")));
+                Standing::Refused(why)
+            }
+        };
+        files.push(PolicyFile { key: key.clone(), path, standing });
     }
-    true
 }
 
 /// What is at a path.
@@ -111,7 +186,8 @@ enum Found {
     /// An empty file, or a link to `/dev/null`.
     Mask,
     Text(String),
-    Problem(String),
+    Untrusted(String),
+    Refused(String),
 }
 
 fn text(root: &Root, path: &str) -> Found {
@@ -120,11 +196,11 @@ fn text(root: &Root, path: &str) -> Found {
         Err(Failed::Errno(Errno::NOENT)) => match root.target(path) {
             // Another machine's tree has no `/dev/null`.
             Ok(target) if target == "/dev/null" => Found::Mask,
-            Ok(target) => Found::Problem(format!("is a link to {target:?}, which does not exist")),
+            Ok(target) => Found::Refused(format!("is a link to {target:?}, which does not exist")),
             Err(_) => Found::Nothing,
         },
         Err(Failed::Errno(Errno::NOTDIR)) => Found::Nothing,
-        Err(e) => Found::Problem(e.to_string()),
+        Err(e) => Found::Refused(e.to_string()),
     }
 }
 
@@ -133,10 +209,16 @@ fn try_text(root: &Root, path: &str) -> Result<Found, Failed> {
     let stat = fstat(&file)?;
     let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile if stat.st_size == 0 => return Ok(Found::Mask),
         FileType::RegularFile => {}
+        // Everybody may write to it.
         FileType::CharacterDevice if is_null => return Ok(Found::Mask),
-        _ => return Ok(Found::Problem("is not a file".to_owned())),
+        _ => return Ok(Found::Refused("is not a file".to_owned())),
+    }
+    if let Some(why) = root.distrust(&stat) {
+        return Ok(Found::Untrusted(why));
+    }
+    if stat.st_size == 0 {
+        return Ok(Found::Mask);
     }
     let bytes = bounded(&mut File::from(file), stat.st_size, LONGEST)?;
     Ok(match String::from_utf8(bytes) {
@@ -144,7 +226,7 @@ fn try_text(root: &Root, path: &str) -> Result<Found, Failed> {
         Err(e) => {
             let valid = e.utf8_error().valid_up_to();
             let line = 1 + e.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count();
-            Found::Problem(format!("is not UTF-8: see line {line}"))
+            Found::Refused(format!("is not UTF-8: see line {line}"))
         }
     })
 }
@@ -158,8 +240,47 @@ mod tests {
         keys.iter().map(|key| Key::new(key).unwrap()).collect()
     }
 
-    fn texts(files: &[PolicyFile]) -> Vec<(&str, &str)> {
-        files.iter().map(|file| (file.key.as_str(), file.text.as_str())).collect()
+    /// All files, each as its key, what became of it, and its text or the reason.
+    fn all(tree: &Tree, asked: &[&str]) -> Vec<(String, &'static str, String)> {
+        let root = tree.root();
+        let mut problems = Vec::new();
+        let files = Directories::open(&root).read(&root, &keys(asked), true, &mut problems);
+        assert_eq!(problems, []);
+        let shown = |file: PolicyFile| {
+            let (word, text) = match file.standing {
+                Standing::Text(text) => ("text", text),
+                Standing::Masked(why) => ("masked", why),
+                Standing::Shadowed(why) => ("shadowed", why),
+                Standing::Untrusted(why) => ("untrusted", why),
+                Standing::Refused(why) => ("refused", why),
+            };
+            (file.key.as_str().to_owned(), word, text.replace(tree.0.to_str().unwrap(), ""))
+        };
+        files.into_iter().map(shown).collect()
+    }
+
+    /// Those that count: key and text; and what was told.
+    fn counting(
+        tree: &Tree,
+        asked: &[&str],
+        local: bool,
+    ) -> (Vec<(String, String)>, Vec<Problem>, Vec<PolicyFile>) {
+        let root = tree.root();
+        let mut problems = Vec::new();
+        let mut directories = Directories::open(&root);
+        if !local {
+            directories.distrust_local("closed");
+        }
+        let files = directories.read(&root, &keys(asked), false, &mut problems);
+        let text = |file: &PolicyFile| match &file.standing {
+            Standing::Text(text) => Some((file.key.as_str().to_owned(), text.clone())),
+            _ => None,
+        };
+        (files.iter().filter_map(text).collect(), problems, files)
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
     }
 
     #[test]
@@ -179,9 +300,8 @@ mod tests {
         ] {
             tree.file(path, text);
         }
-        let mut problems = Vec::new();
-        let asked = keys(&["default", "acme,soc", "acme,a9"]);
-        let files = read(&tree.root(), &asked, true, &mut problems);
+        let asked = ["default", "acme,soc", "acme,a9"];
+        let (files, problems, considered) = counting(&tree, &asked, true);
         let expected = [
             ("default", "lib default"),
             ("acme,a9", "run a9"),
@@ -189,17 +309,79 @@ mod tests {
             ("acme,a9", "run 15"),
             ("acme,a9", "etc 20"),
         ];
-        assert_eq!(texts(&files), expected);
-        assert!(files[1].path.ends_with("/run/protheap/policies/acme,a9.toml"));
-        let files = read(&tree.root(), &asked, false, &mut problems);
+        assert_eq!(files, pairs(&expected));
+        assert_eq!(problems, []);
+        assert!(considered[1].path.ends_with("/run/protheap/policies/acme,a9.toml"));
+        let (files, problems, _) = counting(&tree, &asked, false);
         let expected = [
             ("default", "lib default"),
             ("acme,a9", "lib a9"),
             ("acme,a9", "lib 10"),
             ("acme,a9", "lib 20"),
         ];
-        assert_eq!(texts(&files), expected);
+        assert_eq!(files, pairs(&expected));
+        let told: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(told, ["does not count: closed"; 2]);
+    }
+
+    #[test]
+    fn what_hides_another_is_named() {
+        let tree = Tree::new();
+        let at = |layer: &str| format!("{layer}/protheap/policies/a.toml");
+        tree.file(&at("usr/lib"), "lib");
+        tree.file(&at("run"), "run");
+        assert_eq!(
+            all(&tree, &["a"]),
+            [
+                ("a".into(), "text", "run".into()),
+                ("a".into(), "shadowed", "by /run/protheap/policies/a.toml".into()),
+            ]
+        );
+        tree.file(&at("etc"), "");
+        let hidden = ("a".into(), "masked", "by /etc/protheap/policies/a.toml".into());
+        let mask = "hides this name in the directories after it".into();
+        let expected = [("a".into(), "masked", mask), hidden.clone(), hidden];
+        assert_eq!(all(&tree, &["a"]), expected);
+    }
+
+    #[test]
+    fn only_what_root_alone_can_write_counts() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let tree = Tree::new();
+        let at = |layer: &str, name: &str| format!("{layer}/protheap/policies/{name}");
+        let mode = |path: &str, mode: u32| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(tree.path(path), permissions).unwrap();
+        };
+        for name in ["a.toml", "b.toml"] {
+            tree.file(&at("usr/lib", name), "lib");
+        }
+        // A mask that anybody can write hides nothing.
+        tree.file(&at("etc", "a.toml"), "");
+        tree.file(&at("etc", "b.toml"), "etc");
+        mode(&at("etc", "a.toml"), 0o666);
+        mode(&at("etc", "b.toml"), 0o620);
+        let (files, problems, considered) = counting(&tree, &["a", "b"], true);
+        assert_eq!(files, pairs(&[("a", "lib"), ("b", "lib")]));
         assert_eq!(problems, []);
+        assert!(
+            matches!(&considered[0].standing, Standing::Untrusted(why) if why.contains("0666"))
+        );
+
+        // In a directory that anybody can write, every file is theirs.
+        mode(&at("etc", "b.toml"), 0o644);
+        assert_eq!(counting(&tree, &["b"], true).0, pairs(&[("b", "etc")]));
+        mode(&at("etc", ""), 0o1777);
+        let (files, problems, _) = counting(&tree, &["b"], true);
+        assert_eq!(files, pairs(&[("b", "lib")]));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(all(&tree, &["b"])[0].1, "untrusted");
+        mode(&at("etc", ""), 0o755);
+        tree.file(&at("etc", "b.toml.d/x.toml"), "x");
+        mode(&at("etc", "b.toml.d"), 0o777);
+        let (files, problems, _) = counting(&tree, &["b"], true);
+        assert_eq!(files, pairs(&[("b", "etc")]));
+        assert_eq!(problems.len(), 1, "{problems:?}");
     }
 
     #[test]
@@ -213,9 +395,8 @@ mod tests {
         tree.file("etc/protheap/policies/empty.toml", "");
         tree.link("/dev/null", "etc/protheap/policies/null.toml");
         tree.link("/dev/null", "run/protheap/policies/null.toml.d/a.toml");
-        let mut problems = Vec::new();
-        let files = read(&tree.root(), &keys(&["empty", "null", "far"]), true, &mut problems);
-        assert_eq!(texts(&files), [("null", "b"), ("far", "lib")]);
+        let (files, problems, _) = counting(&tree, &["empty", "null", "far"], true);
+        assert_eq!(files, pairs(&[("null", "b"), ("far", "lib")]));
         assert_eq!(problems, []);
     }
 
@@ -235,10 +416,14 @@ mod tests {
         tree.directory("etc/protheap/policies/good.toml.d/x.toml");
         tree.file("usr/lib/protheap/policies/big.toml", "must not take its place");
         let names = ["fifo", "directory", "loop", "dangling", "zero", "latin", "big", "good"];
-        let mut problems = Vec::new();
-        let files = read(&tree.root(), &keys(&names), true, &mut problems);
-        assert_eq!(texts(&files), [("good", "fine")]);
-        let told: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
+        let (files, problems, considered) = counting(&tree, &names, true);
+        assert_eq!(files, pairs(&[("good", "fine")]));
+        assert_eq!(problems, []);
+        let refused = |file: &PolicyFile| match &file.standing {
+            Standing::Refused(why) => Some(why.clone()),
+            _ => None,
+        };
+        let told: Vec<_> = considered.iter().filter_map(refused).collect();
         assert_eq!(told.len(), 8, "{told:?}");
         assert_eq!(told[0], "is not a file");
         assert_eq!(told[3], "is a link to \"/nowhere\", which does not exist");

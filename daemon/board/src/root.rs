@@ -7,7 +7,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, openat, openat2, readlinkat_raw};
+use rustix::fs::{
+    Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2, readlinkat_raw,
+};
 use rustix::io::Errno;
 
 use crate::Problem;
@@ -24,6 +26,8 @@ pub struct Root {
     directory: OwnedFd,
     /// What stands before the paths in messages: empty for `/`.
     prefix: String,
+    /// Whose files are believed, beside root's: of another machine's tree, who owns its top.
+    owner: u32,
 }
 
 impl Root {
@@ -35,9 +39,22 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let shown = path.to_string_lossy();
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|e| Problem::new(&*shown, format!("cannot be opened as a root: {e}")))?;
-        Ok(Self { directory, prefix: shown.trim_end_matches('/').to_owned() })
+        let failed = |e| Problem::new(&*shown, format!("cannot be opened as a root: {e}"));
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        let prefix = shown.trim_end_matches('/').to_owned();
+        let owner = if prefix.is_empty() { 0 } else { fstat(&directory).map_err(failed)?.st_uid };
+        Ok(Self { directory, prefix, owner })
+    }
+
+    /// Why a file or directory is not believed: somebody who is not root could have written it.
+    pub(crate) fn distrust(&self, stat: &Stat) -> Option<String> {
+        if stat.st_uid != 0 && stat.st_uid != self.owner {
+            return Some(format!("belongs to user {}: only root's count; see chown", stat.st_uid));
+        }
+        let mode = stat.st_mode & 0o7777;
+        (mode & 0o022 != 0).then(|| {
+            format!("can be written by others than root (mode {mode:04o}): see chmod go-w")
+        })
     }
 
     /// This is the running machine: what is read of it can also be acted on.

@@ -92,7 +92,7 @@ pub enum Outcome {
     Awaited,
     /// It is not there.
     Absent,
-    /// It is there, but the policy wants another TEE or revision.
+    /// The policy wants another TEE, kernel or SoC.
     ConditionUnmet,
     /// Several heaps fit, and nothing says which is meant.
     Ambiguous,
@@ -198,6 +198,10 @@ enum Condition {
 
 impl Search<'_> {
     fn consider(&mut self, candidate: &Candidate) -> (Outcome, String, Option<Plan>) {
+        // Nothing that could still come would change it.
+        if let Some(why) = candidate.conditions.unmet_by_machine(self.facts) {
+            return (Outcome::ConditionUnmet, why, None);
+        }
         match &candidate.name {
             Pattern::Exact(name) => self.consider_heap(candidate, name),
             Pattern::Prefix(_) => {
@@ -283,35 +287,11 @@ impl Search<'_> {
     }
 
     fn condition(&self, candidate: &Candidate) -> Condition {
-        let tees = &self.facts.tees;
-        if candidate.tee.is_none() && candidate.tee_revision.is_none() {
-            return Condition::Met;
+        match candidate.conditions.unmet_by_tees(&self.facts.tees) {
+            None => Condition::Met,
+            Some(_) if self.facts.tees.is_empty() && self.can_come(candidate) => Condition::Open,
+            Some(why) => Condition::Unmet(why),
         }
-        let met = tees.iter().any(|tee| {
-            candidate.tee.as_ref().is_none_or(|name| *name == tee.implementation)
-                && candidate.tee_revision.as_ref().is_none_or(|range| {
-                    tee.revision.as_ref().is_some_and(|revision| range.contains(revision))
-                })
-        });
-        if met {
-            return Condition::Met;
-        }
-        if tees.is_empty() && self.can_come(candidate) {
-            return Condition::Open;
-        }
-        let found: Vec<_> = tees
-            .iter()
-            .map(|tee| {
-                let revision = tee.revision.as_deref().unwrap_or("of unknown revision");
-                format!("{} {revision}", tee.implementation)
-            })
-            .collect();
-        Condition::Unmet(format!(
-            "wants {} {}, found {}",
-            candidate.tee.as_deref().unwrap_or("a TEE"),
-            candidate.tee_revision.as_ref().map(ToString::to_string).unwrap_or_default(),
-            if found.is_empty() { "none".to_owned() } else { found.join(" and ") },
-        ))
     }
 
     fn request(&self, candidate: &Candidate, heap: &HeapName) -> Request {

@@ -32,6 +32,8 @@ pub struct Facts {
     pub providers: BTreeMap<DeviceName, Provider>,
     /// The GPU firmware images that were read.
     pub firmware: Vec<Firmware>,
+    /// The SoC, where a policy asks for it.
+    pub socs: Vec<Soc>,
 }
 
 /// The board, as its device tree names it.
@@ -185,6 +187,15 @@ impl Tee {
     pub fn makes_heaps(&self) -> bool {
         self.implementation == "optee"
     }
+}
+
+/// A system on chip, as under `/sys/bus/soc/devices`. What its driver does not tell is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Soc {
+    /// Its `soc_id`, such as `i.MX95`.
+    pub id: Option<String>,
+    /// Its `revision`, such as `2.0`.
+    pub revision: Option<String>,
 }
 
 /// A device whose driver registers heaps: an OP-TEE node, an OP-TEE partition on FF-A, or a node

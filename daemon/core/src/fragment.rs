@@ -35,24 +35,8 @@ impl Fragment {
     ///
     /// The faults of the file, at most [`MOST_FAULTS`], and only the first if it is not TOML: a file with a fault is refused as a whole.
     pub fn parse(key: &Key, path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
-        if text.len() > LARGEST {
-            let message = format!("a policy file has at most {LARGEST} bytes");
-            return Err(vec![Diagnostic::new(path, "", 0..0, message)]);
-        }
-        let fault = |error: &toml::de::Error| {
-            let span = error.span().unwrap_or_default();
-            // The parser's message may have several lines; the first says what is wrong.
-            let message = error.message().lines().next().unwrap_or("not TOML");
-            Diagnostic::new(path, text, span, message.to_owned())
-        };
-        // What the parser says after its first error is mostly about that error.
-        let table = DeTable::parse(text).map_err(|error| vec![fault(&error)])?;
-        let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
+        let (file, table) = parse(key, path, text)?;
         let root = Origin { file: Rc::clone(&file), span: (0, 0) };
-        let Value::Table(table) = Node::new(&file, 0..0, &DeValue::Table(table.into_inner())).value
-        else {
-            return Err(vec![root.fault("expected a table".into())]);
-        };
         let mut reader = Reader::default();
         let content = reader.content(&root, &table);
         if reader.faults.is_empty() {
@@ -60,6 +44,32 @@ impl Fragment {
         } else {
             Err(reader.faults)
         }
+    }
+}
+
+/// Reads a TOML file of bounded size, each value with its place.
+pub(crate) fn parse(
+    key: &Key,
+    path: &str,
+    text: &str,
+) -> Result<(Rc<File>, Table), Vec<Diagnostic>> {
+    if text.len() > LARGEST {
+        let message = format!("a policy file has at most {LARGEST} bytes");
+        return Err(vec![Diagnostic::new(path, "", 0..0, message)]);
+    }
+    let fault = |error: &toml::de::Error| {
+        let span = error.span().unwrap_or_default();
+        // The parser's message may have several lines; the first says what is wrong.
+        let message = error.message().lines().next().unwrap_or("not TOML");
+        Diagnostic::new(path, text, span, message.to_owned())
+    };
+    // What the parser says after its first error is mostly about that error.
+    let table = DeTable::parse(text).map_err(|error| vec![fault(&error)])?;
+    let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
+    let root = Origin { file: Rc::clone(&file), span: (0, 0) };
+    match Node::new(&file, 0..0, &DeValue::Table(table.into_inner())).value {
+        Value::Table(table) => Ok((file, table)),
+        _ => Err(vec![root.fault("expected a table".into())]),
     }
 }
 

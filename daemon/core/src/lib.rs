@@ -9,11 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cascade;
+pub mod condition;
 pub mod decision;
 pub mod diagnostic;
 pub mod engine;
 pub mod facts;
 pub mod fragment;
+pub mod image;
 pub mod merged;
 pub mod name;
 pub mod node;

@@ -3,31 +3,8 @@
 //! All policy files that apply to a board, in the order of the cascade.
 
 use crate::fragment::Fragment;
-use crate::name::{DeviceName, Key};
+use crate::name::DeviceName;
 use crate::node::{Table, Value, merge};
-
-/// The key of the policy that applies to every board, below all others.
-pub const DEFAULT: &str = "default";
-
-/// The most compatible strings of a board that are looked at.
-pub const MOST_KEYS: usize = 64;
-
-/// The keys of the files that apply to a board with this root `compatible` (most specific first,
-/// as in the device tree), from the most general to the most specific.
-///
-/// A string that cannot be a file's name is passed over: `protheap-board` reports it. Boards have
-/// a handful of strings; what comes after [`MOST_KEYS`] is passed over too.
-pub fn cascade(compatible: &[String]) -> Vec<Key> {
-    let mut keys = Vec::new();
-    let compatible = &compatible[..compatible.len().min(MOST_KEYS)];
-    for name in std::iter::once(DEFAULT).chain(compatible.iter().rev().map(String::as_str)) {
-        match Key::new(name) {
-            Ok(key) if !keys.contains(&key) => keys.push(key),
-            _ => {}
-        }
-    }
-    keys
-}
 
 /// All policy files that apply to a board. Nothing is chosen or checked across files yet.
 #[derive(Debug, Clone, Default)]

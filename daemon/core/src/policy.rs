@@ -9,7 +9,7 @@ use crate::facts::{FIRMWARE_BYTES, Firmware};
 use crate::merged::Merged;
 use crate::name::{DeviceName, HeapName, Key};
 use crate::node::{File, Origin};
-use crate::schema::{Candidate, Content, GpuTable, Reader};
+use crate::schema::{Candidate, Content, GpuTable, Pattern, Reader};
 
 /// How long a GPU is held at most where no policy says it, in microseconds.
 pub const HOLD: u64 = 5_000_000;
@@ -26,6 +26,7 @@ pub const SUSPEND_COUNT: u32 = 16;
 pub struct Policy {
     merged: Merged,
     content: Content,
+    closed: bool,
 }
 
 impl Policy {
@@ -42,7 +43,14 @@ impl Policy {
             }
             None => Content::default(),
         };
-        Self { merged, content }
+        Self { merged, content, closed: false }
+    }
+
+    /// The same where an image lets no other policies count than its own: what the initrd bound is
+    /// not decided again.
+    #[must_use]
+    pub fn closed(self, closed: bool) -> Self {
+        Self { closed, ..self }
     }
 
     /// The files that apply, the most general first.
@@ -62,7 +70,7 @@ impl Policy {
         let table = self.merged.gpu(device, compatible)?;
         let table = Reader::default().gpu(&table);
         table.heaps.as_ref()?;
-        Some(GpuPolicy { table })
+        Some(GpuPolicy { table, closed: self.closed })
     }
 
     /// What the devices of a media pipeline can use, and how names are known.
@@ -70,16 +78,20 @@ impl Policy {
         &self.content
     }
 
+    /// Some candidate is one only of a certain SoC.
+    pub fn asks_for_soc(&self) -> bool {
+        self.candidates().any(|heap| heap.conditions.ask_for_soc())
+    }
+
     /// The compatible strings that heaps name as their `provider`, in any file.
     pub fn provider_compatibles(&self) -> Vec<&str> {
-        let mut providers = Vec::new();
-        for fragment in self.merged.fragments() {
-            for gpu in fragment.content.gpu.values() {
-                let heaps = gpu.heaps.iter().flat_map(|heaps| &heaps.value);
-                providers.extend(heaps.filter_map(|heap| heap.provider.as_deref()));
-            }
-        }
-        providers
+        self.candidates().filter_map(|heap| heap.provider.as_deref()).collect()
+    }
+
+    /// The candidates of all GPUs, in any file.
+    fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        let gpus = self.merged.fragments().iter().flat_map(|file| file.content.gpu.values());
+        gpus.flat_map(|gpu| &gpu.heaps).flat_map(|heaps| &heaps.value)
     }
 
     /// For each usage, the heap that every device of the board's media pipeline can use, where
@@ -108,12 +120,26 @@ impl Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuPolicy {
     table: GpuTable,
+    closed: bool,
 }
 
 impl GpuPolicy {
     /// The heaps that may be bound, in the order of preference.
     pub fn heaps(&self) -> &[Candidate] {
         self.table.heaps.as_ref().map_or(&[], |heaps| &heaps.value)
+    }
+
+    /// An earlier run has bound `heap`: where the image is closed, nothing else is a candidate any
+    /// more.
+    pub(crate) fn keep_to(&mut self, heap: &HeapName) {
+        if self.closed
+            && let Some(heaps) = &mut self.table.heaps
+        {
+            heaps.value.retain(|candidate| candidate.name.fits(heap));
+            for candidate in &mut heaps.value {
+                candidate.name = Pattern::Exact(heap.clone());
+            }
+        }
     }
 
     /// How long the GPU's probe may be held at most, in microseconds.
@@ -162,8 +188,6 @@ impl GpuPolicy {
 mod tests {
     use super::*;
     use crate::fragment::Fragment;
-    use crate::merged::cascade;
-    use crate::schema::Pattern;
 
     fn policy(files: &[(&str, &str)]) -> Policy {
         let fragments = files
@@ -183,14 +207,6 @@ mod tests {
 
     fn names(policy: &GpuPolicy) -> Vec<String> {
         policy.heaps().iter().map(|heap| heap.name.to_string()).collect()
-    }
-
-    #[test]
-    fn the_cascade_goes_from_default_to_the_board() {
-        let compatible = ["acme,kiosk", "acme,a9", "bad/name", "..", "acme,a9"];
-        let keys = cascade(&compatible.map(str::to_owned));
-        let keys: Vec<_> = keys.iter().map(Key::as_str).collect();
-        assert_eq!(keys, ["default", "acme,a9", "acme,kiosk"]);
     }
 
     #[test]

@@ -1,35 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Durations and sizes as policies write them.
+//! Durations and sizes as policies write them: a number and a unit.
 
-/// Reads a duration such as `5s` or `250ms`, in microseconds.
-///
-/// # Errors
-///
-/// What is expected, for a person.
-pub fn duration(text: &str) -> Result<u64, &'static str> {
-    const EXPECTED: &str = "expected a duration such as \"5s\" or \"250ms\"";
-    scaled(text, &[("ms", 1_000), ("s", 1_000_000)]).ok_or(EXPECTED)
+/// What is counted.
+#[derive(Debug)]
+pub struct Kind {
+    /// What to call such a value in a message.
+    pub expected: &'static str,
+    /// The units and what they stand for, the smallest first.
+    units: [(&'static str, u64); 2],
+    /// The unit that a number alone is most likely to have.
+    usual: usize,
 }
 
-/// Reads a size such as `64KiB` or `1MiB`, in bytes.
-///
-/// # Errors
-///
-/// What is expected, for a person.
-pub fn bytes(text: &str) -> Result<u64, &'static str> {
-    const EXPECTED: &str = "expected a size such as \"64KiB\" or \"1MiB\"";
-    scaled(text, &[("KiB", 1 << 10), ("MiB", 1 << 20)]).ok_or(EXPECTED)
-}
+/// A duration such as `5s` or `250ms`, in microseconds.
+pub const DURATION: Kind = Kind {
+    expected: "a duration such as \"5s\" or \"250ms\"",
+    units: [("ms", 1_000), ("s", 1_000_000)],
+    usual: 1,
+};
 
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let (digits, scale) =
-        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
-    // `parse` alone would take a sign.
-    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
+/// A size such as `64KiB` or `1MiB`, in bytes.
+pub const SIZE: Kind = Kind {
+    expected: "a size such as \"64KiB\" or \"1MiB\"",
+    units: [("KiB", 1 << 10), ("MiB", 1 << 20)],
+    usual: 0,
+};
+
+impl Kind {
+    /// Reads `text`; `None` if it is no such value.
+    pub fn read(&self, text: &str) -> Option<u64> {
+        let strip = |(unit, scale): &(&str, u64)| Some((text.strip_suffix(unit)?, *scale));
+        let (digits, scale) = self.units.iter().find_map(strip)?;
+        // `parse` alone would take a sign.
+        if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        digits.parse::<u64>().ok()?.checked_mul(scale)
     }
-    digits.parse::<u64>().ok()?.checked_mul(*scale)
+
+    /// What may be meant by `text`, which is no such value.
+    pub fn suggest(&self, text: &str) -> Option<String> {
+        let text = text.trim();
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = text.strip_suffix(unit)?.parse::<u64>().ok()?;
+        let unit = unit.trim().to_ascii_lowercase();
+        let begins = |(name, _): &&(&str, u64)| {
+            !unit.is_empty() && unit.get(..1) == name.to_ascii_lowercase().get(..1)
+        };
+        // The longest that it can stand for: `m` is a `ms` too, but `s` is no other.
+        let (name, _) = self
+            .units
+            .iter()
+            .find(begins)
+            .or_else(|| unit.is_empty().then(|| self.units.get(self.usual)).flatten())?;
+        let bytes = self.usual == 0 && unit.is_empty() && number >= 1024 && number % 1024 == 0;
+        let number = if bytes { number / 1024 } else { number };
+        Some(format!("{number}{name}"))
+    }
 }
 
 #[cfg(test)]
@@ -38,15 +66,36 @@ mod tests {
 
     #[test]
     fn units_are_needed_and_overflow_is_refused() {
-        assert_eq!(duration("5s"), Ok(5_000_000));
-        assert_eq!(duration("250ms"), Ok(250_000));
-        assert_eq!(duration("0s"), Ok(0));
-        assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!(DURATION.read("5s"), Some(5_000_000));
+        assert_eq!(DURATION.read("250ms"), Some(250_000));
+        assert_eq!(DURATION.read("0s"), Some(0));
+        assert_eq!(SIZE.read("64KiB"), Some(65_536));
         for wrong in ["", "5", "s", "-5s", "+5s", "5 s", "5m", "18446744073709551615s", "1.5s"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
+            assert_eq!(DURATION.read(wrong), None, "{wrong}");
         }
         for wrong in ["64", "64kib", "64KB", "KiB", "18446744073709551615MiB"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
+            assert_eq!(SIZE.read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_suggested_can_be_read() {
+        for (kind, wrong, meant) in [
+            (&DURATION, "5", "5s"),
+            (&DURATION, " 5 sec", "5s"),
+            (&DURATION, "250m", "250ms"),
+            (&DURATION, "2S", "2s"),
+            (&SIZE, "64", "64KiB"),
+            (&SIZE, "65536", "64KiB"),
+            (&SIZE, "64k", "64KiB"),
+            (&SIZE, "1 MB", "1MiB"),
+        ] {
+            let suggested = kind.suggest(wrong).unwrap();
+            assert_eq!(suggested, meant);
+            assert!(kind.read(&suggested).is_some());
+        }
+        for wrong in ["", "s", "five", "-5s", "1.5s", "5h", "99999999999999999999s"] {
+            assert_eq!(DURATION.suggest(wrong), None, "{wrong}");
         }
     }
 }

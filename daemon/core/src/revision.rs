@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Ranges of a TEE's revision, such as `>=4.2, <4.6`.
+//! Ranges of revisions and releases, such as `>=4.2, <4.6`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -42,7 +42,8 @@ impl Range {
             .map(Self)
     }
 
-    /// Whether `revision` lies in the range. One that is not dotted numbers does not.
+    /// Whether `revision` lies in the range. One that is not dotted numbers does not: decimal ones,
+    /// or hexadecimal ones after `0x`, as some SoCs have.
     pub fn contains(&self, revision: &str) -> bool {
         self.0.iter().all(|(bound, limit)| match compare(revision, limit) {
             Some(Ordering::Less) => matches!(bound, Bound::Less | Bound::AtMost),
@@ -66,7 +67,12 @@ impl fmt::Display for Range {
 }
 
 fn numbers(revision: &str) -> Option<Vec<u32>> {
-    revision.split('.').map(|part| part.parse().ok()).collect()
+    let number = |part: &str| match part.strip_prefix("0x") {
+        Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16).ok(),
+        None if !part.starts_with('+') => part.parse().ok(),
+        _ => None,
+    };
+    revision.split('.').map(number).collect()
 }
 
 fn compare(left: &str, right: &str) -> Option<Ordering> {
@@ -91,12 +97,14 @@ mod tests {
             assert!(!range.contains(outside), "{outside}");
         }
         assert!(Range::new("=4.6").unwrap().contains("4.6.0"));
+        assert!(Range::new(">=0x10").unwrap().contains("0x00000011"));
+        assert!(!Range::new("<2").unwrap().contains("+1"));
         assert_eq!(range.to_string(), ">=4.2, <4.10");
     }
 
     #[test]
     fn refuses_what_is_not_a_range() {
-        for wrong in ["", "4.6", "<", "<four", "~4", "<4.6,", "<4..6"] {
+        for wrong in ["", "4.6", "<", "<four", "~4", "<4.6,", "<4..6", "<+4", "<0x", "<0x+4"] {
             assert_eq!(Range::new(wrong), None, "{wrong}");
         }
     }

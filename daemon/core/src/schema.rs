@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::condition::Conditions;
 use crate::diagnostic::Diagnostic;
 use crate::fragment::MOST_FAULTS;
+use crate::image::LocalPolicy;
 use crate::name::HeapName;
 use crate::node::{Node, Origin, Table, Value};
-use crate::{quantity, revision};
+use crate::quantity::{self, Kind};
+use crate::revision::Range;
 
 /// The version of the format.
 pub const SCHEMA: i64 = 1;
@@ -27,6 +30,10 @@ pub const LARGEST_SUSPEND_BUFFER: u64 = 16 << 20;
 /// The TEE implementations that the kernel has drivers for.
 pub const TEES: [&str; 4] = ["optee", "amdtee", "tstee", "qtee"];
 
+/// What a candidate may say of a heap.
+const CANDIDATE_KEYS: [&str; 7] =
+    ["name", "tee", "tee-revision", "kernel", "soc-id", "soc-revision", "provider"];
+
 /// A value with the place that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced<T> {
@@ -41,10 +48,8 @@ pub struct Sourced<T> {
 pub struct Candidate {
     /// Its name, or how its name begins.
     pub name: Pattern,
-    /// The TEE that has to be there.
-    pub tee: Option<String>,
-    /// The revisions of a TEE that fit.
-    pub tee_revision: Option<revision::Range>,
+    /// What the machine must be.
+    pub conditions: Conditions,
     /// The compatible string of the device whose driver brings the heap.
     pub provider: Option<String>,
     /// Where the candidate was written.
@@ -151,16 +156,9 @@ impl Reader {
 
     pub(crate) fn content(&mut self, root: &Origin, table: &Table) -> Content {
         self.keys(table, &["schema", "description", "gpu", "share", "evidence"]);
-        match table.get("schema").map(|(_, node)| node) {
-            None => {
-                let help = format!("write `schema = {SCHEMA}` at the top");
-                self.fault_with(root, "there is no `schema`", Some(help));
-            }
-            Some(Node { value: Value::Integer(Some(SCHEMA)), .. }) => {}
-            Some(node) => self.fault(
-                &node.origin,
-                format!("this Protheap reads schema {SCHEMA}: the file needs another version"),
-            ),
+        if !self.version(table) {
+            let help = format!("write `schema = {SCHEMA}` at the top");
+            self.fault_with(root, "there is no `schema`", Some(help));
         }
         Content {
             description: self.string(table, "description").map(|text| text.value),
@@ -170,9 +168,33 @@ impl Reader {
         }
     }
 
+    pub(crate) fn image(&mut self, table: &Table) -> LocalPolicy {
+        self.keys(table, &["schema", "local-policy"]);
+        self.version(table);
+        let Some(word) = self.string(table, "local-policy") else {
+            return LocalPolicy::default();
+        };
+        LocalPolicy::named(&word.value).unwrap_or_else(|| {
+            self.fault(&word.origin, "expected \"never\", \"unlocked\" or \"always\"");
+            LocalPolicy::Never
+        })
+    }
+
+    /// Checks the version of the format; false if there is none.
+    fn version(&mut self, table: &Table) -> bool {
+        match table.get("schema").map(|(_, node)| node) {
+            None => return false,
+            Some(Node { value: Value::Integer(Some(SCHEMA)), .. }) => {}
+            Some(node) => self.fault(
+                &node.origin,
+                format!("this Protheap reads schema {SCHEMA}: the file needs another version"),
+            ),
+        }
+        true
+    }
+
     pub(crate) fn gpu(&mut self, table: &Table) -> GpuTable {
-        const KEYS: [&str; 5] = ["heaps", "hold", "suspend", "firmware", "allow-unprotected"];
-        self.keys(table, &KEYS);
+        self.keys(table, &["heaps", "hold", "suspend", "firmware", "allow-unprotected"]);
         let suspend = self.table(table, "suspend");
         if let Some(suspend) = suspend {
             self.keys(suspend, &["bytes", "count"]);
@@ -204,7 +226,7 @@ impl Reader {
             self.fault(&node.origin, message);
             return None;
         };
-        self.keys(table, &["name", "tee", "tee-revision", "provider"]);
+        self.keys(table, &CANDIDATE_KEYS);
         let Some(name) = self.string(table, "name") else {
             if !table.contains_key("name") {
                 self.fault(&node.origin, "a heap without a `name`");
@@ -227,59 +249,81 @@ impl Reader {
                 return None;
             }
         };
-        let tee = self.string(table, "tee");
-        if let Some(tee) = &tee
-            && !TEES.contains(&tee.value.as_str())
-        {
-            let message = format!("no TEE is called `{}`", tee.value);
-            let help = format!("the kernel knows {}", TEES.join(", "));
-            self.faults.push(tee.origin.fault(message).with_help(Some(help)));
-        }
-        let revision = self.string(table, "tee-revision");
-        let range = revision.as_ref().and_then(|text| revision::Range::new(&text.value));
-        if let (Some(text), None) = (&revision, &range) {
-            let message = "expected bounds such as \"<4.6\" or \">=4.2, <4.6\"";
-            self.fault(&text.origin, message);
-        }
         Some(Candidate {
             name: pattern,
-            tee: tee.map(|tee| tee.value),
-            tee_revision: range,
+            conditions: self.conditions(table),
             provider: self.string(table, "provider").map(|provider| provider.value),
             origin: node.origin.clone(),
         })
     }
 
-    fn hold(&mut self, table: &Table) -> Option<Sourced<u64>> {
-        let text = self.string(table, "hold")?;
-        match quantity::duration(&text.value) {
-            Ok(value) if value <= LONGEST_HOLD => Some(Sourced { value, origin: text.origin }),
-            Ok(_) => {
-                let message =
-                    "a GPU is held for 10 seconds at most: then the kernel reports a failure";
-                self.fault(&text.origin, message);
-                None
-            }
-            Err(expected) => {
-                self.fault(&text.origin, expected);
-                None
-            }
+    fn conditions(&mut self, table: &Table) -> Conditions {
+        let tee = self.string(table, "tee");
+        if let Some(tee) = &tee
+            && !TEES.contains(&tee.value.as_str())
+        {
+            let help = format!("the kernel knows {}", TEES.join(", "));
+            self.fault_with(&tee.origin, format!("no TEE is called `{}`", tee.value), Some(help));
+        }
+        Conditions {
+            tee: tee.map(|tee| tee.value),
+            tee_revision: self.range(table, "tee-revision"),
+            kernel: self.range(table, "kernel"),
+            soc_id: self.string(table, "soc-id").map(|id| id.value),
+            soc_revision: self.range(table, "soc-revision"),
         }
     }
 
-    fn suspend_bytes(&mut self, table: &Table) -> Option<Sourced<u64>> {
-        let text = self.string(table, "bytes")?;
-        match quantity::bytes(&text.value) {
-            Ok(value @ 1..=LARGEST_SUSPEND_BUFFER) => Some(Sourced { value, origin: text.origin }),
-            Ok(_) => {
-                self.fault(&text.origin, "a suspend buffer has between 1KiB and 16MiB");
-                None
-            }
-            Err(expected) => {
-                self.fault(&text.origin, expected);
-                None
-            }
+    fn range(&mut self, table: &Table, key: &str) -> Option<Range> {
+        let text = self.string(table, key)?;
+        let range = Range::new(&text.value);
+        if range.is_none() {
+            self.fault(&text.origin, "expected bounds such as \"<4.6\" or \">=4.2, <4.6\"");
         }
+        range
+    }
+
+    fn hold(&mut self, table: &Table) -> Option<Sourced<u64>> {
+        let hold = self.quantity(table, "hold", &quantity::DURATION)?;
+        if hold.value > LONGEST_HOLD {
+            let message = "a GPU is held for 10 seconds at most: then the kernel reports a failure";
+            self.fault(&hold.origin, message);
+            return None;
+        }
+        Some(hold)
+    }
+
+    fn suspend_bytes(&mut self, table: &Table) -> Option<Sourced<u64>> {
+        let bytes = self.quantity(table, "bytes", &quantity::SIZE)?;
+        if !(1..=LARGEST_SUSPEND_BUFFER).contains(&bytes.value) {
+            self.fault(&bytes.origin, "a suspend buffer has between 1KiB and 16MiB");
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// A number with a unit.
+    fn quantity(&mut self, table: &Table, key: &str, kind: &Kind) -> Option<Sourced<u64>> {
+        let (_, node) = table.get(key)?;
+        let number;
+        let text = match &node.value {
+            Value::String(text) => text.as_str(),
+            Value::Integer(Some(integer)) => {
+                number = integer.to_string();
+                number.as_str()
+            }
+            other => {
+                self.expected(&node.origin, kind.expected, other);
+                return None;
+            }
+        };
+        // A number alone is never meant: which unit it has would be a guess.
+        if let (Value::String(_), Some(value)) = (&node.value, kind.read(text)) {
+            return Some(Sourced { value, origin: node.origin.clone() });
+        }
+        let help = kind.suggest(text).map(|meant| format!("did you mean \"{meant}\"?"));
+        self.fault_with(&node.origin, format!("expected {}", kind.expected), help);
+        None
     }
 
     fn suspend_count(&mut self, table: &Table) -> Option<Sourced<u32>> {

@@ -106,6 +106,9 @@ impl Binding {
             self.state = if kernel.in_use { State::InUse } else { State::Bound };
         } else {
             self.adopt(kernel.heap.clone(), kernel.in_use, now);
+            if let Some(policy) = &mut self.policy {
+                policy.keep_to(&kernel.heap);
+            }
         }
         let known = self.kernel.replace(kernel.clone());
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
