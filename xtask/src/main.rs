@@ -13,6 +13,7 @@ mod board;
 mod cache;
 mod csffw;
 mod demo;
+mod dtbs;
 mod firmware;
 mod host;
 mod image;
