@@ -38,14 +38,16 @@ pub(crate) fn build(
     linking: Linking,
     programs: &[&str],
 ) -> Result<Vec<PathBuf>> {
-    // Each has its flags, which are of all that it is made of.
-    let (dir, flags) = match linking {
-        Linking::Static => ("target", "-C target-feature=+crt-static"),
-        Linking::Dynamic => ("target-dynamic", ""),
+    // Each has its flags, beside those of .cargo/config.toml, which are of all that it is made of.
+    let (dir, feature) = match linking {
+        Linking::Static => ("target", "+crt-static"),
+        Linking::Dynamic => ("target-dynamic", "-crt-static"),
     };
+    let feature = format!("target.{TARGET}.rustflags=['-C', 'target-feature={feature}']");
     let target = workspace.checkout.join(dir);
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--target", TARGET]).current_dir(root);
+    cargo.args(["build", "--release", "--target", TARGET, "--config", &feature]);
+    cargo.current_dir(root);
     if root == workspace.root {
         cargo.arg("--locked");
     }
@@ -53,10 +55,10 @@ pub(crate) fn build(
     cargo
         .env("RUSTC", tools.rustc())
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{CROSS}gcc"))
-        .env("RUSTFLAGS", flags);
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{CROSS}gcc"));
     // What the outer cargo and its wrappers say of the host is not true of this build.
     for name in [
+        "RUSTFLAGS",
         "RUSTC_WRAPPER",
         "RUSTC_WORKSPACE_WRAPPER",
         "CARGO_ENCODED_RUSTFLAGS",
