@@ -97,8 +97,10 @@ impl Directories {
 impl Layer {
     /// `None`: there is no such directory.
     fn open(root: &Root, path: String) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let stat = root.open_at(&path, flags).and_then(|directory| fstat(&directory)).ok()?;
+        let stat = root.stat(&path).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return None;
+        }
         let untrusted = root.distrust(&stat);
         let untrusted = untrusted.map(|why| format!("{} {why}", root.shown(&path)));
         Some(Self { path, untrusted })

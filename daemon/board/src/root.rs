@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2, readlinkat_raw,
+    AtFlags, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2, readlinkat_raw,
+    statat,
 };
 use rustix::io::Errno;
 
@@ -86,6 +87,14 @@ impl Root {
             }
         }
         openat(&self.directory, path, flags, Mode::empty())
+    }
+
+    /// What is at `path`, or at the end of the links there.
+    pub(crate) fn stat(&self, path: &str) -> Result<Stat, Errno> {
+        if self.is_running() {
+            return statat(&self.directory, path, AtFlags::empty());
+        }
+        self.open_at(path, OFlags::PATH).and_then(fstat)
     }
 
     /// The bytes of the file at `path`, of which there may be `limit`. `None`: it is not there, or
