@@ -9,6 +9,7 @@
 mod aliases;
 pub mod clock;
 pub mod devices;
+pub mod devicetree;
 pub mod firmware;
 pub mod heaps;
 pub mod kernel;

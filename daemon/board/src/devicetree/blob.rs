@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A flattened device tree, as the Devicetree Specification v0.4 has it in chapter 5.
+
+use std::ffi::CStr;
+
+use super::{
+    DEEPEST, DeviceTree, LONGEST_NAME, MOST_BYTES, MOST_NODES, MOST_RANGES, Property, is_node_name,
+};
+
+const MAGIC: u32 = 0xd00d_feed;
+/// The version since which nodes have names without their path.
+const FIRST_VERSION: u32 = 16;
+/// The version since which the header has the structure block's size. There is none after it.
+const LAST_VERSION: u32 = 17;
+
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// Why a blob was refused. Offsets are in bytes from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BlobError {
+    /// It is longer than any board's.
+    #[error("has {0} bytes, but no device tree blob has more than {MOST_BYTES}")]
+    TooLong(usize),
+    /// It starts with something else.
+    #[error("is no device tree blob: magic is {0:#010x}, not {MAGIC:#010x}")]
+    Magic(u32),
+    /// It has fewer bytes than it should.
+    #[error("ends at offset {end:#x}, inside of its {block}; copy it again")]
+    Cut {
+        /// Where it ends.
+        end: usize,
+        /// The part that is not whole.
+        block: &'static str,
+    },
+    /// It is laid out in another way.
+    #[error(
+        "has version {version}, compatible with {compatible}; \
+         only versions {FIRST_VERSION} and {LAST_VERSION} can be read: make it anew with dtc"
+    )]
+    Version {
+        /// Its version.
+        version: u32,
+        /// The oldest version that a program has to know to read it.
+        compatible: u32,
+    },
+    /// A block starts or ends outside of the blob, or not at a cell.
+    #[error("has {size} bytes of its {block} at offset {offset:#x}, which cannot be")]
+    Block {
+        /// The block.
+        block: &'static str,
+        /// Where it starts.
+        offset: u32,
+        /// How many bytes it has.
+        size: u32,
+    },
+    /// The structure block is over before its last node is.
+    #[error("ends inside of the structure block at offset {0:#x}")]
+    Ends(usize),
+    /// A token that the format does not have.
+    #[error("has the unknown token {token:#x} at offset {offset:#x}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Where it stands.
+        offset: usize,
+    },
+    /// A token where it cannot stand.
+    #[error("has {what} at offset {offset:#x}, where none can be")]
+    Misplaced {
+        /// What stands there.
+        what: &'static str,
+        /// Where it stands.
+        offset: usize,
+    },
+    /// A node has a name that cannot be one.
+    #[error(
+        "has a node at offset {0:#x} whose name is none: only 1 to {LONGEST_NAME} printable ASCII \
+         characters without `/` and blanks are possible"
+    )]
+    NodeName(usize),
+    /// The name of a property is outside of the strings block.
+    #[error("has a property at offset {0:#x} whose name is outside of the strings block")]
+    PropertyName(usize),
+    /// More nodes are inside of each other than the kernel takes.
+    #[error("has a node at offset {0:#x} that is deeper than {DEEPEST} nodes")]
+    Depth(usize),
+    /// More nodes than any board has.
+    #[error("has more than {MOST_NODES} nodes at offset {0:#x}")]
+    Nodes(usize),
+    /// More of them on one path than any board has.
+    #[error("has `ranges` of more than {MOST_RANGES} bytes on one path at offset {0:#x}")]
+    Ranges(usize),
+    /// It changes another tree, and is none.
+    #[error("is an overlay: apply it to its base tree first, with fdtoverlay")]
+    Overlay,
+}
+
+impl DeviceTree {
+    /// Reads a blob. What stands behind its end is ignored.
+    ///
+    /// # Errors
+    ///
+    /// The blob is none, is damaged, or is an overlay.
+    pub fn of_blob(bytes: &[u8]) -> Result<Self, BlobError> {
+        if bytes.len() > MOST_BYTES {
+            return Err(BlobError::TooLong(bytes.len()));
+        }
+        let (mut structure, strings) = blocks(bytes)?;
+        let mut tree = Self::default();
+        // From the root to the node that the next property belongs to.
+        let mut open: Vec<usize> = Vec::new();
+        loop {
+            let offset = structure.at;
+            let misplaced = |what| BlobError::Misplaced { what, offset };
+            match structure.cell()? {
+                BEGIN_NODE => {
+                    let mut name = structure.name()?;
+                    match open.len() {
+                        // The root's name means nothing.
+                        0 => name = "",
+                        DEEPEST => return Err(BlobError::Depth(offset)),
+                        _ if tree.nodes.len() == MOST_NODES => {
+                            return Err(BlobError::Nodes(offset));
+                        }
+                        _ if !is_node_name(name) => return Err(BlobError::NodeName(offset)),
+                        2 if name == "__overlay__" => return Err(BlobError::Overlay),
+                        _ => {}
+                    }
+                    open.push(tree.open(open.last().copied(), name));
+                }
+                PROP => {
+                    let (length, name) = (structure.cell()?, structure.cell()?);
+                    let value = structure.take(length as usize)?;
+                    if open.last().is_none_or(|node| node + 1 != tree.nodes.len()) {
+                        return Err(misplaced("a property"));
+                    }
+                    let name = strings.get(name as usize..).filter(|name| !name.is_empty());
+                    let name = name.ok_or(BlobError::PropertyName(offset))?;
+                    // The end is not looked for: it could be far away each time.
+                    let is_named = |known: &CStr| name.starts_with(known.to_bytes_with_nul());
+                    let property = Property::NAMES.iter().find(|(_, known)| is_named(known));
+                    if let Some((property, _)) = property
+                        && !tree.keep(*property, value)
+                    {
+                        return Err(BlobError::Ranges(offset));
+                    }
+                }
+                END_NODE => {
+                    open.pop().ok_or(misplaced("the end of a node"))?;
+                    if open.is_empty() {
+                        break;
+                    }
+                }
+                NOP => {}
+                END => return Err(misplaced("the end of the structure block")),
+                token => return Err(BlobError::Token { token, offset }),
+            }
+        }
+        tree.translate_all();
+        Ok(tree)
+    }
+}
+
+/// The structure block, and the bytes of the strings block.
+fn blocks(bytes: &[u8]) -> Result<(Structure<'_>, &[u8]), BlobError> {
+    let field = |number: usize| {
+        let cell = bytes.get(4 * number..).and_then(|rest| rest.first_chunk().copied());
+        let cut = BlobError::Cut { end: bytes.len(), block: "header" };
+        cell.map(u32::from_be_bytes).ok_or(cut)
+    };
+    match field(0)? {
+        MAGIC => {}
+        other => return Err(BlobError::Magic(other)),
+    }
+    let (version, compatible) = (field(5)?, field(6)?);
+    if version < FIRST_VERSION || compatible > LAST_VERSION || version < compatible {
+        return Err(BlobError::Version { version, compatible });
+    }
+    let total = field(1)?;
+    let cut = BlobError::Cut { end: bytes.len(), block: "blocks" };
+    let bytes = bytes.get(..total as usize).ok_or(cut)?;
+
+    let end = |block, offset: u32, size: u32| {
+        let end = offset.checked_add(size).filter(|end| *end <= total);
+        end.ok_or(BlobError::Block { block, offset, size }).map(|end| end as usize)
+    };
+    let (offset, strings) = (field(2)?, field(3)?);
+    let size = if version < LAST_VERSION { total.saturating_sub(offset) } else { field(9)? };
+    let block = "structure block";
+    let structure_end = end(block, offset, size)?;
+    if offset % 4 != 0 {
+        return Err(BlobError::Block { block, offset, size });
+    }
+    let strings_end = end("strings block", strings, field(8)?)?;
+    let within = |end| bytes.get(..end).unwrap_or_default();
+    let structure = Structure { bytes: within(structure_end), at: offset as usize };
+    Ok((structure, within(strings_end).get(strings as usize..).unwrap_or_default()))
+}
+
+/// The structure block, as far as it was not read yet.
+struct Structure<'b> {
+    /// The blob up to the end of the block.
+    bytes: &'b [u8],
+    /// The offset of the next token, a multiple of 4.
+    at: usize,
+}
+
+impl<'b> Structure<'b> {
+    fn cell(&mut self) -> Result<u32, BlobError> {
+        let cell = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk().copied());
+        let cell = cell.ok_or(BlobError::Ends(self.at))?;
+        self.at += 4;
+        Ok(u32::from_be_bytes(cell))
+    }
+
+    /// As many bytes, and what fills the last cell.
+    fn take(&mut self, length: usize) -> Result<&'b [u8], BlobError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let taken = rest.get(..length).ok_or(BlobError::Ends(self.at))?;
+        self.at = (self.at + length).next_multiple_of(4);
+        Ok(taken)
+    }
+
+    /// The name of a node, or nothing if it is no text.
+    fn name(&mut self) -> Result<&'b str, BlobError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let length = rest.iter().position(|byte| *byte == 0).ok_or(BlobError::Ends(self.at))?;
+        let name = self.take(length + 1)?.get(..length).unwrap_or_default();
+        Ok(std::str::from_utf8(name).unwrap_or_default())
+    }
+}
