@@ -15,10 +15,11 @@ use crate::{Problem, aliases, platform, tee};
 const PLATFORM: &str = "sys/bus/platform/devices";
 const FFA: &str = "sys/bus/arm_ffa/devices";
 
-/// What panthor and Tyr match.
-const GPUS: [&str; 3] = ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali"];
-/// OP-TEE's node in the device tree.
-const OPTEE: &str = "linaro,optee-tz";
+/// The compatible strings of Mali CSF GPUs: what panthor and Tyr match.
+pub const GPUS: [&str; 3] =
+    ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali"];
+/// The compatible string of OP-TEE's node in the device tree.
+pub const OPTEE: &str = "linaro,optee-tz";
 /// OP-TEE's partition on the bus of the Arm Firmware Framework, where it has no node.
 const OPTEE_FFA: &str = "486178e0-e7f8-11e3-bc5e-0002a5d5c51b";
 

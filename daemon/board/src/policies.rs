@@ -18,6 +18,7 @@ const DIRECTORIES: [&str; 3] = ["etc/protheap/policies", "run/protheap/policies"
 /// The only one of them that is part of a signed image.
 const IMAGE_DIRECTORY: &str = "usr/lib/protheap/policies";
 /// The one file that says whether the other directories count.
+const IMAGE_PARENT: &str = "usr/lib/protheap";
 const IMAGE: &str = "usr/lib/protheap/image.toml";
 /// The longest policy that is read, in bytes.
 const LONGEST: usize = protheap_core::fragment::LARGEST;
@@ -101,8 +102,7 @@ impl Layer {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return None;
         }
-        let untrusted = root.distrust(&stat);
-        let untrusted = untrusted.map(|why| format!("{} {why}", root.shown(&path)));
+        let untrusted = root.distrust(&stat).map(|why| format!("its directory {why}"));
         Some(Self { path, untrusted })
     }
 
@@ -135,6 +135,9 @@ fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
 ///
 /// It is there and cannot be used: what is wrong with it.
 pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
+    if let Some(Layer { path, untrusted: Some(why) }) = Layer::open(root, IMAGE_PARENT.to_owned()) {
+        return Err(Problem::new(root.shown(&path), why));
+    }
     match text(root, IMAGE) {
         Found::Nothing | Found::Mask => Ok(None),
         Found::Text(text) => Ok(Some((root.shown(IMAGE), text))),
@@ -439,7 +442,16 @@ mod tests {
         assert_eq!(image(&tree.root()), Ok(None));
         tree.file(IMAGE, "local-policy = \"never\"\n");
         assert_eq!(image(&tree.root()).unwrap().unwrap().1, "local-policy = \"never\"\n");
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(tree.0.join(IMAGE_PARENT), mode).unwrap();
+        };
+        mode(0o777);
+        assert!(image(&tree.root()).is_err());
+        mode(0o755);
         std::fs::remove_file(tree.path(IMAGE)).unwrap();
+        assert_eq!(image(&tree.root()), Ok(None));
         tree.fifo(IMAGE);
         assert!(image(&tree.root()).is_err());
     }

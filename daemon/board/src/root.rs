@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2, readlinkat_raw,
-    statat,
+    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2,
+    readlinkat_raw, statat,
 };
 use rustix::io::Errno;
 
@@ -95,6 +95,12 @@ impl Root {
             return statat(&self.directory, path, AtFlags::empty());
         }
         self.open_at(path, OFlags::PATH).and_then(fstat)
+    }
+
+    /// There is a directory at `path`.
+    pub fn is_directory(&self, path: &str) -> bool {
+        let directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        self.stat(path).is_ok_and(directory)
     }
 
     /// The bytes of the file at `path`, of which there may be `limit`. `None`: it is not there, or
@@ -217,6 +223,25 @@ impl Root {
             }
         }
     }
+}
+
+/// Reads the regular file at `path`, which has at most `limit` bytes; never waits, as a FIFO would
+/// make it.
+///
+/// # Errors
+///
+/// It cannot be read, is no file, or is longer.
+pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let read = || -> Result<Vec<u8>, Failed> {
+        let file = rustix::fs::open(path, flags, Mode::empty())?;
+        let stat = fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(std::io::Error::other("it is not a file").into());
+        }
+        bounded(&mut std::fs::File::from(file), stat.st_size, limit)
+    };
+    read().map_err(|e| Problem::new(path.to_string_lossy(), e.to_string()))
 }
 
 /// Why something was not read.

@@ -136,7 +136,8 @@ pub fn decide_gpu(
     let Some(policy) = policy else {
         return GpuDecision { plan: Plan::Without(Reason::NoPolicy), trace: Vec::new() };
     };
-    let mut search = Search { policy, facts, gpu, patience, failed: None, ambiguous: false };
+    let mut search =
+        Search { policy, facts, gpu, patience, failed: None, ambiguous: false, unfit: false };
     let mut trace = Vec::new();
     let mut plan = None;
     for candidate in policy.heaps() {
@@ -187,6 +188,8 @@ struct Search<'a> {
     failed: Option<Reason>,
     /// Several heaps fitted a prefix.
     ambiguous: bool,
+    /// A heap is there, and its conditions are not met.
+    unfit: bool,
 }
 
 enum Condition {
@@ -200,6 +203,7 @@ impl Search<'_> {
     fn consider(&mut self, candidate: &Candidate) -> (Outcome, String, Option<Plan>) {
         // Nothing that could still come would change it.
         if let Some(why) = candidate.conditions.unmet_by_machine(self.facts) {
+            self.unfit |= self.facts.heaps.iter().any(|heap| candidate.name.fits(heap));
             return (Outcome::ConditionUnmet, why, None);
         }
         match &candidate.name {
@@ -238,7 +242,10 @@ impl Search<'_> {
         }
         match self.condition(candidate) {
             Condition::Met => {}
-            Condition::Unmet(why) => return (Outcome::ConditionUnmet, why, None),
+            Condition::Unmet(why) => {
+                self.unfit = true;
+                return (Outcome::ConditionUnmet, why, None);
+            }
             Condition::Open => {
                 let detail = "its TEE has not registered yet".to_owned();
                 return (Outcome::Awaited, detail, Some(Plan::Wait));
@@ -313,7 +320,7 @@ impl Search<'_> {
             Plan::Fail(reason)
         } else if self.ambiguous || self.policy.heaps().is_empty() {
             Plan::Without(Reason::NoPolicy)
-        } else if self.facts.providers.is_empty() {
+        } else if self.facts.providers.is_empty() && !self.unfit {
             Plan::Without(Reason::NoProvider)
         } else {
             Plan::Without(Reason::NoHeap)
@@ -493,6 +500,20 @@ mod tests {
         assert_eq!(source(&["handed"]), Source::Handed);
         assert_eq!(source(&["handed", "kernel"]), Source::Kernel);
         assert_eq!(source(&["later"]), Source::Handed);
+    }
+
+    #[test]
+    fn what_the_machine_is_not_is_not_waited_for() {
+        let policy = policy("heaps = [{ name = 'high', kernel = '>=8' }, { name = 'low' }]");
+        let mut facts = with_provider(facts(&["high", "low"]), "linaro,optee-tz", None);
+        facts.kernel.release = "7.3.4".into();
+        let decision = one(&policy, &facts);
+        assert_eq!(tried(&decision), "low");
+        assert_eq!(outcomes(&decision), [Outcome::ConditionUnmet, Outcome::Untried]);
+        assert_eq!(decision.trace[0].detail, "wants kernel >=8, found 7.3.4");
+        facts.heaps.retain(|heap| heap.as_str() == "high");
+        facts.providers.clear();
+        assert_eq!(one(&policy, &facts).plan, Plan::Without(Reason::NoHeap));
     }
 
     #[test]

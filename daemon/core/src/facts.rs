@@ -3,6 +3,7 @@
 //! What is known of a machine. `protheap-board` collects it; nothing here touches the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -180,6 +181,13 @@ pub struct Tee {
     /// The first part of `revision`, such as `4.6`. A hint: the kernel's documentation calls the
     /// attribute diagnostics, and only Linux 6.19 and later have it.
     pub revision: Option<String>,
+}
+
+impl fmt::Display for Tee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let revision = self.revision.as_deref().unwrap_or("of unknown revision");
+        write!(f, "{} {revision}", self.implementation)
+    }
 }
 
 impl Tee {

@@ -4,7 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 mod firmware;
+mod last_run;
+mod machine;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -27,12 +30,15 @@ struct Cli {
 /// One noun each, in a file of its name.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say which policy applies to a machine, which heap that means, and why
+    Explain(explain::Args),
     /// Print the sections of a GPU's firmware image, and the protected memory that it needs
     Firmware(firmware::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Explain(args) => explain::run(&args),
         Command::Firmware(args) => firmware::run(&args),
     };
     match done.and_then(|text| print(&text)) {
@@ -51,5 +57,16 @@ fn print(text: &str) -> Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("writing the result to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_options_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
     }
 }

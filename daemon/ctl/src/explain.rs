@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl explain`: which policy applies to a machine, which heap that means, and why.
+
+mod text;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use protheap_core::cascade::{Judged, Outcome};
+use protheap_core::decision::{Considered, Plan, decide};
+use protheap_core::facts::{Facts, Gpu, Platform};
+use protheap_core::name::{DeviceName, HeapName, Key};
+use protheap_core::policy::{GpuPolicy, HOLD, SUSPEND_BYTES, SUSPEND_COUNT};
+use protheap_core::schema::{EvidenceStatus, Sourced};
+use serde::Serialize;
+
+use crate::last_run::{self, LastRun};
+use crate::machine::{Machine, Which};
+
+/// Which machine, and how to print it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The decision is what the policy says of what is there now; nothing is allocated. What the last run
+found out about heaps, as /run/protheap/state.json has it, counts. Of a device tree blob it is not
+known which heaps there are: the decision is none, and the reason says if one could come.
+
+JSON: {\"platform\":{\"compatible\":[],\"model\":\"\"},\"policies\":[{\"key\",\"path\"} most specific first],
+\"considered\":[{\"path\",\"outcome\",\"why\"}],\"gpus\":[{\"device\",\"compatible\":[],\"status\",\"heaps\":[],
+\"decision\",\"reason\"}]}. outcome: applied, masked, shadowed, refused, untrusted. decision: a heap's
+name or null; reason: empty if there is one, \"waiting\" if one can still come, \"disabled\" if the
+GPU's node is not okay, \"absent\" if it has no device, else as in docs/state.md. More members may
+come: a GPU also has candidates and values, each with the place in a policy that it comes from.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    machine: Which,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at the machine; returns the text to print.
+pub(crate) fn run(args: &Args) -> Result<String> {
+    let mut machine = Machine::look(&args.machine)?;
+    let last = if machine.is_blob { None } else { last_run::read(&mut machine)? };
+    let report = Report::of(&machine, last.as_ref());
+    Ok(if args.json { serde_json::to_string(&report)? + "\n" } else { report.to_string() })
+}
+
+/// What is printed: by serde as JSON, by `Display` for people.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    platform: Board<'a>,
+    kernel: KernelReport<'a>,
+    policies: Vec<Applied<'a>>,
+    considered: Vec<File<'a>>,
+    /// The heaps that are there; null of a device tree blob.
+    heaps: Option<Vec<&'a HeapName>>,
+    tees: Vec<String>,
+    providers: Vec<ProviderReport<'a>>,
+    gpus: Vec<GpuReport<'a>>,
+    share: Vec<Share<'a>>,
+    problems: Vec<ProblemReport<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Board<'a> {
+    compatible: &'a [String],
+    model: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct KernelReport<'a> {
+    release: &'a str,
+    lockdown: bool,
+    /// What takes a binding; of a device tree blob, what is assumed.
+    delivery: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Applied<'a> {
+    key: &'a Key,
+    path: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct File<'a> {
+    path: &'a str,
+    outcome: Outcome,
+    why: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct ProviderReport<'a> {
+    device: &'a DeviceName,
+    compatible: &'a [String],
+    driver: Option<&'a str>,
+    settled: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct GpuReport<'a> {
+    device: &'a str,
+    compatible: &'a [String],
+    status: &'a str,
+    driver: Option<&'a str>,
+    heaps: Vec<String>,
+    decision: Option<HeapName>,
+    reason: &'static str,
+    candidates: Vec<Candidate<'a>>,
+    values: BTreeMap<&'static str, Value>,
+    /// What the last run made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_run: Option<&'a last_run::Binding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Candidate<'a> {
+    #[serde(flatten)]
+    considered: Considered,
+    /// How the name is known, if a policy says so.
+    evidence: Option<&'static str>,
+    /// Where that is written.
+    source: Option<&'a str>,
+}
+
+/// What applies, and where that is written: nowhere if it is built in.
+#[derive(Debug, Serialize)]
+struct Value {
+    value: serde_json::Value,
+    origin: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Share<'a> {
+    compatible: &'a str,
+    usage: &'a str,
+    heaps: &'a [HeapName],
+    origin: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemReport<'a> {
+    path: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Report<'a> {
+    fn of(machine: &'a Machine, last: Option<&'a LastRun>) -> Self {
+        let Facts { platform, kernel, .. } = &machine.facts;
+        let Platform { compatible, model } = platform;
+        let applied = |file: &&Judged| file.outcome == Outcome::Applied;
+        let decision = decide(&machine.policy, &machine.facts);
+        let mut gpus = Vec::new();
+        for (device, gpu) in &machine.facts.gpus {
+            let decided = decision.gpus.get(device);
+            let plan = decided.map(|decision| &decision.plan);
+            let trace = decided.map(|decision| decision.trace.as_slice()).unwrap_or_default();
+            gpus.push(gpu_report(machine, device, gpu, plan, trace, last));
+        }
+        let no_device = |device: &&str| {
+            DeviceName::new(device).map_or(true, |name| !machine.facts.gpus.contains_key(&name))
+        };
+        gpus.extend(machine.nodes.values().filter(|node| no_device(&&*node.device)).map(|node| {
+            let is_okay = node.status == protheap_board::devicetree::OKAY;
+            GpuReport {
+                device: &node.device,
+                compatible: &node.compatible,
+                status: &node.status,
+                driver: None,
+                heaps: Vec::new(),
+                decision: None,
+                reason: if is_okay { "absent" } else { "disabled" },
+                candidates: Vec::new(),
+                values: BTreeMap::new(),
+                last_run: None,
+            }
+        }));
+        gpus.sort_by_key(|gpu| gpu.device);
+        Self {
+            platform: Board { compatible, model: model.as_deref().unwrap_or_default() },
+            kernel: KernelReport {
+                release: &kernel.release,
+                lockdown: kernel.lockdown,
+                delivery: kernel.delivery(),
+            },
+            policies: (machine.files.iter().rev().filter(applied))
+                .map(|file| Applied { key: &file.key, path: &file.path })
+                .collect(),
+            considered: (machine.files.iter().rev())
+                .map(|file| File { path: &file.path, outcome: file.outcome, why: &file.why })
+                .collect(),
+            heaps: (!machine.is_blob).then(|| machine.facts.heaps.iter().collect()),
+            tees: machine.facts.tees.iter().map(|tee| tee.to_string()).collect(),
+            providers: (machine.facts.providers.iter())
+                .map(|(device, provider)| ProviderReport {
+                    device,
+                    compatible: &provider.compatible,
+                    driver: provider.driver.as_deref(),
+                    settled: provider.settled(),
+                })
+                .collect(),
+            gpus,
+            share: (machine.policy.content().share.iter())
+                .flat_map(|(compatible, share)| share.iter().map(move |one| (compatible, one)))
+                .map(|(compatible, (usage, heaps))| Share {
+                    compatible,
+                    usage,
+                    heaps: &heaps.value,
+                    origin: heaps.origin.to_string(),
+                })
+                .collect(),
+            problems: (machine.problems.iter())
+                .map(|problem| ProblemReport { path: &problem.path, message: &problem.message })
+                .collect(),
+        }
+    }
+}
+
+fn gpu_report<'a>(
+    machine: &'a Machine,
+    device: &'a DeviceName,
+    gpu: &'a Gpu,
+    plan: Option<&Plan>,
+    trace: &[Considered],
+    last: Option<&'a LastRun>,
+) -> GpuReport<'a> {
+    let policy = machine.policy.gpu(device, &gpu.compatible);
+    let (decision, reason) = match plan {
+        Some(Plan::Try(request) | Plan::Bind(request)) => (Some(request.heap.clone()), ""),
+        Some(Plan::Keep(heap)) => (Some(heap.clone()), ""),
+        Some(Plan::Without(reason) | Plan::Fail(reason)) => (None, reason.as_str()),
+        Some(Plan::Wait) => (None, "waiting"),
+        None => (None, "no-policy"),
+    };
+    let evidence = &machine.policy.content().evidence;
+    let candidate = |considered: &Considered| {
+        let evidence = evidence.get(&considered.candidate);
+        Candidate {
+            considered: considered.clone(),
+            evidence: evidence.map(|evidence| evidence_word(evidence.status)),
+            source: evidence.and_then(|evidence| evidence.source.as_deref()),
+        }
+    };
+    GpuReport {
+        device: device.as_str(),
+        compatible: &gpu.compatible,
+        status: machine.status(device.as_str()),
+        driver: gpu.driver.as_deref(),
+        heaps: trace.iter().map(|considered| considered.candidate.clone()).collect(),
+        decision,
+        reason,
+        candidates: trace.iter().map(candidate).collect(),
+        values: policy.as_ref().map(values).unwrap_or_default(),
+        last_run: last.and_then(|last| last.of(device)),
+    }
+}
+
+fn evidence_word(status: EvidenceStatus) -> &'static str {
+    match status {
+        EvidenceStatus::Tested => "tested",
+        EvidenceStatus::Documented => "documented",
+        EvidenceStatus::Unverified => "unverified",
+    }
+}
+
+/// Everything but the heaps.
+fn values(policy: &GpuPolicy) -> BTreeMap<&'static str, Value> {
+    fn value<T: Clone + Into<serde_json::Value>>(
+        said: Option<&Sourced<T>>,
+        built_in: impl Into<serde_json::Value>,
+    ) -> Value {
+        Value {
+            value: said.map_or_else(|| built_in.into(), |said| said.value.clone().into()),
+            origin: said.map(|said| said.origin.to_string()),
+        }
+    }
+    let table = policy.table();
+    BTreeMap::from([
+        ("hold_us", value(table.hold.as_ref(), HOLD)),
+        ("suspend_bytes", value(table.suspend_bytes.as_ref(), SUSPEND_BYTES)),
+        ("suspend_count", value(table.suspend_count.as_ref(), SUSPEND_COUNT)),
+        ("firmware", value(table.firmware.as_ref(), serde_json::Value::Null)),
+        ("allow_unprotected", value(table.allow_unprotected.as_ref(), false)),
+    ])
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The report for people.
+
+use std::fmt;
+
+use protheap_core::cascade::Outcome;
+
+use super::{Candidate, GpuReport, Report, Value};
+
+/// Text of another machine, as it may go to a terminal.
+struct Tame<'a>(&'a str);
+
+impl fmt::Display for Tame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .chars()
+            .try_for_each(|c| write!(f, "{}", if c.is_control() { '\u{fffd}' } else { c }))
+    }
+}
+
+fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| Tame(&item.to_string()).to_string()).collect();
+    if items.is_empty() { none.to_owned() } else { items.join(" ") }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_blob = self.heaps.is_none();
+        let model = if self.platform.model.is_empty() { "-" } else { self.platform.model };
+        writeln!(f, "board      {}", Tame(model))?;
+        let none = "-: this machine has no device tree, and only default.toml can apply";
+        writeln!(f, "names      {}", joined(self.platform.compatible, none))?;
+        if let Some(heaps) = &self.heaps {
+            let release = if self.kernel.release.is_empty() { "-" } else { self.kernel.release };
+            let lockdown = if self.kernel.lockdown { ", locked down" } else { "" };
+            writeln!(
+                f,
+                "kernel     {}{lockdown}, takes bindings by: {}",
+                Tame(release),
+                self.kernel.delivery
+            )?;
+            writeln!(f, "TEE        {}", joined(&self.tees, "-"))?;
+            writeln!(f, "heaps      {}", joined(heaps, "-"))?;
+        } else {
+            writeln!(f, "heaps      not in a device tree: they come with the TEE or a driver")?;
+        }
+        let provider = |provider: &super::ProviderReport<'_>| {
+            let how = match provider.driver {
+                _ if is_blob => "assumed to have a driver",
+                Some(_) => "its driver is bound",
+                None if provider.settled => "without a driver",
+                None => "its driver can still come",
+            };
+            format!("{} ({how})", provider.device)
+        };
+        let none = "-: no node of OP-TEE, or of another driver that brings heaps";
+        writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))?;
+
+        writeln!(f, "\npolicy files, the most specific first")?;
+        for file in &self.considered {
+            write!(f, "  {:<9}  {}", word(file.outcome), Tame(file.path))?;
+            if !file.why.is_empty() {
+                write!(f, "\n             {}", Tame(file.why))?;
+            }
+            writeln!(f)?;
+        }
+        if self.considered.is_empty() {
+            writeln!(f, "  none: see /usr/lib/protheap/policies of the root")?;
+        }
+        for gpu in &self.gpus {
+            writeln!(f)?;
+            show_gpu(f, gpu)?;
+        }
+        if self.gpus.is_empty() {
+            writeln!(f, "\nno Mali CSF GPU: nothing is held and nothing is bound")?;
+        }
+        if !self.share.is_empty() {
+            writeln!(f, "\nwhat devices of a media pipeline can use")?;
+        }
+        for share in &self.share {
+            writeln!(
+                f,
+                "  {} {}: {}",
+                Tame(share.compatible),
+                Tame(share.usage),
+                joined(share.heaps, "-")
+            )?;
+            writeln!(f, "             {}", Tame(&share.origin))?;
+        }
+        if !self.problems.is_empty() {
+            writeln!(f, "\nskipped")?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "  {}: {}", Tame(problem.path), Tame(problem.message))?;
+        }
+        Ok(())
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Applied => "applied",
+        Outcome::Masked => "masked",
+        Outcome::Shadowed => "shadowed",
+        Outcome::Refused => "refused",
+        Outcome::Untrusted => "untrusted",
+    }
+}
+
+fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>) -> fmt::Result {
+    writeln!(f, "GPU {} ({})", Tame(gpu.device), joined(gpu.compatible, "-"))?;
+    let decision = match &gpu.decision {
+        Some(heap) => heap.to_string(),
+        None => format!("no heap: {}", meaning(gpu)),
+    };
+    writeln!(f, "  decision   {decision}")?;
+    if let Some(last) = gpu.last_run {
+        let heap = last.heap.as_deref().unwrap_or("no heap");
+        let reason = if last.reason.is_empty() { "" } else { ", " };
+        writeln!(
+            f,
+            "  last run   {}{reason}{}: {}",
+            Tame(&last.state),
+            Tame(&last.reason),
+            Tame(heap)
+        )?;
+    }
+    if gpu.candidates.is_empty() && gpu.values.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "  candidates, the most preferred first")?;
+    for Candidate { considered, evidence, .. } in &gpu.candidates {
+        let outcome = serde_json::to_value(considered.outcome).unwrap_or_default();
+        let outcome = outcome.as_str().unwrap_or_default().to_owned();
+        let detail = if considered.detail.is_empty() { "" } else { ": " };
+        writeln!(f, "    {}: {outcome}{detail}{}", considered.candidate, Tame(&considered.detail))?;
+        let evidence = evidence.map_or("no evidence for the name", |evidence| match evidence {
+            "tested" => "the name is tested",
+            "documented" => "the name is documented",
+            _ => "the name is unverified",
+        });
+        writeln!(f, "               {} ({evidence})", Tame(&considered.origin))?;
+    }
+    writeln!(f, "  values")?;
+    for (name, Value { value, origin }) in &gpu.values {
+        let shown = match (*name, value) {
+            ("hold_us", value) => format!("hold {} ms", value.as_u64().unwrap_or_default() / 1000),
+            ("suspend_bytes", value) => {
+                format!("suspend buffers of {} KiB", value.as_u64().unwrap_or_default() / 1024)
+            }
+            ("suspend_count", value) => format!("at most {value} suspend buffers"),
+            ("firmware", serde_json::Value::String(image)) => format!("firmware {image}"),
+            ("firmware", _) => "firmware: the image with the largest protected section".to_owned(),
+            (_, serde_json::Value::Bool(true)) => {
+                "memory that can be mapped is bound too".to_owned()
+            }
+            _ => continue,
+        };
+        let origin = origin.as_deref().unwrap_or("built in: no policy says it");
+        writeln!(f, "    {shown}\n               {}", Tame(origin))?;
+    }
+    Ok(())
+}
+
+/// Why there is no decision, and what to do about it.
+fn meaning(gpu: &GpuReport<'_>) -> String {
+    let next = match gpu.reason {
+        "disabled" => return format!("its node has the status {:?}", gpu.status),
+        "absent" => "its node is okay, but the kernel has made no device of it",
+        "waiting" => "one can still come: see the candidates",
+        "no-policy" if gpu.heaps.is_empty() => {
+            "no policy names heaps for it: write one, `protheapctl draft` begins it"
+        }
+        "no-policy" => {
+            "several heaps fit, and nothing says which: name one in a policy of the board"
+        }
+        "no-heap" => "all that could bring a heap has settled, and no candidate is there",
+        "no-provider" => "nothing on this board could bring one",
+        "no-consumer" => "nothing in this kernel takes a binding: load protheap.ko",
+        "already-probed" => "its driver was loaded without one, or with another",
+        "heap-dead" => "it refuses any allocation: has its TEE gone?",
+        "heap-too-small" => {
+            "it cannot hold all buffers: enlarge its memory, or lower suspend.count"
+        }
+        "heap-not-protected" => "its memory can be mapped",
+        _ => "see docs/state.md",
+    };
+    format!("{} ({next})", gpu.reason)
+}

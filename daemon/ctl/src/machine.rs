@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The machine that is asked about: this one, another one's tree, or a board's device tree.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use protheap_bind::survey::{Extent, read_facts, read_policies};
+use protheap_board::devicetree::{DeviceTree, Node, OKAY};
+use protheap_board::root::{self, Root};
+use protheap_board::{Problem, devices, kernel, soc};
+use protheap_core::cascade::Judged;
+use protheap_core::facts::{Facts, Gpu, Kernel, Module, Provider};
+use protheap_core::name::DeviceName;
+use protheap_core::policy::Policy;
+
+/// The largest device tree blob that is read, in bytes. Debian's have less than 400 KiB.
+const LARGEST_BLOB: usize = 16 << 20;
+/// The most GPUs that a board is believed to have.
+const MOST_GPUS: usize = 64;
+/// The most nodes that could bring heaps that are looked at.
+const MOST_PROVIDERS: usize = 64;
+/// Where the kernel shows platform devices.
+const PLATFORM: &str = "sys/bus/platform/devices";
+
+/// Which machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The tree of another machine, such as an unpacked image
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+    /// The board of this device tree blob; policies and modules are those of the root
+    #[arg(long, value_name = "FILE")]
+    dtb: Option<PathBuf>,
+}
+
+/// A machine, and the policy that applies to it.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// The policy.
+    pub(crate) policy: Policy,
+    /// The policy files of the board, the most general first.
+    pub(crate) files: Vec<Judged>,
+    /// What is known of it.
+    pub(crate) facts: Facts,
+    /// The GPUs that have a node in the device tree, by the name of their device.
+    pub(crate) nodes: BTreeMap<String, Node>,
+    /// It is not a machine, but a board of which only the device tree is known.
+    pub(crate) is_blob: bool,
+    /// The root of what is read.
+    pub(crate) root: Root,
+    /// What could not be used.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Machine {
+    /// Looks at it. Nothing is changed, and no heap is tried.
+    pub(crate) fn look(which: &Which) -> Result<Self> {
+        let root = Root::open(&which.root)?;
+        let mut problems = Vec::new();
+        let tree = match &which.dtb {
+            Some(path) => {
+                let blob = root::read_file(path, LARGEST_BLOB)?;
+                let failed = |message| Problem { path: path.to_string_lossy().into(), message };
+                DeviceTree::of_blob(&blob).map_err(|error| failed(error.to_string()))?
+            }
+            None => {
+                let tree = DeviceTree::of_root(&root, &mut problems);
+                // Whatever is said of a board that could not be read would be wrong.
+                if let Some(problem) = problems.first() {
+                    bail!("the board cannot be told: {problem}");
+                }
+                tree
+            }
+        };
+        let (platform, bad) = tree.platform();
+        for bad in bad {
+            let path = match &which.dtb {
+                Some(path) => path.to_string_lossy().into_owned(),
+                None => root.shown("sys/firmware/devicetree/base/compatible"),
+            };
+            problems.push(Problem { path, message: format!("{bad}; it is skipped") });
+        }
+        let kernel = kernel::read(&root, &mut problems);
+        let (policy, files) =
+            read_policies(&root, &platform.compatible, kernel.lockdown, Extent::All, &mut problems);
+        let gpus: Vec<_> = tree.nodes_compatible(&devices::GPUS).take(MOST_GPUS + 1).collect();
+        if gpus.len() > MOST_GPUS {
+            bail!("the device tree has more than {MOST_GPUS} GPUs: no board has");
+        }
+        let nodes: BTreeMap<_, _> =
+            gpus.into_iter().map(|node| (node.device.clone(), node)).collect();
+        let mut facts = if which.dtb.is_some() {
+            facts_of_blob(&tree, &nodes, kernel, &root, &policy)
+        } else {
+            let mut facts = read_facts(&root, kernel, &policy, false, &mut problems);
+            if !root.is_directory(PLATFORM) {
+                add_gpus(&nodes, &mut facts);
+            }
+            facts.socs = soc::read(&root, &mut problems);
+            facts
+        };
+        facts.platform = platform;
+        let is_blob = which.dtb.is_some();
+        Ok(Self { policy, files, facts, nodes, is_blob, root, problems })
+    }
+
+    /// The status of a GPU's node: one without a node is there all the same.
+    pub(crate) fn status(&self, device: &str) -> &str {
+        self.nodes.get(device).map_or(OKAY, |node| &node.status)
+    }
+}
+
+/// What would be on such a board: a kernel with everything that Protheap brings, and a driver for
+/// each node that could bring a heap.
+fn facts_of_blob(
+    tree: &DeviceTree,
+    nodes: &BTreeMap<String, Node>,
+    kernel: Kernel,
+    root: &Root,
+    policy: &Policy,
+) -> Facts {
+    let module = Module { abi: 1, sources: vec!["handed".to_owned()] };
+    // What runs here is another machine's kernel.
+    let release = if root.is_running() { String::new() } else { kernel.release.clone() };
+    let kernel = Kernel { release, module: Some(module), ..kernel };
+    let mut facts = Facts { kernel, ..Facts::default() };
+    add_gpus(nodes, &mut facts);
+    let mut wanted = policy.provider_compatibles();
+    wanted.push(devices::OPTEE);
+    let nodes = tree.nodes_compatible(&wanted).filter(|node| node.status == OKAY);
+    for node in nodes.take(MOST_PROVIDERS) {
+        if let Ok(device) = DeviceName::new(&node.device) {
+            let provider = Provider { compatible: node.compatible, driver: None, loadable: true };
+            facts.providers.insert(device, provider);
+        }
+    }
+    facts
+}
+
+/// Adds the GPUs of which the kernel would make devices.
+fn add_gpus(nodes: &BTreeMap<String, Node>, facts: &mut Facts) {
+    for node in nodes.values().filter(|node| node.status == OKAY) {
+        if let Ok(device) = DeviceName::new(&node.device) {
+            let compatible = node.compatible.clone();
+            facts.gpus.insert(device, Gpu { compatible, ..Gpu::default() });
+        }
+    }
+}
