@@ -191,7 +191,7 @@ impl<'a> Report<'a> {
                 .map(|file| File { path: &file.path, outcome: file.outcome, why: &file.why })
                 .collect(),
             heaps: (!machine.is_blob).then(|| machine.facts.heaps.iter().collect()),
-            tees: machine.facts.tees.iter().map(|tee| tee.to_string()).collect(),
+            tees: machine.facts.tees.iter().map(ToString::to_string).collect(),
             providers: (machine.facts.providers.iter())
                 .map(|(device, provider)| ProviderReport {
                     device,
