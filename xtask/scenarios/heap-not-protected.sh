@@ -25,6 +25,8 @@ check 'the binder says which policy allows it' like "$(cat /run/binder.log)" '*r
 check 'the kernel says so, once for each use' is "$(dmesg | grep -c 'NOT protected')" 1
 
 need rmdir "$CONFIG/$GPU"
+# A local policy would not count.
+need mv /etc/protheap/policies/radxa,rock-5b.toml /usr/lib/protheap/policies/
 echo integrity >/sys/kernel/security/lockdown
 run_binder
 check 'under lockdown it is refused' is "$BINDER_STATUS $(state_of /gpus/0/reason)" '1 heap-not-protected'

@@ -30,7 +30,7 @@ const PROTECTED: (u64, u64) = (0x0300_0000, 256 << 10);
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for image in images(workspace)? {
         let mut command = suite::cargo(workspace);
-        command.args(["run", "--quiet", "--locked", "--package", "protheap-ctl", "--"]);
+        command.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--"]);
         let json = output(command.args(["firmware", "--json"]).arg(&image))?;
         judge(&json).with_context(|| format!("protheapctl of {}", image.display()))?;
     }

@@ -13,7 +13,7 @@ use crate::progress::Step;
 use crate::toolchain::{CROSS, Toolchain};
 
 /// What is under test, and the scenarios' helper.
-const PROGRAMS: [&str; 3] = ["protheap-bind", "protheapd", "protheap-guest"];
+const PROGRAMS: [&str; 4] = ["protheap-bind", "protheapctl", "protheapd", "protheap-guest"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// How a program gets its C library.

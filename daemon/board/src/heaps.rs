@@ -67,6 +67,12 @@ impl AllocateError {
         }
     }
 
+    /// Whoever asked may not open the heap: that says nothing of it.
+    pub fn is_permission(&self) -> bool {
+        let (Self::TooSmall { errno, .. } | Self::Dead { errno, .. }) = self;
+        matches!(*errno, Errno::ACCESS | Errno::PERM)
+    }
+
     /// The fact that it is.
     pub fn verdict(&self) -> Verdict {
         match self {

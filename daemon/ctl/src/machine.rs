@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) facts: Facts,
     /// The GPUs that have a node in the device tree, by the name of their device.
     pub(crate) nodes: BTreeMap<String, Node>,
+    /// The device tree.
+    pub(crate) tree: DeviceTree,
     /// It is not a machine, but a board of which only the device tree is known.
     pub(crate) is_blob: bool,
     /// The root of what is read.
@@ -103,7 +105,7 @@ impl Machine {
         };
         facts.platform = platform;
         let is_blob = which.dtb.is_some();
-        Ok(Self { policy, files, facts, nodes, is_blob, root, problems })
+        Ok(Self { policy, files, facts, nodes, tree, is_blob, root, problems })
     }
 
     /// The status of a GPU's node: one without a node is there all the same.

@@ -4,10 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+mod draft;
 mod explain;
 mod firmware;
 mod last_run;
 mod machine;
+mod tame;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ struct Cli {
 /// One noun each, in a file of its name.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print a first policy for a board, of what can be seen of it
+    Draft(draft::Args),
     /// Say which policy applies to a machine, which heap that means, and why
     Explain(explain::Args),
     /// Print the sections of a GPU's firmware image, and the protected memory that it needs
@@ -38,6 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Draft(args) => draft::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Firmware(args) => firmware::run(&args),
     };

@@ -100,7 +100,7 @@ fn every_machine_is_explained_as_before() {
     }
     assert!(
         differ.is_empty(),
-        "not as explain.json says; `{RENEW}=1 cargo test -p protheap-ctl` writes them anew, for \
+        "not as explain.json says; `{RENEW}=1 cargo test -p protheapctl` writes them anew, for \
          `git diff` to show: {differ:#?}"
     );
 }

@@ -7,17 +7,7 @@ use std::fmt;
 use protheap_core::cascade::Outcome;
 
 use super::{Candidate, GpuReport, Report, Value};
-
-/// Text of another machine, as it may go to a terminal.
-struct Tame<'a>(&'a str);
-
-impl fmt::Display for Tame<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .chars()
-            .try_for_each(|c| write!(f, "{}", if c.is_control() { '\u{fffd}' } else { c }))
-    }
-}
+use crate::tame::Tame;
 
 fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
     let items: Vec<_> = items.into_iter().map(|item| Tame(&item.to_string()).to_string()).collect();
