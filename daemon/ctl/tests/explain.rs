@@ -104,3 +104,123 @@ fn every_machine_is_explained_as_before() {
          `git diff` to show: {differ:#?}"
     );
 }
+
+/// What a refusal says: in one line, with `path` in it.
+fn refused(arguments: &[&str], path: &str) -> String {
+    let output = explain(arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+    assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    assert!(said.starts_with("protheapctl: ") && said.lines().count() == 1, "{said}");
+    assert!(said.contains(path), "{said}");
+    said
+}
+
+#[test]
+fn what_is_no_device_tree_blob_is_refused() {
+    let directory = Directory::new("no-blob");
+    let at = |name: &str| directory.0.join(name).to_str().unwrap().to_owned();
+    let fifo = at("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    fs::create_dir(at("directory")).unwrap();
+    symlink("loop", at("loop")).unwrap();
+    fs::write(at("text"), "schema = 1\n").unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::File::create(at("huge")).unwrap().set_len(100 << 20).unwrap();
+    // A header of 17, and nothing behind it.
+    let header = [0xd00d_feed_u32, 4096, 56, 60, 40, 17, 16, 0, 4, 4];
+    fs::write(at("cut"), header.map(u32::to_be_bytes).concat()).unwrap();
+    for name in ["fifo", "directory", "loop", "text", "empty", "huge", "cut", "nothing"] {
+        refused(&["--dtb", &at(name)], &at(name));
+        refused(&["--dtb", &at(name), "--json"], &at(name));
+    }
+    assert!(refused(&["--dtb", &at("huge")], "huge").contains("is longer than 16777216 bytes"));
+    for name in ["nothing", "text", "loop"] {
+        refused(&["--root", &at(name)], &at(name));
+    }
+}
+
+#[test]
+fn a_board_that_cannot_be_read_is_not_explained() {
+    let compatible = "sys/firmware/devicetree/base/compatible";
+    let board = Directory::machine("rk3588-rock-5b");
+    fs::remove_file(board.0.join(compatible)).unwrap();
+    fs::create_dir(board.0.join(compatible)).unwrap();
+    refused(&["--root", board.0.to_str().unwrap()], compatible);
+    fs::remove_dir(board.0.join(compatible)).unwrap();
+    fs::write(board.0.join(compatible), "x\0".repeat(1 << 20)).unwrap();
+    refused(&["--root", board.0.to_str().unwrap()], compatible);
+}
+
+#[test]
+fn hostile_policies_are_told_and_the_rest_is_explained() {
+    let board = Directory::machine("rk3588-rock-5b-optee");
+    let local = board.0.join("etc/protheap/policies");
+    let drop_ins = local.join("rockchip,rk3588.toml.d");
+    fs::create_dir_all(drop_ins.join("directory.toml")).unwrap();
+    let fifo = drop_ins.join("fifo.toml");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    symlink("loop.toml", drop_ins.join("loop.toml")).unwrap();
+    symlink("/etc/../../../../../../nowhere", drop_ins.join("nowhere.toml")).unwrap();
+    fs::File::create(drop_ins.join("huge.toml")).unwrap().set_len(100 << 20).unwrap();
+    fs::write(drop_ins.join("binary.toml"), [0xff; 4096]).unwrap();
+    fs::write(drop_ins.join("deep.toml"), format!("schema = 1\nx = {}", "[".repeat(60_000)))
+        .unwrap();
+    fs::write(drop_ins.join("escape.toml"), "schema = 1\n\"\\u001b[2J\" = 1\n").unwrap();
+    symlink("/dev/null", drop_ins.join("masked.toml")).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&json(&board)).unwrap();
+    let outcome = |name: &str| {
+        let path = format!("/etc/protheap/policies/rockchip,rk3588.toml.d/{name}.toml");
+        let all = found["considered"].as_array().unwrap();
+        let file = all.iter().find(|file| file["path"] == path.as_str());
+        let file = file.unwrap_or_else(|| panic!("{path} is not told"));
+        assert_ne!(file["why"], "", "{path}");
+        file["outcome"].as_str().unwrap().to_owned()
+    };
+    for name in ["directory", "fifo", "loop", "nowhere", "huge", "binary", "deep", "escape"] {
+        assert_eq!(outcome(name), "refused", "{name}");
+    }
+    assert_eq!(outcome("masked"), "masked");
+    assert_eq!(found["gpus"][0]["decision"], "protected,secure-video");
+    let shown = explain(&["--root", board.0.to_str().unwrap()]).stdout;
+    assert!(!text(&shown).contains(|c: char| c.is_control() && c != '\n'));
+}
+
+/// Somebody edits a policy all the time: it is taken whole, or refused; no other is touched by that.
+#[test]
+fn a_policy_that_changes_while_it_is_read_harms_no_other() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let board = Directory::machine("rk3588-rock-5b-optee");
+    let local = board.0.join("etc/protheap/policies");
+    fs::create_dir_all(&local).unwrap();
+    let path = local.join("radxa,rock-5b.toml");
+    let texts = [
+        "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nsuspend = { count = 3 }\n".to_owned(),
+        format!("schema = 1\n# {}\n", "x".repeat(60_000)),
+        "not TOML".to_owned(),
+        String::new(),
+    ];
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let done = Arc::clone(&done);
+        std::thread::spawn(move || {
+            for text in texts.iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                fs::write(&path, text).unwrap();
+            }
+        })
+    };
+    for _ in 0..50 {
+        let found: serde_json::Value = serde_json::from_str(&json(&board)).unwrap();
+        let gpu = &found["gpus"][0];
+        assert_eq!(gpu["decision"], "protected,secure-video");
+        let count = gpu["values"]["suspend_count"]["value"].as_u64().unwrap();
+        assert!([3, 16].contains(&count), "{count}");
+    }
+    done.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+}

@@ -88,6 +88,27 @@ fn what_the_kernel_has_is_taken_over_untouched() {
 }
 
 #[test]
+fn a_closed_image_keeps_to_what_was_bound() {
+    let after_its_tee_was_away = |policy: Policy| {
+        let facts = Facts { heaps: [heap(TEE), heap("low")].into(), ..with_tee() };
+        let mut engine = Daemon::new(policy, facts);
+        run(&mut engine, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
+        run(&mut engine, &[(30, tee_changes(false)), (40, looked(None))]);
+        run(&mut engine, &[(50, tee_changes(true)), (60, looked(None))]);
+        let opened = (70, Event::Opened(gpu(), Opened::AlreadyProbed));
+        match &run(&mut engine, &[opened])[..] {
+            [Action::Try(_, request)] => Some(request.heap.clone()),
+            _ => None,
+        }
+    };
+    let other_first = || policy("{ name = 'low' }, { name = 'protected,a' }");
+    assert_eq!(after_its_tee_was_away(other_first()), Some(heap("low")));
+    assert_eq!(after_its_tee_was_away(other_first().closed(true)), Some(heap(TEE)));
+    let without = policy("{ name = 'low' }").closed(true);
+    assert_eq!(after_its_tee_was_away(without), None);
+}
+
+#[test]
 fn nothing_is_held_and_a_heap_that_comes_is_bound_late() {
     let mut engine = daemon(facts(&[], &[OPTEE]), None);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
