@@ -133,7 +133,8 @@ pub fn read_facts(
     problems: &mut Vec<Problem>,
 ) -> Facts {
     let providers = policy.provider_compatibles();
-    let devices = devices::scan(root, &kernel.release, &providers, problems);
+    let tees = tee::read(root, problems);
+    let devices = devices::scan(root, &kernel.release, &tees, &providers, problems);
     if kernel.module.is_none() && !devices.gpus.is_empty() {
         kernel.parameter = panthor::read(root, &kernel.release, daemon, problems);
     }
@@ -142,7 +143,7 @@ pub fn read_facts(
         gpus: devices.gpus,
         providers: devices.providers,
         heaps: heaps::read(root, problems),
-        tees: tee::read(root, problems),
+        tees,
         socs: if policy.asks_for_soc() { soc::read(root, problems) } else { Vec::new() },
         ..Facts::default()
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use protheap_core::facts::{Gpu, Provider};
+use protheap_core::facts::{Gpu, Provider, Tee};
 use protheap_core::name::DeviceName;
 use rustix::fs::OFlags;
 
@@ -39,30 +39,33 @@ pub struct Devices {
 /// their devices. All devices are looked at only where no GPU has such a name, or a policy asks for
 /// a provider of its own.
 ///
-/// Devices with one of the compatible strings in `providers` are providers too. Whether a driver
+/// `tees` are those that had registered before: OP-TEE's driver has settled when its TEE is there. Devices with one
+/// of the compatible strings in `providers` are providers too. Whether a driver
 /// can be loaded is looked up among the modules of the kernel `release`, and only for providers
 /// that have none.
 pub fn scan(
     root: &Root,
     release: &str,
+    tees: &[Tee],
     providers: &[&str],
     problems: &mut Vec<Problem>,
 ) -> Devices {
+    let has_optee = || is_among(tees);
     let mut devices = Devices::default();
     let by_name = |name: &str| name.ends_with(".gpu") || name.starts_with("firmware:");
     if providers.is_empty() {
-        scan_platform(root, &by_name, providers, &mut devices, problems);
+        scan_platform(root, &by_name, &has_optee, providers, &mut devices, problems);
     }
     if devices.gpus.is_empty() {
         let others = |name: &str| !providers.is_empty() || !by_name(name);
-        scan_platform(root, &others, providers, &mut devices, problems);
+        scan_platform(root, &others, &has_optee, providers, &mut devices, problems);
     }
     root.each(FFA, problems, &mut |name, problems| {
         let uuid = root.text(&format!("{FFA}/{name}/uuid"), problems).unwrap_or_default();
         if uuid.eq_ignore_ascii_case(OPTEE_FFA)
             && let Some(device) = named(root, FFA, name, problems)
         {
-            let (driver, loadable) = driver(root, FFA, name, true);
+            let (driver, loadable) = driver(root, FFA, name, Some(&has_optee));
             devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
         }
     });
@@ -74,6 +77,7 @@ pub fn scan(
 fn scan_platform(
     root: &Root,
     wanted: &dyn Fn(&str) -> bool,
+    has_optee: &dyn Fn() -> bool,
     providers: &[&str],
     devices: &mut Devices,
     problems: &mut Vec<Problem>,
@@ -99,7 +103,8 @@ fn scan_platform(
         };
         let (compatible, bad) = platform::compatible(bytes);
         platform::tell(root, &path, &bad, problems);
-        let (driver, probing) = driver(root, PLATFORM, name, !gpu && is_optee(&compatible));
+        let settles = (!gpu && is_optee(&compatible)).then_some(has_optee);
+        let (driver, probing) = driver(root, PLATFORM, name, settles);
         if gpu {
             devices.gpus.insert(device, Gpu { compatible, driver, ..Gpu::default() });
         } else {
@@ -121,7 +126,7 @@ pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
 
 /// Reads again which driver a GPU has: what a `bind` or `unbind` event changes.
 pub fn gpu_driver(root: &Root, gpu: &DeviceName) -> Option<String> {
-    driver(root, PLATFORM, gpu.as_str(), false).0
+    driver(root, PLATFORM, gpu.as_str(), None).0
 }
 
 /// Reads again which driver a provider has, and whether one is to be expected.
@@ -130,8 +135,10 @@ pub fn provider_driver(
     name: &DeviceName,
     provider: &Provider,
 ) -> (Option<String>, bool) {
-    let optee = is_optee(&provider.compatible);
-    let (driver, probing) = driver(root, bus(provider), name.as_str(), optee);
+    let has_optee = || is_among(&tee::read(root, &mut Vec::new()));
+    let has_optee: Option<&dyn Fn() -> bool> =
+        if is_optee(&provider.compatible) { Some(&has_optee) } else { None };
+    let (driver, probing) = driver(root, bus(provider), name.as_str(), has_optee);
     // One that had a driver can have it again.
     (driver, provider.loadable || probing || provider.driver.is_some())
 }
@@ -141,18 +148,25 @@ pub fn provider_driver(
 /// The `driver` link is there from the start of a probe on, and a probe can take seconds. A first
 /// probe has succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
 /// `fw_devlink=off`, and on FF-A, there is none). OP-TEE's driver registers its heaps first and its
-/// TEE after that (drivers/tee/optee), which tells as well when it is bound anew.
-fn driver(root: &Root, bus: &str, name: &str, optee: bool) -> (Option<String>, bool) {
+/// TEE after that (drivers/tee/optee), which tells as well when it is bound anew: `has_optee`, of what
+/// is OP-TEE.
+fn driver(
+    root: &Root,
+    bus: &str,
+    name: &str,
+    has_optee: Option<&dyn Fn() -> bool>,
+) -> (Option<String>, bool) {
     let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {
         return (None, false);
     };
-    let has_tee = || {
-        let tees = tee::read(root, &mut Vec::new());
-        tees.iter().any(|tee| tee.implementation == "optee")
-    };
     let probing = root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok()
-        || optee && !has_tee();
+        || has_optee.is_some_and(|has_optee| !has_optee());
     ((!probing).then_some(driver), probing)
+}
+
+/// OP-TEE is one of them.
+fn is_among(tees: &[Tee]) -> bool {
+    tees.iter().any(|tee| tee.implementation == "optee")
 }
 
 /// Whether a provider is OP-TEE: those on FF-A are, and have no compatible strings.
@@ -244,7 +258,7 @@ mod tests {
 
         let root = tree.root();
         let mut problems = Vec::new();
-        let found = scan(&root, "7.3.4", &["acme,a9-svp"], &mut problems);
+        let found = scan(&root, "7.3.4", &[], &["acme,a9-svp"], &mut problems);
         let gpu = &found.gpus[&DeviceName::new("fb000000.gpu").unwrap()];
         assert_eq!(gpu.compatible, ["rockchip,rk3588-mali", "arm,mali-valhall-csf"]);
         assert_eq!(gpu.driver.as_deref(), Some("panthor"));
@@ -267,7 +281,7 @@ mod tests {
         assert_eq!(driver_of(&found, "firmware:optee"), (None, true));
         assert_eq!(driver_of(&found, "arm-ffa-1"), (None, true));
         // That it probes is proof enough of a driver.
-        let probing = scan(&root, "", &[], &mut problems);
+        let probing = scan(&root, "", &[], &[], &mut problems);
         assert!(!probing.providers[&DeviceName::new("firmware:optee").unwrap()].settled());
         std::fs::remove_file(tree.path(waiting)).unwrap();
         tree.file("sys/class/tee/tee0/implementation_id", "1\n");
@@ -278,7 +292,7 @@ mod tests {
 
         // Nobody asked for it.
         problems.clear();
-        assert_eq!(scan(&root, "7.3.4", &[], &mut problems).providers.len(), 2);
+        assert_eq!(scan(&root, "7.3.4", &[], &[], &mut problems).providers.len(), 2);
     }
 
     #[test]
@@ -291,7 +305,7 @@ mod tests {
         tree.directory(&format!("{PLATFORM}/dir/of_node/compatible"));
         tree.file(&format!("{PLATFORM}/big/of_node/compatible"), vec![b'x'; 100_000]);
         let mut problems = Vec::new();
-        let found = scan(&tree.root(), "7.3.4", &[], &mut problems);
+        let found = scan(&tree.root(), "7.3.4", &[], &[], &mut problems);
         assert_eq!(found, Devices::default());
         assert_eq!(problems.len(), 4, "{problems:?}");
     }
