@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a policy says, written as its files have it.
+
+use std::collections::BTreeMap;
+
+use protheap_core::name::DeviceName;
+use protheap_core::node::Origin;
+use protheap_core::policy::{GpuPolicy, Policy};
+use protheap_core::schema::{Candidate, EvidenceStatus, Sourced};
+
+use crate::model::Said;
+use crate::set::{quoted, written};
+
+pub(crate) fn gpu_of(policy: &Policy, [device, compatible @ ..]: [&str; 3]) -> Option<GpuPolicy> {
+    policy.gpu(&DeviceName::new(device).unwrap(), &compatible.map(str::to_owned))
+}
+
+/// A value and the file that it comes from, which has it at that place.
+fn said(origin: &Origin, value: String) -> (String, String) {
+    assert_eq!(origin.file.text.get(origin.span.0..origin.span.1), Some(value.as_str()));
+    (origin.file.path.clone(), value)
+}
+
+fn candidate(heap: &Candidate) -> String {
+    let (tee, provider) = (heap.conditions.tee.as_deref(), heap.provider.as_deref());
+    said(&heap.origin, written(&heap.name.to_string(), tee, provider)).1
+}
+
+pub(crate) fn said_of_gpu(gpu: &GpuPolicy) -> Said {
+    fn one<T>(all: &mut Said, key: &str, value: &Option<Sourced<T>>, text: fn(&T) -> String) {
+        let value = value.iter().map(|value| said(&value.origin, text(&value.value)));
+        all.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    let (mut all, table) = (Said::new(), gpu.table());
+    one(&mut all, "heaps", &table.heaps, |heaps| {
+        format!("[{}]", heaps.iter().map(candidate).collect::<Vec<_>>().join(", "))
+    });
+    one(&mut all, "hold", &table.hold, |us| format!("\"{}s\"", us / 1_000_000));
+    one(&mut all, "suspend bytes", &table.suspend_bytes, |b| format!("\"{}KiB\"", b / 1024));
+    one(&mut all, "suspend count", &table.suspend_count, ToString::to_string);
+    one(&mut all, "firmware", &table.firmware, |name| quoted(name));
+    one(&mut all, "allow-unprotected", &table.allow_unprotected, ToString::to_string);
+    all
+}
+
+pub(crate) fn said_of_shares(policy: &Policy) -> Said {
+    let mut all = Said::new();
+    for (device, share) in &policy.content().share {
+        for (usage, heaps) in share {
+            let names: Vec<_> = heaps.value.iter().map(|heap| quoted(heap.as_str())).collect();
+            let value = format!("[{}]", names.join(", "));
+            all.insert(format!("{device} {usage}"), said(&heaps.origin, value));
+        }
+    }
+    all
+}
+
+/// Evidence does not keep its place.
+pub(crate) fn evidence(policy: &Policy) -> BTreeMap<String, String> {
+    let evidence = policy.content().evidence.iter();
+    let status = |status: EvidenceStatus| quoted(&format!("{status:?}").to_lowercase());
+    evidence.map(|(heap, known)| (format!("{heap} status"), status(known.status))).collect()
+}
