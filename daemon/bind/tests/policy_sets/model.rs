@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use protheap_core::cascade::Outcome;
 
-use crate::set::{Content, IMAGES, Kind, Place, Set};
+use crate::set::{Content, IMAGES, Kind, NO_DROP_INS, Place, Set};
 
 impl Set {
     /// Policies in `etc` and `run` do not count.
@@ -21,7 +21,7 @@ impl Set {
         for key in std::iter::once("default").chain(board.iter().rev().map(String::as_str)) {
             let mut hidden = BTreeMap::new();
             for (place, entry) in self.files.iter().filter(|(place, _)| place.key == key) {
-                if place.drop_in.is_some_and(|name| name.starts_with('.') || name == "note.txt") {
+                if place.drop_in.is_some_and(|name| NO_DROP_INS.contains(&name)) {
                     continue;
                 }
                 let open = |directory| self.open.contains_key(&directory);

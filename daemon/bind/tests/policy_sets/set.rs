@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::bool::weighted;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -15,8 +16,9 @@ use protheap_core::name::{DeviceName, HeapName};
 const LAYERS: [&str; 3] =
     ["etc/protheap/policies", "run/protheap/policies", "usr/lib/protheap/policies"];
 const KEYS: [&str; 4] = ["default", "acme,a9", "acme,kiosk", "acme,soc"];
-/// The last two are none.
-const DROP_INS: [&str; 5] = ["10-a.toml", "20-b.toml", "9.toml", ".a.toml", "note.txt"];
+const DROP_INS: [&str; 3] = ["10-a.toml", "20-b.toml", "9.toml"];
+/// What is beside drop-ins, and is none.
+pub(crate) const NO_DROP_INS: [&str; 2] = [".a.toml", "note.txt"];
 /// GPUs: device name, then compatible strings.
 pub(crate) const GPUS: [[&str; 3]; 2] = [
     ["fb000000.gpu", "acme,a9-mali", "arm,mali-valhall-csf"],
@@ -186,12 +188,13 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 pub(crate) fn sets() -> impl Strategy<Value = Set> {
-    let name = (select(&KEYS[..]), option::of(select(&DROP_INS[..])));
+    let drop_in = prop_oneof![6 => select(&DROP_INS[..]), 1 => select(&NO_DROP_INS[..])];
+    let name = (select(&KEYS[..]), option::weighted(0.6, drop_in));
     let directory = (name.clone(), 0..LAYERS.len())
         .prop_map(|((key, drop_in), layer)| Place { key, drop_in, layer }.directory());
     // Most names are in several layers.
     let layers = vec(option::weighted(0.7, entry()), LAYERS.len());
-    let files = btree_map(name, layers, 0..8).prop_map(|names| {
+    let files = btree_map(name, layers, 0..12).prop_map(|names| {
         let mut files = BTreeMap::new();
         for ((key, drop_in), layers) in names {
             for (layer, entry) in layers.into_iter().enumerate() {
@@ -202,7 +205,7 @@ pub(crate) fn sets() -> impl Strategy<Value = Set> {
     });
     let open = btree_map(directory, select(&[0o775, 0o757, 0o1777][..]), 0..2);
     let image = option::of(0..IMAGES.len());
-    (files, open, image, any::<bool>()).prop_map(|(files, open, image, lockdown)| Set {
+    (files, open, image, weighted(0.3)).prop_map(|(files, open, image, lockdown)| Set {
         files,
         open,
         image,
@@ -212,7 +215,7 @@ pub(crate) fn sets() -> impl Strategy<Value = Set> {
 
 /// The root `compatible` of a board.
 pub(crate) fn boards() -> impl Strategy<Value = Vec<String>> {
-    let strings = subsequence(&KEYS[1..], 0..KEYS.len()).prop_shuffle();
+    let strings = subsequence(&KEYS[1..], 1..KEYS.len()).prop_shuffle();
     strings.prop_map(|strings| strings.into_iter().map(str::to_owned).collect())
 }
 
