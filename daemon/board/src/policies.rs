@@ -416,7 +416,8 @@ mod tests {
         tree.link("/dev/zero", "etc/protheap/policies/zero.toml");
         tree.file(&at("latin"), b"a = 1\nb = \"\xe9\"\n");
         tree.file(&at("good"), "fine");
-        let big = File::create(tree.path(&at("big"))).unwrap();
+        tree.file(&at("big"), "");
+        let big = File::options().write(true).open(tree.path(&at("big"))).unwrap();
         big.set_len(100 << 20).unwrap();
         tree.directory("etc/protheap/policies/good.toml.d/x.toml");
         tree.file("usr/lib/protheap/policies/big.toml", "must not take its place");

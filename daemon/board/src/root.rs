@@ -271,8 +271,14 @@ pub(crate) fn bounded(
 pub(crate) mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::io::Write as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
     use std::path::PathBuf;
+
+    /// Whatever the umask is, only its owner can write it: else no policy in it counts.
+    fn make_directory(path: &Path) {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(path).unwrap();
+    }
 
     /// A directory of a test's own, removed when it is dropped.
     pub(crate) struct Tree(pub(crate) PathBuf);
@@ -294,12 +300,14 @@ pub(crate) mod tests {
 
         pub(crate) fn path(&self, path: &str) -> PathBuf {
             let path = self.0.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            make_directory(path.parent().unwrap());
             path
         }
 
         pub(crate) fn file(&self, path: &str, content: impl AsRef<[u8]>) {
-            fs::write(self.path(path), content).unwrap();
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o644);
+            options.open(self.path(path)).unwrap().write_all(content.as_ref()).unwrap();
         }
 
         pub(crate) fn link(&self, target: &str, path: &str) {
@@ -307,7 +315,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn directory(&self, path: &str) {
-            fs::create_dir_all(self.0.join(path)).unwrap();
+            make_directory(&self.0.join(path));
         }
 
         pub(crate) fn fifo(&self, path: &str) {

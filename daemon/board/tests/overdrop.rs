@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,9 +48,8 @@ impl Tree {
     fn make(&self, path: &str, entry: &Entry) {
         let path = self.0.join(path);
         let directory = path.parent().unwrap();
-        fs::create_dir_all(directory).unwrap();
         // Whatever the umask is.
-        fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).unwrap();
         let text = match entry {
             Entry::Text(text) => text,
             Entry::Empty => "",
