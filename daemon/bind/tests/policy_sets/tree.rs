@@ -3,7 +3,7 @@
 //! A set of policy files on a disk, and what is read of it.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,11 +48,9 @@ impl Tree {
 
     fn make(&self, place: Place, entry: &Entry) {
         let path = self.0.join(place.path());
-        for directory in [place.layer(), place.directory()] {
-            let directory = self.0.join(directory);
-            fs::create_dir_all(&directory).unwrap();
-            chmod(&directory, 0o755);
-        }
+        // Whatever the umask is.
+        let directory = self.0.join(place.directory());
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).unwrap();
         match &entry.kind {
             Kind::Text(content) => write(&path, content.text(), entry.mode),
             Kind::Empty => write(&path, "", entry.mode),
@@ -95,7 +93,6 @@ impl Tree {
     }
 }
 
-/// Whatever the umask is.
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
