@@ -380,10 +380,7 @@ impl Reader {
     fn share(&mut self, table: &Table) -> Share {
         let mut share = Share::new();
         for (usage, (at, _)) in table {
-            // A usage becomes the name of a link below /run/protheap/heaps.
-            if usage.is_empty()
-                || !usage.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-            {
+            if !is_usage(usage) {
                 self.fault(at, "a usage is written in lower case, with digits and `-`");
                 continue;
             }
@@ -510,6 +507,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether a usage can have this name: it becomes that of a link below /run/protheap/heaps.
+pub(crate) fn is_usage(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
 }
 
 /// How many characters must be changed, added or taken away to make `a` of `b`.

@@ -10,6 +10,9 @@ use super::Faults;
 use crate::diagnostic::Diagnostic;
 use crate::fragment::not_toml;
 
+/// The most brackets in each other that are looked at.
+const DEEPEST: usize = 100;
+
 /// A header, or a key with its value.
 struct Statement {
     span: Range<usize>,
@@ -77,19 +80,20 @@ fn note(path: &str, text: &str, statement: &Statement, part: &str, faults: &mut 
         faults.push(|| fault().with_help(Some(format!("a `{missing}` is missing"))));
         return true;
     }
-    note_lines(path, text, statement.span.start, part, &errors, faults);
+    note_lines(path, text, statement.span.clone(), &errors, faults);
     true
 }
 
-/// Notes errors of the part of `text` that begins at `offset`: the first of each line.
+/// Notes what the parser says of the bytes `span` of `text`: the first error of each line.
 pub(super) fn note_lines(
     path: &str,
     text: &str,
-    offset: usize,
-    part: &str,
+    span: Range<usize>,
     errors: &[Error],
     faults: &mut Faults,
 ) {
+    let offset = span.start;
+    let part = text.get(span).unwrap_or_default();
     let start = |error: &&Error| error.span().unwrap_or_default().start.min(part.len());
     let mut errors: Vec<_> = errors.iter().collect();
     errors.sort_by_key(start);
@@ -154,7 +158,8 @@ fn statements(text: &str) -> Vec<Statement> {
                 continue;
             }
             b'=' => in_value = true,
-            b'[' | b'{' if in_value => open.push(at),
+            // What is deeper the parser refuses.
+            b'[' | b'{' if in_value && open.len() < DEEPEST => open.push(at),
             b']' | b'}' => close(bytes, &mut open, *byte),
             b'\n' => {
                 let next = text.get(at + 1..).unwrap_or_default();
