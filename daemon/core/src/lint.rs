@@ -151,9 +151,8 @@ fn read(
         return Some((Recovered::default(), file, table));
     }
     let recovered = Recovered::of(path, text, faults);
-    // What is left out is blank, so that places are those of the whole.
     let (table, left) = DeTable::parse_recoverable(&recovered.text);
-    note_lines(path, text, 0..text.len(), &left, faults);
+    note_lines(path, text, 0..text.len(), &recovered.untold(left), faults);
     if faults.kept.is_empty() {
         note_lines(path, text, 0..text.len(), &errors, faults);
     }
@@ -166,7 +165,7 @@ fn note(reader: Reader, recovered: &Recovered, mut advice: Advice, faults: &mut 
     faults.more += reader.more;
     for mut fault in reader.faults {
         let is_absence = fault.message == NO_SCHEMA || fault.message == NO_STATUS;
-        if is_absence && recovered.is_damaged(fault.span.0) {
+        if is_absence && recovered.is_damaged(fault.span.0) || recovered.is_told(fault.span) {
             continue;
         }
         if let Some(help) = advice.take(fault.span) {
@@ -242,7 +241,9 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
         let before = same.entry(candidate.name.to_string()).or_default();
         if let Some(first) = before.iter().find(|before| covers(before, candidate)) {
             let line = first.origin.place().line;
-            let message = format!("never reached: line {line} has this heap for no fewer machines");
+            let message = format!(
+                "never reached: line {line} has this heap under the same or weaker conditions"
+            );
             faults.warn(&node.origin, message, "remove it, or put it first");
         } else if before.len() < MOST_PAIRS {
             before.push(candidate);
@@ -498,7 +499,11 @@ impl<'f> Known<'f> {
 
     /// The name that is likely to be meant by one that nobody knows.
     fn near(&mut self, name: &str) -> Option<String> {
-        let is_common = |name: &str| self.files_with.get(name).is_some_and(|files| *files > 1);
+        let files_with = self.files_with;
+        // The same slip can be in many files.
+        let is_slip = |name: &str| nearest(name, KERNEL_HEAPS).is_some();
+        let is_common =
+            |name: &str| files_with.get(name).is_some_and(|files| *files > 1) && !is_slip(name);
         if KERNEL_HEAPS.contains(&name) || self.evidence.contains(name) || is_common(name) {
             return None;
         }
@@ -506,7 +511,7 @@ impl<'f> Known<'f> {
             let mut all = (self.elsewhere)();
             all.extend(KERNEL_HEAPS.map(str::to_owned));
             all.extend(self.evidence.iter().map(ToString::to_string));
-            let common = self.files_with.keys().filter(|name| is_common(name));
+            let common = files_with.keys().filter(|name| is_common(name));
             all.extend(common.map(ToString::to_string));
             let by_likeness = all.iter().map(|name| (alike(name), name.clone())).collect();
             (all, by_likeness)

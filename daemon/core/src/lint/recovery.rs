@@ -20,71 +20,112 @@ struct Statement {
     open: Option<usize>,
 }
 
-/// What was left out of a text.
+/// What was made of a text.
 #[derive(Default)]
 pub(super) struct Recovered {
-    /// The text, with blanks for what is at fault.
+    /// The text, with blanks for what is at fault, so that places are those of the whole.
     pub(super) text: String,
     /// The headers of tables that have lost something.
     damaged: Vec<Range<usize>>,
+    /// Statements of several lines that are at fault, and were left in the text.
+    left: Vec<Range<usize>>,
+    /// The lines of those that are at fault.
+    lines: Vec<Range<usize>>,
+}
+
+/// The first of some ranges, which are in order, that ends after `at`.
+fn after(ranges: &[Range<usize>], at: usize) -> Option<&Range<usize>> {
+    ranges.get(ranges.partition_point(|range| range.end <= at))
 }
 
 impl Recovered {
     /// What stands at this byte has lost something.
     pub(super) fn is_damaged(&self, at: usize) -> bool {
-        let next = self.damaged.partition_point(|header| header.end <= at);
-        self.damaged.get(next).is_some_and(|header| header.start <= at)
+        after(&self.damaged, at).is_some_and(|header| header.start <= at)
+    }
+
+    /// What is said of these bytes may come of a fault that is told already.
+    pub(super) fn is_told(&self, span: (usize, usize)) -> bool {
+        after(&self.lines, span.0).is_some_and(|line| line.start < span.1)
+    }
+
+    /// The parser's errors that are not told yet.
+    pub(super) fn untold(&self, mut errors: Vec<Error>) -> Vec<Error> {
+        let at = |error: &Error| error.span().unwrap_or_default().start;
+        let is_left = |at| after(&self.left, at).is_some_and(|span| span.start <= at);
+        errors.retain(|error| !is_left(at(error)));
+        errors
     }
 
     /// Takes the statements that are no TOML out of `text`, and notes their faults.
     pub(super) fn of(path: &str, text: &str, faults: &mut Faults) -> Self {
+        let mut recovered = Self::default();
         let mut bytes = text.as_bytes().to_vec();
-        let mut damaged: Vec<Range<usize>> = Vec::new();
         let mut header = 0..1;
         let mut is_lost = false;
         for statement in statements(text) {
-            let part = text.get(statement.span.clone()).unwrap_or_default();
+            let span = statement.span.clone();
+            let part = text.get(span.clone()).unwrap_or_default();
             let is_header = part.trim_start().starts_with('[');
+            let before = faults.kept.len();
             let is_faulty = note(path, text, &statement, part, faults);
             if is_header {
-                header = statement.span.clone();
+                header = span.clone();
                 // What stands below a header that is lost would seem to belong to the one before.
                 is_lost = is_faulty;
             }
-            if is_faulty || is_lost {
-                let lost = bytes.get_mut(statement.span).into_iter().flatten();
-                lost.filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
-                if damaged.last() != Some(&header) {
-                    damaged.push(header.clone());
-                }
+            if !is_faulty && !is_lost {
+                continue;
+            }
+            let told = faults.kept.get(before..).unwrap_or_default();
+            if statement.open.is_none()
+                && part.matches('\n').count() > 1
+                && !is_lost
+                && !told.is_empty()
+            {
+                let lines = told.iter().map(|fault| line_of(text, fault.span.0));
+                recovered.lines.extend(lines);
+                recovered.left.push(span);
+                continue;
+            }
+            let lost = bytes.get_mut(span).into_iter().flatten();
+            lost.filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+            if recovered.damaged.last() != Some(&header) {
+                recovered.damaged.push(header.clone());
             }
         }
-        Self { text: String::from_utf8(bytes).unwrap_or_default(), damaged }
+        Self { text: String::from_utf8(bytes).unwrap_or_default(), ..recovered }
     }
 }
 
-/// Notes the faults of one statement, at most one for each line: what follows on it is mostly about
-/// the first.
+/// The line that a byte stands in.
+fn line_of(text: &str, at: usize) -> Range<usize> {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    start..line_end(text, at).max(start + 1)
+}
+
+/// Notes the faults of one statement; true if there are any.
 fn note(path: &str, text: &str, statement: &Statement, part: &str, faults: &mut Faults) -> bool {
     let (_, errors) = DeTable::parse_recoverable(part);
     if errors.is_empty() {
         return false;
     }
-    if let Some(open) = statement.open {
-        let (what, missing) = match text.as_bytes().get(open) {
-            Some(b'[') => ("array", ']'),
-            _ => ("table", '}'),
-        };
-        let message = format!("this {what} is never closed");
-        let fault = || Diagnostic::new(path, text, open..open + 1, message);
-        faults.push(|| fault().with_help(Some(format!("a `{missing}` is missing"))));
+    let Some(open) = statement.open else {
+        note_lines(path, text, statement.span.clone(), &errors, faults);
         return true;
-    }
-    note_lines(path, text, statement.span.clone(), &errors, faults);
+    };
+    let (what, missing) = match text.as_bytes().get(open) {
+        Some(b'[') => ("array", ']'),
+        _ => ("table", '}'),
+    };
+    let message = format!("this {what} is never closed");
+    let fault = || Diagnostic::new(path, text, open..open + 1, message);
+    faults.push(|| fault().with_help(Some(format!("a `{missing}` is missing"))));
     true
 }
 
-/// Notes what the parser says of the bytes `span` of `text`: the first error of each line.
+/// Notes what the parser says of the bytes `span` of `text`: the first error of each line, as what
+/// follows on it is mostly about the first.
 pub(super) fn note_lines(
     path: &str,
     text: &str,
@@ -96,7 +137,8 @@ pub(super) fn note_lines(
     let part = text.get(span).unwrap_or_default();
     let start = |error: &&Error| error.span().unwrap_or_default().start.min(part.len());
     let mut errors: Vec<_> = errors.iter().collect();
-    errors.sort_by_key(start);
+    // That a string does not end explains what else is missing there.
+    errors.sort_by_key(|error| (start(error), !is_of_string(error)));
     let mut told = None;
     for error in errors {
         let at = start(&error);
@@ -110,13 +152,19 @@ pub(super) fn note_lines(
     }
 }
 
+fn is_of_string(error: &Error) -> bool {
+    let message = error.message();
+    message.starts_with("invalid ") && message.contains(" string, expected")
+}
+
 /// What to do about an error in the line of `part` that begins at `line`.
 fn help(part: &str, line: usize, error: &Error) -> Option<String> {
     let line = part.get(line..)?.lines().next()?;
     let at = error.span()?;
     let message = error.message();
-    if message.starts_with("string values must be quoted") || message.starts_with("invalid boolean")
-    {
+    let unquoted =
+        ["string values must be quoted", "invalid boolean", "invalid float", "invalid inf"];
+    if unquoted.iter().any(|start| message.starts_with(start)) {
         let rest = part.get(at.start..)?.lines().next()?;
         let end = rest.find([',', '#', '}', ']', '"', '\'']).unwrap_or(rest.len());
         let bare = rest.get(..end)?.trim();
@@ -126,6 +174,10 @@ fn help(part: &str, line: usize, error: &Error) -> Option<String> {
             "False" | "FALSE" | "no" | "off" => "write false".to_owned(),
             _ => format!("write \"{bare}\""),
         });
+    }
+    if is_of_string(error) {
+        let quote = error.message().rsplit("expected ").next()?;
+        return Some(format!("a {quote} is missing"));
     }
     if message.starts_with("duplicate key") {
         return Some("each table, and each key in it, stands only once in a file".to_owned());
@@ -164,7 +216,9 @@ fn statements(text: &str) -> Vec<Statement> {
             b'\n' => {
                 let next = text.get(at + 1..).unwrap_or_default();
                 let is_array = open.last().is_some_and(|open| bytes.get(*open) == Some(&b'['));
-                if open.is_empty() || begins_table(next) || (is_array && begins_key(next)) {
+                // A table can have its keys on lines of their own: these are indented.
+                let is_next = is_array || !next.starts_with([' ', '\t']);
+                if open.is_empty() || begins_table(next) || (is_next && begins_key(next)) {
                     all.push(Statement { span: start..at + 1, open: open.last().copied() });
                     start = at + 1;
                     open.clear();
