@@ -46,7 +46,7 @@ const GPUS: [&str; 4] =
 const TEE_WITH_REVISION: &str = "optee";
 
 /// The most known names that one is compared with letter by letter.
-const MOST_COMPARED: usize = 256;
+const MOST_COMPARED: usize = 64;
 
 /// The most candidates for the same heap, or bounds of ranges, that are compared with each other.
 const MOST_PAIRS: usize = 16;
@@ -118,6 +118,8 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     if faults.kept.iter().all(|fault| fault.severity == Severity::Warning) {
         warn_of_share(&fragment, &mut faults);
     }
+    let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
+    faults.kept.retain(|fault| is_error(fault) || !recovered.is_told(fault.span));
     Checked::new(Some(fragment), faults)
 }
 
@@ -520,8 +522,9 @@ impl<'f> Known<'f> {
             return None;
         }
         let alike = by_likeness.get(&alike(name)).map(String::as_str);
-        let compared = || all.iter().map(String::as_str).take(MOST_COMPARED);
-        alike.or_else(|| nearest(name, compared())).map(str::to_owned)
+        let others = all.iter().map(String::as_str).take(MOST_COMPARED);
+        let compared = KERNEL_HEAPS.into_iter().chain(others);
+        alike.or_else(|| nearest(name, compared)).map(str::to_owned)
     }
 }
 

@@ -135,7 +135,7 @@ impl Check {
         let absolute = std::path::absolute(path);
         let Some(absolute) = absolute.as_ref().ok().and_then(|path| path.to_str()) else {
             let root = Rc::clone(&self.machine);
-            let said = error(&shown, "the path is empty, or is not UTF-8");
+            let said = error(&shown, "the path is not UTF-8");
             return self.push(shown.into_owned(), &root, String::new(), What::Said(said));
         };
         if !self.given.insert(PathBuf::from(absolute)) {

@@ -20,23 +20,43 @@ pub(super) struct Advice(BTreeMap<(usize, usize), String>);
 
 /// The one of `known` that is likely to be meant by `word`.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let written = alike(word);
     let steps = |known: &'k str| {
-        if alike(known) == written {
+        if is_alike(known, word) {
             return Some((0, known));
         }
         // Short words are all near each other.
         let most = 2.min(word.len().max(known.len()) / 3);
         let is_near = word.len().abs_diff(known.len()) <= most;
-        let steps = is_near.then(|| distance(word, known)).filter(|steps| *steps <= most)?;
+        let steps = is_near.then(|| steps_between(word, known)).filter(|steps| *steps <= most)?;
         Some((steps, known))
     };
     known.into_iter().filter_map(steps).min().map(|(_, known)| known)
 }
 
+/// As `distance`, but quick for words that begin or end alike.
+fn steps_between(one: &str, other: &str) -> usize {
+    let common = |pair: &(char, char)| pair.0 == pair.1;
+    let bytes = |pair: (char, char)| pair.0.len_utf8();
+    let start: usize = one.chars().zip(other.chars()).take_while(common).map(bytes).sum();
+    let (one, other) = (&one[start..], &other[start..]);
+    let end: usize = one.chars().rev().zip(other.chars().rev()).take_while(common).map(bytes).sum();
+    distance(&one[..one.len() - end], &other[..other.len() - end])
+}
+
 /// What words have in common that differ only in case and in what parts them.
 pub(super) fn alike(word: &str) -> String {
-    word.to_ascii_lowercase().replace(['_', ','], "-")
+    word.chars().map(plain).collect()
+}
+
+fn is_alike(one: &str, other: &str) -> bool {
+    one.len() == other.len() && one.chars().map(plain).eq(other.chars().map(plain))
+}
+
+fn plain(c: char) -> char {
+    match c {
+        '_' | ',' => '-',
+        c => c.to_ascii_lowercase(),
+    }
 }
 
 impl Advice {

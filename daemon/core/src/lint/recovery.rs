@@ -168,6 +168,9 @@ fn help(part: &str, line: usize, error: &Error) -> Option<String> {
         let rest = part.get(at.start..)?.lines().next()?;
         let end = rest.find([',', '#', '}', ']', '"', '\'']).unwrap_or(rest.len());
         let bare = rest.get(..end)?.trim();
+        if bare.contains(char::is_control) {
+            return None;
+        }
         return Some(match bare {
             "" => "write a value after the `=`".to_owned(),
             "True" | "TRUE" | "yes" | "on" => "write true".to_owned(),
@@ -177,7 +180,7 @@ fn help(part: &str, line: usize, error: &Error) -> Option<String> {
     }
     if is_of_string(error) {
         let quote = error.message().rsplit("expected ").next()?;
-        return Some(format!("a {quote} is missing"));
+        return ["`\"`", "`'`"].contains(&quote).then(|| format!("a {quote} is missing"));
     }
     if message.starts_with("duplicate key") {
         return Some("each table, and each key in it, stands only once in a file".to_owned());
