@@ -318,39 +318,49 @@ fn is_within(inner: &Range, outer: &Range) -> bool {
     samples(&[inner, outer]).is_some_and(|all| all.iter().all(inside))
 }
 
+/// The heaps that a device can use for something.
+struct List<'f> {
+    device: &'f str,
+    key: &'f Origin,
+    at: &'f Origin,
+    heaps: HashSet<&'f str>,
+}
+
 /// What devices say of a usage that no heap can meet.
 fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
-    let mut usages: BTreeMap<&str, Vec<(&str, &Origin, &Origin, HashSet<&str>)>> = BTreeMap::new();
+    let mut usages: BTreeMap<&str, Vec<List<'_>>> = BTreeMap::new();
     let mut devices = 0;
     for (device, _, table) in tables(&fragment.table, "share") {
         devices += 1;
-        for (usage, (at, node)) in table {
+        for (usage, (key, node)) in table {
             let Value::Array(heaps) = &node.value else { continue };
             if heaps.is_empty() {
                 let help = "name the heaps that the device can use, or remove the usage";
                 faults.warn(&node.origin, format!("no heap is there for `{usage}`"), help);
             }
             let heaps = heaps.iter().filter_map(|heap| text(&heap.value)).collect();
-            usages.entry(usage).or_default().push((device, at, &node.origin, heaps));
+            let list = List { device, key, at: &node.origin, heaps };
+            usages.entry(usage).or_default().push(list);
         }
     }
-    let names: Vec<_> = usages.keys().copied().collect();
     for (usage, lists) in &usages {
+        let is_common = |heap: &&str| lists.iter().all(|list| list.heaps.contains(*heap));
         match lists.as_slice() {
             // Of one device alone, everything is said.
-            [(device, at, ..)] if devices > 1 => {
-                let others = names.iter().copied().filter(|other| other != usage);
-                let help = match nearest(usage, others) {
+            [List { device, key, .. }] if devices > 1 => {
+                let others = usages.keys().copied().filter(|other| other != usage);
+                let help = match nearest(usage, others.take(MOST_COMPARED)) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => "a heap is for all devices that have the usage".to_owned(),
                 };
-                faults.warn(at, format!("only `{device}` has the usage `{usage}`"), help);
+                faults.warn(key, format!("only `{device}` has the usage `{usage}`"), help);
             }
-            [(_, _, at, first), others @ ..] if lists.iter().all(|list| !list.3.is_empty()) => {
-                if !first.iter().any(|heap| others.iter().all(|list| list.3.contains(heap))) {
-                    let message = format!("the devices have no heap in common for `{usage}`");
-                    faults.warn(at, message, "a heap has to be in the list of each");
-                }
+            [first, ..]
+                if lists.iter().all(|list| !list.heaps.is_empty())
+                    && !first.heaps.iter().any(is_common) =>
+            {
+                let message = format!("the devices have no heap in common for `{usage}`");
+                faults.warn(first.at, message, "a heap has to be in the list of each");
             }
             _ => {}
         }

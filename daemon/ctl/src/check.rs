@@ -221,22 +221,26 @@ impl Check {
         self.push(shown.to_owned(), &root, path, What::Policy { key, scope });
     }
 
+    /// Says so if no file in a directory counts.
+    fn note_distrust(&mut self, shown: &str, root: &Root, path: &str) {
+        if let Some(why) = distrust(root, path) {
+            let help = "only root may write to it";
+            self.say(warning(shown, format!("no policy in it counts: it {why}"), help));
+        }
+    }
+
     fn add_directory(&mut self, shown: &str, root: &Rc<Root>, path: &str, is_cascade: bool) {
-        if is_cascade && let Some(why) = distrust(root, path) {
-            self.say(warning(
-                shown,
-                format!("no policy in it counts: it {why}"),
-                "only root may write to it",
-            ));
+        if path.ends_with(".toml.d") {
+            return self.add_drop_ins(shown, root, path, is_cascade);
+        }
+        if is_cascade {
+            self.note_distrust(shown, root, path);
         }
         for name in self.list(shown, root, path) {
             let (below, shown) = (format!("{path}/{name}"), format!("{shown}/{name}"));
-            if let Some(key) = name.strip_suffix(".toml.d") {
-                if matches!(look(root, &below), Found::Refused(_)) {
-                    let key = self.key(&shown, key);
-                    self.add_drop_ins(&shown, root, &below, key.as_ref(), is_cascade);
-                    continue;
-                }
+            if name.ends_with(".toml.d") && matches!(look(root, &below), Found::Refused(_)) {
+                self.add_drop_ins(&shown, root, &below, is_cascade);
+                continue;
             }
             let Some(stem) = name.strip_suffix(".toml") else {
                 self.say(unread(&shown));
@@ -248,22 +252,12 @@ impl Check {
         }
     }
 
-    fn add_drop_ins(
-        &mut self,
-        shown: &str,
-        root: &Rc<Root>,
-        path: &str,
-        key: Option<&Key>,
-        is_cascade: bool,
-    ) {
-        if is_cascade && let Some(why) = distrust(root, path) {
-            self.say(warning(
-                shown,
-                format!("no policy in it counts: it {why}"),
-                "only root may write to it",
-            ));
+    fn add_drop_ins(&mut self, shown: &str, root: &Rc<Root>, path: &str, is_cascade: bool) {
+        if is_cascade {
+            self.note_distrust(shown, root, path);
         }
         let directory = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let key = self.key(shown, directory.strip_suffix(".toml.d").unwrap_or_default());
         for name in self.list(shown, root, path) {
             let (below, shown) = (format!("{path}/{name}"), format!("{shown}/{name}"));
             if !name.ends_with(".toml") {
@@ -274,7 +268,7 @@ impl Check {
                 true => Scope::Cascade,
                 false => Scope::Given(format!("{directory}/{name}")),
             };
-            self.push(shown, root, below, What::Policy { key: key.cloned(), scope });
+            self.push(shown, root, below, What::Policy { key: key.clone(), scope });
         }
     }
 
@@ -299,7 +293,7 @@ impl Check {
         let key = Key::new(name);
         match &key {
             Err(fault) => {
-                self.say(warning(shown, format!("applies to no board: its name {fault}"), help))
+                self.say(warning(shown, format!("applies to no board: its name {fault}"), help));
             }
             Ok(_) if name != DEFAULT && !name.contains(',') => {
                 let message = "applies to no board: no compatible string has no comma";
@@ -324,8 +318,7 @@ impl Check {
         let items = std::mem::take(&mut self.items);
         for (index, item) in items.iter().enumerate() {
             let is_file = !matches!(item.what, What::Said(_));
-            let (checked, is_mask) = self.check(item);
-            let mut checked = checked;
+            let (mut checked, is_mask) = self.check(item);
             if is_mask {
                 masks.insert(index);
             }

@@ -302,30 +302,3 @@ fn more_than_a_thousand_faults_are_counted() {
     assert!(String::from_utf8(said.stdout).unwrap().ends_with("error: and 500 more\n\n"));
     assert_eq!(said.stderr, b"1 file, 1500 errors, 0 warnings\n");
 }
-
-#[test]
-fn many_files_take_as_long_as_their_number_says() {
-    let tree = Directory::new("linear");
-    // Each has names of its own that nobody knows, some near to others.
-    let body = |number: usize| {
-        format!(
-            "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nheaps = [{{ name = \"acme_svp{number}\" }}, \
-             {{ name = \"acme_other{number}\" }}]\n[evidence.\"acme_other{number}\"]\nstatus = \"tested\"\n"
-        )
-    };
-    for (directory, count) in [("few", 10), ("many", 1000)] {
-        for number in 0..count {
-            tree.file(&format!("{directory}/acme,a{number}.toml"), body(number));
-        }
-    }
-    let time = |directory: &str| {
-        let measure = |_| {
-            let start = Instant::now();
-            assert_eq!(run(&tree.0, &[directory]).status.code(), Some(0));
-            start.elapsed()
-        };
-        (0..3).map(measure).min().unwrap()
-    };
-    let (few, many) = (time("few"), time("many"));
-    assert!(many < 120 * few, "{few:?} for 10, {many:?} for 1000");
-}

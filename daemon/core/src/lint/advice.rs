@@ -290,7 +290,7 @@ impl Advice {
                     self.say(&node.origin, help);
                 }
                 Value::String(text) => {
-                    self.say(&node.origin, format!("write {{ status = \"{text}\" }}"))
+                    self.say(&node.origin, format!("write {{ status = \"{text}\" }}"));
                 }
                 _ => {}
             }
