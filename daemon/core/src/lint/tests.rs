@@ -321,4 +321,20 @@ proptest! {
         }
         prop_assert!(checked.problems.is_sorted_by_key(|fault| fault.place));
     }
+
+    #[test]
+    fn a_policy_with_slips_of_the_finger_is_refused_if_a_board_refuses_it(
+        slips in proptest::collection::vec((0..2000usize, "[\"'\\[\\]{}=,:\n#a]?"), 1..4)
+    ) {
+        let mut text = include_str!("../../../../policies/mediatek,mt8196.toml").to_owned();
+        for (at, instead) in slips {
+            if text.is_char_boundary(at) && text.is_char_boundary(at + 1) && at < text.len() {
+                text.replace_range(at..at + 1, &instead);
+            }
+        }
+        let key = Key::new("k,k").unwrap();
+        let parsed = Fragment::parse(&key, "k.toml", &text);
+        let checked = policy(&key, "k.toml", &text);
+        prop_assert_eq!(checked.is_refused(), parsed.is_err(), "{:?}", checked.problems);
+    }
 }
