@@ -57,8 +57,6 @@ pub struct Diagnostic {
     pub path: String,
     /// Where the fault begins.
     pub place: Place,
-    /// Where what comes after it begins.
-    pub end: Place,
     /// The first byte that is at fault, and the one after the last.
     pub(crate) span: (usize, usize),
     /// How bad it is.
@@ -90,7 +88,6 @@ impl Diagnostic {
         Self {
             path: path.to_owned(),
             place,
-            end: Place::of(text, span.end),
             span: (span.start, span.end),
             severity: Severity::Error,
             message,

@@ -63,8 +63,11 @@ pub(crate) fn parse(
 
 /// The fault of a file that is too large to be read.
 pub(crate) fn too_large(path: &str, text: &str) -> Option<Diagnostic> {
-    let message = || format!("a policy file has at most {LARGEST} bytes");
-    (text.len() > LARGEST).then(|| Diagnostic::new(path, "", 0..0, message()))
+    if text.len() <= LARGEST {
+        return None;
+    }
+    let message = format!("a policy file has at most {LARGEST} bytes");
+    Some(Diagnostic::new(path, "", 0..0, message))
 }
 
 /// What the parser says of the part of `text` that begins at `offset`.

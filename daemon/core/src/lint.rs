@@ -14,8 +14,8 @@ use toml::de::DeTable;
 
 use crate::cascade::DEFAULT;
 use crate::condition::Conditions;
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::fragment::{Fragment, file, too_large};
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::fragment::{self, Fragment, file, too_large};
 use crate::name::{HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::revision::Range;
@@ -82,13 +82,21 @@ pub struct Checked {
     pub problems: Vec<Diagnostic>,
     /// How many more problems there are.
     pub more: usize,
+    /// What it says.
+    text: Option<Rc<File>>,
 }
 
 impl Checked {
-    fn new(policy: Option<Fragment>, faults: Faults) -> Self {
+    fn new(text: Option<Rc<File>>, policy: Option<Fragment>, faults: Faults) -> Self {
         let Faults { kept: mut problems, more } = faults;
         problems.sort_by_key(|fault| fault.place);
-        Self { policy, problems, more }
+        Self { policy, problems, more, text }
+    }
+
+    /// Where what comes after a problem of this file begins.
+    pub fn end(&self, problem: &Diagnostic) -> Place {
+        let text = self.text.as_ref().map_or("", |file| &file.text);
+        Place::of(text, problem.span.1)
     }
 
     /// The file is refused.
@@ -103,14 +111,21 @@ impl Checked {
     }
 }
 
+impl From<Diagnostic> for Checked {
+    /// A file of which nothing else can be said.
+    fn from(problem: Diagnostic) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+}
+
 /// Checks the policy `path`, whose name makes `key`.
 pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     let mut faults = Faults::default();
     let Some((recovered, file, table)) = read(key, path, text, &mut faults) else {
-        return Checked::new(None, faults);
+        return Checked::new(None, None, faults);
     };
     let root = Origin { file: Rc::clone(&file), span: (0, 0) };
-    let mut reader = Reader::keeping(MOST_FAULTS);
+    let mut reader = reader();
     let content = reader.content(&root, &table);
     let fragment = Fragment { file, table, content };
     note(reader, &recovered, Advice::for_policy(key, &fragment.table), &mut faults);
@@ -120,20 +135,20 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     }
     let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
     faults.kept.retain(|fault| is_error(fault) || !recovered.is_told(fault.span));
-    Checked::new(Some(fragment), faults)
+    Checked::new(Some(Rc::clone(&fragment.file)), Some(fragment), faults)
 }
 
 /// Checks the `image.toml` at `path`.
 pub fn image(path: &str, text: &str) -> Checked {
     let mut faults = Faults::default();
-    if let Ok(key) = Key::new("image")
-        && let Some((recovered, _, table)) = read(&key, path, text, &mut faults)
-    {
-        let mut reader = Reader::keeping(MOST_FAULTS);
+    let file = Key::new("image").ok().and_then(|key| {
+        let (recovered, file, table) = read(&key, path, text, &mut faults)?;
+        let mut reader = reader();
         reader.image(&table);
         note(reader, &recovered, Advice::for_image(&table), &mut faults);
-    }
-    Checked::new(None, faults)
+        Some(file)
+    });
+    Checked::new(file, None, faults)
 }
 
 /// Reads what can be read of a text, and notes where it is not TOML.
@@ -160,6 +175,11 @@ fn read(
     }
     let (file, table) = file(key, path, text, table.into_inner());
     Some((recovered, file, table))
+}
+
+/// A reader that keeps more faults than a board does.
+fn reader() -> Reader {
+    Reader { room: MOST_FAULTS - fragment::MOST_FAULTS, ..Reader::default() }
 }
 
 /// Notes what the reader has found, but not what comes of the statements that are left out.

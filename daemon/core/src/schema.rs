@@ -148,33 +148,22 @@ pub(crate) const NO_SCHEMA: &str = "there is no `schema`";
 pub(crate) const NO_STATUS: &str = "evidence without a `status`";
 
 /// Reads tables, and keeps the faults that it meets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) faults: Vec<Diagnostic>,
-    /// How many faults it keeps.
-    most: usize,
-    /// How many more it has met.
+    /// How many more than [`MOST_FAULTS`] it keeps.
+    pub(crate) room: usize,
+    /// How many it has met that it did not keep.
     pub(crate) more: usize,
 }
 
-impl Default for Reader {
-    fn default() -> Self {
-        Self::keeping(MOST_FAULTS)
-    }
-}
-
 impl Reader {
-    /// One that keeps at most so many faults.
-    pub(crate) fn keeping(most: usize) -> Self {
-        Self { faults: Vec::new(), most, more: 0 }
-    }
-
     fn fault(&mut self, at: &Origin, message: impl Into<String>) {
         self.fault_with(at, message, None);
     }
 
     fn fault_with(&mut self, at: &Origin, message: impl Into<String>, help: Option<String>) {
-        if self.faults.len() < self.most {
+        if self.faults.len() < MOST_FAULTS + self.room {
             self.faults.push(at.fault(message.into()).with_help(help));
         } else {
             self.more += 1;

@@ -346,7 +346,7 @@ impl Check {
     /// Checks one path; also says whether it is a mask.
     fn check(&self, item: &Item) -> (Checked, bool) {
         let Item { shown, root, path, what } = item;
-        let said = |said| Checked { problems: vec![said], ..Checked::default() };
+        let said = |said| Checked::from(said);
         let found = match what {
             What::Said(found) => return (said(found.clone()), false),
             What::Policy { .. } | What::Image => look(root, path),
@@ -494,22 +494,27 @@ impl<'a> Report<'a> {
         let all = || files.iter().flat_map(|(_, _, file)| &file.problems);
         let count = |severity| all().filter(|problem| problem.severity == severity).count();
         let more = files.iter().map(|(_, _, file)| file.more).sum();
-        let shown = |problem: &'a Diagnostic| Shown {
-            path: &problem.path,
-            line: problem.place.line,
-            column: problem.place.column,
-            end_line: problem.end.line,
-            end_column: problem.end.column,
-            severity: problem.severity,
-            message: &problem.message,
-            help: problem.help.as_deref(),
+        let shown = |(file, problem): (&Checked, &'a Diagnostic)| {
+            let end = file.end(problem);
+            Shown {
+                path: &problem.path,
+                line: problem.place.line,
+                column: problem.place.column,
+                end_line: end.line,
+                end_column: end.column,
+                severity: problem.severity,
+                message: &problem.message,
+                help: problem.help.as_deref(),
+            }
         };
+        let each =
+            files.iter().flat_map(|(_, _, file)| file.problems.iter().map(move |one| (file, one)));
         Self {
             files: files.iter().filter(|(_, is_file, _)| *is_file).count(),
             errors: count(Severity::Error) + more,
             warnings: count(Severity::Warning),
             more,
-            problems: all().map(shown).collect(),
+            problems: each.map(shown).collect(),
         }
     }
 

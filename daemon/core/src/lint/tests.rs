@@ -314,8 +314,8 @@ proptest! {
         prop_assert_eq!(checked.is_refused(), parsed.is_err(), "{:?}", checked.problems);
         let ends: Vec<_> = text.split('\n').map(|line| line.chars().count() + 1).collect();
         for fault in &checked.problems {
-            prop_assert!(fault.place <= fault.end);
-            for place in [fault.place, fault.end] {
+            prop_assert!(fault.place <= checked.end(fault));
+            for place in [fault.place, checked.end(fault)] {
                 prop_assert!(ends.get(place.line - 1).is_some_and(|end| place.column <= *end));
             }
         }
