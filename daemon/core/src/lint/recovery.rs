@@ -199,6 +199,8 @@ fn statements(text: &str) -> Vec<Statement> {
     let mut start = 0;
     // The brackets that are open.
     let mut open: Vec<usize> = Vec::new();
+    // One that was still open when that around it was closed.
+    let mut crossed = None;
     let mut in_value = false;
     let mut unclosed = Vec::new();
     let mut at = 0;
@@ -215,14 +217,15 @@ fn statements(text: &str) -> Vec<Statement> {
             b'=' => in_value = true,
             // What is deeper the parser refuses.
             b'[' | b'{' if in_value && open.len() < DEEPEST => open.push(at),
-            b']' | b'}' => close(bytes, &mut open, *byte),
+            b']' | b'}' => crossed = crossed.or(close(bytes, &mut open, *byte)),
             b'\n' => {
                 let next = text.get(at + 1..).unwrap_or_default();
                 let is_array = open.last().is_some_and(|open| bytes.get(*open) == Some(&b'['));
                 // A table can have its keys on lines of their own: these are indented.
                 let is_next = is_array || !next.starts_with([' ', '\t']);
                 if open.is_empty() || begins_table(next) || (is_next && begins_key(next)) {
-                    all.push(Statement { span: start..at + 1, open: open.last().copied() });
+                    let open_one = crossed.take().or(open.last().copied());
+                    all.push(Statement { span: start..at + 1, open: open_one });
                     start = at + 1;
                     open.clear();
                     in_value = false;
@@ -232,16 +235,17 @@ fn statements(text: &str) -> Vec<Statement> {
         }
         at += 1;
     }
-    all.push(Statement { span: start..bytes.len(), open: open.last().copied() });
+    all.push(Statement { span: start..bytes.len(), open: crossed.or(open.last().copied()) });
     all
 }
 
-/// Closes the last bracket that this one can close, and those in it.
-fn close(bytes: &[u8], open: &mut Vec<usize>, by: u8) {
+/// Closes the last bracket that this one can close, and those in it: returns the innermost of these.
+fn close(bytes: &[u8], open: &mut Vec<usize>, by: u8) -> Option<usize> {
     let opens = if by == b']' { b'[' } else { b'{' };
-    if let Some(last) = open.iter().rposition(|at| bytes.get(*at) == Some(&opens)) {
-        open.truncate(last);
-    }
+    let last = open.iter().rposition(|at| bytes.get(*at) == Some(&opens))?;
+    let inner = open.get(last + 1..).and_then(<[usize]>::last).copied();
+    open.truncate(last);
+    inner
 }
 
 fn line_end(text: &str, at: usize) -> usize {

@@ -80,6 +80,16 @@ status: 'tested'
 }
 
 #[test]
+fn a_bracket_that_is_not_closed_spoils_nothing_after_it() {
+    let text = "schema = 1\n[gpu.g]\nheaps = [\n  { name = 'x'\n]\nhold = '5'\n";
+    let expected = [
+        "4:3 error: this table is never closed | a `}` is missing",
+        "6:8 error: expected a duration such as \"5s\" or \"250ms\" | did you mean \"5s\"?",
+    ];
+    assert_eq!(shown(&one("k,k", text)), expected);
+}
+
+#[test]
 fn what_is_meant_is_said() {
     for (body, expected) in [
         ("[[gpu]]\nheaps = []\n", "write [gpu.\"arm,mali-valhall-csf\"]: each GPU has one table"),
