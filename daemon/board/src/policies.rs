@@ -14,12 +14,15 @@ use crate::Problem;
 use crate::root::{Failed, Root, bounded};
 
 /// Where policies are looked for, the first wins by file name.
-const DIRECTORIES: [&str; 3] = ["etc/protheap/policies", "run/protheap/policies", IMAGE_DIRECTORY];
+pub const DIRECTORIES: [&str; 3] =
+    ["etc/protheap/policies", "run/protheap/policies", IMAGE_DIRECTORY];
 /// The only one of them that is part of a signed image.
 const IMAGE_DIRECTORY: &str = "usr/lib/protheap/policies";
-/// The one file that says whether the other directories count.
 const IMAGE_PARENT: &str = "usr/lib/protheap";
-const IMAGE: &str = "usr/lib/protheap/image.toml";
+/// The one file that says whether the other directories count.
+pub const IMAGE: &str = "usr/lib/protheap/image.toml";
+/// What is said of a mask that counts.
+pub const MASK: &str = "hides this name in the directories after it";
 /// The longest policy that is read, in bytes.
 const LONGEST: usize = protheap_core::fragment::LARGEST;
 
@@ -170,7 +173,7 @@ fn take(
             (Found::Untrusted(why), ..) => Standing::Untrusted(why),
             (Found::Mask, ..) => {
                 hidden = Some(Standing::Masked(format!("by {path}")));
-                Standing::Masked("hides this name in the directories after it".to_owned())
+                Standing::Masked(MASK.to_owned())
             }
             (Found::Text(text), ..) => {
                 hidden = Some(Standing::Shadowed(format!("by {path}")));
@@ -186,17 +189,38 @@ fn take(
 }
 
 /// What is at a path.
-enum Found {
+#[derive(Debug)]
+pub enum Found {
+    /// No file.
     Nothing,
     /// An empty file, or a link to `/dev/null`.
     Mask,
+    /// A file: what it says.
     Text(String),
+    /// Others than root could have written it: why.
     Untrusted(String),
+    /// It cannot be read: why.
     Refused(String),
 }
 
+/// Looks at the file at `path`, whoever could have written it.
+pub fn look(root: &Root, path: &str) -> Found {
+    found(root, path, true)
+}
+
+/// Why what is at `path` does not count: others than root could have written it.
+pub fn distrust(root: &Root, path: &str) -> Option<String> {
+    let stat = root.open_at(path, OFlags::PATH).and_then(|file| fstat(&file)).ok()?;
+    let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
+    root.distrust(&stat).filter(|_| !is_null)
+}
+
 fn text(root: &Root, path: &str) -> Found {
-    match try_text(root, path) {
+    found(root, path, false)
+}
+
+fn found(root: &Root, path: &str, anyone: bool) -> Found {
+    match try_text(root, path, anyone) {
         Ok(found) => found,
         Err(Failed::Errno(Errno::NOENT)) => match root.target(path) {
             // Another machine's tree has no `/dev/null`.
@@ -209,7 +233,7 @@ fn text(root: &Root, path: &str) -> Found {
     }
 }
 
-fn try_text(root: &Root, path: &str) -> Result<Found, Failed> {
+fn try_text(root: &Root, path: &str, anyone: bool) -> Result<Found, Failed> {
     let file = root.open_at(path, OFlags::RDONLY)?;
     let stat = fstat(&file)?;
     let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
@@ -219,7 +243,7 @@ fn try_text(root: &Root, path: &str) -> Result<Found, Failed> {
         FileType::CharacterDevice if is_null => return Ok(Found::Mask),
         _ => return Ok(Found::Refused("is not a file".to_owned())),
     }
-    if let Some(why) = root.distrust(&stat) {
+    if !anyone && let Some(why) = root.distrust(&stat) {
         return Ok(Found::Untrusted(why));
     }
     if stat.st_size == 0 {
@@ -387,6 +411,20 @@ mod tests {
         let (files, problems, _) = counting(&tree, &["b"], true);
         assert_eq!(files, pairs(&[("b", "etc")]));
         assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn what_anybody_can_write_can_be_looked_at() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let tree = Tree::new();
+        tree.file("a.toml", "text");
+        let permissions = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(tree.path("a.toml"), permissions).unwrap();
+        let root = tree.root();
+        assert!(matches!(look(&root, "a.toml"), Found::Text(text) if text == "text"));
+        assert!(distrust(&root, "a.toml").unwrap().contains("0666"));
+        assert!(matches!(look(&root, "b.toml"), Found::Nothing));
+        assert_eq!(distrust(&root, "b.toml"), None);
     }
 
     #[test]

@@ -27,16 +27,40 @@ impl Place {
     }
 }
 
+/// How bad a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file is used, and may not do what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// A fault in a file: what is wrong, where, and what to do.
 ///
 /// It displays as compilers do: `FILE:LINE:COLUMN: error: MESSAGE`, then the line with the fault
-/// underlined.
+/// underlined, if there is a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file.
     pub path: String,
     /// Where the fault begins.
     pub place: Place,
+    /// The first byte that is at fault, and the one after the last.
+    pub(crate) span: (usize, usize),
+    /// How bad it is.
+    pub severity: Severity,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
@@ -60,16 +84,25 @@ impl Diagnostic {
         // A line may be a whole file long: only what is near the fault is kept.
         let skipped = place.column.saturating_sub(CONTEXT);
         let source = line.chars().skip(skipped).take(2 * CONTEXT).collect();
-        let faulty = text.get(span).and_then(|text| text.lines().next()).unwrap_or("");
+        let faulty = text.get(span.clone()).and_then(|text| text.lines().next()).unwrap_or("");
         Self {
             path: path.to_owned(),
             place,
+            span: (span.start, span.end),
+            severity: Severity::Error,
             message,
             help: None,
             source,
             skipped,
             length: faulty.chars().take(CONTEXT).count().max(1),
         }
+    }
+
+    /// The same as a warning.
+    #[must_use]
+    pub fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
     }
 
     /// The same with what to do about it.
@@ -93,12 +126,15 @@ fn tame(text: &str) -> String {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column } = self.place;
-        writeln!(f, "{}:{line}:{column}: error: {}", tame(&self.path), tame(&self.message))?;
-        let gutter = line.to_string().len();
-        let end = column - 1 - self.skipped + self.length;
-        writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{line} | {}", tame(&self.source))?;
-        writeln!(f, "{:gutter$} | {:>end$}", "", "^".repeat(self.length))?;
+        let (path, message) = (tame(&self.path), tame(&self.message));
+        writeln!(f, "{path}:{line}:{column}: {}: {message}", self.severity.as_str())?;
+        if !self.source.is_empty() {
+            let gutter = line.to_string().len();
+            let end = column - 1 - self.skipped + self.length;
+            writeln!(f, "{:gutter$} |", "")?;
+            writeln!(f, "{line} | {}", tame(&self.source))?;
+            writeln!(f, "{:gutter$} | {:>end$}", "", "^".repeat(self.length))?;
+        }
         if let Some(help) = &self.help {
             writeln!(f, "  help: {}", tame(help))?;
         }
@@ -138,6 +174,12 @@ mod tests {
         assert!(shown.len() < 1_000);
         let lines: Vec<_> = shown.lines().collect();
         assert_eq!(lines[2].find('X'), lines[3].find('^').map(|at| at + "1".len() - 1));
+    }
+
+    #[test]
+    fn a_warning_says_that_it_is_one_and_without_a_text_there_is_nothing_to_show() {
+        let fault = Diagnostic::new("a.toml", "", 0..0, "m".into()).as_warning();
+        assert_eq!(fault.to_string(), "a.toml:1:1: warning: m\n");
     }
 
     #[test]

@@ -53,24 +53,45 @@ pub(crate) fn parse(
     path: &str,
     text: &str,
 ) -> Result<(Rc<File>, Table), Vec<Diagnostic>> {
-    if text.len() > LARGEST {
-        let message = format!("a policy file has at most {LARGEST} bytes");
-        return Err(vec![Diagnostic::new(path, "", 0..0, message)]);
+    if let Some(fault) = too_large(path, text) {
+        return Err(vec![fault]);
     }
-    let fault = |error: &toml::de::Error| {
-        let span = error.span().unwrap_or_default();
-        // The parser's message may have several lines; the first says what is wrong.
-        let message = error.message().lines().next().unwrap_or("not TOML");
-        Diagnostic::new(path, text, span, message.to_owned())
-    };
     // What the parser says after its first error is mostly about that error.
-    let table = DeTable::parse(text).map_err(|error| vec![fault(&error)])?;
-    let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
-    let root = Origin { file: Rc::clone(&file), span: (0, 0) };
-    match Node::new(&file, 0..0, &DeValue::Table(table.into_inner())).value {
-        Value::Table(table) => Ok((file, table)),
-        _ => Err(vec![root.fault("expected a table".into())]),
+    let table = DeTable::parse(text).map_err(|error| vec![not_toml(path, text, 0, &error)])?;
+    Ok(file(key, path, text, table.into_inner()))
+}
+
+/// The fault of a file that is too large to be read.
+pub(crate) fn too_large(path: &str, text: &str) -> Option<Diagnostic> {
+    if text.len() <= LARGEST {
+        return None;
     }
+    let message = format!("a policy file has at most {LARGEST} bytes");
+    Some(Diagnostic::new(path, "", 0..0, message))
+}
+
+/// What the parser says of the part of `text` that begins at `offset`.
+pub(crate) fn not_toml(
+    path: &str,
+    text: &str,
+    offset: usize,
+    error: &toml::de::Error,
+) -> Diagnostic {
+    let span = error.span().unwrap_or_default();
+    // The parser's message may have several lines; the first says what is wrong.
+    let message = error.message().lines().next().unwrap_or("not TOML");
+    Diagnostic::new(path, text, offset + span.start..offset + span.end, message.to_owned())
+}
+
+/// What a file says, each value with its place.
+pub(crate) fn file(key: &Key, path: &str, text: &str, table: DeTable<'_>) -> (Rc<File>, Table) {
+    let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
+    let table = match Node::new(&file, 0..0, &DeValue::Table(table)).value {
+        Value::Table(table) => table,
+        // A table stays one.
+        _ => Table::new(),
+    };
+    (file, table)
 }
 
 #[cfg(test)]

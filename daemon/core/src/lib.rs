@@ -17,6 +17,7 @@ pub mod engine;
 pub mod facts;
 pub mod fragment;
 pub mod image;
+pub mod lint;
 pub mod merged;
 pub mod name;
 pub mod node;

@@ -30,6 +30,10 @@ pub const LARGEST_SUSPEND_BUFFER: u64 = 16 << 20;
 /// The TEE implementations that the kernel has drivers for.
 pub const TEES: [&str; 4] = ["optee", "amdtee", "tstee", "qtee"];
 
+/// What a table for a GPU may say.
+pub(crate) const GPU_KEYS: [&str; 5] =
+    ["heaps", "hold", "suspend", "firmware", "allow-unprotected"];
+
 /// What a candidate may say of a heap.
 const CANDIDATE_KEYS: [&str; 7] =
     ["name", "tee", "tee-revision", "kernel", "soc-id", "soc-revision", "provider"];
@@ -137,10 +141,20 @@ pub struct Content {
     pub evidence: BTreeMap<String, Evidence>,
 }
 
+/// What is said of a file without a version, at its beginning.
+pub(crate) const NO_SCHEMA: &str = "there is no `schema`";
+
+/// What is said of evidence that does not say how good it is, at its key.
+pub(crate) const NO_STATUS: &str = "evidence without a `status`";
+
 /// Reads tables, and keeps the faults that it meets.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) faults: Vec<Diagnostic>,
+    /// How many more than [`MOST_FAULTS`] it keeps.
+    pub(crate) room: usize,
+    /// How many it has met that it did not keep.
+    pub(crate) more: usize,
 }
 
 impl Reader {
@@ -149,8 +163,10 @@ impl Reader {
     }
 
     fn fault_with(&mut self, at: &Origin, message: impl Into<String>, help: Option<String>) {
-        if self.faults.len() < MOST_FAULTS {
+        if self.faults.len() < MOST_FAULTS + self.room {
             self.faults.push(at.fault(message.into()).with_help(help));
+        } else {
+            self.more += 1;
         }
     }
 
@@ -158,7 +174,7 @@ impl Reader {
         self.keys(table, &["schema", "description", "gpu", "share", "evidence"]);
         if !self.version(table) {
             let help = format!("write `schema = {SCHEMA}` at the top");
-            self.fault_with(root, "there is no `schema`", Some(help));
+            self.fault_with(root, NO_SCHEMA, Some(help));
         }
         Content {
             description: self.string(table, "description").map(|text| text.value),
@@ -194,7 +210,7 @@ impl Reader {
     }
 
     pub(crate) fn gpu(&mut self, table: &Table) -> GpuTable {
-        self.keys(table, &["heaps", "hold", "suspend", "firmware", "allow-unprotected"]);
+        self.keys(table, &GPU_KEYS);
         let suspend = self.table(table, "suspend");
         if let Some(suspend) = suspend {
             self.keys(suspend, &["bytes", "count"]);
@@ -353,10 +369,7 @@ impl Reader {
     fn share(&mut self, table: &Table) -> Share {
         let mut share = Share::new();
         for (usage, (at, _)) in table {
-            // A usage becomes the name of a link below /run/protheap/heaps.
-            if usage.is_empty()
-                || !usage.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-            {
+            if !is_usage(usage) {
                 self.fault(at, "a usage is written in lower case, with digits and `-`");
                 continue;
             }
@@ -383,7 +396,7 @@ impl Reader {
         let source = self.string(table, "source").map(|source| source.value);
         let Some(status) = self.string(table, "status") else {
             if !table.contains_key("status") {
-                self.fault(at, "evidence without a `status`");
+                self.fault(at, NO_STATUS);
             }
             return None;
         };
@@ -485,8 +498,14 @@ impl Reader {
     }
 }
 
+/// Whether a usage can have this name: it becomes that of a link below /run/protheap/heaps.
+pub(crate) fn is_usage(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+}
+
 /// How many characters must be changed, added or taken away to make `a` of `b`.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.bytes().enumerate() {
         let mut diagonal = row[0];

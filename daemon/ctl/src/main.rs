@@ -4,11 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod draft;
 mod explain;
 mod firmware;
 mod last_run;
 mod machine;
+mod schema;
 mod tame;
 
 use std::io::{self, ErrorKind, Write as _};
@@ -32,28 +34,38 @@ struct Cli {
 /// One noun each, in a file of its name.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say all that is wrong with policies, and what in them is hardly meant
+    Check(check::Args),
     /// Print a first policy for a board, of what can be seen of it
     Draft(draft::Args),
     /// Say which policy applies to a machine, which heap that means, and why
     Explain(explain::Args),
     /// Print the sections of a GPU's firmware image, and the protected memory that it needs
     Firmware(firmware::Args),
+    /// Print the JSON Schema of a policy, for editors
+    Schema(schema::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Draft(args) => draft::run(&args),
-        Command::Explain(args) => explain::run(&args),
-        Command::Firmware(args) => firmware::run(&args),
+        Command::Check(args) => check::run(&args, print),
+        Command::Draft(args) => draft::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Explain(args) => explain::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Firmware(args) => firmware::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Schema(_) => schema::run().and_then(|text| print(&text)).map(good),
     };
-    match done.and_then(|text| print(&text)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match done {
+        Ok(code) => code,
         Err(error) => {
             // Where standard error is closed too, the exit status is all that can be said.
             let _ = writeln!(io::stderr(), "protheapctl: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn good((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// Prints a result. A reader that left early, such as `head`, has had what it wanted.

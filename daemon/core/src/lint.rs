@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! All that is wrong with policy files, and what is allowed but hardly meant: for their authors.
+//!
+//! A board needs to know only whether it can use a file: nothing here is part of its boot.
+
+mod advice;
+mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+
+use toml::de::DeTable;
+
+use crate::cascade::DEFAULT;
+use crate::condition::Conditions;
+use crate::diagnostic::{Diagnostic, Place, Severity};
+use crate::fragment::{self, Fragment, file, too_large};
+use crate::name::{HeapName, Key};
+use crate::node::{File, Node, Origin, Table, Value};
+use crate::revision::Range;
+use crate::schema::{Candidate, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
+use advice::{Advice, alike, nearest};
+use recovery::{Recovered, note_lines};
+
+/// The most faults that are told of one file.
+pub const MOST_FAULTS: usize = 1000;
+
+/// The heaps that the kernel makes: of TEEs (`drivers/tee/tee_heap.c`), and those that anybody can
+/// map (`drivers/dma-buf/heaps`).
+const KERNEL_HEAPS: [&str; 7] = [
+    "protected,secure-video",
+    "protected,trusted-ui",
+    "protected,secure-video-record",
+    "default_cma_region",
+    "system",
+    "linux,cma",
+    "reserved",
+];
+
+/// The compatible strings of GPUs in `Documentation/devicetree/bindings/gpu/arm,mali-valhall-csf.yaml`.
+const GPUS: [&str; 4] =
+    ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali", "nxp,imx95-mali"];
+
+/// The only TEE of Linux 7.3 that tells its revision (`get_tee_revision`, `drivers/tee`).
+const TEE_WITH_REVISION: &str = "optee";
+
+/// The most known names that one is compared with letter by letter.
+const MOST_COMPARED: usize = 64;
+
+/// The most candidates for the same heap, or bounds of ranges, that are compared with each other.
+const MOST_PAIRS: usize = 16;
+
+/// Faults, of which only the first are kept.
+#[derive(Debug, Default)]
+struct Faults {
+    kept: Vec<Diagnostic>,
+    more: usize,
+}
+
+impl Faults {
+    fn push(&mut self, fault: impl FnOnce() -> Diagnostic) {
+        if self.kept.len() < MOST_FAULTS {
+            self.kept.push(fault());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn warn(&mut self, at: &Origin, message: impl Into<String>, help: impl Into<String>) {
+        let help = Some(help.into());
+        self.push(|| at.fault(message.into()).as_warning().with_help(help));
+    }
+}
+
+/// A file, and what is wrong with it on its own.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What could be read of a policy.
+    pub policy: Option<Fragment>,
+    /// What is wrong with it, in the order of the text.
+    pub problems: Vec<Diagnostic>,
+    /// How many more problems there are.
+    pub more: usize,
+    /// What it says.
+    text: Option<Rc<File>>,
+}
+
+impl Checked {
+    fn new(text: Option<Rc<File>>, policy: Option<Fragment>, faults: Faults) -> Self {
+        let Faults { kept: mut problems, more } = faults;
+        problems.sort_by_key(|fault| fault.place);
+        Self { policy, problems, more, text }
+    }
+
+    /// Where what comes after a problem of this file begins.
+    pub fn end(&self, problem: &Diagnostic) -> Place {
+        let text = self.text.as_ref().map_or("", |file| &file.text);
+        Place::of(text, problem.span.1)
+    }
+
+    /// The file is refused.
+    pub fn is_refused(&self) -> bool {
+        self.problems.iter().any(|fault| fault.severity == Severity::Error)
+    }
+
+    /// The heaps that it names.
+    pub fn heaps(&self) -> BTreeSet<String> {
+        let names = self.policy.iter().flat_map(|policy| mentions(policy).0);
+        names.map(|mention| mention.name.to_owned()).collect()
+    }
+}
+
+impl From<Diagnostic> for Checked {
+    /// A file of which nothing else can be said.
+    fn from(problem: Diagnostic) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+}
+
+/// Checks the policy `path`, whose name makes `key`.
+pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
+    let mut faults = Faults::default();
+    let Some((recovered, file, table)) = read(key, path, text, &mut faults) else {
+        return Checked::new(None, None, faults);
+    };
+    let root = Origin { file: Rc::clone(&file), span: (0, 0) };
+    let mut reader = reader();
+    let content = reader.content(&root, &table);
+    let fragment = Fragment { file, table, content };
+    note(reader, &recovered, Advice::for_policy(key, &fragment.table), &mut faults);
+    warn_of_gpus(&fragment, &mut faults);
+    if faults.kept.iter().all(|fault| fault.severity == Severity::Warning) {
+        warn_of_share(&fragment, &mut faults);
+    }
+    let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
+    faults.kept.retain(|fault| is_error(fault) || !recovered.is_told(fault.span));
+    Checked::new(Some(Rc::clone(&fragment.file)), Some(fragment), faults)
+}
+
+/// Checks the `image.toml` at `path`.
+pub fn image(path: &str, text: &str) -> Checked {
+    let mut faults = Faults::default();
+    let file = Key::new("image").ok().and_then(|key| {
+        let (recovered, file, table) = read(&key, path, text, &mut faults)?;
+        let mut reader = reader();
+        reader.image(&table);
+        note(reader, &recovered, Advice::for_image(&table), &mut faults);
+        Some(file)
+    });
+    Checked::new(file, None, faults)
+}
+
+/// Reads what can be read of a text, and notes where it is not TOML.
+fn read(
+    key: &Key,
+    path: &str,
+    text: &str,
+    faults: &mut Faults,
+) -> Option<(Recovered, Rc<File>, Table)> {
+    if let Some(fault) = too_large(path, text) {
+        faults.push(|| fault);
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let (file, table) = file(key, path, text, table.into_inner());
+        return Some((Recovered::default(), file, table));
+    }
+    let recovered = Recovered::of(path, text, faults);
+    let (table, left) = DeTable::parse_recoverable(&recovered.text);
+    note_lines(path, text, 0..text.len(), &recovered.untold(left), faults);
+    if faults.kept.is_empty() {
+        note_lines(path, text, 0..text.len(), &errors, faults);
+    }
+    let (file, table) = file(key, path, text, table.into_inner());
+    Some((recovered, file, table))
+}
+
+/// A reader that keeps more faults than a board does.
+fn reader() -> Reader {
+    Reader { room: MOST_FAULTS - fragment::MOST_FAULTS, ..Reader::default() }
+}
+
+/// Notes what the reader has found, but not what comes of the statements that are left out.
+fn note(reader: Reader, recovered: &Recovered, mut advice: Advice, faults: &mut Faults) {
+    faults.more += reader.more;
+    for mut fault in reader.faults {
+        let is_absence = fault.message == NO_SCHEMA || fault.message == NO_STATUS;
+        if is_absence && recovered.is_damaged(fault.span.0) || recovered.is_told(fault.span) {
+            continue;
+        }
+        if let Some(help) = advice.take(fault.span) {
+            fault.help = Some(help);
+        }
+        faults.push(|| fault);
+    }
+}
+
+/// What `table` has by this name.
+fn value<'t>(table: &'t Table, name: &str) -> Option<&'t Value> {
+    table.get(name).map(|(_, node)| &node.value)
+}
+
+/// The tables below the table `name`, with their names.
+fn tables<'t>(
+    table: &'t Table,
+    name: &str,
+) -> impl Iterator<Item = (&'t str, &'t Origin, &'t Table)> {
+    let inner = match value(table, name) {
+        Some(Value::Table(inner)) => Some(inner),
+        _ => None,
+    };
+    inner.into_iter().flatten().filter_map(|(name, (at, node))| match &node.value {
+        Value::Table(table) => Some((name.as_str(), at, table)),
+        _ => None,
+    })
+}
+
+/// The elements of the array `name`.
+fn elements<'t>(table: &'t Table, name: &str) -> &'t [Node] {
+    match value(table, name) {
+        Some(Value::Array(nodes)) => nodes,
+        _ => &[],
+    }
+}
+
+fn warn_of_gpus(fragment: &Fragment, faults: &mut Faults) {
+    for (name, at, table) in tables(&fragment.table, "gpu") {
+        if !GPUS.contains(&name)
+            && let Some(meant) = nearest(name, GPUS)
+        {
+            let help = format!("did you mean `{meant}`?");
+            faults.warn(at, format!("no GPU is known by `{name}`"), help);
+        }
+        if let Some(gpu) = fragment.content.gpu.get(name) {
+            warn_of_gpu(gpu, table, faults);
+        }
+    }
+}
+
+fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
+    if let Some(Sourced { value: true, origin }) = &gpu.allow_unprotected {
+        let help = "this is for bring-up of drivers: remove it before anything is shipped";
+        faults.warn(origin, "memory that anybody can map may be bound", help);
+    }
+    let candidates = gpu.heaps.as_ref().map_or(&[][..], |heaps| &heaps.value);
+    let provider = candidates.iter().find_map(|candidate| candidate.provider.as_deref());
+    if let (Some(Sourced { value: 0, origin }), Some(provider)) = (&gpu.hold, provider) {
+        let help = "give it a duration such as \"5s\", or remove `provider`";
+        faults.warn(origin, format!("nothing waits for `{provider}`"), help);
+    }
+    let mut same: HashMap<String, Vec<&Candidate>> = HashMap::new();
+    let mut candidates = candidates.iter().peekable();
+    for node in elements(table, "heaps") {
+        // Those with faults are not among the candidates.
+        let Some(candidate) = candidates.next_if(|one| one.origin.span == node.origin.span) else {
+            continue;
+        };
+        if let Value::Table(table) = &node.value {
+            warn_of_conditions(&candidate.conditions, table, faults);
+        }
+        let before = same.entry(candidate.name.to_string()).or_default();
+        if let Some(first) = before.iter().find(|before| covers(before, candidate)) {
+            let line = first.origin.place().line;
+            let message = format!(
+                "never reached: line {line} has this heap under the same or weaker conditions"
+            );
+            faults.warn(&node.origin, message, "remove it, or put it first");
+        } else if before.len() < MOST_PAIRS {
+            before.push(candidate);
+        }
+    }
+}
+
+/// Conditions that no machine meets.
+fn warn_of_conditions(conditions: &Conditions, table: &Table, faults: &mut Faults) {
+    let ranges = [
+        ("tee-revision", &conditions.tee_revision),
+        ("kernel", &conditions.kernel),
+        ("soc-revision", &conditions.soc_revision),
+    ];
+    for (key, range) in ranges {
+        if let (Some(range), Some((_, node))) = (range, table.get(key))
+            && is_empty(range)
+        {
+            let help = "every bound has to hold, such as \">=4.2, <4.6\"";
+            faults.warn(&node.origin, format!("no revision is in the range {range}"), help);
+        }
+    }
+    if let (Some(tee), Some(_), Some((at, _))) =
+        (&conditions.tee, &conditions.tee_revision, table.get("tee-revision"))
+        && tee != TEE_WITH_REVISION
+    {
+        let help = format!("only {TEE_WITH_REVISION} does: remove `tee-revision`");
+        faults.warn(at, format!("never met: {tee} does not tell its revision"), help);
+    }
+}
+
+/// Wherever `later` is a candidate, `first` is one already.
+fn covers(first: &Candidate, later: &Candidate) -> bool {
+    let wider = |first: &Option<Range>, later: &Option<Range>| match (first, later) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(first), Some(later)) => is_within(later, first),
+    };
+    let freer = |first: &Option<String>, later: &Option<String>| first.is_none() || first == later;
+    let (one, other) = (&first.conditions, &later.conditions);
+    // A provider is waited for: it asks for nothing.
+    freer(&later.provider, &first.provider)
+        && freer(&one.tee, &other.tee)
+        && freer(&one.soc_id, &other.soc_id)
+        && wider(&one.tee_revision, &other.tee_revision)
+        && wider(&one.kernel, &other.kernel)
+        && wider(&one.soc_revision, &other.soc_revision)
+}
+
+/// One revision of each kind that ranges can tell apart: the least, each limit, and one after each.
+/// `None`: too many.
+fn samples(ranges: &[&Range]) -> Option<Vec<String>> {
+    let text = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let limits: Vec<_> =
+        text.split(',').map(|bound| bound.trim_start_matches([' ', '<', '>', '='])).collect();
+    let parts = |limit: &str| limit.matches('.').count();
+    let most = limits.iter().map(|limit| parts(limit)).max()?;
+    // Before any other limit that is greater.
+    let after = |limit: &&str| format!("{limit}{}.1", ".0".repeat(most - parts(limit)));
+    let all = limits.iter().map(ToString::to_string).chain(limits.iter().map(after));
+    (limits.len() <= MOST_PAIRS).then(|| std::iter::once("0".to_owned()).chain(all).collect())
+}
+
+fn is_empty(range: &Range) -> bool {
+    samples(&[range]).is_some_and(|all| !all.iter().any(|one| range.contains(one)))
+}
+
+fn is_within(inner: &Range, outer: &Range) -> bool {
+    let inside = |one: &String| !inner.contains(one) || outer.contains(one);
+    samples(&[inner, outer]).is_some_and(|all| all.iter().all(inside))
+}
+
+/// The heaps that a device can use for something.
+struct List<'f> {
+    device: &'f str,
+    key: &'f Origin,
+    at: &'f Origin,
+    heaps: HashSet<&'f str>,
+}
+
+/// What devices say of a usage that no heap can meet.
+fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
+    let mut usages: BTreeMap<&str, Vec<List<'_>>> = BTreeMap::new();
+    let mut devices = 0;
+    for (device, _, table) in tables(&fragment.table, "share") {
+        devices += 1;
+        for (usage, (key, node)) in table {
+            let Value::Array(heaps) = &node.value else { continue };
+            if heaps.is_empty() {
+                let help = "name the heaps that the device can use, or remove the usage";
+                faults.warn(&node.origin, format!("no heap is there for `{usage}`"), help);
+            }
+            let heaps = heaps.iter().filter_map(|heap| text(&heap.value)).collect();
+            let list = List { device, key, at: &node.origin, heaps };
+            usages.entry(usage).or_default().push(list);
+        }
+    }
+    for (usage, lists) in &usages {
+        let is_common = |heap: &&str| lists.iter().all(|list| list.heaps.contains(*heap));
+        match lists.as_slice() {
+            // Of one device alone, everything is said.
+            [List { device, key, .. }] if devices > 1 => {
+                let others = usages.keys().copied().filter(|other| other != usage);
+                let help = match nearest(usage, others.take(MOST_COMPARED)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "a heap is for all devices that have the usage".to_owned(),
+                };
+                faults.warn(key, format!("only `{device}` has the usage `{usage}`"), help);
+            }
+            [first, ..]
+                if lists.iter().all(|list| !list.heaps.is_empty())
+                    && !first.heaps.iter().any(is_common) =>
+            {
+                let message = format!("the devices have no heap in common for `{usage}`");
+                faults.warn(first.at, message, "a heap has to be in the list of each");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A heap's name in a policy.
+struct Mention<'f> {
+    name: &'f str,
+    at: &'f Origin,
+    /// It stands in `heaps`.
+    is_candidate: bool,
+}
+
+/// The heaps that a policy names, each where it stands first, and the prefixes.
+fn mentions(fragment: &Fragment) -> (Vec<Mention<'_>>, Vec<&str>) {
+    let candidates = tables(&fragment.table, "gpu")
+        .flat_map(|(_, _, gpu)| elements(gpu, "heaps"))
+        .filter_map(|node| match &node.value {
+            Value::Table(candidate) => candidate.get("name").map(|(_, node)| (node, true)),
+            _ => None,
+        });
+    let shared = tables(&fragment.table, "share")
+        .flat_map(|(_, _, device)| device.keys().flat_map(|usage| elements(device, usage)))
+        .map(|node| (node, false));
+    let (mut names, mut prefixes, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for (node, is_candidate) in candidates.chain(shared) {
+        let Some(name) = text(&node.value) else { continue };
+        match name.strip_suffix('*') {
+            Some(prefix) => prefixes.push(prefix),
+            None if HeapName::new(name).is_ok() && seen.insert(name) => {
+                names.push(Mention { name, at: &node.origin, is_candidate });
+            }
+            None => {}
+        }
+    }
+    (names, prefixes)
+}
+
+/// The names of heaps that a policy has evidence of, each with its place.
+fn evidence(fragment: &Fragment) -> impl Iterator<Item = (&str, &Origin)> {
+    tables(&fragment.table, "evidence").map(|(name, at, _)| (name, at))
+}
+
+/// What the files of one key say together.
+#[derive(Default)]
+struct Together<'f> {
+    named: HashSet<&'f str>,
+    prefixes: BTreeSet<&'f str>,
+    evidence: HashSet<&'f str>,
+    /// One of them is refused: it may say what seems to be missing.
+    is_broken: bool,
+}
+
+impl Together<'_> {
+    fn uses(&self, heap: &str) -> bool {
+        self.named.contains(heap) || self.prefixes.iter().any(|prefix| heap.starts_with(prefix))
+    }
+}
+
+/// Adds what is wrong with policies beside each other. `heaps` are names that are known from
+/// elsewhere; they are asked for only if some name is not known otherwise.
+pub fn between(files: &mut [Checked], heaps: &mut dyn FnMut() -> BTreeSet<String>) {
+    let warnings = warnings_between(files, heaps);
+    for (file, found) in files.iter_mut().zip(warnings) {
+        file.more += found.more;
+        file.problems.extend(found.kept);
+        file.problems.sort_by_key(|fault| fault.place);
+    }
+}
+
+fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<String>) -> Vec<Faults> {
+    // `all` stands for every key: what is in `default` is for all boards.
+    let (mut keys, mut all) = (HashMap::<&str, Together<'_>>::new(), Together::default());
+    let mut files_with = HashMap::<&str, usize>::new();
+    let said: Vec<_> = files.iter().map(|file| file.policy.as_ref().map(mentions)).collect();
+    for (file, said) in files.iter().zip(&said) {
+        let (Some(fragment), Some((names, prefixes))) = (&file.policy, said) else { continue };
+        for key in [keys.entry(fragment.file.key.as_str()).or_default(), &mut all] {
+            key.named.extend(names.iter().map(|mention| mention.name));
+            key.prefixes.extend(prefixes);
+            key.evidence.extend(evidence(fragment).map(|(name, _)| name));
+            key.is_broken |= file.is_refused();
+        }
+        for mention in names {
+            *files_with.entry(mention.name).or_default() += 1;
+        }
+    }
+    let default = keys.remove(DEFAULT).unwrap_or_default();
+    let mut known = Known::new(&all.evidence, &files_with, heaps);
+    let warn = |(file, said): (&Checked, &Option<(Vec<Mention<'_>>, _)>)| {
+        let mut faults = Faults::default();
+        let (Some(fragment), Some((names, _))) = (&file.policy, said) else { return faults };
+        let own = keys.get(fragment.file.key.as_str()).unwrap_or(&default);
+        let users = if fragment.file.key.as_str() == DEFAULT { &all } else { own };
+        for Mention { name, at, is_candidate } in names {
+            if let Some(meant) = known.near(name) {
+                let help = format!("did you mean `{meant}`?");
+                faults.warn(at, format!("no heap is known by `{name}`"), help);
+            } else if *is_candidate
+                && ![own, &default].iter().any(|key| key.is_broken || key.evidence.contains(name))
+            {
+                let help = format!(
+                    "add [evidence.\"{name}\"] with a `status`: tested, documented or unverified"
+                );
+                faults.warn(at, format!("nothing says how `{name}` is known"), help);
+            }
+        }
+        for (name, at) in evidence(fragment).filter(|(name, _)| !users.uses(name)) {
+            if !users.is_broken {
+                let used = names.iter().map(|mention| mention.name).take(MOST_COMPARED);
+                let help = match nearest(name, used) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "remove it, or name the heap".to_owned(),
+                };
+                faults.warn(at, format!("evidence of `{name}`, which nothing here uses"), help);
+            }
+        }
+        faults
+    };
+    files.iter().zip(&said).map(warn).collect()
+}
+
+/// The names of heaps that somebody knows.
+struct Known<'f> {
+    evidence: &'f HashSet<&'f str>,
+    files_with: &'f HashMap<&'f str, usize>,
+    elsewhere: &'f mut dyn FnMut() -> BTreeSet<String>,
+    /// All of them, and by what names have in common that differ little: once they are needed.
+    all: Option<(BTreeSet<String>, HashMap<String, String>)>,
+}
+
+impl<'f> Known<'f> {
+    fn new(
+        evidence: &'f HashSet<&'f str>,
+        files_with: &'f HashMap<&'f str, usize>,
+        elsewhere: &'f mut dyn FnMut() -> BTreeSet<String>,
+    ) -> Self {
+        Self { evidence, files_with, elsewhere, all: None }
+    }
+
+    /// The name that is likely to be meant by one that nobody knows.
+    fn near(&mut self, name: &str) -> Option<String> {
+        let files_with = self.files_with;
+        // The same slip can be in many files.
+        let is_slip = |name: &str| nearest(name, KERNEL_HEAPS).is_some();
+        let is_common =
+            |name: &str| files_with.get(name).is_some_and(|files| *files > 1) && !is_slip(name);
+        if KERNEL_HEAPS.contains(&name) || self.evidence.contains(name) || is_common(name) {
+            return None;
+        }
+        let (all, by_likeness) = self.all.get_or_insert_with(|| {
+            let mut all = (self.elsewhere)();
+            all.extend(KERNEL_HEAPS.map(str::to_owned));
+            all.extend(self.evidence.iter().map(ToString::to_string));
+            let common = files_with.keys().filter(|name| is_common(name));
+            all.extend(common.map(ToString::to_string));
+            let by_likeness = all.iter().map(|name| (alike(name), name.clone())).collect();
+            (all, by_likeness)
+        });
+        if all.contains(name) {
+            return None;
+        }
+        let alike = by_likeness.get(&alike(name)).map(String::as_str);
+        let others = all.iter().map(String::as_str).take(MOST_COMPARED);
+        let compared = KERNEL_HEAPS.into_iter().chain(others);
+        alike.or_else(|| nearest(name, compared)).map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests;

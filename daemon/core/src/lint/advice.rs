@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What people write where the format wants something else, and what they are likely to mean.
+
+use std::collections::BTreeMap;
+
+use crate::image::LocalPolicy;
+use crate::name::Key;
+use crate::node::{Node, Origin, Table, Value};
+use crate::quantity;
+use crate::revision::Range;
+use crate::schema::{GPU_KEYS, SCHEMA, TEES, distance, is_usage};
+
+/// A table for any Mali CSF GPU, as it begins.
+const GPU_TABLE: &str = "[gpu.\"arm,mali-valhall-csf\"]";
+
+/// What to do about a fault, by the bytes that are at fault.
+#[derive(Default)]
+pub(super) struct Advice(BTreeMap<(usize, usize), String>);
+
+/// The one of `known` that is likely to be meant by `word`.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let steps = |known: &'k str| {
+        if is_alike(known, word) {
+            return Some((0, known));
+        }
+        // Short words are all near each other.
+        let most = 2.min(word.len().max(known.len()) / 3);
+        let is_near = word.len().abs_diff(known.len()) <= most;
+        let steps = is_near.then(|| steps_between(word, known)).filter(|steps| *steps <= most)?;
+        Some((steps, known))
+    };
+    known.into_iter().filter_map(steps).min().map(|(_, known)| known)
+}
+
+/// As `distance`, but quick for words that begin or end alike.
+fn steps_between(one: &str, other: &str) -> usize {
+    let common = |pair: &(char, char)| pair.0 == pair.1;
+    let bytes = |pair: (char, char)| pair.0.len_utf8();
+    let start: usize = one.chars().zip(other.chars()).take_while(common).map(bytes).sum();
+    let (one, other) = (&one[start..], &other[start..]);
+    let end: usize = one.chars().rev().zip(other.chars().rev()).take_while(common).map(bytes).sum();
+    distance(&one[..one.len() - end], &other[..other.len() - end])
+}
+
+/// What words have in common that differ only in case and in what parts them.
+pub(super) fn alike(word: &str) -> String {
+    word.chars().map(plain).collect()
+}
+
+fn is_alike(one: &str, other: &str) -> bool {
+    one.len() == other.len() && one.chars().map(plain).eq(other.chars().map(plain))
+}
+
+fn plain(c: char) -> char {
+    match c {
+        '_' | ',' => '-',
+        c => c.to_ascii_lowercase(),
+    }
+}
+
+impl Advice {
+    /// For the policy of `key`.
+    pub(super) fn for_policy(key: &Key, top: &Table) -> Self {
+        let mut advice = Self::default();
+        advice.version(top);
+        for (name, (at, node)) in top {
+            match (name.as_str(), &node.value) {
+                ("gpu", Value::Array(_)) => {
+                    advice.say(&node.origin, format!("write {GPU_TABLE}: each GPU has one table"));
+                }
+                ("gpu", Value::Table(gpus)) => advice.gpus(gpus),
+                ("share", Value::Table(devices)) => advice.share(devices),
+                ("evidence", Value::Table(heaps)) => advice.evidence(heaps),
+                (name, _) if GPU_KEYS.contains(&name) => {
+                    advice.say(at, format!("this belongs below {GPU_TABLE}"));
+                }
+                (name, value) => advice.foreign(key, at, name, value),
+            }
+        }
+        advice
+    }
+
+    /// For an `image.toml`.
+    pub(super) fn for_image(top: &Table) -> Self {
+        let mut advice = Self::default();
+        advice.version(top);
+        let words = [LocalPolicy::Never, LocalPolicy::Unlocked, LocalPolicy::Always]
+            .map(LocalPolicy::as_str);
+        advice.word(top, "local-policy", &words);
+        advice
+    }
+
+    /// What it says of these bytes.
+    pub(super) fn take(&mut self, span: (usize, usize)) -> Option<String> {
+        self.0.remove(&span)
+    }
+
+    fn say(&mut self, at: &Origin, help: String) {
+        self.0.entry(at.span).or_insert(help);
+    }
+
+    fn version(&mut self, top: &Table) {
+        if let Some((_, Node { value: Value::String(text), origin })) = top.get("schema")
+            && text.trim().parse() == Ok(SCHEMA)
+        {
+            self.say(origin, format!("write `schema = {SCHEMA}`"));
+        }
+    }
+
+    /// Keys that belong to something else.
+    fn foreign(&mut self, key: &Key, at: &Origin, name: &str, value: &Value) {
+        match name {
+            "compatible" => {
+                self.say(at, format!("the file's name says it: this one is for `{key}`"));
+            }
+            "protected_heap_name" | "protected-heap-name" => {
+                let heap = match value {
+                    Value::String(heap) => heap,
+                    _ => "…",
+                };
+                let help = format!("write `heaps = [{{ name = \"{heap}\" }}]` below {GPU_TABLE}");
+                self.say(at, help);
+            }
+            _ => {}
+        }
+    }
+
+    fn gpus(&mut self, gpus: &Table) {
+        for (name, (_, node)) in gpus {
+            let is_key = GPU_KEYS.contains(&name.as_str());
+            match &node.value {
+                _ if is_key => {
+                    let help = format!("`[gpu]` does not say which GPU: write {GPU_TABLE}");
+                    if let Value::Table(inner) = &node.value {
+                        inner.values().for_each(|(at, _)| self.say(at, help.clone()));
+                    }
+                    self.say(&node.origin, help);
+                }
+                Value::Table(table) => self.gpu(name, table),
+                Value::Array(_) => {
+                    self.say(
+                        &node.origin,
+                        format!("write [gpu.\"{name}\"]: one table for each GPU"),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn gpu(&mut self, gpu: &str, table: &Table) {
+        for (name, (at, node)) in table {
+            let help = match (name.as_str(), &node.value) {
+                ("heaps", Value::String(heap)) => {
+                    format!("write `heaps = [{{ name = \"{heap}\" }}]`")
+                }
+                ("heaps", Value::Table(_)) => {
+                    "write `heaps = [{ … }]`: heaps are a list".to_owned()
+                }
+                ("heaps", Value::Array(nodes)) => {
+                    self.candidates(nodes);
+                    continue;
+                }
+                ("suspend", Value::Table(suspend)) => {
+                    self.count(suspend);
+                    continue;
+                }
+                ("suspend", Value::String(text)) => {
+                    let bytes = quantity::SIZE.suggest(text);
+                    let bytes = bytes.unwrap_or_else(|| "64KiB".to_owned());
+                    format!("write `suspend = {{ bytes = \"{bytes}\" }}`")
+                }
+                ("firmware", Value::String(text)) => match image(text) {
+                    Some(image) => format!("did you mean \"{image}\"?"),
+                    None => continue,
+                },
+                ("allow-unprotected", Value::String(text)) => match text.as_str() {
+                    "true" | "false" => format!("write `allow-unprotected = {text}`"),
+                    _ => continue,
+                },
+                // `[gpu.fb000000.gpu]` is a table `gpu` in a table `fb000000`.
+                (inner, Value::Table(_)) => {
+                    self.say(at, format!("a name with dots is quoted: [gpu.\"{gpu}.{inner}\"]"));
+                    continue;
+                }
+                ("compatible", _) => format!("the table's name says it: [gpu.\"{gpu}\"]"),
+                ("protected_heap_name" | "protected-heap-name", Value::String(heap)) => {
+                    format!("write `heaps = [{{ name = \"{heap}\" }}]`")
+                }
+                _ => continue,
+            };
+            // Keys that are unknown are at fault themselves, of others the value is.
+            self.say(if GPU_KEYS.contains(&name.as_str()) { &node.origin } else { at }, help);
+        }
+    }
+
+    fn candidates(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            match &node.value {
+                Value::String(heap) => {
+                    self.say(&node.origin, format!("write {{ name = \"{heap}\" }}"));
+                }
+                Value::Table(candidate) => {
+                    self.word(candidate, "tee", &TEES);
+                    for key in ["tee-revision", "kernel", "soc-revision"] {
+                        self.range(candidate, key);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn range(&mut self, candidate: &Table, key: &str) {
+        let Some((_, node)) = candidate.get(key) else { return };
+        let (first, after) = node.origin.span;
+        let written = match &node.value {
+            Value::String(text) => text.trim(),
+            _ => node.origin.file.text.get(first..after).unwrap_or_default(),
+        };
+        let meant = ["=", "<=", ">="].into_iter().find_map(|sign| {
+            // `==4.6`, `=<4.6`, `=>4.6`, and a number alone.
+            let swapped: String = sign.chars().rev().collect();
+            let rest = written.strip_prefix(&*swapped).unwrap_or(written);
+            if rest.len() == written.len() && sign != "=" {
+                return None;
+            }
+            let meant = format!("{sign}{}", rest.trim_start_matches('='));
+            Range::new(&meant).map(|_| meant)
+        });
+        if let Some(meant) = meant {
+            self.say(&node.origin, format!("did you mean \"{meant}\"?"));
+        }
+    }
+
+    fn count(&mut self, suspend: &Table) {
+        if let Some((_, Node { value: Value::String(text), origin })) = suspend.get("count")
+            && let Ok(count) = text.trim().parse::<u8>()
+        {
+            self.say(origin, format!("write `count = {count}`"));
+        }
+    }
+
+    fn share(&mut self, devices: &Table) {
+        for (device, (_, node)) in devices {
+            let Value::Table(usages) = &node.value else {
+                let help = format!("write `{device} = […]` below [share.\"<compatible string>\"]");
+                self.say(&node.origin, help);
+                continue;
+            };
+            for (usage, (at, node)) in usages {
+                let lower = usage.to_lowercase().replace(['_', ' ', ','], "-");
+                if is_usage(&lower) {
+                    self.say(at, format!("did you mean `{lower}`?"));
+                }
+                match &node.value {
+                    Value::String(heap) => self.say(&node.origin, format!("write [\"{heap}\"]")),
+                    Value::Array(heaps) => heaps.iter().for_each(|heap| self.shared(heap)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// A heap in `share` is a name alone.
+    fn shared(&mut self, heap: &Node) {
+        if let Value::Table(table) = &heap.value
+            && let Some((_, Node { value: Value::String(name), .. })) = table.get("name")
+        {
+            self.say(&heap.origin, format!("write \"{name}\""));
+        }
+    }
+
+    fn evidence(&mut self, heaps: &Table) {
+        for (heap, (_, node)) in heaps {
+            match &node.value {
+                Value::Table(evidence) => {
+                    // By its letters this would be `unverified`.
+                    if let Some((_, Node { value: Value::String(word), origin })) =
+                        evidence.get("status")
+                        && word == "verified"
+                    {
+                        self.say(origin, "did you mean \"tested\"?".to_owned());
+                    }
+                    self.word(evidence, "status", &["tested", "documented", "unverified"]);
+                }
+                Value::String(text) if heap == "status" || heap == "source" => {
+                    let help = format!("write `{heap} = \"{text}\"` below [evidence.\"<heap>\"]");
+                    self.say(&node.origin, help);
+                }
+                Value::String(text) => {
+                    self.say(&node.origin, format!("write {{ status = \"{text}\" }}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A word of a few.
+    fn word(&mut self, table: &Table, key: &str, known: &[&str]) {
+        if let Some((_, Node { value: Value::String(word), origin })) = table.get(key)
+            && !known.contains(&word.as_str())
+            && let Some(meant) = nearest(word, known.iter().copied())
+        {
+            self.say(origin, format!("did you mean \"{meant}\"?"));
+        }
+    }
+}
+
+/// The image's directory that is likely to be meant: `10.8`, or the path of an image.
+fn image(text: &str) -> Option<String> {
+    let number = text.split('/').find_map(|part| {
+        let number = part.trim().trim_start_matches(|c: char| !c.is_ascii_digit());
+        let (major, minor) = number.split_once(['.', '_', '-'])?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        (digits(major) && digits(minor)).then(|| format!("{major}.{minor}"))
+    })?;
+    Some(format!("arch{number}"))
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use super::*;
+use proptest::prelude::*;
+
+fn shown(file: &Checked) -> Vec<String> {
+    let show = |fault: &Diagnostic| {
+        let (place, word) = (fault.place, fault.severity.as_str());
+        let help = fault.help.as_deref().unwrap_or("-");
+        format!("{}:{} {word}: {} | {help}", place.line, place.column, fault.message)
+    };
+    file.problems.iter().map(show).collect()
+}
+
+fn one(key: &str, text: &str) -> Checked {
+    policy(&Key::new(key).unwrap(), &format!("{key}.toml"), text)
+}
+
+/// What is said of files beside each other.
+fn all(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    let text = |text: &str| format!("schema = 1\n{text}");
+    let mut files: Vec<_> = files.iter().map(|(key, body)| one(key, &text(body))).collect();
+    between(&mut files, &mut || ["acme_machine".to_owned()].into());
+    files.iter().map(shown).collect()
+}
+
+/// What is said of a policy with this after `schema = 1`.
+fn said(body: &str) -> Vec<String> {
+    all(&[("a,b", body)]).remove(0)
+}
+
+const GPU: &str = "[gpu.'arm,mali-valhall-csf']\n";
+
+/// What is said of these candidates, which have evidence.
+fn candidates(heaps: &str) -> Vec<String> {
+    said(&format!("{GPU}heaps = [\n{heaps}\n]\n[evidence.a]\nstatus = 'tested'\n"))
+}
+
+#[test]
+fn every_statement_that_is_no_toml_is_told_once_and_the_rest_is_read() {
+    let text = "schema = 1
+[gpu.g]
+heaps = [{ name = 'x' }
+hold = 5s
+firmware: 'arch10.8'
+suspend = { bytes = 64KiB, count = 1 ]
+allow-unprotected = 'no
+[gpu.h
+hold = nothing
+holt = '1s'
+[gpu.i]
+hold = '11s'
+heaps = [
+  { name = 'a b' },
+  { name = 'c' }
+  { nome = 'd' },
+  { name = 'e', tee = 'f' },
+]
+[evidence.x]
+status: 'tested'
+[gpu.i]
+";
+    let found = shown(&one("k,k", text));
+    let expected = [
+        "3:9 error: this array is never closed | a `]` is missing",
+        "4:8 error: string values must be quoted, expected literal string | write \"5s\"",
+        "5:9 error: invalid unquoted key, expected letters, numbers, `-`, `_` | write `=` between a key and its value",
+        "6:11 error: this table is never closed | a `}` is missing",
+        "7:24 error: invalid literal string, expected `'` | a `'` is missing",
+        "8:7 error: unclosed table, expected `]` | -",
+        "9:8 error: invalid float, expected `nan` | write \"nothing\"",
+        "12:8 error: a GPU is held for 10 seconds at most: then the kernel reports a failure | -",
+        "14:12 error: the heap's name has the character ' ': only printable ASCII without `/` and blanks is possible | -",
+        "16:3 error: missing comma between array elements, expected `,` | write a `,` between the elements",
+        "17:23 error: no TEE is called `f` | the kernel knows optee, amdtee, tstee, qtee",
+        "20:7 error: invalid unquoted key, expected letters, numbers, `-`, `_` | write `=` between a key and its value",
+        "21:6 error: duplicate key | each table, and each key in it, stands only once in a file",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_bracket_that_is_not_closed_spoils_nothing_after_it() {
+    let text = "schema = 1\n[gpu.g]\nheaps = [\n  { name = 'x'\n]\nhold = '5'\n";
+    let expected = [
+        "4:3 error: this table is never closed | a `}` is missing",
+        "6:8 error: expected a duration such as \"5s\" or \"250ms\" | did you mean \"5s\"?",
+    ];
+    assert_eq!(shown(&one("k,k", text)), expected);
+}
+
+#[test]
+fn what_is_meant_is_said() {
+    for (body, expected) in [
+        ("[[gpu]]\nheaps = []\n", "write [gpu.\"arm,mali-valhall-csf\"]: each GPU has one table"),
+        ("[gpu]\nheaps = []\n", "`[gpu]` does not say which GPU"),
+        ("[gpu]\nsuspend = { bytes = '1KiB' }\n", "`[gpu]` does not say which GPU"),
+        ("[gpu.fb000000.gpu]\nheaps = []\n", "[gpu.\"fb000000.gpu\"]"),
+        ("[gpu.g]\nheaps = 'x'\n", "write `heaps = [{ name = \"x\" }]`"),
+        ("[gpu.g]\nheaps = ['x']\n", "write { name = \"x\" }"),
+        ("[gpu.g]\nheaps = { name = 'x' }\n", "heaps are a list"),
+        ("[gpu.g]\nheaps = [{ name = 'x', tee = 'op-tee' }]\n", "did you mean \"optee\"?"),
+        ("[gpu.g]\nheaps = [{ name = 'x', kernel = 7.3 }]\n", "did you mean \"=7.3\"?"),
+        ("[gpu.g]\nheaps = [{ name = 'x', kernel = '=>7.3' }]\n", "did you mean \">=7.3\"?"),
+        ("[gpu.g]\nheaps = [{ name = 'x', kernel = '==7.3' }]\n", "did you mean \"=7.3\"?"),
+        ("[gpu.g]\nsuspend = '64k'\n", "write `suspend = { bytes = \"64KiB\" }`"),
+        ("[gpu.g]\nsuspend = { count = '8' }\n", "write `count = 8`"),
+        ("[gpu.g]\nfirmware = 'arm/mali/arch10.8/mali_csffw.bin'\n", "did you mean \"arch10.8\"?"),
+        ("[gpu.g]\nallow-unprotected = 'true'\n", "write `allow-unprotected = true`"),
+        ("[gpu.g]\nprotected_heap_name = 'x'\n", "write `heaps = [{ name = \"x\" }]`"),
+        ("[gpu.g]\nhold = 5\n", "did you mean \"5s\"?"),
+        ("hold = '5s'\n", "this belongs below [gpu.\"arm,mali-valhall-csf\"]"),
+        ("compatible = 'a,b'\n", "the file's name says it: this one is for `a,b`"),
+        ("protected_heap_name = 'x'\n", "write `heaps = [{ name = \"x\" }]` below [gpu."),
+        ("[share.d]\nSecure_Video = []\n", "did you mean `secure-video`?"),
+        ("[share.d]\nu = 'x'\n", "write [\"x\"]"),
+        ("[share.d]\nu = [{ name = 'x' }]\n", "write \"x\""),
+        ("[share]\nu = ['x']\n", "below [share.\"<compatible string>\"]"),
+        ("[evidence]\nstatus = 'tested'\n", "below [evidence.\"<heap>\"]"),
+        ("[evidence]\nx = 'tested'\n", "write { status = \"tested\" }"),
+        ("[evidence.x]\nstatus = 'test'\n", "did you mean \"tested\"?"),
+        ("[evidence.x]\nstatus = 'verified'\n", "did you mean \"tested\"?"),
+    ] {
+        let said = said(body);
+        let help = said.iter().filter(|line| line.contains(" error: "));
+        assert!(help.clone().next().is_some(), "{body}: {said:?}");
+        assert!(help.clone().all(|line| line.contains(expected)), "{body}: {said:?}");
+    }
+    let version = shown(&one("k,k", "schema = '1'\n"));
+    assert!(version[0].ends_with("| write `schema = 1`"), "{version:?}");
+    let image = shown(&image("image.toml", "local-policy = 'Never'\n"));
+    assert!(image[0].ends_with("| did you mean \"never\"?"), "{image:?}");
+}
+
+#[test]
+fn a_policy_that_says_what_is_meant_earns_nothing() {
+    let body = format!(
+        "{GPU}heaps = [
+          {{ name = 'a', tee = 'optee', tee-revision = '<4.6' }},
+          {{ name = 'a', tee = 'optee', tee-revision = '>=4.6' }},
+          {{ name = 'a', soc-id = 'x' }}, {{ name = 'a', soc-id = 'y' }},
+          {{ name = 'a', kernel = '>=7.3' }}, {{ name = 'a', kernel = '>=7.2' }},
+          {{ name = 'a' }}, {{ name = 'a', provider = 'a,b' }}, {{ name = 'protected,*' }} ]
+        [share.d]\nu = ['a']\n[share.e]\nu = ['c', 'a']
+        [evidence.a]\nstatus = 'tested'\n[evidence.'protected,secure-video']\nstatus = 'tested'\n"
+    );
+    assert_eq!(said(&body), [""; 0]);
+}
+
+#[test]
+fn candidates_that_are_never_reached_or_met() {
+    for heaps in [
+        "{ name = 'a' }, { name = 'a' }",
+        "{ name = 'a' }, { name = 'a', tee = 'optee' }",
+        "{ name = 'a', kernel = '>=7.3' }, { name = 'a', kernel = '>=7.3, <7.5', tee = 'optee' }",
+        "{ name = 'a', kernel = '<7.4' }, { name = 'a', kernel = '<=7.3' }",
+        "{ name = 'a', kernel = '>7.3' }, { name = 'a', kernel = '>7.3.0' }",
+        "{ name = 'a', provider = 'x' }, { name = 'a', provider = 'x' }",
+        "{ name = 'a' }, { name = 'protected,*' }, { name = 'protected,*', soc-id = 'x' }",
+    ] {
+        let found = candidates(heaps);
+        assert!(found.len() == 1 && found[0].contains("never reached: line 4"), "{found:?}");
+    }
+    for heaps in [
+        "{ name = 'a', tee-revision = '>4.6, <4.2' }",
+        "{ name = 'a', kernel = '<0' }",
+        "{ name = 'a', soc-revision = '=1, =2' }",
+        "{ name = 'a', soc-revision = '>1, <=1.0' }",
+    ] {
+        let found = candidates(heaps);
+        assert!(found.len() == 1 && found[0].contains("no revision is in the range"), "{found:?}");
+    }
+    for heaps in ["'>1, <1.0.1'", "'>=1, <=1'", "'>4294967295'", "'<0.1'", "'=0'"] {
+        assert_eq!(candidates(&format!("{{ name = 'a', kernel = {heaps} }}")), [""; 0]);
+    }
+    let found = candidates("{ name = 'a', tee = 'qtee', tee-revision = '>1' }");
+    assert!(found[0].contains("never met: qtee does not tell its revision"), "{found:?}");
+}
+
+#[test]
+fn gpus_that_are_hardly_meant() {
+    for (body, expected) in [
+        (
+            "[gpu.'arm,mali-valhal-csf']\n",
+            "2:6 warning: no GPU is known by `arm,mali-valhal-csf` | did you mean `arm,mali-valhall-csf`?",
+        ),
+        (
+            "[gpu.'rockchip,rk3588_mali']\n",
+            "2:6 warning: no GPU is known by `rockchip,rk3588_mali` | did you mean `rockchip,rk3588-mali`?",
+        ),
+        (
+            "[gpu.g]\nallow-unprotected = true\n",
+            "3:21 warning: memory that anybody can map may be bound | this is for bring-up of drivers: remove it before anything is shipped",
+        ),
+        (
+            "[gpu.g]\nhold = '0s'\nheaps = [{ name = 'protected,*', provider = 'x,y' }]\n",
+            "3:8 warning: nothing waits for `x,y` | give it a duration such as \"5s\", or remove `provider`",
+        ),
+    ] {
+        assert_eq!(said(body), [expected]);
+    }
+    for body in
+        ["[gpu.'fb000000.gpu']\n", "[gpu.'acme,mali']\nallow-unprotected = false\nhold = '0s'\n"]
+    {
+        assert_eq!(said(body), [""; 0]);
+    }
+}
+
+#[test]
+fn shares_that_nothing_meets() {
+    for (body, expected) in [
+        ("[share.d]\nu = []\n", "3:5 warning: no heap is there for `u`"),
+        (
+            "[share.d]\nu = ['a']\n[share.e]\nu = ['b']\n",
+            "3:5 warning: the devices have no heap in common for `u`",
+        ),
+        (
+            "[share.d]\nsecure-video = ['a']\nui = ['a']\n[share.e]\nsecure-vidoe = ['a']\nui = ['a']\n",
+            "3:1 warning: only `d` has the usage `secure-video` | did you mean `secure-vidoe`?",
+        ),
+    ] {
+        let said = said(body);
+        assert!(said.first().is_some_and(|first| first.starts_with(expected)), "{said:?}");
+    }
+    assert_eq!(said("[share.d]\nu = ['a']\nv = ['a']\n"), [""; 0]);
+}
+
+#[test]
+fn heaps_need_evidence_and_evidence_needs_heaps() {
+    let evidence = "[evidence.acme_svp]\nstatus = 'tested'\n";
+    let gpu = format!("{GPU}heaps = [{{ name = 'acme_svp' }}, {{ name = 'protected,*' }}]\n");
+    let found = said(&gpu);
+    assert_eq!(
+        found,
+        [
+            "3:19 warning: nothing says how `acme_svp` is known | add [evidence.\"acme_svp\"] with a `status`: tested, documented or unverified"
+        ]
+    );
+    let found = said(evidence);
+    assert_eq!(
+        found,
+        [
+            "2:11 warning: evidence of `acme_svp`, which nothing here uses | remove it, or name the heap"
+        ]
+    );
+    let found = said(&format!("{GPU}heaps = [{{ name = 'acme_spv' }}]\n{evidence}"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|line| line.contains("did you mean `acme_")), "{found:?}");
+    // A file and what refines it, and what is for all boards.
+    assert_eq!(all(&[("a,b", &gpu), ("a,b", evidence)]), [[""; 0], [""; 0]]);
+    assert_eq!(all(&[("default", evidence), ("a,b", &gpu)]), [[""; 0], [""; 0]]);
+    assert_eq!(all(&[("c,d", evidence), ("a,b", &gpu)]).concat().len(), 2);
+    // A file that is refused may have it.
+    let broken = "x = 1\n";
+    assert_eq!(all(&[("a,b", &gpu), ("a,b", broken)])[0], [""; 0]);
+    assert_eq!(all(&[("a,b", evidence), ("a,b", broken)])[0], [""; 0]);
+}
+
+#[test]
+fn names_that_nobody_knows_but_that_are_near() {
+    for (written, meant) in [
+        ("protected,secure_video", "protected,secure-video"),
+        ("Protected,Secure-Video", "protected,secure-video"),
+        ("protected,secure-vdeo", "protected,secure-video"),
+        ("acme-machine", "acme_machine"),
+        ("linux_cma", "linux,cma"),
+    ] {
+        let expected = format!("no heap is known by `{written}` | did you mean `{meant}`?");
+        for body in [
+            format!("{GPU}heaps = [{{ name = '{written}' }}]\n"),
+            format!("[share.d]\nu = ['{written}']\n"),
+        ] {
+            let found = said(&body);
+            assert!(found.len() == 1 && found[0].ends_with(&expected), "{found:?}");
+            // The same slip in two files is one still.
+            if meant.starts_with("protected") {
+                assert_eq!(all(&[("a,b", &body), ("c,d", &body)]).concat().len(), 2);
+            }
+        }
+    }
+    for known in ["acme_machine", "system", "quite-different"] {
+        assert_eq!(said(&format!("[share.d]\nu = ['{known}']\n")), [""; 0], "{known}");
+    }
+}
+
+#[test]
+fn hostile_files_cost_little() {
+    let wrong = "1,".repeat(30_000);
+    let nested = ["[".repeat(30_000), "}".repeat(30_000)].concat();
+    for text in [
+        format!("schema = 1\n[gpu.g]\nheaps = [{wrong}]"),
+        "=\n".repeat(30_000),
+        "a=[\n".repeat(16_000),
+        "[a]\n".repeat(16_000),
+        format!("schema = 1\na = {nested}"),
+        "'''".repeat(20_000),
+        "a = \"\"\"\n".repeat(7_000),
+        format!("schema = 1\n[gpu.g]\nheaps = [{}]", "{name='a',kernel='<1'},".repeat(2_500)),
+        format!(
+            "schema = 1\n[gpu.g]\nheaps = [{{ name = 'a', kernel = '<1{}' }}]",
+            ",<1".repeat(20_000)
+        ),
+        format!("schema = 1\n[share.d]\nu = [{}]", "'abcdef',".repeat(6_000)),
+    ] {
+        let start = std::time::Instant::now();
+        let mut files = [one("k,k", &text)];
+        between(&mut files, &mut BTreeSet::new);
+        let [file] = files;
+        assert!(file.problems.len() <= 2 * MOST_FAULTS);
+        assert!(start.elapsed().as_secs() < 10, "{:?}: {}", start.elapsed(), &text[..40]);
+    }
+    let many = one("k,k", &"=\n".repeat(30_000));
+    assert_eq!((many.problems.len(), many.more), (MOST_FAULTS, 29_000));
+}
+
+proptest! {
+    #[test]
+    fn it_refuses_what_a_board_refuses_and_every_place_is_in_the_file(
+        text in "\\PC{0,200}|(schema = 1\n)?([a-z\\[\\]\"'{}=.,: \n*#]{0,200})|((schema = 1|\\[gpu\\.g\\]|heaps = \\[|\\{ name = 'a' \\}|,|\\]|hold = '5s'|\\[evidence\\.a\\]|status = \"tested\"|\"\"\")\n?){0,12}"
+    ) {
+        let key = Key::new("k,k").unwrap();
+        let checked = policy(&key, "k.toml", &text);
+        let parsed = Fragment::parse(&key, "k.toml", &text);
+        prop_assert_eq!(checked.is_refused(), parsed.is_err(), "{:?}", checked.problems);
+        let ends: Vec<_> = text.split('\n').map(|line| line.chars().count() + 1).collect();
+        for fault in &checked.problems {
+            prop_assert!(fault.place <= checked.end(fault));
+            for place in [fault.place, checked.end(fault)] {
+                prop_assert!(ends.get(place.line - 1).is_some_and(|end| place.column <= *end));
+            }
+        }
+        prop_assert!(checked.problems.is_sorted_by_key(|fault| fault.place));
+    }
+
+    #[test]
+    fn a_policy_with_slips_of_the_finger_is_refused_if_a_board_refuses_it(
+        slips in proptest::collection::vec((0..2000usize, "[\"'\\[\\]{}=,:\n#a]?"), 1..4)
+    ) {
+        let mut text = include_str!("../../../../policies/mediatek,mt8196.toml").to_owned();
+        for (at, instead) in slips {
+            if text.is_char_boundary(at) && text.is_char_boundary(at + 1) && at < text.len() {
+                text.replace_range(at..at + 1, &instead);
+            }
+        }
+        let key = Key::new("k,k").unwrap();
+        let parsed = Fragment::parse(&key, "k.toml", &text);
+        let checked = policy(&key, "k.toml", &text);
+        prop_assert_eq!(checked.is_refused(), parsed.is_err(), "{:?}", checked.problems);
+    }
+}

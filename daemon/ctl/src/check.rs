@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl check`: all that is wrong with policies, before a board reads them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::Result;
+use protheap_board::policies::{DIRECTORIES, Directories, Found, IMAGE, MASK, distrust, look};
+use protheap_board::root::Root;
+use protheap_board::{Problem, heaps};
+use protheap_core::cascade::{DEFAULT, Standing};
+use protheap_core::diagnostic::{Diagnostic, Severity};
+use protheap_core::lint::{self, Checked};
+use protheap_core::name::Key;
+use serde::Serialize;
+
+/// Where the policies of an image are, whose heaps are known.
+const INSTALLED: &str = "usr/lib/protheap/policies";
+
+/// Which policies, and how to print what is wrong with them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A directory is one of policies (*.toml, and *.toml.d/*.toml in it), or a root with etc/protheap, \
+run/protheap or usr/lib/protheap. Of several directories of policies, the first has precedence.
+
+Each problem begins with FILE:LINE:COLUMN: error: or warning:, on standard output. A policy with \
+an error is refused as a whole; one with a warning is used. What is asked of a machine that is \
+not this one, such as whether a heap is there, cannot be checked.
+
+--json prints {\"files\", \"errors\", \"warnings\", \"more\", \"problems\"}: numbers, and for each \
+problem {\"path\", \"line\", \"column\", \"end_line\", \"end_column\", \"severity\", \"message\", \
+\"help\"}. Lines and columns count from 1, columns in characters; the end is the place after the \
+last character. \"help\" may be null. Of one file 1000 problems are listed; \"more\" says how many \
+are not.
+
+Exit status: 0 if there is no error, 1 if there is one, 2 for wrong usage.")]
+pub(crate) struct Args {
+    /// Policies, image.toml, directories of policies, or roots
+    #[arg(required = true, value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks the policies, and prints what is wrong with them.
+pub(crate) fn run(args: &Args, print: fn(&str) -> Result<()>) -> Result<ExitCode> {
+    let mut check = Check::new()?;
+    for path in &args.paths {
+        check.add(path);
+    }
+    let files = check.files();
+    let report = Report::of(&files);
+    print(&if args.json { report.json()? } else { report.text(&files) })?;
+    if !args.json {
+        // Where standard error is closed, the exit status says enough.
+        let _ = writeln!(io::stderr(), "{}", report.summary());
+    }
+    Ok(if report.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A path that is to be checked.
+struct Item {
+    /// As it is shown.
+    shown: String,
+    root: Rc<Root>,
+    /// Beneath the root.
+    path: String,
+    what: What,
+}
+
+/// What stands at a path.
+enum What {
+    Policy {
+        key: Option<Key>,
+        /// What a file of the same name hides, or is hidden by.
+        scope: Scope,
+    },
+    Image,
+    /// Nothing that could be checked: what is to be said.
+    Said(Diagnostic),
+}
+
+/// Among which files one is.
+enum Scope {
+    /// It is alone.
+    Alone,
+    /// In a directory that was given: what stands before it, and its name.
+    Given(String),
+    /// In one of the directories of its root.
+    Cascade,
+}
+
+/// What became of the files of a key, by their paths.
+type Standings = HashMap<String, Standing>;
+
+struct Check {
+    machine: Rc<Root>,
+    items: Vec<Item>,
+    /// The arguments, so that none counts twice.
+    given: HashSet<PathBuf>,
+    roots: HashMap<String, Rc<Root>>,
+    standings: HashMap<(String, Key), Rc<Standings>>,
+}
+
+fn error(shown: &str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::new(shown, "", 0..0, message.into())
+}
+
+fn warning(shown: &str, message: impl Into<String>, help: &str) -> Diagnostic {
+    error(shown, message).as_warning().with_help(Some(help.to_owned()))
+}
+
+impl Check {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            machine: Rc::new(Root::open(Path::new("/"))?),
+            items: Vec::new(),
+            given: HashSet::new(),
+            roots: HashMap::new(),
+            standings: HashMap::new(),
+        })
+    }
+
+    // What there is to check.
+
+    /// Adds what an argument stands for.
+    fn add(&mut self, path: &Path) {
+        let shown = path.to_string_lossy();
+        let absolute = std::path::absolute(path);
+        let Some(absolute) = absolute.as_ref().ok().and_then(|path| path.to_str()) else {
+            let root = Rc::clone(&self.machine);
+            let said = error(&shown, "the path is not UTF-8");
+            return self.push(shown.into_owned(), &root, String::new(), What::Said(said));
+        };
+        if !self.given.insert(PathBuf::from(absolute)) {
+            return;
+        }
+        if !path.is_dir() {
+            return self.add_file(&shown, absolute);
+        }
+        let is_root = |place: &&str| path.join(place).is_dir();
+        if ["etc/protheap", "run/protheap", "usr/lib/protheap"].iter().any(is_root) {
+            self.add_root(&shown, path);
+        } else if let Some((root, path)) = self.beneath_a_root(absolute) {
+            self.add_directory(shown.trim_end_matches('/'), &root, &path, true);
+        } else {
+            let root = Rc::clone(&self.machine);
+            self.add_directory(shown.trim_end_matches('/'), &root, absolute, false);
+        }
+    }
+
+    fn push(&mut self, shown: String, root: &Rc<Root>, path: String, what: What) {
+        self.items.push(Item { shown, root: Rc::clone(root), path, what });
+    }
+
+    fn say(&mut self, said: Diagnostic) {
+        let root = Rc::clone(&self.machine);
+        self.push(said.path.clone(), &root, String::new(), What::Said(said));
+    }
+
+    fn add_root(&mut self, shown: &str, path: &Path) {
+        let root = match Root::open(path) {
+            Ok(root) => Rc::new(root),
+            Err(problem) => return self.say(error(shown, problem.message)),
+        };
+        for directory in DIRECTORIES {
+            self.add_directory(&root.shown(directory), &root, directory, true);
+        }
+        if !matches!(look(&root, IMAGE), Found::Nothing) {
+            self.push(root.shown(IMAGE), &root, IMAGE.to_owned(), What::Image);
+        }
+    }
+
+    /// The root that a path stands beneath in one of the three directories, and where.
+    fn beneath_a_root(&mut self, absolute: &str) -> Option<(Rc<Root>, String)> {
+        let absolute = absolute.trim_end_matches('/');
+        let start = DIRECTORIES.iter().find_map(|directory| {
+            let at = absolute.rfind(&format!("/{directory}"))?;
+            let rest = absolute.get(at + 1 + directory.len()..)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some(at)
+        })?;
+        let (prefix, path) = absolute.split_at(start);
+        let root = match self.roots.get(prefix) {
+            Some(root) => Rc::clone(root),
+            None => {
+                let opened = Root::open(Path::new(if prefix.is_empty() { "/" } else { prefix }));
+                let root = Rc::new(opened.ok()?);
+                self.roots.insert(prefix.to_owned(), Rc::clone(&root));
+                root
+            }
+        };
+        Some((root, path.trim_start_matches('/').to_owned()))
+    }
+
+    fn add_file(&mut self, shown: &str, absolute: &str) {
+        let mut parts = absolute.rsplit('/');
+        let name = parts.next().unwrap_or_default().to_owned();
+        let directory = parts.next().unwrap_or_default().to_owned();
+        if name == "image.toml" {
+            let root = Rc::clone(&self.machine);
+            return self.push(shown.to_owned(), &root, absolute.to_owned(), What::Image);
+        }
+        let cascade = self.beneath_a_root(absolute);
+        let (root, path, scope) = match cascade {
+            Some((root, path)) => (root, path, Scope::Cascade),
+            None => (Rc::clone(&self.machine), absolute.to_owned(), Scope::Alone),
+        };
+        if !name.ends_with(".toml") {
+            self.say(unread(shown));
+        }
+        let key = match directory.strip_suffix(".toml.d") {
+            Some(key) => self.key(shown, key),
+            None => self.key(shown, name.strip_suffix(".toml").unwrap_or(DEFAULT)),
+        };
+        self.push(shown.to_owned(), &root, path, What::Policy { key, scope });
+    }
+
+    /// Says so if no file in a directory counts.
+    fn note_distrust(&mut self, shown: &str, root: &Root, path: &str) {
+        if let Some(why) = distrust(root, path) {
+            let help = "only root may write to it";
+            self.say(warning(shown, format!("no policy in it counts: it {why}"), help));
+        }
+    }
+
+    fn add_directory(&mut self, shown: &str, root: &Rc<Root>, path: &str, is_cascade: bool) {
+        if path.ends_with(".toml.d") {
+            return self.add_drop_ins(shown, root, path, is_cascade);
+        }
+        if is_cascade {
+            self.note_distrust(shown, root, path);
+        }
+        for name in self.list(shown, root, path) {
+            let (below, shown) = (format!("{path}/{name}"), format!("{shown}/{name}"));
+            if name.ends_with(".toml.d") && matches!(look(root, &below), Found::Refused(_)) {
+                self.add_drop_ins(&shown, root, &below, is_cascade);
+                continue;
+            }
+            let Some(stem) = name.strip_suffix(".toml") else {
+                self.say(unread(&shown));
+                continue;
+            };
+            let key = self.key(&shown, stem);
+            let scope = if is_cascade { Scope::Cascade } else { Scope::Given(name) };
+            self.push(shown, root, below, What::Policy { key, scope });
+        }
+    }
+
+    fn add_drop_ins(&mut self, shown: &str, root: &Rc<Root>, path: &str, is_cascade: bool) {
+        if is_cascade {
+            self.note_distrust(shown, root, path);
+        }
+        let directory = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let key = self.key(shown, directory.strip_suffix(".toml.d").unwrap_or_default());
+        for name in self.list(shown, root, path) {
+            let (below, shown) = (format!("{path}/{name}"), format!("{shown}/{name}"));
+            if !name.ends_with(".toml") {
+                self.say(unread(&shown));
+                continue;
+            }
+            let scope = match is_cascade {
+                true => Scope::Cascade,
+                false => Scope::Given(format!("{directory}/{name}")),
+            };
+            self.push(shown, root, below, What::Policy { key: key.clone(), scope });
+        }
+    }
+
+    /// The names in a directory, without the hidden ones.
+    fn list(&mut self, shown: &str, root: &Rc<Root>, path: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut names = root.list(path, &mut problems);
+        names.retain(|name| !name.starts_with('.'));
+        for Problem { path, message } in problems {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let at =
+                if message.contains("name") { format!("{shown}/{name}") } else { shown.to_owned() };
+            self.say(error(&at, message));
+        }
+        names
+    }
+
+    /// The key that a name makes; says so if no board can have it.
+    fn key(&mut self, shown: &str, name: &str) -> Option<Key> {
+        let help =
+            "name it after a board's compatible string, such as `acme,a9.toml`, or `default.toml`";
+        let key = Key::new(name);
+        match &key {
+            Err(fault) => {
+                self.say(warning(shown, format!("applies to no board: its name {fault}"), help));
+            }
+            Ok(_) if name != DEFAULT && !name.contains(',') => {
+                let message = "applies to no board: no compatible string has no comma";
+                self.say(warning(shown, message, help));
+            }
+            Ok(_) => {}
+        }
+        key.ok()
+    }
+
+    // What is wrong with it.
+
+    /// Checks everything, in the order in which it was given: where it is, and what was found.
+    fn files(mut self) -> Vec<(String, bool, Checked)> {
+        let mut scopes: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, item) in self.items.iter().enumerate() {
+            if let What::Policy { scope: Scope::Given(name), .. } = &item.what {
+                scopes.entry(name.clone()).or_default().push(index);
+            }
+        }
+        let (mut paths, mut files, mut masks) = (Vec::new(), Vec::new(), HashSet::new());
+        let items = std::mem::take(&mut self.items);
+        for (index, item) in items.iter().enumerate() {
+            let is_file = !matches!(item.what, What::Said(_));
+            let (mut checked, is_mask) = self.check(item);
+            if is_mask {
+                masks.insert(index);
+            }
+            if let What::Policy { key, scope } = &item.what {
+                let said = match (scope, key) {
+                    (Scope::Given(name), _) => {
+                        let same = scopes.get(name).map_or(&[][..], Vec::as_slice);
+                        among(&items, same, index, &masks)
+                    }
+                    (Scope::Cascade, Some(key)) => {
+                        self.standing(item, key).and_then(|all| in_cascade(item, &all, is_mask))
+                    }
+                    _ if is_mask => Some(mask(&item.shown, &[])),
+                    _ => None,
+                };
+                checked.problems.splice(0..0, said);
+            }
+            paths.push((item.shown.clone(), is_file));
+            files.push(checked);
+        }
+        lint::between(&mut files, &mut || self.known_heaps(&items));
+        paths.into_iter().zip(files).map(|((path, is_file), file)| (path, is_file, file)).collect()
+    }
+
+    /// Checks one path; also says whether it is a mask.
+    fn check(&self, item: &Item) -> (Checked, bool) {
+        let Item { shown, root, path, what } = item;
+        let said = |said| Checked::from(said);
+        let found = match what {
+            What::Said(found) => return (said(found.clone()), false),
+            What::Policy { .. } | What::Image => look(root, path),
+        };
+        let checked = match (found, what) {
+            (Found::Text(text), What::Image) => lint::image(shown, &text),
+            (Found::Text(text), What::Policy { key, .. }) => {
+                let default = || Key::new(DEFAULT).ok();
+                match key.clone().or_else(default) {
+                    Some(key) => lint::policy(&key, shown, &text),
+                    None => Checked::default(),
+                }
+            }
+            // An image that says nothing is allowed.
+            (Found::Mask, what) => return (Checked::default(), !matches!(what, What::Image)),
+            (Found::Nothing, _) => said(error(shown, "cannot be read: there is no such file")),
+            (Found::Refused(why) | Found::Untrusted(why), _) => said(error(shown, why)),
+            (_, What::Said(_)) => Checked::default(),
+        };
+        (checked, false)
+    }
+
+    /// What became of the files of a key in the directories of a root.
+    fn standing(&mut self, item: &Item, key: &Key) -> Option<Rc<Standings>> {
+        let of = (item.root.shown(""), key.clone());
+        if let Some(known) = self.standings.get(&of) {
+            return Some(Rc::clone(known));
+        }
+        let keys = [key.clone()];
+        // What cannot be listed was told when it was listed here.
+        let files = Directories::open(&item.root).read(&item.root, &keys, true, &mut Vec::new());
+        let all = files.into_iter().map(|file| (file.path, file.standing)).collect();
+        Some(Rc::clone(self.standings.entry(of).or_insert(Rc::new(all))))
+    }
+
+    /// The heaps of this machine, and those that its policies name.
+    fn known_heaps(&self, items: &[Item]) -> BTreeSet<String> {
+        let machine = &self.machine;
+        // What cannot be read is not known: that is no fault of the policies.
+        let mut problems = Vec::new();
+        let heaps = heaps::read(machine, &mut problems);
+        let mut names: BTreeSet<_> = heaps.iter().map(ToString::to_string).collect();
+        let installed = format!("/{INSTALLED}/");
+        // A policy that is checked does not vouch for itself.
+        if items.iter().any(|item| item.root.shown(&item.path).contains(&installed)) {
+            return names;
+        }
+        let is_policy = |name: &String| name.ends_with(".toml") && !name.starts_with('.');
+        for name in machine.list(INSTALLED, &mut problems).into_iter().filter(is_policy) {
+            if let (Found::Text(text), Ok(key)) =
+                (look(machine, &format!("{INSTALLED}/{name}")), Key::new(DEFAULT))
+            {
+                names.extend(lint::policy(&key, &name, &text).heaps());
+            }
+        }
+        names
+    }
+}
+
+fn unread(shown: &str) -> Diagnostic {
+    let help = "a policy is called `<compatible string>.toml`, and what refines it is in `<compatible string>.toml.d`";
+    warning(shown, "nobody reads this: its name does not end in .toml", help)
+}
+
+fn mask(shown: &str, hidden: &[&str]) -> Diagnostic {
+    if hidden.is_empty() {
+        let help = "an empty file, and a link to /dev/null, hide files of the same name in lower directories";
+        return warning(shown, "masks nothing: none of what was given has this name", help);
+    }
+    let help = "remove it, and that applies again";
+    warning(shown, format!("masks {} in lower directories", hidden.join(" and ")), help)
+}
+
+/// What is to be said of a file among those of the same name in the directories that were given.
+fn among(
+    items: &[Item],
+    same: &[usize],
+    index: usize,
+    masks: &HashSet<usize>,
+) -> Option<Diagnostic> {
+    let item = items.get(index)?;
+    let shown = |index: &usize| items.get(*index).map(|item| item.shown.as_str());
+    let (first, lower) = same.split_first()?;
+    if *first != index {
+        let word = if masks.contains(first) { "masked" } else { "shadowed" };
+        let message = format!("does not count: {word} by {}", shown(first)?);
+        return Some(warning(&item.shown, message, "the first directory wins, by the file's name"));
+    }
+    let hidden: Vec<_> = lower.iter().filter_map(shown).collect();
+    masks.contains(&index).then(|| mask(&item.shown, &hidden))
+}
+
+/// What is to be said of a file among those of its root.
+fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic> {
+    let path = item.root.shown(&item.path);
+    let help = "the first directory wins, by the file's name";
+    let (word, why) = match all.get(&path)? {
+        Standing::Masked(why) if is_mask && why == MASK => {
+            let by = format!("by {path}");
+            let is_hidden =
+                |standing: &Standing| matches!(standing, Standing::Masked(why) if *why == by);
+            let hidden = all.iter().filter(|(_, standing)| is_hidden(standing));
+            let mut hidden: Vec<_> = hidden.map(|(path, _)| path.as_str()).collect();
+            hidden.sort_unstable();
+            return Some(mask(&item.shown, &hidden));
+        }
+        Standing::Masked(why) => ("masked ", why),
+        Standing::Shadowed(why) => ("shadowed ", why),
+        Standing::Untrusted(why) => {
+            return Some(warning(
+                &item.shown,
+                format!("does not count: it {why}"),
+                "only root may write to it",
+            ));
+        }
+        Standing::Text(_) | Standing::Refused(_) => return None,
+    };
+    Some(warning(&item.shown, format!("does not count: {word}{why}"), help))
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    files: usize,
+    errors: usize,
+    warnings: usize,
+    more: usize,
+    problems: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    path: &'a str,
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+    severity: Severity,
+    message: &'a str,
+    help: Option<&'a str>,
+}
+
+impl<'a> Report<'a> {
+    fn of(files: &'a [(String, bool, Checked)]) -> Self {
+        let all = || files.iter().flat_map(|(_, _, file)| &file.problems);
+        let count = |severity| all().filter(|problem| problem.severity == severity).count();
+        let more = files.iter().map(|(_, _, file)| file.more).sum();
+        let shown = |(file, problem): (&Checked, &'a Diagnostic)| {
+            let end = file.end(problem);
+            Shown {
+                path: &problem.path,
+                line: problem.place.line,
+                column: problem.place.column,
+                end_line: end.line,
+                end_column: end.column,
+                severity: problem.severity,
+                message: &problem.message,
+                help: problem.help.as_deref(),
+            }
+        };
+        let each =
+            files.iter().flat_map(|(_, _, file)| file.problems.iter().map(move |one| (file, one)));
+        Self {
+            files: files.iter().filter(|(_, is_file, _)| *is_file).count(),
+            errors: count(Severity::Error) + more,
+            warnings: count(Severity::Warning),
+            more,
+            problems: each.map(shown).collect(),
+        }
+    }
+
+    fn json(&self) -> Result<String> {
+        let mut text = String::new();
+        for c in (serde_json::to_string(self)? + "\n").chars() {
+            // JSON lets them be, but some terminals obey them.
+            match c {
+                '\u{7f}'..='\u{9f}' => write!(text, "\\u{:04x}", u32::from(c))?,
+                c => text.push(c),
+            }
+        }
+        Ok(text)
+    }
+
+    fn text(&self, files: &[(String, bool, Checked)]) -> String {
+        let mut text = String::new();
+        for (path, _, file) in files {
+            for problem in &file.problems {
+                text += &problem.to_string();
+                text.push('\n');
+            }
+            if file.more > 0 {
+                text += &error(path, format!("and {} more", file.more)).to_string();
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    fn summary(&self) -> String {
+        let count = |number: usize, word: &str| match number {
+            1 => format!("1 {word}"),
+            _ => format!("{number} {word}s"),
+        };
+        let Self { files, errors, warnings, .. } = *self;
+        format!(
+            "{}, {}, {}",
+            count(files, "file"),
+            count(errors, "error"),
+            count(warnings, "warning")
+        )
+    }
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `protheapctl check` as it is run, on what people write and on what they would better not.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies");
+const GOOD: &str = "schema = 1\n";
+
+/// A directory of a test's own, removed when it is dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("protheapctl-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs it in a directory; a run that does not end is ended.
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_protheapctl"));
+    command.arg("check").args(arguments).current_dir(directory);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let (done, waits) = std::sync::mpsc::channel::<()>();
+    let guard = std::thread::spawn(move || {
+        if waits.recv_timeout(Duration::from_secs(60)).is_err() {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
+    });
+    drop(child.stdin.take());
+    let said = child.wait_with_output().unwrap();
+    let _ = done.send(());
+    guard.join().unwrap();
+    said
+}
+
+/// What is said of each problem, without its place in the text; and the exit status.
+fn lines(directory: &Path, arguments: &[&str]) -> (Vec<String>, i32) {
+    let said = run(directory, arguments);
+    let text = String::from_utf8(said.stdout).unwrap();
+    let first = |line: &&str| line.contains(": error: ") || line.contains(": warning: ");
+    let prefix = format!("{}/", directory.display());
+    let lines = text.lines().filter(first).map(|line| line.replace(&prefix, "")).collect();
+    (lines, said.status.code().unwrap())
+}
+
+/// Set PROTHEAP_RENEW to write the output instead.
+fn golden(name: &str, said: &str) {
+    let path = format!("{TESTS}/{name}");
+    if std::env::var_os("PROTHEAP_RENEW").is_some() {
+        fs::write(&path, said).unwrap();
+    }
+    assert_eq!(said, fs::read_to_string(&path).unwrap(), "PROTHEAP_RENEW=1 renews {path}");
+}
+
+#[test]
+fn prints_for_people_and_for_scripts() {
+    for (options, name) in [(&["check"][..], "check.txt"), (&["check", "--json"], "check.json")] {
+        let said = run(Path::new(TESTS), options);
+        assert_eq!(said.status.code(), Some(1), "{said:?}");
+        golden(name, &String::from_utf8(said.stdout).unwrap());
+        let summary = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(summary.lines().count(), usize::from(name == "check.txt"), "{summary}");
+    }
+}
+
+#[test]
+fn what_is_shipped_earns_nothing() {
+    let said = run(Path::new(POLICIES), &["."]);
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), "");
+    let summary = String::from_utf8(said.stderr).unwrap();
+    assert!(
+        said.status.success() && summary.ends_with(" files, 0 errors, 0 warnings\n"),
+        "{summary}"
+    );
+    for file in fs::read_dir(POLICIES).unwrap() {
+        let path = file.unwrap().path();
+        let said = run(Path::new("/"), &[path.to_str().unwrap()]);
+        assert!(said.status.success() && said.stdout.is_empty(), "{said:?}");
+        assert_eq!(said.stderr, b"1 file, 0 errors, 0 warnings\n");
+    }
+}
+
+#[test]
+fn files_of_the_same_name_and_masks() {
+    let tree = Directory::new("cascade");
+    for path in [
+        "etc/protheap/policies/acme,shadow.toml",
+        "run/protheap/policies/acme,shadow.toml",
+        "usr/lib/protheap/policies/acme,mask.toml",
+        "usr/lib/protheap/policies/acme,shadow.toml",
+        "usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml",
+    ] {
+        tree.file(path, GOOD);
+    }
+    tree.file("etc/protheap/policies/acme,mask.toml", "");
+    tree.file("etc/protheap/policies/acme,nothing.toml", "");
+    tree.file("etc/protheap/policies/.acme,hidden.toml.swp", "=");
+    tree.file("etc/protheap/policies/old.conf", "=");
+    tree.file("etc/protheap/policies/acme,others.toml", GOOD);
+    let others = tree.path("etc/protheap/policies/acme,others.toml");
+    fs::set_permissions(others, fs::Permissions::from_mode(0o666)).unwrap();
+    symlink("/dev/null", tree.path("run/protheap/policies/acme,shadow.toml.d/10-a.toml")).unwrap();
+    tree.file("usr/lib/protheap/image.toml", "local-policy = \"sometimes\"\n");
+
+    let etc = "etc/protheap/policies/";
+    let lower = "does not count: shadowed by etc/protheap/policies/acme,shadow.toml";
+    let expected = [
+        format!("{etc}acme,mask.toml:1:1: warning: masks usr/lib/protheap/policies/acme,mask.toml in lower directories"),
+        format!("{etc}acme,nothing.toml:1:1: warning: masks nothing: none of what was given has this name"),
+        format!("{etc}acme,others.toml:1:1: warning: does not count: it can be written by others than root (mode 0666): see chmod go-w"),
+        format!("{etc}old.conf:1:1: warning: nobody reads this: its name does not end in .toml"),
+        format!("run/protheap/policies/acme,shadow.toml:1:1: warning: {lower}"),
+        "run/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: masks usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml in lower directories".to_owned(),
+        format!("usr/lib/protheap/policies/acme,mask.toml:1:1: warning: does not count: masked by {etc}acme,mask.toml"),
+        format!("usr/lib/protheap/policies/acme,shadow.toml:1:1: warning: {lower}"),
+        "usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: does not count: masked by run/protheap/policies/acme,shadow.toml.d/10-a.toml".to_owned(),
+        "usr/lib/protheap/image.toml:1:16: error: expected \"never\", \"unlocked\" or \"always\"".to_owned(),
+    ];
+    let root = tree.0.to_str().unwrap();
+    assert_eq!(lines(&tree.0, &[root]), (expected.to_vec(), 1));
+
+    // One of these files alone says the same.
+    let (alone, code) = lines(&tree.0, &["run/protheap/policies/acme,shadow.toml"]);
+    assert_eq!((alone, code), (vec![expected[4].clone()], 0));
+    let (alone, _) = lines(&tree.0, &["usr/lib/protheap/policies"]);
+    assert_eq!(alone, expected[6..9]);
+
+    // Directories of any name, in the order in which they were given.
+    for name in ["a/acme,a.toml", "b/acme,a.toml", "b/acme,b.toml", "b/acme,b.toml.d/x.toml"] {
+        tree.file(name, GOOD);
+    }
+    tree.file("a/acme,b.toml", "");
+    tree.file("c/acme,b.toml.d/x.toml", GOOD);
+    let (found, code) = lines(&tree.0, &["a", "b", "c/"]);
+    let expected = [
+        "a/acme,b.toml:1:1: warning: masks b/acme,b.toml in lower directories",
+        "b/acme,a.toml:1:1: warning: does not count: shadowed by a/acme,a.toml",
+        "b/acme,b.toml:1:1: warning: does not count: masked by a/acme,b.toml",
+        "c/acme,b.toml.d/x.toml:1:1: warning: does not count: shadowed by b/acme,b.toml.d/x.toml",
+    ];
+    assert_eq!(
+        (found.iter().map(String::as_str).collect::<Vec<_>>(), code),
+        (expected.to_vec(), 0)
+    );
+}
+
+#[test]
+fn names_that_apply_to_no_board() {
+    let tree = Directory::new("names");
+    tree.file("a/acme.toml", GOOD);
+    tree.file("a/acme a,b.toml", GOOD);
+    tree.file("a/default.toml", GOOD);
+    tree.file("a/acme.toml.d/x.toml", GOOD);
+    tree.file("a/acme,a.toml.d/x.conf", GOOD);
+    tree.file("a/more/acme,a.toml", GOOD);
+    let (found, code) = lines(&tree.0, &["a"]);
+    let no_comma = "warning: applies to no board: no compatible string has no comma";
+    let unread = "warning: nobody reads this: its name does not end in .toml";
+    let expected = [
+        "a/acme a,b.toml:1:1: warning: applies to no board: its name has the character ' ': only printable ASCII without `/` and blanks is possible".to_owned(),
+        format!("a/acme,a.toml.d/x.conf:1:1: {unread}"),
+        format!("a/acme.toml:1:1: {no_comma}"),
+        format!("a/acme.toml.d:1:1: {no_comma}"),
+        format!("a/more:1:1: {unread}"),
+    ];
+    assert_eq!((found, code), (expected.to_vec(), 0));
+    assert_eq!(lines(&tree.0, &["a/acme,a.toml.d/x.conf"]).0, [expected[1].clone()]);
+}
+
+#[test]
+fn what_is_no_policy_is_an_error_and_never_waits() {
+    let tree = Directory::new("hostile");
+    let directory = tree.0.join("d");
+    fs::create_dir_all(directory.join("acme,directory.toml")).unwrap();
+    assert!(
+        Command::new("mkfifo").arg(directory.join("acme,fifo.toml")).status().unwrap().success()
+    );
+    assert!(
+        Command::new("mkfifo").arg(directory.join("acme,x.toml.d")).status().unwrap().success()
+    );
+    symlink("acme,loop.toml", directory.join("acme,loop.toml")).unwrap();
+    symlink("nowhere", directory.join("acme,nowhere.toml")).unwrap();
+    symlink("/dev/zero", directory.join("acme,zero.toml")).unwrap();
+    symlink("/dev/null", directory.join("acme,null.toml")).unwrap();
+    File::create(directory.join("acme,large.toml")).unwrap().set_len(100 << 20).unwrap();
+    tree.file("d/acme,latin.toml", b"schema = 1\n# caf\xe9\n");
+    tree.file("d/acme,nul.toml", "schema = 1\0\n");
+    tree.file("d/acme,terminal.toml", "\"\u{1b}]0;owned\u{7}\" = \"\u{9b}2J\u{7f}\"\n");
+    tree.file("d/acme,\u{1b}[31m.toml", GOOD);
+    tree.file("d/acme,unreadable.toml", GOOD);
+    let unreadable = directory.join("acme,unreadable.toml");
+    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o000)).unwrap();
+    // Root reads everything.
+    let is_root = File::open(&unreadable).is_ok();
+
+    let start = Instant::now();
+    let said = run(&tree.0, &["d", "missing.toml", "d/acme,fifo.toml"]);
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert_eq!(said.status.code(), Some(1));
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    for (file, reason) in [
+        ("d/acme,directory.toml", "error: is not a file"),
+        ("d/acme,fifo.toml", "error: is not a file"),
+        ("d/acme,loop.toml", "error: cannot be read: "),
+        ("d/acme,nowhere.toml", "error: is a link to \"nowhere\", which does not exist"),
+        ("d/acme,zero.toml", "error: is not a file"),
+        ("d/acme,null.toml", "warning: masks nothing"),
+        ("d/acme,large.toml", "error: is longer than 65536 bytes"),
+        ("d/acme,latin.toml", "error: is not UTF-8: see line 2"),
+        ("missing.toml", "error: cannot be read: there is no such file"),
+    ] {
+        assert!(text.contains(&format!("{file}:1:1: {reason}")), "{file}: {text}");
+    }
+    assert!(
+        is_root || text.contains("d/acme,unreadable.toml:1:1: error: cannot be read: "),
+        "{text}"
+    );
+    assert!(text.contains("d/acme,nul.toml:1:10: error: "), "{text}");
+
+    let json = String::from_utf8(run(&tree.0, &["--json", "d"]).stdout).unwrap();
+    assert!(!json.contains(|c: char| c.is_control() && c != '\n'), "{json:?}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        json["problems"].as_array().unwrap().iter().filter(|p| p["severity"] == "error").count(),
+        json["errors"]
+    );
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_read_as_it_is() {
+    let tree = Directory::new("changing");
+    let path = tree.file("acme,a.toml", GOOD);
+    let until = Instant::now() + Duration::from_secs(1);
+    let writer = std::thread::spawn(move || {
+        let long = "# long\n".repeat(20_000);
+        while Instant::now() < until {
+            for text in ["", GOOD, "=", &long] {
+                fs::write(&path, text).unwrap();
+            }
+        }
+    });
+    while !writer.is_finished() {
+        assert!(matches!(run(&tree.0, &["acme,a.toml"]).status.code(), Some(0 | 1)));
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn wrong_usage_is_2_and_warnings_are_no_failure() {
+    let tree = Directory::new("usage");
+    for arguments in [&[][..], &["--json"], &[""], &["--yaml", "a"]] {
+        assert_eq!(run(&tree.0, arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    tree.file("acme,a.toml", "schema = 1\n[gpu.g]\nallow-unprotected = true\n");
+    let (found, code) = lines(&tree.0, &["acme,a.toml", "./acme,a.toml"]);
+    assert_eq!((found.len(), code), (1, 0), "{found:?}");
+    let said = run(&tree.0, &["--json", "acme,a.toml"]);
+    let expected = "{\"files\":1,\"errors\":0,\"warnings\":1,\"more\":0,\"problems\":[{\"path\":\"acme,a.toml\",\"line\":3,\"column\":21,\"end_line\":3,\"end_column\":25,\"severity\":\"warning\",\"message\":\"memory that anybody can map may be bound\",\"help\":\"this is for bring-up of drivers: remove it before anything is shipped\"}]}\n";
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
+}
+
+#[test]
+fn more_than_a_thousand_faults_are_counted() {
+    let tree = Directory::new("many");
+    let text = (0..1500).fold(GOOD.to_owned(), |mut text, number| {
+        writeln!(text, "key-that-is-not-there-{number} = 1").unwrap();
+        text
+    });
+    tree.file("acme,a.toml", text);
+    let said = run(&tree.0, &["acme,a.toml"]);
+    assert!(String::from_utf8(said.stdout).unwrap().ends_with("error: and 500 more\n\n"));
+    assert_eq!(said.stderr, b"1 file, 1500 errors, 0 warnings\n");
+}
