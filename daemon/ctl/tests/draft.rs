@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `protheapctl draft` of every machine in tests/boards.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod machine;
+
+use std::fs;
+
+use machine::{Directory, protheapctl, repository, text};
+
+/// Machines that have no GPU for which there could be a policy, and what is said of them.
+const WITHOUT: [(&str, &str); 2] = [
+    ("rk3582-radxa-e52c", "has the status \"disabled\""),
+    ("tegra264-no-mali", "it needs no policy"),
+];
+
+#[test]
+fn a_draft_has_nothing_to_complain_of_and_keeps_what_is_bound() {
+    for name in machine::names() {
+        let machine = Directory::machine(&name);
+        let root = machine.0.to_str().unwrap();
+        let output = protheapctl(&["draft", "--root", root]);
+        let (draft, said) = (text(&output.stdout), text(&output.stderr));
+        if let Some((_, why)) = WITHOUT.iter().find(|(without, _)| *without == name) {
+            assert_eq!(output.status.code(), Some(1), "{name}");
+            assert!(said.contains(why), "{name}: {said}");
+            continue;
+        }
+        assert!(output.status.success(), "{name}: {said}");
+        // Its first line says where it belongs.
+        let path = draft.split_whitespace().find(|word| word.starts_with("/etc/")).unwrap();
+        let path = machine.0.join(path.trim_matches(['/', ',']));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &draft).unwrap();
+        let checked = protheapctl(&["check", path.to_str().unwrap()]);
+        assert!(checked.status.success(), "{name}: {}\n{draft}", text(&checked.stdout));
+        assert!(!text(&checked.stdout).contains("warning"), "{name}: {}", text(&checked.stdout));
+        let explained = protheapctl(&["explain", "--json", "--root", root]);
+        let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+        let applied = explained["policies"].as_array().unwrap();
+        let is_draft = |file: &serde_json::Value| file["path"] == path.to_str().unwrap();
+        let closed = ["acme-a9-locked", "acme-a9-sealed"].contains(&name.as_str());
+        assert_eq!(applied.iter().any(is_draft), !closed, "{name}: {explained:#}");
+    }
+}
+
+#[test]
+fn what_a_device_tree_says_is_drafted() {
+    let directory = Directory::new("draft-dtb");
+    let source = directory.0.join("board.dts");
+    let tree = directory.0.join("board.dtb");
+    let dts = "/dts-v1/;\n/ { compatible = \"acme,\\\"q\", \"acme,a9\"; model = \"A \\\"9\\\"\\n#\";\n\
+         #address-cells = <1>; #size-cells = <1>;\n\
+         gpu@1000 { compatible = \"arm,mali-valhall-csf\"; reg = <0x1000 0x10>; };\n\
+         firmware { optee { compatible = \"linaro,optee-tz\"; }; };\n\
+         reserved-memory { #address-cells = <1>; #size-cells = <1>; ranges;\n\
+         svp@2000 { compatible = \"linaro,restricted-heap\"; reg = <0x2000 0x100>; };\n\
+         linux,cma { compatible = \"shared-dma-pool\"; reusable; size = <0x1000>; }; }; };\n";
+    fs::write(&source, dts).unwrap();
+    let dtc = std::process::Command::new("dtc")
+        .args(["-q", "-I", "dts", "-O", "dtb", "-o"])
+        .args([&tree, &source])
+        .status();
+    if !dtc.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no dtc");
+        return;
+    }
+    let output = protheapctl(&["draft", "--dtb", tree.to_str().unwrap()]);
+    let draft = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let golden = repository().join("daemon/ctl/tests/golden/draft.toml");
+    if std::env::var_os("PROTHEAP_RENEW").is_some() {
+        fs::write(&golden, &draft).unwrap();
+    }
+    assert_eq!(draft, fs::read_to_string(golden).unwrap());
+}
