@@ -128,6 +128,10 @@ impl Survey {
         let step = Step::new("judging the device trees", Duration::from_secs(20));
         for path in &trees.files {
             let board = Board::read(path)?;
+            if let Some(board) = &board {
+                with += 1;
+                disabled += usize::from(board.gpus.iter().all(|(_, status)| status != OKAY));
+            }
             let report = explain.of(path);
             let judged = report.and_then(|report| judge(&report, board.as_ref()).map(|()| report));
             let report = match judged {
@@ -139,8 +143,6 @@ impl Survey {
             };
             used.extend(report.policies.iter().map(|policy| policy.key.clone()));
             let Some(board) = board else { continue };
-            with += 1;
-            disabled += usize::from(board.gpus.iter().all(|(_, status)| status != OKAY));
             for gpu in &report.gpus {
                 let row = Row::of(&report, gpu, board.has_optee)?;
                 survey.boards.entry(row).or_default().insert(report.platform.model.clone());
@@ -153,11 +155,7 @@ impl Survey {
             survey.release
         );
         if !wrong.is_empty() {
-            bail!(
-                "{} trees are not explained as they should be:\n{}",
-                wrong.len(),
-                wrong.join("\n")
-            );
+            bail!("not explained as they should be: {} trees:\n{}", wrong.len(), wrong.join("\n"));
         }
         for key in explain.keys()?.difference(&used) {
             let report = explain.of(&explain.platform(key)?)?;
