@@ -6,8 +6,8 @@
 //! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots
 //! it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
 //!
-//! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against the images and the device trees, those of
-//! [`dtbs`], that Debian ships.
+//! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
+//! the device trees of [`dtbs`].
 #![forbid(unsafe_code)]
 
 mod apt;
