@@ -2,10 +2,12 @@
 //! `cargo xtask bench`: speed and size against their bounds.
 //!
 //! Guest time is counted in instructions, two nanoseconds each (QEMU's `-icount`), so it says the same on a busy
-//! host; what is compared runs in turns in one boot. A figure is a median, shown with the least and the most.
+//! host; what is compared runs in turns in one boot. What needs no guest is measured in processor time, in turns too.
+//! A figure is a median, shown with the least and the most.
 
 mod figure;
 mod guest;
+mod policies;
 mod replay;
 
 use std::fs;
@@ -28,10 +30,16 @@ const SIZE: f64 = 655_360.0;
 const HANDED: &str = "protheap.allocate=0";
 const KERNEL: &str = "protheap.allocate=1";
 
+/// What can be measured; only policies need no guest.
+const NAMES: [&str; 8] =
+    ["speed", "lookup", "size", "memory", "boot", "suspend", "driver", POLICIES];
+const POLICIES: &str = "policies";
+
 /// How to tell the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// What to measure: speed, lookup, size, memory, boot, suspend, driver; all, if none is named
+    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, policies; all, if none is
+    /// named
     names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
@@ -51,43 +59,22 @@ struct Report {
 
 /// Measures everything. `false` if a bound was missed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
-    let guest = Guest::prepare(workspace, args.clock)?;
     let mut measures = Vec::new();
     let mut tell = |measure: Measure| {
         print!("{measure}");
         measures.push(measure);
     };
 
-    const NAMES: [&str; 7] = ["speed", "lookup", "size", "memory", "boot", "suspend", "driver"];
     if let Some(name) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
         bail!("nothing called `{name}` is measured: there are {}", NAMES.join(", "));
     }
     let asked = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
+    if asked(POLICIES) {
+        policies::measure(workspace, &mut tell)?;
+    }
     let mut phases = Vec::new();
-    if asked("speed") || asked("memory") {
-        let (handed, kernel) = (trace(&guest, HANDED)?, trace(&guest, KERNEL)?);
-        if asked("speed") {
-            phases = speed(&guest, &handed, HANDED, &mut tell)?;
-            speed(&guest, &kernel, KERNEL, &mut tell)?;
-        }
-        if asked("memory") {
-            memory(&guest, &handed, &mut tell)?;
-        }
-    }
-    if asked("lookup") {
-        lookup(&guest, &mut tell)?;
-    }
-    if asked("size") {
-        size(&guest, &mut tell)?;
-    }
-    if asked("boot") {
-        boot(&guest, if args.clock { 15 } else { 5 }, &mut tell)?;
-    }
-    if asked("suspend") {
-        suspend(&guest, &mut tell)?;
-    }
-    if asked("driver") {
-        driver(&guest, &mut tell)?;
+    if NAMES.iter().any(|name| *name != POLICIES && asked(name)) {
+        phases = in_guest(workspace, args.clock, &asked, &mut tell)?;
     }
     if !phases.is_empty() {
         println!("where the time of protheap-bind goes, in us");
@@ -106,6 +93,43 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         println!("{}", serde_json::to_string(&Report { measures, phases, missed })?);
     }
     Ok(missed == 0)
+}
+
+/// Measures what needs a guest; returns where the time of `protheap-bind` goes.
+fn in_guest(
+    workspace: &Workspace,
+    clock: bool,
+    asked: &dyn Fn(&str) -> bool,
+    tell: &mut dyn FnMut(Measure),
+) -> Result<Vec<Phase>> {
+    let guest = Guest::prepare(workspace, clock)?;
+    let mut phases = Vec::new();
+    if asked("speed") || asked("memory") {
+        let (handed, kernel) = (trace(&guest, HANDED)?, trace(&guest, KERNEL)?);
+        if asked("speed") {
+            phases = speed(&guest, &handed, HANDED, tell)?;
+            speed(&guest, &kernel, KERNEL, tell)?;
+        }
+        if asked("memory") {
+            memory(&guest, &handed, tell)?;
+        }
+    }
+    if asked("lookup") {
+        lookup(&guest, tell)?;
+    }
+    if asked("size") {
+        size(&guest, tell)?;
+    }
+    if asked("boot") {
+        boot(&guest, if clock { 15 } else { 5 }, tell)?;
+    }
+    if asked("suspend") {
+        suspend(&guest, tell)?;
+    }
+    if asked("driver") {
+        driver(&guest, tell)?;
+    }
+    Ok(phases)
 }
 
 /// The binder's system calls, with that command line.

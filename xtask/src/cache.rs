@@ -5,6 +5,7 @@
 //! $PROTHEAP_CACHE, or $XDG_CACHE_HOME/protheap, or ~/.cache/protheap
 //!   apt/SUITE-COMPONENT-ARCH/  a private apt client for another Debian suite
 //!   debs/                      packages being downloaded
+//!   dtbs/                      device trees of Debian's newest arm64 kernel
 //!   firmware/SUITE/            firmware images of a Debian suite
 //!   tools/                     rustc, bindgen, busybox
 //!   kernel/                    sources and builds, named by a digest of what they are made of

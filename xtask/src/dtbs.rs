@@ -2,21 +2,29 @@
 //! The device trees of Debian's newest arm64 kernel.
 //!
 //! They are downloaded once, and again when `dtbs` is removed from the cache.
-#![cfg_attr(not(test), expect(dead_code, reason = "no command reads them yet"))]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
+use crate::progress::output;
 
 /// Those that get new kernels first; what testing has came from sid.
 const SUITES: [&str; 3] = ["trixie-backports", "sid", "experimental"];
 /// The packages that have had the trees; of one version, the last.
 const KINDS: [&str; 2] = ["linux-image-", "linux-base-"];
 const ARCH: &str = "arm64";
+
+/// What every Mali GPU with a command stream frontend is compatible to (`arm,mali-valhall-csf.yaml` of Linux).
+pub(crate) const GPU: &str = "arm,mali-valhall-csf";
+/// What the node of an OP-TEE is compatible to (`linaro,optee-tz.yaml` of Linux).
+const OPTEE: &str = "linaro,optee-tz";
+/// The status of a node that is a device.
+pub(crate) const OKAY: &str = "okay";
 
 /// A package that may have the trees; the greatest is of the newest kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +53,17 @@ impl Package {
     }
 }
 
-/// All of them, sorted; the first directory is the release of their kernel.
-pub(crate) fn all(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+/// The device trees of a kernel.
+#[derive(Debug)]
+pub(crate) struct Trees {
+    /// `7.3.4+deb13-arm64`
+    pub(crate) release: String,
+    /// All of them, sorted.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Downloads them, unless that was done.
+pub(crate) fn all(workspace: &Workspace) -> Result<Trees> {
     let _lock = workspace.lock()?;
     let dir = workspace.cache.join("dtbs");
     cache::once(&dir, |part| {
@@ -78,10 +95,77 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut files = cache::files(&dir)?;
     // The others are overlays.
     files.retain(|path| path.extension().is_some_and(|extension| extension == "dtb"));
-    if files.is_empty() {
+    let release = files.first().and_then(|path| path.strip_prefix(&dir).ok()?.iter().next());
+    let Some(release) = release.map(|release| release.to_string_lossy().into_owned()) else {
         bail!("{} has no device trees: remove it, and try again", dir.display());
+    };
+    Ok(Trees { release, files })
+}
+
+/// What a tree says, as dtc reads it: what Protheap's own reader says is judged by it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Board {
+    /// `compatible` of the root.
+    pub(crate) compatible: Vec<String>,
+    /// `compatible` and status of each Mali CSF GPU.
+    pub(crate) gpus: Vec<(Vec<String>, String)>,
+    /// Whether it has the node of an OP-TEE, and that is `okay`.
+    pub(crate) has_optee: bool,
+}
+
+impl Board {
+    /// Reads it, if the GPU's string is anywhere in the blob: without it there is no such GPU, by whatever reader.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        let blob = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let string = [GPU.as_bytes(), b"\0"].concat();
+        if !blob.windows(string.len()).any(|bytes| bytes == string) {
+            return Ok(None);
+        }
+        let mut dtc = Command::new("dtc");
+        let source = output(dtc.args(["-q", "-I", "dtb", "-O", "dts"]).arg(path))?;
+        let board = Self::parse(&source);
+        if board.gpus.is_empty() {
+            bail!("{} names {GPU}, but not as what a node is compatible to", path.display());
+        }
+        Ok(Some(board))
     }
-    Ok(files)
+
+    /// Reads what dtc prints: each property is a line, and those of a node come before the nodes in it.
+    fn parse(source: &str) -> Self {
+        // What each node is compatible to, and its status or that of the nearest above that is not okay.
+        let mut nodes: Vec<(Vec<String>, String)> = Vec::new();
+        let mut way: Vec<usize> = Vec::new();
+        for line in source.lines().map(str::trim) {
+            let inner = way.last().copied();
+            if line.ends_with('{') {
+                let status = inner.and_then(|node| nodes.get(node)).map(|(_, status)| status);
+                let status = status.map_or(OKAY, |status| status).to_owned();
+                way.push(nodes.len());
+                nodes.push((Vec::new(), status));
+            } else if line == "};" {
+                way.pop();
+            } else if let Some((name, value)) = line.split_once(" = ")
+                && let Some((compatible, status)) = inner.and_then(|node| nodes.get_mut(node))
+            {
+                // Several strings, or, as newer versions print them, one with `\0` in it.
+                let strings = value.split('"').skip(1).step_by(2);
+                let mut strings = strings.flat_map(|text| text.split("\\0")).map(str::to_owned);
+                match name {
+                    "compatible" => *compatible = strings.collect(),
+                    "status" if status == OKAY => {
+                        *status = strings.next().filter(|own| own != "ok").unwrap_or(OKAY.into());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let is = |compatible: &[String], string| compatible.iter().any(|one| one == string);
+        Self {
+            compatible: nodes.first().map(|(root, _)| root.clone()).unwrap_or_default(),
+            has_optee: nodes.iter().any(|(node, status)| is(node, OPTEE) && status == OKAY),
+            gpus: nodes.into_iter().filter(|(node, _)| is(node, GPU)).collect(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,9 +194,58 @@ mod tests {
     }
 
     #[test]
+    fn what_dtc_prints_is_read() {
+        let source = r#"/dts-v1/;
+
+/ {
+	#address-cells = <0x02>;
+	compatible = "acme,a9\0acme,a";
+	model = "Acme = {";
+
+	firmware {
+
+		optee {
+			compatible = "linaro,optee-tz";
+			status = "ok";
+		};
+	};
+
+	soc {
+		status = "disabled";
+
+		gpu@1000 {
+			compatible = "acme,mali", "arm,mali-valhall-csf";
+			status = "okay";
+		};
+	};
+
+	gpu@2000 {
+		compatible = "arm,mali-valhall-csf";
+	};
+
+	aliases {
+		compatible = "acme,none";
+	};
+};
+"#;
+        let strings = |strings: &[&str]| strings.iter().map(|&one| one.to_owned()).collect();
+        let gpu = |compatible: &[&str], status: &str| (strings(compatible), status.to_owned());
+        assert_eq!(
+            Board::parse(source),
+            Board {
+                compatible: strings(&["acme,a9", "acme,a"]),
+                gpus: vec![gpu(&["acme,mali", GPU], "disabled"), gpu(&[GPU], OKAY)],
+                has_optee: true,
+            }
+        );
+        let without = source.replace("\"ok\"", "\"disabled\"");
+        assert!(!Board::parse(&without).has_optee);
+    }
+
+    #[test]
     #[ignore = "needs the network"]
     fn trees_of_debian() {
-        let trees = all(&Workspace::open().unwrap()).unwrap();
+        let trees = all(&Workspace::open().unwrap()).unwrap().files;
         assert!(trees.iter().any(|path| path.ends_with("rockchip/rk3588-rock-5b.dtb")));
     }
 }

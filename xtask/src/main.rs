@@ -5,11 +5,15 @@
 //! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`panthor`] and [`userspace`] build
 //! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots
 //! it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
+//!
+//! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
+//! the device trees of [`dtbs`].
 #![forbid(unsafe_code)]
 
 mod apt;
 mod bench;
 mod board;
+mod boards;
 mod cache;
 mod csffw;
 mod demo;
@@ -58,6 +62,8 @@ enum Command {
     },
     /// Boot scenarios, each in its own virtual machine
     Vm(scenario::Args),
+    /// Judge what is decided for every device tree of Debian's arm64 kernel, and write docs/boards.md
+    Boards(boards::Args),
     /// Measure speed and size against their bounds
     Bench(bench::Args),
 }
@@ -92,6 +98,7 @@ fn run(cli: Cli) -> Result<bool> {
             Ok(true)
         }
         Command::Vm(args) => scenario::run(&workspace, &args),
+        Command::Boards(args) => boards::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
     }
 }

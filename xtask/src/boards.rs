@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask boards`: what `protheapctl explain` says of every device tree of Debian's, and docs/boards.md.
+//!
+//! Which trees have a Mali CSF GPU, what it is and whether it can be used is taken from the bytes of the tree and from
+//! dtc, so that a fault of Protheap's own reader is seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use serde::Deserialize;
+
+use crate::cache::{self, Workspace};
+use crate::dtbs::{self, Board, GPU, OKAY};
+use crate::progress::{Step, output};
+use crate::{host, suite};
+
+/// What is generated, in the checkout.
+const DOCUMENT: &str = "docs/boards.md";
+/// What comes before the kernel's release there, and after it.
+const RELEASE: (&str, &str) = ("Debian's kernel `", "`");
+/// Where the policies are, in a root.
+const POLICIES: &str = "usr/lib/protheap/policies";
+/// The policy of every board.
+const DEFAULT: &str = "default";
+
+/// What to do with the document.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Compare docs/boards.md instead of writing it
+    #[arg(long)]
+    check: bool,
+}
+
+/// Judges every tree, and writes the document or compares it.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    if args.check {
+        check(workspace)?;
+    } else {
+        let survey = Survey::make(workspace)?;
+        cache::write(&workspace.root.join(DOCUMENT), survey.document(&survey.release))?;
+        println!("wrote {DOCUMENT}");
+    }
+    Ok(true)
+}
+
+/// Judges every tree, and compares the document.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let survey = Survey::make(workspace)?;
+    let document = cache::read(&workspace.root.join(DOCUMENT))?;
+    let release = document
+        .split_once(RELEASE.0)
+        .and_then(|(_, rest)| rest.split_once(RELEASE.1))
+        .map(|(release, _)| release)
+        .with_context(|| format!("{DOCUMENT} names no kernel: `cargo xtask boards` writes it"))?;
+    let difference = difference(&document, &survey.document(release));
+    if difference.is_empty() {
+        return Ok(());
+    }
+    let difference = difference.join("\n");
+    // Trees of another kernel may differ: that Debian has a new one is no fault of this checkout.
+    if release != survey.release {
+        println!("{DOCUMENT} is of {release}; that of {} differs:\n{difference}", survey.release);
+        return Ok(());
+    }
+    bail!("{DOCUMENT} is not what `cargo xtask boards` writes:\n{difference}");
+}
+
+/// Lines that only one of them has.
+fn difference(old: &str, new: &str) -> Vec<String> {
+    let only = |sign: char, these: &str, those: &str| {
+        let those: BTreeSet<_> = those.lines().collect();
+        let lines = these.lines().filter(|line| !those.contains(line));
+        lines.map(|line| format!("{sign}{line}")).collect::<Vec<_>>()
+    };
+    let mut lines = only('-', old, new);
+    lines.extend(only('+', new, old));
+    if lines.is_empty() && old != new {
+        lines.push("the order of the lines".to_owned());
+    }
+    lines
+}
+
+/// What is decided for all boards.
+#[derive(Debug)]
+struct Survey {
+    /// The kernel that the trees are of.
+    release: String,
+    /// The models of the boards that have a GPU, by what else is told of them.
+    boards: BTreeMap<Row, BTreeSet<String>>,
+    /// Platforms that have a policy and no tree.
+    others: BTreeSet<Row>,
+}
+
+/// What is told of a board's GPU; in the order of the document.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    soc: String,
+    /// The string of the board itself.
+    compatible: String,
+    gpu: String,
+    /// Keys, the most specific first; without the default.
+    policies: Vec<String>,
+    /// Names and how they are known, in the order in which they are tried.
+    heaps: Vec<(String, String)>,
+    status: String,
+    has_optee: bool,
+}
+
+impl Survey {
+    /// Judges every tree. An error names all that are wrong.
+    fn make(workspace: &Workspace) -> Result<Self> {
+        {
+            let _lock = workspace.lock()?;
+            host::prepare(workspace, &[])?;
+        }
+        let trees = dtbs::all(workspace)?;
+        let explain = Explain::prepare(workspace)?;
+        let mut survey =
+            Self { release: trees.release, boards: BTreeMap::new(), others: BTreeSet::new() };
+        let (mut with, mut disabled, mut wrong) = (0, 0, Vec::new());
+        let mut used = BTreeSet::from([DEFAULT.to_owned()]);
+        let step = Step::new("judging the device trees", Duration::from_secs(20));
+        for path in &trees.files {
+            let board = Board::read(path)?;
+            if let Some(board) = &board {
+                with += 1;
+                disabled += usize::from(board.gpus.iter().all(|(_, status)| status != OKAY));
+            }
+            let report = explain.of(path);
+            let judged = report.and_then(|report| judge(&report, board.as_ref()).map(|()| report));
+            let report = match judged {
+                Ok(report) => report,
+                Err(error) => {
+                    wrong.push(format!("{}: {error:#}", path.display()));
+                    continue;
+                }
+            };
+            used.extend(report.policies.iter().map(|policy| policy.key.clone()));
+            let Some(board) = board else { continue };
+            for gpu in &report.gpus {
+                let row = Row::of(&report, gpu, board.has_optee)?;
+                survey.boards.entry(row).or_default().insert(report.platform.model.clone());
+            }
+        }
+        step.done();
+        println!(
+            "{} device trees of {}: {with} with a Mali CSF GPU, disabled in {disabled}",
+            trees.files.len(),
+            survey.release
+        );
+        if !wrong.is_empty() {
+            bail!("not explained as they should be: {} trees:\n{}", wrong.len(), wrong.join("\n"));
+        }
+        for key in explain.keys()?.difference(&used) {
+            let report = explain.of(&explain.platform(key)?)?;
+            let gpu = report.gpus.first().with_context(|| format!("{key} without a GPU"))?;
+            survey.others.insert(Row::of(&report, gpu, false)?);
+        }
+        Ok(survey)
+    }
+
+    /// The text of the document, as if the trees were of `release`.
+    fn document(&self, release: &str) -> String {
+        let (before, after) = RELEASE;
+        let mut text = format!(
+            "\
+<!-- SPDX-License-Identifier: MIT OR Apache-2.0 -->
+# Boards
+
+What `policies/` says of every board with a Mali CSF GPU that has a device tree in {before}{release}{after}.
+Generated by `cargo xtask boards` from what `protheapctl explain --dtb` tells: change the policies, not this file.
+
+A heap's name here is one to be tried, not a claim that the board has it: which heaps there are depends on its kernel
+and its firmware.
+
+- *compatible*: the board's own string. A policy for this board alone is a file of this name.
+- *policies*: the files that apply on top of `default.toml`, the most specific first.
+- *heaps*: in the order in which they are tried, and how each name is known: `tested`, `documented`, or `unverified`:
+  nobody has told of it on such a board.
+- *disabled*: the status of the GPU's node where that is not `okay`. Such a GPU is no device, and is never bound.
+- *OP-TEE*: whether the tree has the node of one. Without it nothing is waited for; a boot loader can add it.
+
+| board | compatible | SoC | GPU | policies | heaps | disabled | OP-TEE |
+|---|---|---|---|---|---|---|---|
+"
+        );
+        for (row, models) in &self.boards {
+            let models: Vec<_> = models.iter().map(|model| model.replace('|', "\\|")).collect();
+            let status = if row.status == OKAY { "" } else { &row.status };
+            let optee = if row.has_optee { "yes" } else { "no" };
+            let Row { soc, compatible, gpu, .. } = row;
+            text += &format!(
+                "| {} | `{compatible}` | {soc} | {gpu} | {} | {} | {status} | {optee} |\n",
+                models.join(", "),
+                row.policies(),
+                row.heaps(),
+            );
+        }
+        text += "
+## Without a device tree
+
+Platforms that have a policy, and no board in that kernel.
+
+| SoC | GPU | policies | heaps |
+|---|---|---|---|
+";
+        for row in &self.others {
+            let Row { soc, gpu, .. } = row;
+            text += &format!("| {soc} | {gpu} | {} | {} |\n", row.policies(), row.heaps());
+        }
+        text
+    }
+}
+
+impl Row {
+    fn of(report: &Report, gpu: &Gpu, has_optee: bool) -> Result<Self> {
+        let own = |policy: &&Policy| policy.key != DEFAULT;
+        let policies: Vec<_> = report.policies.iter().filter(own).collect();
+        let mut texts = Vec::new();
+        for policy in &policies {
+            texts.push(cache::read(Path::new(&policy.path))?);
+        }
+        let soc = texts.first().and_then(|text| description(text));
+        let product = texts.iter().find_map(|text| product(text));
+        let path = policies.first().map_or("", |policy| &policy.path);
+        Ok(Self {
+            soc: soc.with_context(|| format!("{path} has no `description`"))?.to_owned(),
+            compatible: report.platform.compatible.first().cloned().unwrap_or_default(),
+            gpu: product
+                .with_context(|| {
+                    format!("{path} has no line `# <SoC>: <GPU> at <address>.` at its head")
+                })?
+                .to_owned(),
+            policies: policies.iter().map(|policy| policy.key.clone()).collect(),
+            heaps: gpu.candidates.iter().map(Candidate::known).collect(),
+            status: gpu.status.clone(),
+            has_optee,
+        })
+    }
+
+    fn policies(&self) -> String {
+        let files: Vec<_> = self.policies.iter().map(|key| format!("`{key}.toml`")).collect();
+        files.join(", ")
+    }
+
+    fn heaps(&self) -> String {
+        let heaps = self.heaps.iter().map(|(name, known)| format!("`{name}` ({known})"));
+        heaps.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The SoC: the `description` of a policy.
+fn description(policy: &str) -> Option<&str> {
+    policy.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'))
+}
+
+/// The GPU: `# Rockchip RK3588: Mali-G610 at fb000000.` at the head of a policy.
+fn product(policy: &str) -> Option<&str> {
+    let head = policy.lines().take_while(|line| line.starts_with('#'));
+    let products = head.filter_map(|line| line.split_once(": ")?.1.split_once(" at "));
+    products.map(|(product, _)| product).find(|product| product.starts_with("Mali-"))
+}
+
+/// `protheapctl explain` with the policies of this checkout.
+#[derive(Debug)]
+pub(crate) struct Explain {
+    /// `protheapctl`, built for this machine as it is shipped.
+    pub(crate) program: PathBuf,
+    /// A root that has the policies and nothing else.
+    root: PathBuf,
+}
+
+impl Explain {
+    /// Builds the program and makes the root.
+    pub(crate) fn prepare(workspace: &Workspace) -> Result<Self> {
+        let _lock = workspace.lock()?;
+        let target = workspace.checkout.join("target-host");
+        let mut cargo = suite::cargo(workspace);
+        cargo.args(["build", "--release", "--locked", "--package", "protheapctl"]);
+        cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
+        let program = target.join("release/protheapctl");
+        let seconds = if program.exists() { 2 } else { 80 };
+        Step::new("building protheapctl", Duration::from_secs(seconds))
+            .run(cargo, &workspace.log("protheapctl"))?;
+
+        let root = workspace.checkout.join("boards");
+        cache::remove_dir(&root)?;
+        let policies = workspace.root.join("policies");
+        for file in cache::files(&policies)? {
+            let copy = root.join(POLICIES).join(file.strip_prefix(&policies)?);
+            let dir = copy.parent().context("a policy has no directory")?;
+            cache::create_dir(dir)?;
+            fs::copy(&file, &copy).with_context(|| format!("copying {}", file.display()))?;
+            // What others can write to is not trusted, and a checkout has the modes of its umask.
+            for (path, mode) in [(dir, 0o755), (&copy, 0o644)] {
+                fs::set_permissions(path, Permissions::from_mode(mode))
+                    .with_context(|| format!("setting the mode of {}", path.display()))?;
+            }
+        }
+        Ok(Self { program, root })
+    }
+
+    /// The command for a device tree.
+    pub(crate) fn command(&self, tree: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["explain", "--json", "--root"]).arg(&self.root).arg("--dtb").arg(tree);
+        command
+    }
+
+    /// What it says of a device tree.
+    fn of(&self, tree: &Path) -> Result<Report> {
+        let json = output(&mut self.command(tree))?;
+        serde_json::from_str(&json).with_context(|| format!("reading its JSON: {json}"))
+    }
+
+    /// The keys of all policies.
+    fn keys(&self) -> Result<BTreeSet<String>> {
+        let files = cache::files(&self.root.join(POLICIES))?;
+        let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".toml")?.into());
+        Ok(files.iter().filter_map(name).collect())
+    }
+
+    /// Makes the device tree of a board of which nothing is known but its platform and that it has a GPU.
+    fn platform(&self, key: &str) -> Result<PathBuf> {
+        let (source, tree) = (self.root.join("platform.dts"), self.root.join("platform.dtb"));
+        let text = format!(
+            "/dts-v1/;\n/ {{ compatible = \"{key}\"; gpu {{ compatible = \"{GPU}\"; }}; }};\n"
+        );
+        cache::write(&source, text)?;
+        let mut dtc = Command::new("dtc");
+        output(dtc.args(["-q", "-I", "dts", "-O", "dtb", "-o"]).args([&tree, &source]))?;
+        Ok(tree)
+    }
+}
+
+/// What is asked of its JSON.
+#[derive(Debug, Deserialize)]
+struct Report {
+    platform: Platform,
+    policies: Vec<Policy>,
+    considered: Vec<Considered>,
+    gpus: Vec<Gpu>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Platform {
+    compatible: Vec<String>,
+    model: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Policy {
+    key: String,
+    path: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Considered {
+    path: String,
+    outcome: String,
+    why: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gpu {
+    device: String,
+    compatible: Vec<String>,
+    status: String,
+    heaps: Vec<String>,
+    /// An `Option` could also be missing.
+    decision: serde_json::Value,
+    reason: String,
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Candidate {
+    candidate: String,
+    evidence: Option<String>,
+}
+
+impl Candidate {
+    fn known(&self) -> (String, String) {
+        (self.candidate.clone(), self.evidence.clone().unwrap_or_else(|| "unverified".to_owned()))
+    }
+}
+
+/// Holds what is said of a tree against what it is; `board` if it has a GPU.
+fn judge(report: &Report, board: Option<&Board>) -> Result<()> {
+    let Report { platform, policies, considered, gpus } = report;
+    for Considered { path, outcome, why } in considered {
+        if outcome != "applied" {
+            bail!("{path} is {outcome}: {why}");
+        }
+    }
+    let Some(board) = board else {
+        if let Some(gpu) = gpus.first() {
+            bail!("{} is taken for a GPU, and {GPU} is nowhere in the tree", gpu.device);
+        }
+        return Ok(());
+    };
+    if platform.compatible != board.compatible {
+        bail!("it is taken for {:?}, and is {:?}", platform.compatible, board.compatible);
+    }
+    if !policies.iter().any(|policy| board.compatible.contains(&policy.key)) {
+        let soc = board.compatible.last().map_or("", String::as_str);
+        bail!("no policy of its platform applies: write policies/{soc}.toml");
+    }
+    let mut found: Vec<_> = gpus.iter().map(|gpu| (&gpu.compatible, &gpu.status)).collect();
+    let mut there: Vec<_> = board.gpus.iter().map(|(gpu, status)| (gpu, status)).collect();
+    found.sort();
+    there.sort();
+    if found != there {
+        bail!("its GPUs are taken for {found:?}, and are {there:?}");
+    }
+    for Gpu { device, status, heaps, decision, reason, .. } in gpus {
+        let is_okay = status == OKAY;
+        if heaps.is_empty() == is_okay {
+            bail!("{device} is {status}, and its heaps are {heaps:?}");
+        }
+        let expected = match (is_okay, board.has_optee) {
+            (false, _) => "disabled",
+            (true, true) => "waiting",
+            (true, false) => "no-provider",
+        };
+        if !decision.is_null() || reason != expected {
+            bail!(
+                "{device}: {decision} is decided, for `{reason}`, instead of null for `{expected}`"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{
+        "platform": {"compatible": ["acme,a9", "acme,a"], "model": "Acme A9"},
+        "policies": [{"key": "acme,a", "path": "p"}, {"key": "default", "path": "d"}],
+        "considered": [{"path": "p", "outcome": "applied", "why": ""}],
+        "gpus": [{"device": "1000.gpu", "compatible": ["arm,mali-valhall-csf"], "status": "okay",
+            "heaps": ["secure"], "decision": null, "reason": "no-provider",
+            "candidates": [{"candidate": "secure", "evidence": null}]}]
+    }"#;
+
+    fn board(status: &str, has_optee: bool) -> Board {
+        Board {
+            compatible: vec!["acme,a9".to_owned(), "acme,a".to_owned()],
+            gpus: vec![(vec![GPU.to_owned()], status.to_owned())],
+            has_optee,
+        }
+    }
+
+    fn judge_text(json: &str, board: Option<&Board>) -> Result<()> {
+        judge(&serde_json::from_str(json)?, board)
+    }
+
+    #[test]
+    fn what_is_right_is_good() {
+        judge_text(GOOD, Some(&board(OKAY, false))).unwrap();
+        judge_text(&GOOD.replace("no-provider", "waiting"), Some(&board(OKAY, true))).unwrap();
+        let disabled = GOOD
+            .replace("\"okay\"", "\"disabled\"")
+            .replace("[\"secure\"]", "[]")
+            .replace("no-provider", "disabled");
+        judge_text(&disabled, Some(&board("disabled", false))).unwrap();
+        let mut none: serde_json::Value = serde_json::from_str(GOOD).unwrap();
+        none["gpus"] = serde_json::json!([]);
+        judge_text(&none.to_string(), None).unwrap();
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_seen() {
+        let okay = board(OKAY, false);
+        for (right, wrong) in [
+            ("\"applied\"", "\"refused\""),
+            ("[\"acme,a9\", \"acme,a\"]", "[\"acme,a9\"]"),
+            ("\"key\": \"acme,a\"", "\"key\": \"acme,b\""),
+            ("[\"arm,mali-valhall-csf\"]", "[\"acme,mali\"]"),
+            ("\"okay\"", "\"disabled\""),
+            ("[\"secure\"]", "[]"),
+            ("\"decision\": null", "\"decision\": \"secure\""),
+            ("\"decision\": null, ", ""),
+            ("no-provider", "waiting"),
+            ("\"model\": \"Acme A9\"", "\"mode\": \"\""),
+        ] {
+            let json = GOOD.replace(right, wrong);
+            assert_ne!(json, GOOD, "{right}");
+            assert!(judge_text(&json, Some(&okay)).is_err(), "{right} -> {wrong}");
+        }
+        assert!(judge_text(GOOD, None).is_err(), "a GPU where none is");
+        assert!(judge_text(GOOD, Some(&board(OKAY, true))).is_err(), "OP-TEE is not waited for");
+        assert!(judge_text(GOOD, Some(&board("disabled", false))).is_err());
+        let two = Board { gpus: [okay.gpus.clone(), okay.gpus.clone()].concat(), ..okay };
+        assert!(judge_text(GOOD, Some(&two)).is_err(), "one of two GPUs");
+    }
+
+    #[test]
+    fn soc_and_gpu_are_what_the_policy_says() {
+        let policy = "\
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Acme A9 (A9000): Mali-G1000 at fb000000.
+# Known: nothing at all.
+schema = 1
+description = \"Acme A9\"
+# Other: Mali-G1 at 0.
+";
+        assert_eq!(description(policy), Some("Acme A9"));
+        assert_eq!(product(policy), Some("Mali-G1000"));
+        assert_eq!(product("# Acme A9: described as an A8 at length.\nschema = 1\n"), None);
+    }
+
+    #[test]
+    fn only_lines_that_differ_are_told() {
+        assert!(difference("a\nb\n", "a\nb\n").is_empty());
+        assert_eq!(difference("a\nb\n", "a\nc\n"), ["-b", "+c"]);
+        assert_eq!(difference("a\nb\n", "b\na\n").len(), 1);
+    }
+
+    #[test]
+    #[ignore = "needs the network: a step of `cargo xtask test`"]
+    fn boards_of_debian() {
+        check(&Workspace::open().unwrap()).unwrap();
+    }
+}
