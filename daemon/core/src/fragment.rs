@@ -146,7 +146,7 @@ heaps = [\"x\", {}, { name = \"a b\" }, { name = \"*\" }, { name = \"a*b\" }, { 
 heaps = [{ name = \"a\", tee = \"tee\", tee-revision = \"4\" }]
 [share.d]
 Up = [\"a\"]
-down = [3]
+down = [3, \"protected,*\"]
 [evidence.a]
 [evidence.b]
 status = \"sure\"
@@ -155,6 +155,7 @@ status = \"sure\"
         found.sort();
         let expected = [
             "11:1: a usage is written in lower case, with digits and `-`",
+            "12:12: a device can use heaps, not patterns: `*` has no meaning here",
             "12:9: expected a heap's name, found an integer",
             "13:11: evidence without a `status`",
             "15:10: expected \"tested\", \"documented\" or \"unverified\"",

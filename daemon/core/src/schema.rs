@@ -379,6 +379,11 @@ impl Reader {
             let mut value = Vec::new();
             for node in nodes {
                 match &node.value {
+                    Value::String(name) if name.contains('*') => {
+                        let message =
+                            "a device can use heaps, not patterns: `*` has no meaning here";
+                        self.fault(&node.origin, message);
+                    }
                     Value::String(name) => match HeapName::new(name) {
                         Ok(name) => value.push(name),
                         Err(error) => self.fault(&node.origin, format!("the heap's name {error}")),
