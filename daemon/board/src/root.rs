@@ -53,7 +53,9 @@ impl Root {
             return Some(format!("belongs to user {}: only root's count; see chown", stat.st_uid));
         }
         let mode = stat.st_mode & 0o7777;
-        (mode & 0o022 != 0).then(|| {
+        // Who unpacks a tree as a user often has a group of his own.
+        let others = if self.owner == 0 { 0o022 } else { 0o002 };
+        (mode & others != 0).then(|| {
             format!("can be written by others than root (mode {mode:04o}): see chmod go-w")
         })
     }

@@ -14,9 +14,6 @@ use crate::schema::{Content, Reader};
 /// The largest policy file that is read, in bytes.
 pub const LARGEST: usize = 64 * 1024;
 
-/// The most faults that are told of one file.
-pub const MOST_FAULTS: usize = 20;
-
 /// One policy file, checked on its own.
 #[derive(Debug, Clone)]
 pub struct Fragment {
@@ -33,7 +30,8 @@ impl Fragment {
     ///
     /// # Errors
     ///
-    /// The faults of the file, at most [`MOST_FAULTS`], and only the first if it is not TOML: a file with a fault is refused as a whole.
+    /// The faults of the file, at most [`MOST_FAULTS`](crate::schema::MOST_FAULTS), and only the first if it is not TOML: a file
+    /// with a fault is refused as a whole.
     pub fn parse(key: &Key, path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let (file, table) = parse(key, path, text)?;
         let root = Origin { file: Rc::clone(&file), span: (0, 0) };
@@ -97,6 +95,7 @@ pub(crate) fn file(key: &Key, path: &str, text: &str, table: DeTable<'_>) -> (Rc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::MOST_FAULTS;
     use proptest::prelude::*;
 
     fn faults(text: &str) -> Vec<String> {

@@ -5,6 +5,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::fragment::parse;
 use crate::name::Key;
+use crate::node::Table;
 use crate::schema::Reader;
 
 /// When the policies in `/etc` and `/run` count.
@@ -30,8 +31,22 @@ impl LocalPolicy {
         let Ok(key) = Key::new("image") else { return Ok(Self::Never) };
         let (_, table) = parse(&key, path, text)?;
         let mut reader = Reader::default();
-        let local = reader.image(&table);
+        let local = Self::read(&mut reader, &table);
         if reader.faults.is_empty() { Ok(local) } else { Err(reader.faults) }
+    }
+
+    /// What the table says; its faults are the reader's.
+    pub(crate) fn read(reader: &mut Reader, table: &Table) -> Self {
+        reader.keys(table, &["schema", "local-policy"]);
+        reader.version(table);
+        let Some(word) = reader.string(table, "local-policy") else {
+            return Self::default();
+        };
+        let all = [Self::Never, Self::Unlocked, Self::Always];
+        all.into_iter().find(|one| one.as_str() == word.value).unwrap_or_else(|| {
+            reader.fault(&word.origin, "expected \"never\", \"unlocked\" or \"always\"");
+            Self::Never
+        })
     }
 
     /// Whether they count under a kernel that is, or is not, locked down.
@@ -50,11 +65,6 @@ impl LocalPolicy {
             Self::Unlocked => "unlocked",
             Self::Always => "always",
         }
-    }
-
-    /// What the word stands for.
-    pub(crate) fn named(word: &str) -> Option<Self> {
-        [Self::Never, Self::Unlocked, Self::Always].into_iter().find(|one| one.as_str() == word)
     }
 }
 

@@ -15,11 +15,12 @@ use toml::de::DeTable;
 use crate::cascade::DEFAULT;
 use crate::condition::Conditions;
 use crate::diagnostic::{Diagnostic, Place, Severity};
-use crate::fragment::{self, Fragment, file, too_large};
+use crate::fragment::{Fragment, file, too_large};
+use crate::image::LocalPolicy;
 use crate::name::{HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::revision::Range;
-use crate::schema::{Candidate, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
+use crate::schema::{self, Candidate, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
 use advice::{Advice, alike, nearest};
 use recovery::{Recovered, note_lines};
 
@@ -144,7 +145,7 @@ pub fn image(path: &str, text: &str) -> Checked {
     let file = Key::new("image").ok().and_then(|key| {
         let (recovered, file, table) = read(&key, path, text, &mut faults)?;
         let mut reader = reader();
-        reader.image(&table);
+        LocalPolicy::read(&mut reader, &table);
         note(reader, &recovered, Advice::for_image(&table), &mut faults);
         Some(file)
     });
@@ -179,7 +180,7 @@ fn read(
 
 /// A reader that keeps more faults than a board does.
 fn reader() -> Reader {
-    Reader { room: MOST_FAULTS - fragment::MOST_FAULTS, ..Reader::default() }
+    Reader { room: MOST_FAULTS - schema::MOST_FAULTS, ..Reader::default() }
 }
 
 /// Notes what the reader has found, but not what comes of the statements that are left out.

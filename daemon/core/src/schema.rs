@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use crate::condition::Conditions;
 use crate::diagnostic::Diagnostic;
-use crate::fragment::MOST_FAULTS;
-use crate::image::LocalPolicy;
 use crate::name::HeapName;
 use crate::node::{Node, Origin, Table, Value};
 use crate::quantity::{self, Kind};
@@ -15,6 +13,9 @@ use crate::revision::Range;
 
 /// The version of the format.
 pub const SCHEMA: i64 = 1;
+
+/// The most faults that are told of one file.
+pub const MOST_FAULTS: usize = 20;
 
 /// The longest `hold`, in microseconds: after ten seconds the kernel reports a deferred probe as
 /// a failure (`deferred_probe_timeout`, `drivers/base/dd.c`).
@@ -158,7 +159,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    fn fault(&mut self, at: &Origin, message: impl Into<String>) {
+    pub(crate) fn fault(&mut self, at: &Origin, message: impl Into<String>) {
         self.fault_with(at, message, None);
     }
 
@@ -184,20 +185,8 @@ impl Reader {
         }
     }
 
-    pub(crate) fn image(&mut self, table: &Table) -> LocalPolicy {
-        self.keys(table, &["schema", "local-policy"]);
-        self.version(table);
-        let Some(word) = self.string(table, "local-policy") else {
-            return LocalPolicy::default();
-        };
-        LocalPolicy::named(&word.value).unwrap_or_else(|| {
-            self.fault(&word.origin, "expected \"never\", \"unlocked\" or \"always\"");
-            LocalPolicy::Never
-        })
-    }
-
     /// Checks the version of the format; false if there is none.
-    fn version(&mut self, table: &Table) -> bool {
+    pub(crate) fn version(&mut self, table: &Table) -> bool {
         match table.get("schema").map(|(_, node)| node) {
             None => return false,
             Some(Node { value: Value::Integer(Some(SCHEMA)), .. }) => {}
@@ -423,7 +412,7 @@ impl Reader {
         self.fault(at, format!("expected {what}, found {}", found.kind()));
     }
 
-    fn keys(&mut self, table: &Table, known: &[&str]) {
+    pub(crate) fn keys(&mut self, table: &Table, known: &[&str]) {
         for (key, (at, _)) in table {
             if !known.contains(&key.as_str()) {
                 let nearest = known.iter().min_by_key(|candidate| distance(key, candidate));
@@ -478,7 +467,7 @@ impl Reader {
         }
     }
 
-    fn string(&mut self, table: &Table, key: &str) -> Option<Sourced<String>> {
+    pub(crate) fn string(&mut self, table: &Table, key: &str) -> Option<Sourced<String>> {
         let (_, node) = table.get(key)?;
         match &node.value {
             Value::String(text) => {
