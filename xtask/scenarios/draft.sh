@@ -21,7 +21,13 @@ check 'it has judged the heaps' is "$(grep -c 'cannot be mapped; exporter tee' /
 check 'and left out those that protect nothing' like "$(cat /tmp/draft.toml)" '*#   system: its memory can be mapped*'
 check 'it leaves nothing allocated' is "$(buffers)" 0
 mkdir -p /etc/protheap/policies
-cp /tmp/draft.toml "$NAME"
+sed 's/mali-valhall-csf"\]/mali-valhal-csf"]/' /tmp/draft.toml >/etc/protheap/policies/default.toml
+mv /tmp/draft.toml /etc/protheap/policies/radxa,rock5b.toml
+check 'explain sees wrong turns' ctl explain
+check 'a name that is none of the board' like "$(said)" '*radxa,rock5b.toml*did you mean radxa,rock-5b?*'
+check 'and a table for no GPU of its' like "$(said)" '*[[]gpu."arm,mali-valhal-csf"[]]: did you mean arm,mali-valhall-csf?*'
+rm /etc/protheap/policies/default.toml
+mv /etc/protheap/policies/radxa,rock5b.toml "$NAME"
 # The order is for somebody who knows the board.
 sed -i '/name = "protected,secure-video"/d' "$NAME"
 check 'explain says which heap that means' ctl explain

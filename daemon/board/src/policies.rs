@@ -203,6 +203,21 @@ pub enum Found {
     Refused(String),
 }
 
+/// The files and directories that somebody put beside the image's policies, none of which is of one
+/// of `keys`: paths with the root.
+pub fn strangers(root: &Root, keys: &[Key], problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut strangers = Vec::new();
+    for directory in DIRECTORIES.iter().filter(|directory| **directory != IMAGE_DIRECTORY) {
+        for name in root.list(directory, problems) {
+            let stem = name.strip_suffix(".toml").or_else(|| name.strip_suffix(".toml.d"));
+            if !stem.is_some_and(|stem| keys.iter().any(|key| key.as_str() == stem)) {
+                strangers.push(root.shown(&format!("{directory}/{name}")));
+            }
+        }
+    }
+    strangers
+}
+
 /// Looks at the file at `path`, whoever could have written it.
 pub fn look(root: &Root, path: &str) -> Found {
     found(root, path, true)
@@ -425,6 +440,21 @@ mod tests {
         assert!(distrust(&root, "a.toml").unwrap().contains("0666"));
         assert!(matches!(look(&root, "b.toml"), Found::Nothing));
         assert_eq!(distrust(&root, "b.toml"), None);
+    }
+
+    #[test]
+    fn what_is_for_no_string_of_the_board_is_a_stranger() {
+        let tree = Tree::new();
+        for name in ["a.toml", "b.toml", "a.toml.d/x.toml", "b.toml.d/x.toml", "a.toml.bak"] {
+            tree.file(&format!("etc/protheap/policies/{name}"), "");
+            tree.file(&format!("usr/lib/protheap/policies/{name}"), "");
+        }
+        let mut problems = Vec::new();
+        let strangers = strangers(&tree.root(), &keys(&["default", "a"]), &mut problems);
+        let names: Vec<_> = strangers.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
+        assert_eq!(names, ["a.toml.bak", "b.toml", "b.toml.d"]);
+        assert!(strangers[0].ends_with("/etc/protheap/policies/a.toml.bak"));
+        assert_eq!(problems, []);
     }
 
     #[test]

@@ -21,8 +21,10 @@ use crate::name::{HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::revision::Range;
 use crate::schema::{self, Candidate, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
-use advice::{Advice, alike, nearest};
+use advice::{Advice, alike};
 use recovery::{Recovered, note_lines};
+
+pub use advice::nearest;
 
 /// The most faults that are told of one file.
 pub const MOST_FAULTS: usize = 1000;

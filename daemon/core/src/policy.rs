@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::facts::{FIRMWARE_BYTES, Firmware};
+use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::{DeviceName, HeapName, Key};
-use crate::node::{File, Origin};
+use crate::node::{File, Node, Origin, Table, Value};
 use crate::schema::{Candidate, Content, GpuTable, Pattern, Reader};
 
 /// How long a GPU is held at most where no policy says it, in microseconds.
@@ -76,6 +77,18 @@ impl Policy {
     /// What the devices of a media pipeline can use, and how names are known.
     pub fn content(&self) -> &Content {
         &self.content
+    }
+
+    /// The names of all tables for GPUs, in any file, and where each stands.
+    pub fn gpu_tables(&self) -> impl Iterator<Item = (&str, &Origin)> {
+        fn gpus(fragment: &Fragment) -> Option<&Table> {
+            match fragment.table.get("gpu") {
+                Some((_, Node { value: Value::Table(gpus), .. })) => Some(gpus),
+                _ => None,
+            }
+        }
+        let tables = self.merged.fragments().iter().filter_map(gpus).flatten();
+        tables.map(|(name, (origin, _))| (name.as_str(), origin))
     }
 
     /// Some candidate is one only of a certain SoC.
@@ -187,7 +200,6 @@ impl GpuPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fragment::Fragment;
 
     fn policy(files: &[(&str, &str)]) -> Policy {
         let fragments = files

@@ -4,12 +4,13 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use protheap_core::cascade::{Judged, Outcome};
 use protheap_core::decision::{Considered, Plan, decide};
 use protheap_core::facts::{Facts, Gpu, Platform};
+use protheap_core::lint::nearest;
 use protheap_core::name::{DeviceName, HeapName, Key};
 use protheap_core::policy::{GpuPolicy, HOLD, SUSPEND_BYTES, SUSPEND_COUNT};
 use protheap_core::schema::{EvidenceStatus, Sourced};
@@ -17,6 +18,9 @@ use serde::Serialize;
 
 use crate::last_run::{self, LastRun};
 use crate::machine::{Machine, Which};
+
+/// The most files that are not for the board that are told.
+const MOST_STRANGERS: usize = 20;
 
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
@@ -54,6 +58,10 @@ struct Report<'a> {
     kernel: KernelReport<'a>,
     policies: Vec<Applied<'a>>,
     considered: Vec<File<'a>>,
+    /// Files that somebody put beside the image's policies, and which are not for this board.
+    elsewhere: Vec<Stranger<'a>>,
+    /// Tables for GPUs that this board does not have.
+    unmatched: Vec<Unmatched<'a>>,
     /// The heaps that are there; null of a device tree blob.
     heaps: Option<Vec<&'a HeapName>>,
     tees: Vec<String>,
@@ -88,6 +96,20 @@ struct File<'a> {
     path: &'a str,
     outcome: Outcome,
     why: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Stranger<'a> {
+    path: &'a str,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Unmatched<'a> {
+    table: &'a str,
+    origin: String,
+    /// What may be meant.
+    meant: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -190,6 +212,10 @@ impl<'a> Report<'a> {
             considered: (machine.files.iter().rev())
                 .map(|file| File { path: &file.path, outcome: file.outcome, why: &file.why })
                 .collect(),
+            elsewhere: (machine.strangers.iter().take(MOST_STRANGERS))
+                .map(|path| Stranger { path, why: why_elsewhere(path, compatible) })
+                .collect(),
+            unmatched: unmatched(machine),
             heaps: (!machine.is_blob).then(|| machine.facts.heaps.iter().collect()),
             tees: machine.facts.tees.iter().map(ToString::to_string).collect(),
             providers: (machine.facts.providers.iter())
@@ -253,6 +279,38 @@ fn gpu_report<'a>(
         candidates: trace.iter().map(candidate).collect(),
         values: policy.as_ref().map(values).unwrap_or_default(),
         last_run: last.and_then(|last| last.of(device)),
+    }
+}
+
+/// The tables of the policy for GPUs that are not on the board.
+fn unmatched(machine: &Machine) -> Vec<Unmatched<'_>> {
+    let of_facts = machine.facts.gpus.iter().flat_map(|(device, gpu)| {
+        std::iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
+    });
+    let of_nodes = machine.nodes.values().flat_map(|node| {
+        std::iter::once(node.device.as_str()).chain(node.compatible.iter().map(String::as_str))
+    });
+    let names: BTreeSet<_> = of_facts.chain(of_nodes).collect();
+    // Without any GPU there is nothing to be meant.
+    let tables = machine.policy.gpu_tables().filter(|_| !names.is_empty());
+    let tables = tables.filter(|(table, _)| !names.contains(table));
+    let unmatched = tables.map(|(table, origin)| Unmatched {
+        table,
+        origin: origin.to_string(),
+        meant: nearest(table, names.iter().copied()),
+    });
+    unmatched.collect()
+}
+
+/// Why a file is not for a board with these strings.
+fn why_elsewhere(path: &str, compatible: &[String]) -> String {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let Some(stem) = name.strip_suffix(".toml").or_else(|| name.strip_suffix(".toml.d")) else {
+        return "nobody reads it: its name does not end in .toml".to_owned();
+    };
+    match nearest(stem, compatible.iter().map(String::as_str)) {
+        Some(meant) => format!("its name is no string of this board: did you mean {meant}?"),
+        None => "its name is no string of this board".to_owned(),
     }
 }
 

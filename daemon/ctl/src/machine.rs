@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use protheap_bind::survey::{Extent, read_facts, read_policies};
 use protheap_board::devicetree::{DeviceTree, Node, OKAY};
 use protheap_board::root::{self, Root};
-use protheap_board::{Problem, devices, kernel, soc};
-use protheap_core::cascade::Judged;
+use protheap_board::{Problem, devices, kernel, policies, soc};
+use protheap_core::cascade::{Judged, keys};
 use protheap_core::facts::{Facts, Gpu, Kernel, Module, Provider};
 use protheap_core::name::DeviceName;
 use protheap_core::policy::Policy;
@@ -42,6 +42,8 @@ pub(crate) struct Machine {
     pub(crate) policy: Policy,
     /// The policy files of the board, the most general first.
     pub(crate) files: Vec<Judged>,
+    /// What somebody put beside the image's policies, and is for no board like this.
+    pub(crate) strangers: Vec<String>,
     /// What is known of it.
     pub(crate) facts: Facts,
     /// The GPUs that have a node in the device tree, by the name of their device.
@@ -87,6 +89,7 @@ impl Machine {
         let kernel = kernel::read(&root, &mut problems);
         let (policy, files) =
             read_policies(&root, &platform.compatible, kernel.lockdown, Extent::All, &mut problems);
+        let strangers = policies::strangers(&root, &keys(&platform.compatible), &mut problems);
         let gpus: Vec<_> = tree.nodes_compatible(&devices::GPUS).take(MOST_GPUS + 1).collect();
         if gpus.len() > MOST_GPUS {
             bail!("the device tree has more than {MOST_GPUS} GPUs: no board has");
@@ -105,7 +108,7 @@ impl Machine {
         };
         facts.platform = platform;
         let is_blob = which.dtb.is_some();
-        Ok(Self { policy, files, facts, nodes, tree, is_blob, root, problems })
+        Ok(Self { policy, files, strangers, facts, nodes, tree, is_blob, root, problems })
     }
 
     /// The status of a GPU's node: one without a node is there all the same.

@@ -18,8 +18,8 @@ const GPU_TABLE: &str = "[gpu.\"arm,mali-valhall-csf\"]";
 #[derive(Default)]
 pub(super) struct Advice(BTreeMap<(usize, usize), String>);
 
-/// The one of `known` that is likely to be meant by `word`.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+/// The one of `known` that is likely to be meant by `word`, which is none of them.
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let steps = |known: &'k str| {
         if is_alike(known, word) {
             return Some((0, known));

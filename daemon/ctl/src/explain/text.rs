@@ -58,6 +58,22 @@ impl fmt::Display for Report<'_> {
         if self.considered.is_empty() {
             writeln!(f, "  none: see /usr/lib/protheap/policies of the root")?;
         }
+        if !self.elsewhere.is_empty() {
+            writeln!(f, "\nnot for this board")?;
+        }
+        for stranger in &self.elsewhere {
+            writeln!(f, "  {}\n             {}", Tame(stranger.path), Tame(&stranger.why))?;
+        }
+        if !self.unmatched.is_empty() {
+            writeln!(f, "\ntables for GPUs that this board does not have")?;
+        }
+        for table in &self.unmatched {
+            write!(f, "  [gpu.\"{}\"]", Tame(table.table))?;
+            if let Some(meant) = table.meant {
+                write!(f, ": did you mean {}?", Tame(meant))?;
+            }
+            writeln!(f, "\n             {}", Tame(&table.origin))?;
+        }
         for gpu in &self.gpus {
             writeln!(f)?;
             show_gpu(f, gpu)?;
