@@ -2,8 +2,9 @@
 
 //! `protheapctl check`: all that is wrong with policies, before a board reads them.
 
+mod report;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,10 +15,11 @@ use protheap_board::policies::{DIRECTORIES, Directories, Found, IMAGE, MASK, dis
 use protheap_board::root::Root;
 use protheap_board::{Problem, heaps};
 use protheap_core::cascade::{DEFAULT, Standing};
-use protheap_core::diagnostic::{Diagnostic, Severity};
+use protheap_core::diagnostic::Diagnostic;
 use protheap_core::lint::{self, Checked};
 use protheap_core::name::Key;
-use serde::Serialize;
+
+use report::Report;
 
 /// Where the policies of an image are, whose heaps are known.
 const INSTALLED: &str = "usr/lib/protheap/policies";
@@ -277,11 +279,11 @@ impl Check {
         let mut problems = Vec::new();
         let mut names = root.list(path, &mut problems);
         names.retain(|name| !name.starts_with('.'));
+        let directory = root.shown(path);
         for Problem { path, message } in problems {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            let at =
-                if message.contains("name") { format!("{shown}/{name}") } else { shown.to_owned() };
-            self.say(error(&at, message));
+            // Of the directory itself, or of one entry.
+            let entry = path.strip_prefix(&directory).unwrap_or_default();
+            self.say(error(&format!("{shown}{entry}"), message));
         }
         names
     }
@@ -296,7 +298,7 @@ impl Check {
                 self.say(warning(shown, format!("applies to no board: its name {fault}"), help));
             }
             Ok(_) if name != DEFAULT && !name.contains(',') => {
-                let message = "applies to no board: no compatible string has no comma";
+                let message = "applies to no board: compatible strings are `vendor,board`";
                 self.say(warning(shown, message, help));
             }
             Ok(_) => {}
@@ -465,97 +467,4 @@ fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic>
         Standing::Text(_) | Standing::Refused(_) => return None,
     };
     Some(warning(&item.shown, format!("does not count: {word}{why}"), help))
-}
-
-/// What is printed as JSON.
-#[derive(Serialize)]
-struct Report<'a> {
-    files: usize,
-    errors: usize,
-    warnings: usize,
-    more: usize,
-    problems: Vec<Shown<'a>>,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    path: &'a str,
-    line: usize,
-    column: usize,
-    end_line: usize,
-    end_column: usize,
-    severity: Severity,
-    message: &'a str,
-    help: Option<&'a str>,
-}
-
-impl<'a> Report<'a> {
-    fn of(files: &'a [(String, bool, Checked)]) -> Self {
-        let all = || files.iter().flat_map(|(_, _, file)| &file.problems);
-        let count = |severity| all().filter(|problem| problem.severity == severity).count();
-        let more = files.iter().map(|(_, _, file)| file.more).sum();
-        let shown = |(file, problem): (&Checked, &'a Diagnostic)| {
-            let end = file.end(problem);
-            Shown {
-                path: &problem.path,
-                line: problem.place.line,
-                column: problem.place.column,
-                end_line: end.line,
-                end_column: end.column,
-                severity: problem.severity,
-                message: &problem.message,
-                help: problem.help.as_deref(),
-            }
-        };
-        let each =
-            files.iter().flat_map(|(_, _, file)| file.problems.iter().map(move |one| (file, one)));
-        Self {
-            files: files.iter().filter(|(_, is_file, _)| *is_file).count(),
-            errors: count(Severity::Error) + more,
-            warnings: count(Severity::Warning),
-            more,
-            problems: each.map(shown).collect(),
-        }
-    }
-
-    fn json(&self) -> Result<String> {
-        let mut text = String::new();
-        for c in (serde_json::to_string(self)? + "\n").chars() {
-            // JSON lets them be, but some terminals obey them.
-            match c {
-                '\u{7f}'..='\u{9f}' => write!(text, "\\u{:04x}", u32::from(c))?,
-                c => text.push(c),
-            }
-        }
-        Ok(text)
-    }
-
-    fn text(&self, files: &[(String, bool, Checked)]) -> String {
-        let mut text = String::new();
-        for (path, _, file) in files {
-            for problem in &file.problems {
-                text += &problem.to_string();
-                text.push('\n');
-            }
-            if file.more > 0 {
-                text += &error(path, format!("and {} more", file.more)).to_string();
-                text.push('\n');
-            }
-        }
-        text
-    }
-
-    fn summary(&self) -> String {
-        let count = |number: usize, word: &str| match number {
-            1 => format!("1 {word}"),
-            _ => format!("{number} {word}s"),
-        };
-        let Self { files, errors, warnings, .. } = *self;
-        format!(
-            "{}, {}, {}",
-            count(files, "file"),
-            count(errors, "error"),
-            count(warnings, "warning")
-        )
-    }
 }

@@ -184,7 +184,7 @@ fn names_that_apply_to_no_board() {
     tree.file("a/acme,a.toml.d/x.conf", GOOD);
     tree.file("a/more/acme,a.toml", GOOD);
     let (found, code) = lines(&tree.0, &["a"]);
-    let no_comma = "warning: applies to no board: no compatible string has no comma";
+    let no_comma = "warning: applies to no board: compatible strings are `vendor,board`";
     let unread = "warning: nobody reads this: its name does not end in .toml";
     let expected = [
         "a/acme a,b.toml:1:1: warning: applies to no board: its name has the character ' ': only printable ASCII without `/` and blanks is possible".to_owned(),
