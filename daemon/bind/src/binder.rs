@@ -22,7 +22,7 @@ use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{Refused, Report};
 use protheap_core::state::{Reason, State};
 
-use crate::survey::{Survey, read_facts, tell};
+use crate::survey::{Survey, closed_by, read_facts, tell};
 use crate::{Result, ready};
 
 /// The binder of all GPUs of this machine: the early one, or a daemon.
@@ -79,12 +79,18 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Err(problem) => survey.refused.push(tell(program, problem)),
             }
         }
-        let Survey { policy, facts, mut refused } = survey;
-        // An earlier run may have decided otherwise.
-        if Self::withholds(&facts)
-            && let Err(problem) = panthor::forget_heap(&root)
-        {
-            refused.push(tell(program, problem));
+        let Survey { mut policy, facts, mut refused } = survey;
+        if Self::withholds(&facts) {
+            let mut problems = Vec::new();
+            if let Some(heap) = panthor::named_heap(&root, &mut problems)
+                && let Ok(heap) = HeapName::new(&heap)
+                && closed_by(&root, facts.kernel.lockdown, &mut problems).is_some()
+            {
+                policy = policy.closed(true).keeping_to(heap);
+            }
+            // An earlier run may have decided otherwise.
+            problems.extend(panthor::forget_heap(&root).err());
+            refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
         }
         let module = match facts.kernel.module {
             Some(_) if !DAEMON => Some(Module::open(&root)?),

@@ -90,19 +90,28 @@ pub fn read_policies(
     let mut closed = false;
     // Most images have no directory of this kind, and need not say whether it would count.
     if directories.has_local() || extent != Extent::Applying {
-        let local = local_policy(root, problems);
-        closed = !local.counts(lockdown);
-        if closed {
-            let why = match local {
-                LocalPolicy::Never => "image.toml has local-policy = \"never\", or is refused",
-                _ => "the kernel is locked down, and image.toml does not say \"always\"",
-            };
+        let why = closed_by(root, lockdown, problems);
+        closed = why.is_some();
+        if let Some(why) = why {
             directories.distrust_local(why);
         }
     }
     let files = directories.read(root, &keys(compatible), extent == Extent::All, problems);
     let (merged, judged) = judge(files);
     (Policy::new(merged).closed(closed), judged)
+}
+
+/// Why the image lets no other policies count than its own; `None` if it does.
+pub(crate) fn closed_by(
+    root: &Root,
+    lockdown: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<&'static str> {
+    match local_policy(root, problems) {
+        local if local.counts(lockdown) => None,
+        LocalPolicy::Never => Some("image.toml has local-policy = \"never\", or is refused"),
+        _ => Some("the kernel is locked down, and image.toml does not say \"always\""),
+    }
 }
 
 /// What the image says of policies that are not its own; `never` if that cannot be read.

@@ -50,8 +50,13 @@ pub fn read(
     if !daemon {
         return Some(Parameter::Open);
     }
-    let options = root.text(&format!("run/{DIRECTORY}/{FILE}"), problems).unwrap_or_default();
-    Some(Parameter::Set(options.strip_prefix(OPTION).unwrap_or_default().to_owned()))
+    Some(Parameter::Set(named_heap(root, problems).unwrap_or_default()))
+}
+
+/// The heap that an earlier run has named.
+pub fn named_heap(root: &Root, problems: &mut Vec<Problem>) -> Option<String> {
+    let options = root.text(&format!("run/{DIRECTORY}/{FILE}"), problems)?;
+    options.strip_prefix(OPTION).map(str::to_owned)
 }
 
 fn is_loaded(root: &Root) -> bool {

@@ -28,6 +28,8 @@ pub struct Policy {
     merged: Merged,
     content: Content,
     closed: bool,
+    /// What an earlier run has bound, for all GPUs.
+    kept: Option<HeapName>,
 }
 
 impl Policy {
@@ -44,7 +46,7 @@ impl Policy {
             }
             None => Content::default(),
         };
-        Self { merged, content, closed: false }
+        Self { merged, content, closed: false, kept: None }
     }
 
     /// The same where an image lets no other policies count than its own: what the initrd bound is
@@ -52,6 +54,12 @@ impl Policy {
     #[must_use]
     pub fn closed(self, closed: bool) -> Self {
         Self { closed, ..self }
+    }
+
+    /// The same after an earlier run has bound `heap` for all GPUs.
+    #[must_use]
+    pub fn keeping_to(self, heap: HeapName) -> Self {
+        Self { kept: Some(heap), ..self }
     }
 
     /// The files that apply, the most general first.
@@ -71,7 +79,11 @@ impl Policy {
         let table = self.merged.gpu(device, compatible)?;
         let table = Reader::default().gpu(&table);
         table.heaps.as_ref()?;
-        Some(GpuPolicy { table, closed: self.closed })
+        let mut gpu = GpuPolicy { table, closed: self.closed };
+        if let Some(heap) = &self.kept {
+            gpu.keep_to(heap);
+        }
+        Some(gpu)
     }
 
     /// What the devices of a media pipeline can use, and how names are known.
