@@ -17,10 +17,7 @@ fuzz_target!(|property: &[u8]| {
     }
     for bad in bad {
         let told = bad.to_string();
-        assert!(
-            bad.number >= 1 && !told.contains(char::is_control),
-            "{told:?}"
-        );
+        assert!(bad.number >= 1 && !told.contains(char::is_control), "{told:?}");
     }
     let keys = keys(&strings);
     assert_eq!(keys.first().map(Key::as_str), Some(DEFAULT));
@@ -30,9 +27,7 @@ fuzz_target!(|property: &[u8]| {
     assert_eq!(seen.len(), keys.len());
     for key in &keys {
         let file = format!("{key}.toml");
-        let one = std::path::Path::new(&file)
-            .file_name()
-            .and_then(|name| name.to_str());
+        let one = std::path::Path::new(&file).file_name().and_then(|name| name.to_str());
         assert!(one == Some(&file) && file.len() <= 255, "{file:?}");
     }
 });

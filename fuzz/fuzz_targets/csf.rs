@@ -22,16 +22,9 @@ fuzz_target!(|file: &[u8]| {
         assert!(section.flags.words().count() == section.flags.bits().count_ones() as usize);
     }
     let protected = sections.iter().filter(|s| s.flags.contains(Flags::PROT));
-    assert_eq!(
-        image.protected_bytes(),
-        protected.map(|s| s.bytes()).sum::<u64>()
-    );
+    assert_eq!(image.protected_bytes(), protected.map(|s| s.bytes()).sum::<u64>());
     sections.retain(|section| section.bytes() > 0);
     sections.sort_by_key(|section| section.va_start);
     assert!(sections.is_sorted_by(|a, b| a.va_end <= b.va_start));
-    assert!(
-        image
-            .git_sha()
-            .is_none_or(|sha| sha.bytes().all(|byte| byte.is_ascii_graphic()))
-    );
+    assert!(image.git_sha().is_none_or(|sha| sha.bytes().all(|byte| byte.is_ascii_graphic())));
 });
