@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 
-use protheap_core::cascade::{PolicyFile, Standing};
+use protheap_core::cascade::{Judged, PolicyFile, Standing};
 use protheap_core::name::Key;
 use rustix::fs::{FileType, OFlags, fstat, major, minor};
 use rustix::io::Errno;
@@ -23,6 +23,14 @@ const IMAGE_PARENT: &str = "usr/lib/protheap";
 pub const IMAGE: &str = "usr/lib/protheap/image.toml";
 /// What is said of a mask that counts.
 pub const MASK: &str = "hides this name in the directories after it";
+/// A link to this is a mask.
+const NULL: &str = "/dev/null";
+/// How many links a path may have.
+const MOST_LINKS: usize = 16;
+/// What is said of a policy that may not be read.
+const DENIED: &str = "may not be read by this user: try it as root";
+/// How much the policies of a board may say together, in bytes.
+const MOST_BYTES: usize = 1 << 20;
 /// The longest policy that is read, in bytes.
 const LONGEST: usize = protheap_core::fragment::LARGEST;
 
@@ -30,6 +38,8 @@ const LONGEST: usize = protheap_core::fragment::LARGEST;
 #[derive(Debug)]
 pub struct Directories {
     layers: Vec<Layer>,
+    /// What is there and cannot be looked at.
+    problems: Vec<Problem>,
 }
 
 /// A directory, among others that can have files of the same names.
@@ -43,8 +53,18 @@ struct Layer {
 impl Directories {
     /// Looks which there are.
     pub fn open(root: &Root) -> Self {
-        let layer = |path: &&str| Layer::open(root, (*path).to_owned());
-        Self { layers: DIRECTORIES.iter().filter_map(layer).collect() }
+        let (mut layers, mut problems) = (Vec::new(), Vec::new());
+        for directory in DIRECTORIES {
+            let parent = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let opened = match Layer::open(root, directory, &mut problems) {
+                // Whoever can write to the one above it can put another in its place.
+                Some(Layer { path, untrusted: None }) => Layer::open(root, parent, &mut problems)
+                    .map(|Layer { untrusted, .. }| Layer { path, untrusted }),
+                opened => opened,
+            };
+            layers.extend(opened);
+        }
+        Self { layers, problems }
     }
 
     /// There are some that are not part of the image.
@@ -71,14 +91,15 @@ impl Directories {
         all: bool,
         problems: &mut Vec<Problem>,
     ) -> Vec<PolicyFile> {
+        problems.append(&mut self.problems);
         if !all {
             trusted(root, &mut self.layers, problems);
         }
-        let mut files = Vec::new();
+        let mut files = Taken { files: Vec::new(), bytes: 0, all };
         for key in keys {
-            take(root, key, &self.layers, &format!("{key}.toml"), all, &mut files);
-            let mut layers: Vec<_> =
-                self.layers.iter().filter_map(|layer| layer.drop_ins(root, key)).collect();
+            files.take(root, key, &self.layers, &format!("{key}.toml"));
+            let drop_ins = |layer: &Layer| layer.drop_ins(root, key, problems);
+            let mut layers: Vec<_> = self.layers.iter().filter_map(drop_ins).collect();
             if !all {
                 trusted(root, &mut layers, problems);
             }
@@ -91,22 +112,25 @@ impl Directories {
                 });
             }
             for name in &names {
-                take(root, key, &layers, name, all, &mut files);
+                files.take(root, key, &layers, name);
             }
         }
-        files
+        files.files
     }
 }
 
 impl Layer {
     /// `None`: there is no such directory.
-    fn open(root: &Root, path: String) -> Option<Self> {
-        let stat = root.stat(&path).ok()?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return None;
-        }
-        let untrusted = root.distrust(&stat).map(|why| format!("its directory {why}"));
-        Some(Self { path, untrusted })
+    fn open(root: &Root, path: &str, problems: &mut Vec<Problem>) -> Option<Self> {
+        let untrusted = match judge_directory(root, path) {
+            Ok(untrusted) => untrusted.map(|why| format!("its directory {why}")),
+            Err(Errno::NOENT | Errno::NOTDIR) => return None,
+            Err(e) => {
+                problems.push(Problem::new(root.shown(path), Failed::from(e).to_string()));
+                return None;
+            }
+        };
+        Some(Self { path: path.to_owned(), untrusted })
     }
 
     fn is_local(&self) -> bool {
@@ -114,11 +138,77 @@ impl Layer {
     }
 
     /// The drop-ins of `key` in this directory.
-    fn drop_ins(&self, root: &Root, key: &Key) -> Option<Self> {
-        let layer = Self::open(root, format!("{}/{key}.toml.d", self.path))?;
+    fn drop_ins(&self, root: &Root, key: &Key, problems: &mut Vec<Problem>) -> Option<Self> {
+        let layer = Self::open(root, &format!("{}/{key}.toml.d", self.path), problems)?;
         let untrusted = self.untrusted.clone().or(layer.untrusted);
         Some(Self { untrusted, ..layer })
     }
+}
+
+/// Why the directory at `path` is not believed.
+fn judge_directory(root: &Root, path: &str) -> Result<Option<String>, Errno> {
+    let mut stat = root.link_stat(path)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        match follow(root, path)? {
+            Way::To(end) if end == NULL => return Err(Errno::NOTDIR),
+            Way::To(end) => stat = root.link_stat(&end)?,
+            Way::Untrusted(why) => return Ok(Some(why)),
+        }
+    }
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    Ok(root.distrust(&stat))
+}
+
+/// Where a link leads.
+enum Way {
+    /// To this path, at which there is no further link.
+    To(String),
+    /// Others than root could lead it elsewhere: why.
+    Untrusted(String),
+}
+
+/// Follows the links at `path`. Every directory on the way has to be root's, as the one has to be
+/// that the first link is in: else others could decide what a policy is, or what hides one.
+fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
+    let reversed = |path: &str| path.rsplit('/').map(str::to_owned).collect::<Vec<_>>();
+    let mut ahead = reversed(path);
+    let (mut end, mut links) = (String::new(), 0);
+    while let Some(part) = ahead.pop() {
+        match part.as_str() {
+            "" | "." => continue,
+            ".." => {
+                end.truncate(end.rfind('/').unwrap_or(0));
+                continue;
+            }
+            _ => {}
+        }
+        if !end.is_empty()
+            && let Some(why) = root.distrust(&root.link_stat(&end)?)
+        {
+            return Ok(Way::Untrusted(format!("leads through {}, which {why}", root.shown(&end))));
+        }
+        let next = if end.is_empty() { part } else { format!("{end}/{part}") };
+        if FileType::from_raw_mode(root.link_stat(&next)?.st_mode) != FileType::Symlink {
+            end = next;
+            continue;
+        }
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(Errno::LOOP);
+        }
+        let target = root.target(&next)?;
+        // Another machine's tree has none.
+        if target == NULL {
+            return Ok(Way::To(NULL.to_owned()));
+        }
+        if target.starts_with('/') {
+            end.clear();
+        }
+        ahead.extend(reversed(&target));
+    }
+    Ok(Way::To(end))
 }
 
 /// Keeps the layers that are trusted, and tells of the others.
@@ -138,8 +228,8 @@ fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
 ///
 /// It is there and cannot be used: what is wrong with it.
 pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
-    if let Some(Layer { path, untrusted: Some(why) }) = Layer::open(root, IMAGE_PARENT.to_owned()) {
-        return Err(Problem::new(root.shown(&path), why));
+    if let Ok(Some(why)) = judge_directory(root, IMAGE_PARENT) {
+        return Err(Problem::new(root.shown(IMAGE_PARENT), why));
     }
     match text(root, IMAGE) {
         Found::Nothing | Found::Mask => Ok(None),
@@ -148,43 +238,51 @@ pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
     }
 }
 
-/// Adds the files `name` of `layers`: those before the first that counts, that one, and if `all` are
-/// wanted, those that it hides.
-fn take(
-    root: &Root,
-    key: &Key,
-    layers: &[Layer],
-    name: &str,
+/// The files of a board.
+struct Taken {
+    files: Vec<PolicyFile>,
+    /// How much the policies say together.
+    bytes: usize,
+    /// Those that do not count because of another are wanted too.
     all: bool,
-    files: &mut Vec<PolicyFile>,
-) {
-    let mut hidden: Option<Standing> = None;
-    for layer in layers {
-        if hidden.is_some() && !all {
-            return;
+}
+
+impl Taken {
+    /// Adds the files `name` of `layers`: those before the first that counts, that one, and if all
+    /// are wanted, those that it hides.
+    fn take(&mut self, root: &Root, key: &Key, layers: &[Layer], name: &str) {
+        let mut hidden: Option<Standing> = None;
+        for layer in layers {
+            if hidden.is_some() && !self.all {
+                return;
+            }
+            let path = format!("{}/{name}", layer.path);
+            let found = text(root, &path);
+            let path = root.shown(&path);
+            let standing = match (found, &layer.untrusted, &hidden) {
+                (Found::Nothing, ..) => continue,
+                (_, Some(why), _) => Standing::Untrusted(why.clone()),
+                (_, _, Some(standing)) => standing.clone(),
+                (Found::Untrusted(why), ..) => Standing::Untrusted(why),
+                (Found::Mask, ..) => {
+                    hidden = Some(Standing::Masked(format!("by {path}")));
+                    Standing::Masked(MASK.to_owned())
+                }
+                (Found::Text(text), ..) if self.bytes + text.len() <= MOST_BYTES => {
+                    hidden = Some(Standing::Shadowed(format!("by {path}")));
+                    self.bytes += text.len();
+                    Standing::Text(text)
+                }
+                (found, ..) => {
+                    hidden = Some(Standing::Shadowed(format!("by {path}, though that is refused")));
+                    Standing::Refused(match found {
+                        Found::Refused(why) => why,
+                        _ => format!("the policies of a board have at most {MOST_BYTES} bytes"),
+                    })
+                }
+            };
+            self.files.push(PolicyFile { key: key.clone(), path, standing });
         }
-        let path = format!("{}/{name}", layer.path);
-        let found = text(root, &path);
-        let path = root.shown(&path);
-        let standing = match (found, &layer.untrusted, &hidden) {
-            (Found::Nothing, ..) => continue,
-            (_, Some(why), _) => Standing::Untrusted(why.clone()),
-            (_, _, Some(standing)) => standing.clone(),
-            (Found::Untrusted(why), ..) => Standing::Untrusted(why),
-            (Found::Mask, ..) => {
-                hidden = Some(Standing::Masked(format!("by {path}")));
-                Standing::Masked(MASK.to_owned())
-            }
-            (Found::Text(text), ..) => {
-                hidden = Some(Standing::Shadowed(format!("by {path}")));
-                Standing::Text(text)
-            }
-            (Found::Refused(why), ..) => {
-                hidden = Some(Standing::Shadowed(format!("by {path}, though that is refused")));
-                Standing::Refused(why)
-            }
-        };
-        files.push(PolicyFile { key: key.clone(), path, standing });
     }
 }
 
@@ -223,11 +321,22 @@ pub fn look(root: &Root, path: &str) -> Found {
     found(root, path, true)
 }
 
-/// Why what is at `path` does not count: others than root could have written it.
+/// Why no file in the directory at `path` counts: others than root could have written it.
 pub fn distrust(root: &Root, path: &str) -> Option<String> {
-    let stat = root.open_at(path, OFlags::PATH).and_then(|file| fstat(&file)).ok()?;
-    let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
-    root.distrust(&stat).filter(|_| !is_null)
+    judge_directory(root, path).ok().flatten()
+}
+
+/// A directory or file of policies that whoever asks may not read, so that nothing can be said.
+pub fn denied(root: &Root, files: &[Judged]) -> Option<Problem> {
+    let closed = |path: &&str| {
+        let list = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let search = root.open_at(&format!("{path}/."), OFlags::PATH);
+        [list, search].into_iter().any(|opened| matches!(opened, Err(Errno::ACCESS)))
+    };
+    let directory = DIRECTORIES.iter().copied().find(closed).map(|path| root.shown(path));
+    let is_denied = |file: &&Judged| file.why == DENIED;
+    let path = directory.or_else(|| files.iter().find(is_denied).map(|file| file.path.clone()))?;
+    Some(Problem::new(path, DENIED))
 }
 
 fn text(root: &Root, path: &str) -> Found {
@@ -238,28 +347,41 @@ fn found(root: &Root, path: &str, anyone: bool) -> Found {
     match try_text(root, path, anyone) {
         Ok(found) => found,
         Err(Failed::Errno(Errno::NOENT)) => match root.target(path) {
-            // Another machine's tree has no `/dev/null`.
-            Ok(target) if target == "/dev/null" => Found::Mask,
             Ok(target) => Found::Refused(format!("is a link to {target:?}, which does not exist")),
             Err(_) => Found::Nothing,
         },
         Err(Failed::Errno(Errno::NOTDIR)) => Found::Nothing,
+        Err(Failed::Errno(Errno::ACCESS)) => Found::Refused(DENIED.to_owned()),
         Err(e) => Found::Refused(e.to_string()),
     }
 }
 
 fn try_text(root: &Root, path: &str, anyone: bool) -> Result<Found, Failed> {
-    let file = root.open_at(path, OFlags::RDONLY)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+    let file = match root.open_at(path, flags) {
+        Err(Errno::LOOP) if root.target(path).is_ok_and(|target| target == NULL) => {
+            return Ok(Found::Mask);
+        }
+        Err(Errno::LOOP) if anyone => root.open_at(path, OFlags::RDONLY)?,
+        Err(Errno::LOOP) => match follow(root, path)? {
+            Way::To(end) if end == NULL => return Ok(Found::Mask),
+            Way::To(end) => root.open_at(&end, flags)?,
+            Way::Untrusted(why) => return Ok(Found::Untrusted(why)),
+        },
+        opened => opened?,
+    };
     let stat = fstat(&file)?;
     let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind == FileType::CharacterDevice && is_null {
         // Everybody may write to it.
-        FileType::CharacterDevice if is_null => return Ok(Found::Mask),
-        _ => return Ok(Found::Refused("is not a file".to_owned())),
+        return Ok(Found::Mask);
     }
     if !anyone && let Some(why) = root.distrust(&stat) {
         return Ok(Found::Untrusted(why));
+    }
+    if kind != FileType::RegularFile {
+        return Ok(Found::Refused("is not a file".to_owned()));
     }
     if stat.st_size == 0 {
         return Ok(Found::Mask);
@@ -437,9 +559,62 @@ mod tests {
         std::fs::set_permissions(tree.path("a.toml"), permissions).unwrap();
         let root = tree.root();
         assert!(matches!(look(&root, "a.toml"), Found::Text(text) if text == "text"));
-        assert!(distrust(&root, "a.toml").unwrap().contains("0666"));
+        assert!(matches!(text(&root, "a.toml"), Found::Untrusted(why) if why.contains("0666")));
         assert!(matches!(look(&root, "b.toml"), Found::Nothing));
-        assert_eq!(distrust(&root, "b.toml"), None);
+        tree.directory("open");
+        let permissions = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(tree.0.join("open"), permissions).unwrap();
+        assert!(distrust(&root, "open").unwrap().contains("0777"));
+        assert_eq!(distrust(&root, "nothing"), None);
+    }
+
+    #[test]
+    fn a_link_counts_only_if_root_alone_can_say_where_it_leads() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let tree = Tree::new();
+        let lib = "usr/lib/protheap/policies/a.toml";
+        let link = "etc/protheap/policies/a.toml";
+        tree.file(lib, "lib");
+        tree.file("srv/a.toml", "linked");
+        tree.link("../../../opt/a.toml", link);
+        tree.link("/srv/a.toml", "opt/a.toml");
+        assert_eq!(all(&tree, &["a"])[0], ("a".into(), "text", "linked".into()));
+        let mode = |path: &str, mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(tree.0.join(path), mode).unwrap();
+        };
+        // Whoever can write to a directory on the way could mask, refuse or replace it.
+        for (open, target) in [("opt", "/srv/a.toml"), ("srv", "/srv/a.toml"), ("opt", "/dev/null")]
+        {
+            std::fs::remove_file(tree.0.join("opt/a.toml")).unwrap();
+            tree.link(target, "opt/a.toml");
+            mode(open, 0o777);
+            let found = all(&tree, &["a"]);
+            assert_eq!((found[0].1, found[1].1), ("untrusted", "text"), "{found:?}");
+            assert!(found[0].2.starts_with(&format!("leads through /{open}, which ")), "{found:?}");
+            mode(open, 0o755);
+        }
+        assert_eq!(all(&tree, &["a"])[0].1, "masked");
+        // The same of a directory.
+        std::fs::remove_file(tree.0.join(link)).unwrap();
+        tree.file("opt/drop-ins/x.toml", "x");
+        tree.link("/opt/drop-ins", "etc/protheap/policies/a.toml.d");
+        assert_eq!(all(&tree, &["a"])[1].2, "x");
+        mode("opt", 0o777);
+        assert_eq!(all(&tree, &["a"])[1].1, "untrusted");
+    }
+
+    #[test]
+    fn all_policies_of_a_board_have_a_limit() {
+        let tree = Tree::new();
+        let text = format!("# {}\n", "x".repeat(60_000));
+        for number in 10..40 {
+            tree.file(&format!("usr/lib/protheap/policies/a.toml.d/{number}.toml"), &text);
+        }
+        let found = all(&tree, &["a"]);
+        let refused: Vec<_> = found.iter().filter(|file| file.1 == "refused").collect();
+        assert_eq!((found.len(), refused.len()), (30, 13));
+        assert!(refused[0].2.contains("at most 1048576 bytes"), "{refused:?}");
     }
 
     #[test]

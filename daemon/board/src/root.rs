@@ -27,8 +27,9 @@ pub struct Root {
     directory: OwnedFd,
     /// What stands before the paths in messages: empty for `/`.
     prefix: String,
-    /// Whose files are believed, beside root's: of another machine's tree, who owns its top.
-    owner: u32,
+    /// Whose files are believed, beside root's: of another machine's tree, who owns its top; and
+    /// the group of that.
+    owner: (u32, u32),
 }
 
 impl Root {
@@ -43,18 +44,24 @@ impl Root {
         let failed = |e| Problem::new(&*shown, format!("cannot be opened as a root: {e}"));
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
         let prefix = shown.trim_end_matches('/').to_owned();
-        let owner = if prefix.is_empty() { 0 } else { fstat(&directory).map_err(failed)?.st_uid };
+        let owner = if prefix.is_empty() {
+            (0, 0)
+        } else {
+            let top = fstat(&directory).map_err(failed)?;
+            (top.st_uid, top.st_gid)
+        };
         Ok(Self { directory, prefix, owner })
     }
 
     /// Why a file or directory is not believed: somebody who is not root could have written it.
     pub(crate) fn distrust(&self, stat: &Stat) -> Option<String> {
-        if stat.st_uid != 0 && stat.st_uid != self.owner {
+        let (user, group) = self.owner;
+        if stat.st_uid != 0 && stat.st_uid != user {
             return Some(format!("belongs to user {}: only root's count; see chown", stat.st_uid));
         }
         let mode = stat.st_mode & 0o7777;
-        // Who unpacks a tree as a user often has a group of his own.
-        let others = if self.owner == 0 { 0o022 } else { 0o002 };
+        // Who unpacks a tree as a user often has a group of his own, which may write to it.
+        let others = if user != 0 && stat.st_gid == group { 0o002 } else { 0o022 };
         (mode & others != 0).then(|| {
             format!("can be written by others than root (mode {mode:04o}): see chmod go-w")
         })
@@ -89,6 +96,14 @@ impl Root {
             }
         }
         openat(&self.directory, path, flags, Mode::empty())
+    }
+
+    /// What is at `path`, be it a link.
+    pub(crate) fn link_stat(&self, path: &str) -> Result<Stat, Errno> {
+        if self.is_running() {
+            return statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW);
+        }
+        self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW).and_then(fstat)
     }
 
     /// What is at `path`, or at the end of the links there.

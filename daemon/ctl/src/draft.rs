@@ -29,9 +29,9 @@ The draft goes to standard output; its first lines say which name the file has t
 running machine each heap is tried with the buffers that a GPU needs, which are freed at once: that
 needs root, and with some firmware it lends memory to the secure world for that moment. Then:
 
-  protheapctl draft >draft.toml
-  protheapctl check draft.toml
-  install -D -m 0644 draft.toml /etc/protheap/policies/NAME.toml
+  protheapctl draft >draft.toml &&
+  install -D -m 0644 draft.toml /etc/protheap/policies/NAME.toml &&
+  protheapctl check /etc/protheap/policies/NAME.toml &&
   protheapctl explain
 
 Exit status 1 if the board has no Mali CSF GPU that is enabled: it needs no policy.")]

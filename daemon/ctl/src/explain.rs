@@ -14,10 +14,12 @@ use protheap_core::lint::nearest;
 use protheap_core::name::{DeviceName, HeapName, Key};
 use protheap_core::policy::{GpuPolicy, HOLD, SUSPEND_BYTES, SUSPEND_COUNT};
 use protheap_core::schema::{EvidenceStatus, Sourced};
+use protheap_core::state::Reason;
 use serde::Serialize;
 
 use crate::last_run::{self, LastRun};
 use crate::machine::{Machine, Which};
+use crate::tame::json;
 
 /// The most files that are not for the board that are told.
 const MOST_STRANGERS: usize = 20;
@@ -48,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::look(&args.machine)?;
     let last = if machine.is_blob { None } else { last_run::read(&mut machine)? };
     let report = Report::of(&machine, last.as_ref());
-    Ok(if args.json { serde_json::to_string(&report)? + "\n" } else { report.to_string() })
+    Ok(if args.json { json(&report)? } else { report.to_string() })
 }
 
 /// What is printed: by serde as JSON, by `Display` for people.
@@ -255,6 +257,8 @@ fn gpu_report<'a>(
     let (decision, reason) = match plan {
         Some(Plan::Try(request) | Plan::Bind(request)) => (Some(request.heap.clone()), ""),
         Some(Plan::Keep(heap)) => (Some(heap.clone()), ""),
+        // Which heaps there are, and of which chip and kernel, is not in a device tree.
+        Some(Plan::Without(Reason::NoHeap)) if machine.is_blob => (None, "waiting"),
         Some(Plan::Without(reason) | Plan::Fail(reason)) => (None, reason.as_str()),
         Some(Plan::Wait) => (None, "waiting"),
         None => (None, "no-policy"),

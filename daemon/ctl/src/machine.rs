@@ -89,13 +89,22 @@ impl Machine {
         let kernel = kernel::read(&root, &mut problems);
         let (policy, files) =
             read_policies(&root, &platform.compatible, kernel.lockdown, Extent::All, &mut problems);
+        // Another answer than the boot's would be a lie.
+        if let Some(problem) = policies::denied(&root, &files) {
+            return Err(problem.into());
+        }
         let strangers = policies::strangers(&root, &keys(&platform.compatible), &mut problems);
         let gpus: Vec<_> = tree.nodes_compatible(&devices::GPUS).take(MOST_GPUS + 1).collect();
         if gpus.len() > MOST_GPUS {
             bail!("the device tree has more than {MOST_GPUS} GPUs: no board has");
         }
-        let nodes: BTreeMap<_, _> =
-            gpus.into_iter().map(|node| (node.device.clone(), node)).collect();
+        let mut nodes = BTreeMap::<String, Node>::new();
+        for node in gpus {
+            // A name stands for one device: the kernel makes it of a node that is okay.
+            if nodes.get(&node.device).is_none_or(|known| known.status != OKAY) {
+                nodes.insert(node.device.clone(), node);
+            }
+        }
         let mut facts = if which.dtb.is_some() {
             facts_of_blob(&tree, &nodes, kernel, &root, &policy)
         } else {
@@ -104,6 +113,11 @@ impl Machine {
                 add_gpus(&nodes, &mut facts);
             }
             facts.socs = soc::read(&root, &mut problems);
+            // The kernel makes no device of such a node, whatever the tree shows.
+            let is_okay = |device: &DeviceName| {
+                nodes.get(device.as_str()).is_none_or(|node| node.status == OKAY)
+            };
+            facts.gpus.retain(|device, _| is_okay(device));
             facts
         };
         facts.platform = platform;

@@ -2,7 +2,10 @@
 
 //! Text from outside on its way to a terminal.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+
+use anyhow::Result;
+use serde::Serialize;
 
 /// Shows text without the characters that could drive a terminal, and in one line.
 #[derive(Debug)]
@@ -14,4 +17,17 @@ impl fmt::Display for Tame<'_> {
             .chars()
             .try_for_each(|c| write!(f, "{}", if c.is_control() { '\u{fffd}' } else { c }))
     }
+}
+
+/// One line of JSON. It lets some characters be that terminals obey: these are escaped too.
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+    let mut text = String::new();
+    for c in serde_json::to_string(value)?.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => write!(text, "\\u{:04x}", u32::from(c))?,
+            c => text.push(c),
+        }
+    }
+    text.push('\n');
+    Ok(text)
 }

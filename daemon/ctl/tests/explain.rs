@@ -167,3 +167,53 @@ fn a_policy_that_changes_while_it_is_read_harms_no_other() {
     done.store(true, Ordering::Relaxed);
     writer.join().unwrap();
 }
+
+#[test]
+fn a_gpu_whose_node_is_not_okay_is_never_bound() {
+    let board = Directory::machine("rk3588-rock-5b-optee");
+    let node = board.0.join("sys/firmware/devicetree/base/gpu@fb000000/status");
+    fs::write(node, b"disabled\0").unwrap();
+    let found: serde_json::Value = serde_json::from_str(&json(&board)).unwrap();
+    let gpu = &found["gpus"][0];
+    assert_eq!((&gpu["status"], &gpu["reason"]), (&"disabled".into(), &"disabled".into()));
+    assert_eq!(
+        (&gpu["heaps"], &gpu["decision"]),
+        (&serde_json::json!([]), &serde_json::Value::Null)
+    );
+    assert_eq!(found["gpus"].as_array().unwrap().len(), 1);
+}
+
+/// Who may not read a policy gets no answer: another than the boot's would be wrong.
+#[test]
+fn what_may_not_be_read_is_not_guessed() {
+    let board = Directory::machine("rk3588-rock-5b-optee");
+    let local = board.0.join("etc/protheap/policies");
+    fs::create_dir_all(&local).unwrap();
+    fs::write(local.join("rockchip,rk3588.toml"), "schema = 1\n").unwrap();
+    let as_nobody = || {
+        std::process::Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_protheapctl"))
+            .args(["explain", "--root", board.0.to_str().unwrap()])
+            .output()
+    };
+    // Needs root, and a way for others to the program.
+    if !as_nobody().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: another user cannot run this");
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    for (path, mode) in [
+        ("etc/protheap/policies/rockchip,rk3588.toml", 0o600),
+        ("etc/protheap/policies", 0o700),
+        ("etc/protheap", 0o700),
+    ] {
+        let path = board.0.join(path);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let output = as_nobody().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", path.display());
+        assert!(text(&output.stderr).contains("may not be read"), "{}", text(&output.stderr));
+        fs::set_permissions(&path, before).unwrap();
+    }
+}

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use protheap_core::cascade::Outcome;
+use protheap_core::decision::Outcome as Considered;
 
 use super::{Candidate, GpuReport, Report, Value};
 use crate::tame::Tame;
@@ -76,7 +77,7 @@ impl fmt::Display for Report<'_> {
         }
         for gpu in &self.gpus {
             writeln!(f)?;
-            show_gpu(f, gpu)?;
+            show_gpu(f, gpu, is_blob)?;
         }
         if self.gpus.is_empty() {
             writeln!(f, "\nno Mali CSF GPU: nothing is held and nothing is bound")?;
@@ -114,11 +115,11 @@ fn word(outcome: Outcome) -> &'static str {
     }
 }
 
-fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>) -> fmt::Result {
+fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>, is_blob: bool) -> fmt::Result {
     writeln!(f, "GPU {} ({})", Tame(gpu.device), joined(gpu.compatible, "-"))?;
     let decision = match &gpu.decision {
         Some(heap) => heap.to_string(),
-        None => format!("no heap: {}", meaning(gpu)),
+        None => format!("no heap: {}", meaning(gpu, is_blob)),
     };
     writeln!(f, "  decision   {decision}")?;
     if let Some(last) = gpu.last_run {
@@ -170,18 +171,31 @@ fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>) -> fmt::Result {
 }
 
 /// Why there is no decision, and what to do about it.
-fn meaning(gpu: &GpuReport<'_>) -> String {
+fn meaning(gpu: &GpuReport<'_>, is_blob: bool) -> String {
+    let is_unfit = |one: &Candidate<'_>| one.considered.outcome == Considered::ConditionUnmet;
     let next = match gpu.reason {
         "disabled" => return format!("its node has the status {:?}", gpu.status),
         "absent" => "its node is okay, but the kernel has made no device of it",
+        "waiting" if is_blob => "only the board can say which heaps there are: see the candidates",
         "waiting" => "one can still come: see the candidates",
+        // An empty list is a word as well.
+        "no-policy" if gpu.heaps.is_empty() && !gpu.values.is_empty() => {
+            "a policy gives it none, on purpose: `heaps = []`"
+        }
         "no-policy" if gpu.heaps.is_empty() => {
             "no policy names heaps for it: write one, `protheapctl draft` begins it"
         }
         "no-policy" => {
             "several heaps fit, and nothing says which: name one in a policy of the board"
         }
+        "no-heap" if gpu.candidates.iter().any(is_unfit) => {
+            "no candidate is there whose conditions are met: see the candidates"
+        }
         "no-heap" => "all that could bring a heap has settled, and no candidate is there",
+        "no-provider" if is_blob => {
+            "no node in this device tree could bring one; a boot loader can add OP-TEE's, and on \
+             FF-A it has none"
+        }
         "no-provider" => "nothing on this board could bring one",
         "no-consumer" => "nothing in this kernel takes a binding: load protheap.ko",
         "already-probed" => "its driver was loaded without one, or with another",
