@@ -36,6 +36,26 @@ check 'nor any in directories that others can write to' bound_to protected,secur
 chmod 755 /etc/protheap/policies /etc/protheap/policies/*.d /run/protheap/policies
 check 'when all is as it should be, they count again' bound_to "$OTHER"
 
+
+mv /etc/protheap/policies/radxa,rock-5b.toml /run/own.toml
+mkdir -p /srv/theirs
+ln -s /dev/null /srv/theirs/mask.toml
+for name in radxa,rock-5b.toml rockchip,rk3588.toml rockchip,rk3588.toml.d default.toml; do
+	rm -rf "/etc/protheap/policies/$name"
+	ln -s /srv/theirs/mask.toml "/etc/protheap/policies/$name"
+done
+rm /run/protheap/policies/default.toml
+chown 1000 /srv/theirs
+check 'a link that others can lead elsewhere masks nothing' bound_to protected,secure-video
+check 'and is told' like "$(state_of /refused)" '*leads through /srv/theirs, which belongs to user 1000*'
+rm /etc/protheap/policies/*
+cp /run/own.toml /run/protheap/policies/default.toml
+mkdir /etc/protheap/policies/rockchip,rk3588.toml.d
+cp /run/own.toml /etc/protheap/policies/rockchip,rk3588.toml.d/wish.toml
+: >/etc/protheap/policies/rockchip,rk3588.toml
+mv /run/own.toml /etc/protheap/policies/radxa,rock-5b.toml
+check 'what is as it should be counts as before' bound_to "$OTHER"
+
 echo 'local-policy = "never"' >/usr/lib/protheap/image.toml
 check 'unless the image says never' bound_to protected,secure-video
 check 'an entry for each directory says so' is "$(state_of /refused | grep -o 'does not count' | wc -l)" 2
