@@ -11,11 +11,14 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::Result;
-use protheap_board::policies::{DIRECTORIES, Directories, Found, IMAGE, MASK, distrust, look};
+use protheap_board::policies::{
+    DIRECTORIES, Directories, Found, IMAGE, MASK, distrust, image, look,
+};
 use protheap_board::root::Root;
 use protheap_board::{Problem, heaps};
 use protheap_core::cascade::{DEFAULT, Standing};
 use protheap_core::diagnostic::Diagnostic;
+use protheap_core::image::LocalPolicy;
 use protheap_core::lint::{self, Checked};
 use protheap_core::name::Key;
 
@@ -23,6 +26,9 @@ use report::Report;
 
 /// Where the policies of an image are, whose heaps are known.
 const INSTALLED: &str = "usr/lib/protheap/policies";
+
+/// What is called as [`IMAGE`] is, and stands where local policies do.
+const UNREAD_IMAGES: [&str; 2] = ["etc/protheap/image.toml", "run/protheap/image.toml"];
 
 /// Which policies, and how to print what is wrong with them.
 #[derive(Debug, clap::Args)]
@@ -174,8 +180,24 @@ impl Check {
         for directory in DIRECTORIES {
             self.add_directory(&root.shown(directory), &root, directory, true);
         }
-        if !matches!(look(&root, IMAGE), Found::Nothing) {
-            self.push(root.shown(IMAGE), &root, IMAGE.to_owned(), What::Image);
+        for unread in UNREAD_IMAGES {
+            if !matches!(look(&root, unread), Found::Nothing) {
+                self.say(unread_image(&root.shown(unread)));
+            }
+        }
+        let shown = root.shown(IMAGE);
+        let found = look(&root, IMAGE);
+        if let Err(Problem { message, .. }) = image(&root) {
+            let help = "what is in etc and run does not count until this is mended";
+            let message = format!("taken for \"never\": {}", sentence(&message));
+            self.say(error(&shown, message).with_help(Some(help.to_owned())));
+            // Who mends it wants to know what it says.
+            if !matches!(found, Found::Text(_)) {
+                return;
+            }
+        }
+        if !matches!(found, Found::Nothing) {
+            self.push(shown, &root, IMAGE.to_owned(), What::Image);
         }
     }
 
@@ -205,6 +227,9 @@ impl Check {
         let name = parts.next().unwrap_or_default().to_owned();
         let directory = parts.next().unwrap_or_default().to_owned();
         if name == "image.toml" {
+            if UNREAD_IMAGES.iter().any(|unread| absolute.ends_with(&format!("/{unread}"))) {
+                self.say(unread_image(shown));
+            }
             let root = Rc::clone(&self.machine);
             return self.push(shown.to_owned(), &root, absolute.to_owned(), What::Image);
         }
@@ -378,8 +403,12 @@ impl Check {
             return Some(Rc::clone(known));
         }
         let keys = [key.clone()];
+        let mut directories = Directories::open(&item.root);
+        if let Some(why) = closed(&item.root) {
+            directories.distrust_local(&why);
+        }
         // What cannot be listed was told when it was listed here.
-        let files = Directories::open(&item.root).read(&item.root, &keys, true, &mut Vec::new());
+        let files = directories.read(&item.root, &keys, true, &mut Vec::new());
         let all = files.into_iter().map(|file| (file.path, file.standing)).collect();
         Some(Rc::clone(self.standings.entry(of).or_insert(Rc::new(all))))
     }
@@ -406,6 +435,31 @@ impl Check {
         }
         names
     }
+}
+
+/// Why the image of a root lets only its own policies count. Whether a kernel is locked down is not
+/// known here.
+fn closed(root: &Root) -> Option<String> {
+    let (shown, text) = match image(root) {
+        Ok(image) => image?,
+        Err(_) => return Some(format!("{} cannot be used", root.shown(IMAGE))),
+    };
+    match LocalPolicy::parse(&shown, &text) {
+        Ok(LocalPolicy::Never) => Some(format!("{shown} has local-policy = \"never\"")),
+        Ok(LocalPolicy::Unlocked | LocalPolicy::Always) => None,
+        Err(_) => Some(format!("{shown} is refused")),
+    }
+}
+
+/// Why a file does not count: some reasons begin with what is at fault.
+fn sentence(why: &str) -> String {
+    let it = if why.starts_with("its ") { "" } else { "it " };
+    format!("{it}{why}")
+}
+
+fn unread_image(shown: &str) -> Diagnostic {
+    let help = "move it there, or remove it";
+    warning(shown, format!("nobody reads this: only {IMAGE} counts"), help)
 }
 
 fn unread(shown: &str) -> Diagnostic {
@@ -457,12 +511,14 @@ fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic>
         }
         Standing::Masked(why) => ("masked ", why),
         Standing::Shadowed(why) => ("shadowed ", why),
+        // The image closes what is local.
+        Standing::Untrusted(why) if why.starts_with(&item.root.shown(IMAGE)) => {
+            let help = format!("only what is in {INSTALLED} counts");
+            return Some(warning(&item.shown, format!("does not count: {why}"), &help));
+        }
         Standing::Untrusted(why) => {
-            return Some(warning(
-                &item.shown,
-                format!("does not count: it {why}"),
-                "only root may write to it",
-            ));
+            let message = format!("does not count: {}", sentence(why));
+            return Some(warning(&item.shown, message, "only root may write to it"));
         }
         Standing::Text(_) | Standing::Refused(_) => return None,
     };

@@ -130,7 +130,7 @@ fn files_of_the_same_name_and_masks() {
     let others = tree.path("etc/protheap/policies/acme,others.toml");
     fs::set_permissions(others, fs::Permissions::from_mode(0o666)).unwrap();
     symlink("/dev/null", tree.path("run/protheap/policies/acme,shadow.toml.d/10-a.toml")).unwrap();
-    tree.file("usr/lib/protheap/image.toml", "local-policy = \"sometimes\"\n");
+    tree.file("usr/lib/protheap/image.toml", "local-policy = \"unlocked\"\n");
 
     let etc = "etc/protheap/policies/";
     let lower = "does not count: shadowed by etc/protheap/policies/acme,shadow.toml";
@@ -144,10 +144,9 @@ fn files_of_the_same_name_and_masks() {
         format!("usr/lib/protheap/policies/acme,mask.toml:1:1: warning: does not count: masked by {etc}acme,mask.toml"),
         format!("usr/lib/protheap/policies/acme,shadow.toml:1:1: warning: {lower}"),
         "usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: does not count: masked by run/protheap/policies/acme,shadow.toml.d/10-a.toml".to_owned(),
-        "usr/lib/protheap/image.toml:1:16: error: expected \"never\", \"unlocked\" or \"always\"".to_owned(),
     ];
     let root = tree.0.to_str().unwrap();
-    assert_eq!(lines(&tree.0, &[root]), (expected.to_vec(), 1));
+    assert_eq!(lines(&tree.0, &[root]), (expected.to_vec(), 0));
 
     // One of these files alone says the same.
     let (alone, code) = lines(&tree.0, &["run/protheap/policies/acme,shadow.toml"]);
@@ -172,6 +171,103 @@ fn files_of_the_same_name_and_masks() {
         (found.iter().map(String::as_str).collect::<Vec<_>>(), code),
         (expected.to_vec(), 0)
     );
+}
+
+#[test]
+fn an_image_that_is_closed_lets_no_other_policy_count() {
+    let tree = Directory::new("closed");
+    let root = tree.0.to_str().unwrap();
+    for path in ["etc/protheap/policies/acme,a.toml", "run/protheap/policies/acme,b.toml.d/x.toml"]
+    {
+        tree.file(path, GOOD);
+    }
+    tree.file("etc/protheap/policies/acme,b.toml", "");
+    for path in ["acme,a.toml", "acme,b.toml", "acme,b.toml.d/x.toml"] {
+        tree.file(&format!("usr/lib/protheap/policies/{path}"), GOOD);
+    }
+    let image = "usr/lib/protheap/image.toml";
+    let mode = |path: &str, mode| {
+        fs::set_permissions(tree.0.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let closed = |why: &str| {
+        [
+            "etc/protheap/policies/acme,a.toml",
+            "etc/protheap/policies/acme,b.toml",
+            "run/protheap/policies/acme,b.toml.d/x.toml",
+        ]
+        .map(|path| format!("{path}:1:1: warning: does not count: {image} {why}"))
+        .to_vec()
+    };
+
+    tree.file(image, "local-policy = \"never\"\n");
+    let never = closed("has local-policy = \"never\"");
+    assert_eq!(lines(&tree.0, &[root]), (never.clone(), 0));
+    // A file alone, and a directory, say the same.
+    let (alone, code) = lines(&tree.0, &["etc/protheap/policies/acme,a.toml"]);
+    assert_eq!((alone, code), (vec![never[0].clone()], 0));
+    assert_eq!(lines(&tree.0, &["run/protheap/policies"]), (vec![never[2].clone()], 0));
+    assert_eq!(lines(&tree.0, &["usr/lib/protheap/policies"]), (vec![], 0));
+
+    tree.file(image, "local-policy = \"sometimes\"\n");
+    let mut expected = closed("is refused");
+    expected.push(format!("{image}:1:16: error: expected \"never\", \"unlocked\" or \"always\""));
+    assert_eq!(lines(&tree.0, &[root]), (expected, 1));
+
+    // What others can write says nothing, whatever it says.
+    let cannot = |why: &str| {
+        let mut expected = closed("cannot be used");
+        expected.push(format!("{image}:1:1: error: taken for \"never\": {why}"));
+        (expected, 1)
+    };
+    tree.file(image, "local-policy = \"always\"\n");
+    mode(image, 0o666);
+    let others = "can be written by others than root";
+    let why = format!("it {others} (mode 0666): see chmod go-w");
+    assert_eq!(lines(&tree.0, &[root]), cannot(&why));
+    mode(image, 0o644);
+    mode("usr/lib/protheap", 0o777);
+    let why = format!("its directory {others} (mode 0777): see chmod go-w");
+    assert_eq!(lines(&tree.0, &[root]), cannot(&why));
+    fs::remove_file(tree.0.join(image)).unwrap();
+    assert_eq!(lines(&tree.0, &[root]), cannot(&why));
+    mode("usr/lib/protheap", 0o755);
+    fs::create_dir(tree.0.join(image)).unwrap();
+    assert_eq!(lines(&tree.0, &[root]), cannot("it is not a file"));
+    fs::remove_dir(tree.0.join(image)).unwrap();
+
+    for open in ["always", "unlocked"] {
+        tree.file(image, format!("local-policy = \"{open}\"\n"));
+        let (found, _) = lines(&tree.0, &[root]);
+        assert!(
+            found.iter().all(|line| line.contains("shadowed by") || line.contains("mask")),
+            "{found:?}"
+        );
+        assert!(found.len() == 4, "{found:?}");
+    }
+
+    // Only a directory that root alone can write counts.
+    mode("etc/protheap/policies", 0o777);
+    let (found, _) = lines(&tree.0, &["etc/protheap/policies/acme,a.toml"]);
+    let why = format!("does not count: its directory {others} (mode 0777): see chmod go-w");
+    assert_eq!(found, [format!("etc/protheap/policies/acme,a.toml:1:1: warning: {why}")]);
+}
+
+#[test]
+fn an_image_toml_elsewhere_is_told() {
+    let tree = Directory::new("elsewhere");
+    let unread = |path: &str| {
+        format!("{path}:1:1: warning: nobody reads this: only usr/lib/protheap/image.toml counts")
+    };
+    let paths = ["etc/protheap/image.toml", "run/protheap/image.toml"];
+    for path in paths {
+        tree.file(path, "local-policy = \"never\"\n");
+        assert_eq!(lines(&tree.0, &[path]), (vec![unread(path)], 0));
+    }
+    for path in ["etc/protheap/policies/acme,a.toml", "usr/lib/protheap/image.toml"] {
+        tree.file(path, GOOD);
+        assert_eq!(lines(&tree.0, &[path]), (vec![], 0));
+    }
+    assert_eq!(lines(&tree.0, &[tree.0.to_str().unwrap()]), (paths.map(unread).to_vec(), 0));
 }
 
 #[test]
@@ -282,7 +378,7 @@ fn wrong_usage_is_2_and_warnings_are_no_failure() {
     for arguments in [&[][..], &["--json"], &[""], &["--yaml", "a"]] {
         assert_eq!(run(&tree.0, arguments).status.code(), Some(2), "{arguments:?}");
     }
-    tree.file("acme,a.toml", "schema = 1\n[gpu.g]\nallow-unprotected = true\n");
+    tree.file("acme,a.toml", "schema = 1\n[gpu.'g.g']\nallow-unprotected = true\n");
     let (found, code) = lines(&tree.0, &["acme,a.toml", "./acme,a.toml"]);
     assert_eq!((found.len(), code), (1, 0), "{found:?}");
     let said = run(&tree.0, &["--json", "acme,a.toml"]);
