@@ -20,7 +20,7 @@ use crate::image::LocalPolicy;
 use crate::name::{HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::revision::Range;
-use crate::schema::{self, Candidate, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
+use crate::schema::{self, Candidate, GPU_KEYS, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
 use advice::{Advice, alike};
 use recovery::{Recovered, note_lines};
 
@@ -29,21 +29,20 @@ pub use advice::nearest;
 /// The most faults that are told of one file.
 pub const MOST_FAULTS: usize = 1000;
 
-/// The heaps that the kernel makes: of TEEs (`drivers/tee/tee_heap.c`), and those that anybody can
-/// map (`drivers/dma-buf/heaps`).
-const KERNEL_HEAPS: [&str; 7] = [
-    "protected,secure-video",
-    "protected,trusted-ui",
-    "protected,secure-video-record",
-    "default_cma_region",
-    "system",
-    "linux,cma",
-    "reserved",
-];
+/// The heaps that the kernel makes of TEEs (`drivers/tee/tee_heap.c`).
+const TEE_HEAPS: [&str; 3] =
+    ["protected,secure-video", "protected,trusted-ui", "protected,secure-video-record"];
+
+/// The heaps that the kernel makes and that anybody can map (`drivers/dma-buf/heaps`).
+const MAPPABLE_HEAPS: [&str; 5] =
+    ["default_cma_region", "system", "system_cc_shared", "linux,cma", "reserved"];
 
 /// The compatible strings of GPUs in `Documentation/devicetree/bindings/gpu/arm,mali-valhall-csf.yaml`.
 const GPUS: [&str; 4] =
     ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali", "nxp,imx95-mali"];
+
+/// What a table for any of them is called.
+const ANY_GPU: &str = GPUS[0];
 
 /// The only TEE of Linux 7.3 that tells its revision (`get_tee_revision`, `drivers/tee`).
 const TEE_WITH_REVISION: &str = "optee";
@@ -53,6 +52,10 @@ const MOST_COMPARED: usize = 64;
 
 /// The most candidates for the same heap, or bounds of ranges, that are compared with each other.
 const MOST_PAIRS: usize = 16;
+
+fn kernel_heaps<'k>() -> impl Iterator<Item = &'k str> {
+    TEE_HEAPS.into_iter().chain(MAPPABLE_HEAPS)
+}
 
 /// Faults, of which only the first are kept.
 #[derive(Debug, Default)]
@@ -230,15 +233,29 @@ fn elements<'t>(table: &'t Table, name: &str) -> &'t [Node] {
 
 fn warn_of_gpus(fragment: &Fragment, faults: &mut Faults) {
     for (name, at, table) in tables(&fragment.table, "gpu") {
-        if !GPUS.contains(&name)
-            && let Some(meant) = nearest(name, GPUS)
-        {
-            let help = format!("did you mean `{meant}`?");
-            faults.warn(at, format!("no GPU is known by `{name}`"), help);
-        }
+        warn_of_name(name, at, table, faults);
         if let Some(gpu) = fragment.content.gpu.get(name) {
             warn_of_gpu(gpu, table, faults);
         }
+    }
+}
+
+/// A table's name that is no GPU's.
+fn warn_of_name(name: &str, at: &Origin, table: &Table, faults: &mut Faults) {
+    // `[gpu.suspend]` and `[gpu.fb000000.gpu]` are refused: then what is meant is told already.
+    let is_part = |(key, (_, node)): (&String, &(Origin, Node))| {
+        matches!(node.value, Value::Table(_)) && !GPU_KEYS.contains(&key.as_str())
+    };
+    if GPUS.contains(&name) || GPU_KEYS.contains(&name) || table.iter().any(is_part) {
+        return;
+    }
+    let of_arm = || name.starts_with("arm,mali").then_some(ANY_GPU);
+    if let Some(meant) = nearest(name, GPUS).or_else(of_arm) {
+        let help = format!("did you mean `{meant}`?");
+        faults.warn(at, format!("no GPU is known by `{name}`"), help);
+    } else if !name.contains([',', '.', ':']) {
+        let message = format!("`{name}` is neither a compatible string nor a device's name");
+        faults.warn(at, message, format!("any Mali CSF GPU is `{ANY_GPU}`"));
     }
 }
 
@@ -247,6 +264,7 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
         let help = "this is for bring-up of drivers: remove it before anything is shipped";
         faults.warn(origin, "memory that anybody can map may be bound", help);
     }
+    let allows = matches!(gpu.allow_unprotected, Some(Sourced { value: true, .. }));
     let candidates = gpu.heaps.as_ref().map_or(&[][..], |heaps| &heaps.value);
     let provider = candidates.iter().find_map(|candidate| candidate.provider.as_deref());
     if let (Some(Sourced { value: 0, origin }), Some(provider)) = (&gpu.hold, provider) {
@@ -262,6 +280,13 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
         };
         if let Value::Table(table) = &node.value {
             warn_of_conditions(&candidate.conditions, table, faults);
+            if let Some((_, Node { value: Value::String(name), origin })) = table.get("name")
+                && !allows
+                && MAPPABLE_HEAPS.contains(&name.as_str())
+            {
+                let help = "remove it; for bring-up of drivers alone there is allow-unprotected";
+                faults.warn(origin, "never bound: anybody can map this heap's memory", help);
+            }
         }
         let before = same.entry(candidate.name.to_string()).or_default();
         if let Some(first) = before.iter().find(|before| covers(before, candidate)) {
@@ -491,6 +516,7 @@ fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<Strin
                 let help = format!("did you mean `{meant}`?");
                 faults.warn(at, format!("no heap is known by `{name}`"), help);
             } else if *is_candidate
+                && !MAPPABLE_HEAPS.contains(name)
                 && ![own, &default].iter().any(|key| key.is_broken || key.evidence.contains(name))
             {
                 let help = format!(
@@ -536,15 +562,18 @@ impl<'f> Known<'f> {
     fn near(&mut self, name: &str) -> Option<String> {
         let files_with = self.files_with;
         // The same slip can be in many files.
-        let is_slip = |name: &str| nearest(name, KERNEL_HEAPS).is_some();
+        let is_slip = |name: &str| nearest(name, kernel_heaps()).is_some();
         let is_common =
             |name: &str| files_with.get(name).is_some_and(|files| *files > 1) && !is_slip(name);
-        if KERNEL_HEAPS.contains(&name) || self.evidence.contains(name) || is_common(name) {
+        if kernel_heaps().any(|heap| heap == name)
+            || self.evidence.contains(name)
+            || is_common(name)
+        {
             return None;
         }
         let (all, by_likeness) = self.all.get_or_insert_with(|| {
             let mut all = (self.elsewhere)();
-            all.extend(KERNEL_HEAPS.map(str::to_owned));
+            all.extend(kernel_heaps().map(str::to_owned));
             all.extend(self.evidence.iter().map(ToString::to_string));
             let common = files_with.keys().filter(|name| is_common(name));
             all.extend(common.map(ToString::to_string));
@@ -556,7 +585,7 @@ impl<'f> Known<'f> {
         }
         let alike = by_likeness.get(&alike(name)).map(String::as_str);
         let others = all.iter().map(String::as_str).take(MOST_COMPARED);
-        let compared = KERNEL_HEAPS.into_iter().chain(others);
+        let compared = kernel_heaps().chain(others);
         alike.or_else(|| nearest(name, compared)).map(str::to_owned)
     }
 }

@@ -231,6 +231,11 @@ impl Advice {
         });
         if let Some(meant) = meant {
             self.say(&node.origin, format!("did you mean \"{meant}\"?"));
+        } else if key == "kernel"
+            && let Some(meant) = without_words(written)
+        {
+            let help = format!("only the number counts: did you mean \"{meant}\"?");
+            self.say(&node.origin, help);
         }
     }
 
@@ -306,6 +311,20 @@ impl Advice {
             self.say(origin, format!("did you mean \"{meant}\"?"));
         }
     }
+}
+
+/// A range of releases without what stands after their numbers, as in `>=7.3-rc1`.
+fn without_words(range: &str) -> Option<String> {
+    let number = |bound: &str| {
+        let release = bound.trim_start_matches(['<', '>', '=', ' ']);
+        let sign = bound.strip_suffix(release).unwrap_or_default().trim();
+        let end = release.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let number = release.get(..end.unwrap_or(release.len())).unwrap_or_default();
+        let sign = if sign.is_empty() { "=" } else { sign };
+        format!("{sign}{}", number.trim_end_matches('.'))
+    };
+    let meant = range.split(',').map(|bound| number(bound.trim())).collect::<Vec<_>>().join(", ");
+    Range::new(&meant).map(|_| meant)
 }
 
 /// The image's directory that is likely to be meant: `10.8`, or the path of an image.

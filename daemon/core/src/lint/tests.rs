@@ -39,7 +39,7 @@ fn candidates(heaps: &str) -> Vec<String> {
 #[test]
 fn every_statement_that_is_no_toml_is_told_once_and_the_rest_is_read() {
     let text = "schema = 1
-[gpu.g]
+[gpu.'g.g']
 heaps = [{ name = 'x' }
 hold = 5s
 firmware: 'arch10.8'
@@ -48,7 +48,7 @@ allow-unprotected = 'no
 [gpu.h
 hold = nothing
 holt = '1s'
-[gpu.i]
+[gpu.'i.i']
 hold = '11s'
 heaps = [
   { name = 'a b' },
@@ -58,7 +58,7 @@ heaps = [
 ]
 [evidence.x]
 status: 'tested'
-[gpu.i]
+[gpu.'i.i']
 ";
     let found = shown(&one("k,k", text));
     let expected = [
@@ -81,7 +81,7 @@ status: 'tested'
 
 #[test]
 fn a_bracket_that_is_not_closed_spoils_nothing_after_it() {
-    let text = "schema = 1\n[gpu.g]\nheaps = [\n  { name = 'x'\n]\nhold = '5'\n";
+    let text = "schema = 1\n[gpu.'g.g']\nheaps = [\n  { name = 'x'\n]\nhold = '5'\n";
     let expected = [
         "4:3 error: this table is never closed | a `}` is missing",
         "6:8 error: expected a duration such as \"5s\" or \"250ms\" | did you mean \"5s\"?",
@@ -103,6 +103,19 @@ fn what_is_meant_is_said() {
         ("[gpu.g]\nheaps = [{ name = 'x', kernel = 7.3 }]\n", "did you mean \"=7.3\"?"),
         ("[gpu.g]\nheaps = [{ name = 'x', kernel = '=>7.3' }]\n", "did you mean \">=7.3\"?"),
         ("[gpu.g]\nheaps = [{ name = 'x', kernel = '==7.3' }]\n", "did you mean \"=7.3\"?"),
+        (
+            "[gpu.g]\nheaps = [{ name = 'x', kernel = '>=7.3-rc1' }]\n",
+            "only the number counts: did you mean \">=7.3\"?",
+        ),
+        (
+            "[gpu.g]\nheaps = [{ name = 'x', kernel = '>= 6.12.0-acme+, <7.3rc1' }]\n",
+            "only the number counts: did you mean \">=6.12.0, <7.3\"?",
+        ),
+        (
+            "[gpu.g]\nheaps = [{ name = 'x', kernel = '7.3-rc1' }]\n",
+            "only the number counts: did you mean \"=7.3\"?",
+        ),
+        ("[gpu.g]\nheaps = [{ name = 'x', kernel = '>=next' }]\n", " | -"),
         ("[gpu.g]\nsuspend = '64k'\n", "write `suspend = { bytes = \"64KiB\" }`"),
         ("[gpu.g]\nsuspend = { count = '8' }\n", "write `count = 8`"),
         ("[gpu.g]\nfirmware = 'arm/mali/arch10.8/mali_csffw.bin'\n", "did you mean \"arch10.8\"?"),
@@ -189,20 +202,48 @@ fn gpus_that_are_hardly_meant() {
             "2:6 warning: no GPU is known by `rockchip,rk3588_mali` | did you mean `rockchip,rk3588-mali`?",
         ),
         (
-            "[gpu.g]\nallow-unprotected = true\n",
+            "[gpu.'arm,mali-g610']\n",
+            "2:6 warning: no GPU is known by `arm,mali-g610` | did you mean `arm,mali-valhall-csf`?",
+        ),
+        (
+            "[gpu.panthor]\n",
+            "2:6 warning: `panthor` is neither a compatible string nor a device's name | any Mali CSF GPU is `arm,mali-valhall-csf`",
+        ),
+        (
+            "[gpu.'g.g']\nheaps = [{ name = 'system' }]\n",
+            "3:19 warning: never bound: anybody can map this heap's memory | remove it; for bring-up of drivers alone there is allow-unprotected",
+        ),
+        (
+            "[gpu.'g.g']\nallow-unprotected = false\nheaps = [{ name = 'linux,cma' }]\n",
+            "4:19 warning: never bound: anybody can map this heap's memory | remove it; for bring-up of drivers alone there is allow-unprotected",
+        ),
+        (
+            "[gpu.'g.g']\nallow-unprotected = true\nheaps = [{ name = 'system' }]\n",
             "3:21 warning: memory that anybody can map may be bound | this is for bring-up of drivers: remove it before anything is shipped",
         ),
         (
-            "[gpu.g]\nhold = '0s'\nheaps = [{ name = 'protected,*', provider = 'x,y' }]\n",
+            "[gpu.'g.g']\nallow-unprotected = true\n",
+            "3:21 warning: memory that anybody can map may be bound | this is for bring-up of drivers: remove it before anything is shipped",
+        ),
+        (
+            "[gpu.'g.g']\nhold = '0s'\nheaps = [{ name = 'protected,*', provider = 'x,y' }]\n",
             "3:8 warning: nothing waits for `x,y` | give it a duration such as \"5s\", or remove `provider`",
         ),
     ] {
         assert_eq!(said(body), [expected]);
     }
-    for body in
-        ["[gpu.'fb000000.gpu']\n", "[gpu.'acme,mali']\nallow-unprotected = false\nhold = '0s'\n"]
-    {
+    for body in [
+        "[gpu.'fb000000.gpu']\n",
+        "[gpu.'soc:gpu']\n",
+        "[gpu.'acme,a9-mali']\nheaps = [{ name = 'protected,*' }]\n",
+        "[gpu.'acme,mali']\nallow-unprotected = false\nhold = '0s'\n",
+    ] {
         assert_eq!(said(body), [""; 0]);
+    }
+    // What a table is refused for says more.
+    for body in ["[gpu.suspend]\nbytes = '1KiB'\n", "[gpu.fb000000.gpu]\nhold = '1s'\n"] {
+        let said = said(body);
+        assert!(said.len() == 1 && said[0].contains(" error: "), "{said:?}");
     }
 }
 
