@@ -229,7 +229,7 @@ fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
 /// It is there and cannot be used: what is wrong with it.
 pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
     if let Ok(Some(why)) = judge_directory(root, IMAGE_PARENT) {
-        return Err(Problem::new(root.shown(IMAGE_PARENT), why));
+        return Err(Problem::new(root.shown(IMAGE), format!("its directory {why}")));
     }
     match text(root, IMAGE) {
         Found::Nothing | Found::Mask => Ok(None),

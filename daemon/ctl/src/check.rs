@@ -22,6 +22,7 @@ use protheap_core::image::LocalPolicy;
 use protheap_core::lint::{self, Checked};
 use protheap_core::name::Key;
 
+use crate::tame::json;
 use report::Report;
 
 /// Where the policies of an image are, whose heaps are known.
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args, print: fn(&str) -> Result<()>) -> Result<ExitCode
     }
     let files = check.files();
     let report = Report::of(&files);
-    print(&if args.json { report.json()? } else { report.text(&files) })?;
+    print(&if args.json { json(&report)? } else { report.text(&files) })?;
     if !args.json {
         // Where standard error is closed, the exit status says enough.
         let _ = writeln!(io::stderr(), "{}", report.summary());

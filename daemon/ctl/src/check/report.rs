@@ -2,9 +2,6 @@
 
 //! What is wrong, for people and for editors.
 
-use std::fmt::Write as _;
-
-use anyhow::Result;
 use protheap_core::diagnostic::{Diagnostic, Severity};
 use protheap_core::lint::Checked;
 use serde::Serialize;
@@ -58,18 +55,6 @@ impl<'a> Report<'a> {
             more,
             problems: each.map(shown).collect(),
         }
-    }
-
-    pub(super) fn json(&self) -> Result<String> {
-        let mut text = String::new();
-        for c in (serde_json::to_string(self)? + "\n").chars() {
-            // JSON lets them be, but some terminals obey them.
-            match c {
-                '\u{7f}'..='\u{9f}' => write!(text, "\\u{:04x}", u32::from(c))?,
-                c => text.push(c),
-            }
-        }
-        Ok(text)
     }
 
     pub(super) fn text(&self, files: &[(String, bool, Checked)]) -> String {
