@@ -217,3 +217,79 @@ fn what_may_not_be_read_is_not_guessed() {
         fs::set_permissions(&path, before).unwrap();
     }
 }
+
+/// What is said to people of a GPU's decision.
+fn decision(arguments: &[&str]) -> String {
+    let shown = text(&explain(arguments).stdout);
+    let line = shown.lines().find(|line| line.trim_start().starts_with("decision"));
+    line.unwrap_or_else(|| panic!("{shown}")).trim_start().to_owned()
+}
+
+#[test]
+fn reasons_say_no_more_than_is_known() {
+    let board = Directory::machine("rk3588-rock-5b-optee");
+    let root = board.0.to_str().unwrap();
+    let local = board.0.join("etc/protheap/policies");
+    fs::create_dir_all(&local).unwrap();
+    let policy = |heaps: &str| {
+        let text = format!("schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nheaps = [{heaps}]\n");
+        fs::write(local.join("radxa,rock-5b.toml"), text).unwrap();
+        decision(&["--root", root])
+    };
+    assert!(policy("").contains("no-policy (a policy gives it none, on purpose"));
+    let unmet = policy("{ name = \"protected,secure-video\", kernel = \">=99\" }");
+    assert!(unmet.contains("no-heap (no candidate is there whose conditions are met"), "{unmet}");
+}
+
+#[test]
+fn of_a_device_tree_only_that_is_said_which_is_in_it() {
+    let directory = Directory::machine("rk3588-rock-5b");
+    let root = directory.0.to_str().unwrap();
+    let tree = directory.0.join("board.dtb").to_str().unwrap().to_owned();
+    let optee = "firmware { optee { compatible = \"linaro,optee-tz\"; }; };";
+    let make = |nodes: &str| {
+        let source = directory.0.join("board.dts");
+        let gpu = "compatible = \"arm,mali-valhall-csf\"; reg = <0x4000 0x10>;";
+        let dts = format!(
+            "/dts-v1/; / {{ compatible = \"acme,a9\"; #address-cells = <1>; #size-cells = <1>;\n\
+             gpu@4000 {{ {gpu} }}; {nodes}\n\
+             bus {{ #address-cells = <1>; #size-cells = <1>; ranges;\n\
+             gpu@4000 {{ {gpu} status = \"disabled\"; }}; }}; }};\n"
+        );
+        fs::write(&source, dts).unwrap();
+        std::process::Command::new("dtc")
+            .args(["-q", "-I", "dts", "-O", "dtb", "-o", &tree])
+            .arg(&source)
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !make("") {
+        eprintln!("skipped: there is no dtc");
+        return;
+    }
+    let asked = ["--root", root, "--dtb", tree.as_str()];
+    // Two nodes would make a device of one name: the one that is okay does.
+    assert!(decision(&asked).contains("no-provider (no node in this device tree could bring one"));
+    let found = text(&explain(&[&asked[..], &["--json"]].concat()).stdout);
+    assert_eq!(found.matches("\"device\":\"4000.gpu\"").count(), 1, "{found}");
+    assert!(make(optee));
+    assert!(decision(&asked).contains("waiting (only the board can say"));
+    // Of which chip the board is, is not in it either.
+    let policy = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\n\
+                  heaps = [{ name = \"a\", soc-id = \"A9\", kernel = \">=7.3\" }]\n";
+    fs::write(directory.0.join("usr/lib/protheap/policies/acme,a9.toml"), policy).unwrap();
+    assert!(decision(&asked).contains("waiting (only the board can say"));
+}
+
+#[test]
+fn nothing_that_is_printed_drives_a_terminal() {
+    let board = Directory::machine("rk3588-rock-5b");
+    let model = board.0.join("sys/firmware/devicetree/base/model");
+    fs::write(model, "M\u{9b}31m\u{1b}[2J\u{7f}\0").unwrap();
+    for arguments in [&["--json"][..], &[]] {
+        let root = ["--root", board.0.to_str().unwrap()];
+        let shown = text(&explain(&[&root[..], arguments].concat()).stdout);
+        assert!(shown.contains("31m"), "{shown:?}");
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    }
+}
