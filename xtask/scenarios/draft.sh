@@ -7,9 +7,7 @@ NAME=/etc/protheap/policies/radxa,rock-5b.toml
 
 load_tee 'heaps=protected,secure-video;protected,trusted-ui'
 load_protheap
-for file in /usr/lib/protheap/policies/*; do
-	case $file in */default.toml) ;; *) rm "$file" ;; esac
-done
+only_default_policy
 run_binder
 need ends unprotected no-policy
 check 'explain says that a policy is wanted' ctl explain

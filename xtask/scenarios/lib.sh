@@ -261,6 +261,13 @@ policy() { mkdir -p /etc/protheap/policies && cat >"/etc/protheap/policies/$1.to
 # no_policies: forgets those that are installed
 no_policies() { rm -rf /usr/lib/protheap/policies; }
 
+# only_default_policy: forgets those of platforms
+only_default_policy() {
+	for file in /usr/lib/protheap/policies/*; do
+		case $file in */default.toml) ;; *) rm "$file" ;; esac
+	done
+}
+
 # run_binder [ARGUMENTS]: to its end; its exit status is in $BINDER_STATUS, its words in /run/binder.log
 run_binder() {
 	protheap-bind "$@" >/run/binder.log 2>&1

@@ -3,9 +3,7 @@
 
 load_tee 'heaps=protected,secure-video;protected,trusted-ui'
 load_protheap
-for file in /usr/lib/protheap/policies/*; do
-	case $file in */default.toml) ;; *) rm "$file" ;; esac
-done
+only_default_policy
 run_binder
 check 'the binder ends well' is "$BINDER_STATUS" 0
 check 'only the default applies' is "$(state_of /policies)" '["default"]'

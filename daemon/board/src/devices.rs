@@ -39,9 +39,9 @@ pub struct Devices {
 /// their devices. All devices are looked at only where no GPU has such a name, or a policy asks for
 /// a provider of its own.
 ///
-/// `tees` are those that had registered before: OP-TEE's driver has settled when its TEE is there. Devices with one
-/// of the compatible strings in `providers` are providers too. Whether a driver
-/// can be loaded is looked up among the modules of the kernel `release`, and only for providers
+/// `tees` are those that had registered before: OP-TEE's driver has settled when its TEE is there.
+/// Devices with one of the compatible strings in `providers` are providers too. Whether a driver can
+/// be loaded is looked up among the modules of the kernel `release`, and only for providers
 /// that have none.
 pub fn scan(
     root: &Root,
@@ -50,22 +50,22 @@ pub fn scan(
     providers: &[&str],
     problems: &mut Vec<Problem>,
 ) -> Devices {
-    let has_optee = || is_among(tees);
+    let has_optee = tees.iter().any(Tee::makes_heaps);
     let mut devices = Devices::default();
     let by_name = |name: &str| name.ends_with(".gpu") || name.starts_with("firmware:");
     if providers.is_empty() {
-        scan_platform(root, &by_name, &has_optee, providers, &mut devices, problems);
+        scan_platform(root, &by_name, has_optee, providers, &mut devices, problems);
     }
     if devices.gpus.is_empty() {
         let others = |name: &str| !providers.is_empty() || !by_name(name);
-        scan_platform(root, &others, &has_optee, providers, &mut devices, problems);
+        scan_platform(root, &others, has_optee, providers, &mut devices, problems);
     }
     root.each(FFA, problems, &mut |name, problems| {
         let uuid = root.text(&format!("{FFA}/{name}/uuid"), problems).unwrap_or_default();
         if uuid.eq_ignore_ascii_case(OPTEE_FFA)
             && let Some(device) = named(root, FFA, name, problems)
         {
-            let (driver, loadable) = driver(root, FFA, name, Some(&has_optee));
+            let (driver, loadable) = driver(root, FFA, name, has_optee);
             devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
         }
     });
@@ -77,7 +77,7 @@ pub fn scan(
 fn scan_platform(
     root: &Root,
     wanted: &dyn Fn(&str) -> bool,
-    has_optee: &dyn Fn() -> bool,
+    has_optee: bool,
     providers: &[&str],
     devices: &mut Devices,
     problems: &mut Vec<Problem>,
@@ -103,8 +103,8 @@ fn scan_platform(
         };
         let (compatible, bad) = platform::compatible(bytes);
         platform::tell(root, &path, &bad, problems);
-        let settles = (!gpu && is_optee(&compatible)).then_some(has_optee);
-        let (driver, probing) = driver(root, PLATFORM, name, settles);
+        let settled = gpu || !is_optee(&compatible) || has_optee;
+        let (driver, probing) = driver(root, PLATFORM, name, settled);
         if gpu {
             devices.gpus.insert(device, Gpu { compatible, driver, ..Gpu::default() });
         } else {
@@ -126,7 +126,7 @@ pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
 
 /// Reads again which driver a GPU has: what a `bind` or `unbind` event changes.
 pub fn gpu_driver(root: &Root, gpu: &DeviceName) -> Option<String> {
-    driver(root, PLATFORM, gpu.as_str(), None).0
+    driver(root, PLATFORM, gpu.as_str(), true).0
 }
 
 /// Reads again which driver a provider has, and whether one is to be expected.
@@ -135,10 +135,9 @@ pub fn provider_driver(
     name: &DeviceName,
     provider: &Provider,
 ) -> (Option<String>, bool) {
-    let has_optee = || is_among(&tee::read(root, &mut Vec::new()));
-    let has_optee: Option<&dyn Fn() -> bool> =
-        if is_optee(&provider.compatible) { Some(&has_optee) } else { None };
-    let (driver, probing) = driver(root, bus(provider), name.as_str(), has_optee);
+    let settled = !is_optee(&provider.compatible)
+        || tee::read(root, &mut Vec::new()).iter().any(Tee::makes_heaps);
+    let (driver, probing) = driver(root, bus(provider), name.as_str(), settled);
     // One that had a driver can have it again.
     (driver, provider.loadable || probing || provider.driver.is_some())
 }
@@ -148,25 +147,15 @@ pub fn provider_driver(
 /// The `driver` link is there from the start of a probe on, and a probe can take seconds. A first
 /// probe has succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
 /// `fw_devlink=off`, and on FF-A, there is none). OP-TEE's driver registers its heaps first and its
-/// TEE after that (drivers/tee/optee), which tells as well when it is bound anew: `has_optee`, of what
-/// is OP-TEE.
-fn driver(
-    root: &Root,
-    bus: &str,
-    name: &str,
-    has_optee: Option<&dyn Fn() -> bool>,
-) -> (Option<String>, bool) {
+/// TEE after that (drivers/tee/optee), which tells as well when it is bound anew: `settled` is false of
+/// an OP-TEE without its TEE.
+fn driver(root: &Root, bus: &str, name: &str, settled: bool) -> (Option<String>, bool) {
     let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {
         return (None, false);
     };
-    let probing = root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok()
-        || has_optee.is_some_and(|has_optee| !has_optee());
+    let probing = !settled
+        || root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok();
     ((!probing).then_some(driver), probing)
-}
-
-/// OP-TEE is one of them.
-fn is_among(tees: &[Tee]) -> bool {
-    tees.iter().any(|tee| tee.implementation == "optee")
 }
 
 /// Whether a provider is OP-TEE: those on FF-A are, and have no compatible strings.

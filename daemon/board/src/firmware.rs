@@ -10,11 +10,11 @@ use std::path::Path;
 use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
 use protheap_core::name::Key;
 use protheap_csf::{Image, table_bytes};
-use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::Problem;
-use crate::root::{Failed, Root, bounded};
+use crate::root::{Failed, Root, bounded, open_file, regular};
 
 /// The largest image that is read, in bytes, unpacked or not: known ones have 300 KiB.
 const LARGEST: usize = 8 << 20;
@@ -119,8 +119,7 @@ fn image(
 ///
 /// It cannot be opened, read or unpacked, is no regular file, or has more than 8 MiB.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(Failed::from);
+    let opened = open_file(path).map_err(Failed::from);
     let shown = path.to_string_lossy();
     opened.and_then(|file| unpacked(file, &shown)).map_err(|e| Problem::new(&*shown, e.to_string()))
 }
@@ -136,10 +135,7 @@ pub(crate) fn unpacked(file: OwnedFd, name: &str) -> Result<Vec<u8>, Failed> {
 }
 
 fn contents(file: File, unpack: Unpack) -> Result<Contents, Failed> {
-    let stat = fstat(&file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(io::Error::other("it is not a file").into());
-    }
+    let stat = regular(&file)?;
     if stat.st_size > LARGEST as i64 {
         return Err(Failed::TooLong(LARGEST));
     }

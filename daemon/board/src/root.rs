@@ -4,7 +4,7 @@
 
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
@@ -106,18 +106,9 @@ impl Root {
         self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW).and_then(fstat)
     }
 
-    /// What is at `path`, or at the end of the links there.
-    pub(crate) fn stat(&self, path: &str) -> Result<Stat, Errno> {
-        if self.is_running() {
-            return statat(&self.directory, path, AtFlags::empty());
-        }
-        self.open_at(path, OFlags::PATH).and_then(fstat)
-    }
-
     /// There is a directory at `path`.
     pub fn is_directory(&self, path: &str) -> bool {
-        let directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        self.stat(path).is_ok_and(directory)
+        self.open_at(path, OFlags::PATH | OFlags::DIRECTORY).is_ok()
     }
 
     /// The bytes of the file at `path`, of which there may be `limit`. `None`: it is not there, or
@@ -249,16 +240,28 @@ impl Root {
 ///
 /// It cannot be read, is no file, or is longer.
 pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let read = || -> Result<Vec<u8>, Failed> {
-        let file = rustix::fs::open(path, flags, Mode::empty())?;
-        let stat = fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(std::io::Error::other("it is not a file").into());
-        }
+        let file = open_file(path)?;
+        let stat = regular(&file)?;
         bounded(&mut std::fs::File::from(file), stat.st_size, limit)
     };
     read().map_err(|e| Problem::new(path.to_string_lossy(), e.to_string()))
+}
+
+/// Opens the file at `path`, of any place; never waits, as a FIFO would make it.
+pub(crate) fn open_file(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// What is known of a regular file; anything else is none.
+pub(crate) fn regular(file: impl AsFd) -> Result<Stat, Failed> {
+    let stat = fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        Ok(stat)
+    } else {
+        Err(std::io::Error::other("it is not a file").into())
+    }
 }
 
 /// Why something was not read.

@@ -2,12 +2,11 @@
 
 //! Which policy files apply to a board, in which order, and what became of each.
 
-use serde::Serialize;
-
 use crate::diagnostic::Diagnostic;
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::Key;
+use crate::state::words;
 
 /// The key of the policy that applies to every board, below all others.
 pub const DEFAULT: &str = "default";
@@ -74,20 +73,20 @@ pub struct Judged {
     pub faults: Vec<Diagnostic>,
 }
 
-/// What became of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It is a part of the policy.
-    Applied,
-    /// It is a mask, or one hides it.
-    Masked,
-    /// One of the same name hides it.
-    Shadowed,
-    /// It cannot be used.
-    Refused,
-    /// Others than root could have written it, or the image lets it not count.
-    Untrusted,
+words! {
+    /// What became of a file.
+    Outcome {
+        /// It is a part of the policy.
+        Applied = "applied",
+        /// It is a mask, or one hides it.
+        Masked = "masked",
+        /// One of the same name hides it.
+        Shadowed = "shadowed",
+        /// It cannot be used.
+        Refused = "refused",
+        /// Others than root could have written it, or the image lets it not count.
+        Untrusted = "untrusted",
+    }
 }
 
 /// Reads the files of a board, in the order in which they merge: what applies, and what became of

@@ -10,7 +10,7 @@ use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Source, Verdict}
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::{GpuPolicy, Policy};
 use crate::schema::{Candidate, Pattern};
-use crate::state::Reason;
+use crate::state::{Reason, words};
 
 /// What is to be done for every GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,30 +80,30 @@ pub struct Considered {
     pub detail: String,
 }
 
-/// What became of a candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It is the one.
-    Chosen,
-    /// It is there and was not tried yet.
-    Untried,
-    /// It is not there, and can still come.
-    Awaited,
-    /// It is not there.
-    Absent,
-    /// The policy wants another TEE, kernel or SoC.
-    ConditionUnmet,
-    /// Several heaps fit, and nothing says which is meant.
-    Ambiguous,
-    /// It was tried: it refuses any allocation.
-    Dead,
-    /// It was tried: it cannot hold all buffers.
-    TooSmall,
-    /// It was tried: its memory can be mapped.
-    NotProtected,
-    /// A candidate before it was chosen or is awaited.
-    NotReached,
+words! {
+    /// What became of a candidate.
+    Outcome {
+        /// It is the one.
+        Chosen = "chosen",
+        /// It is there and was not tried yet.
+        Untried = "untried",
+        /// It is not there, and can still come.
+        Awaited = "awaited",
+        /// It is not there.
+        Absent = "absent",
+        /// The policy wants another TEE, kernel or SoC.
+        ConditionUnmet = "condition-unmet",
+        /// Several heaps fit, and nothing says which is meant.
+        Ambiguous = "ambiguous",
+        /// It was tried: it refuses any allocation.
+        Dead = "dead",
+        /// It was tried: it cannot hold all buffers.
+        TooSmall = "too-small",
+        /// It was tried: its memory can be mapped.
+        NotProtected = "not-protected",
+        /// A candidate before it was chosen or is awaited.
+        NotReached = "not-reached",
+    }
 }
 
 /// Whether what can still come is waited for.

@@ -10,6 +10,7 @@ use crate::name::HeapName;
 use crate::node::{Node, Origin, Table, Value};
 use crate::quantity::{self, Kind};
 use crate::revision::Range;
+use crate::state::words;
 
 /// The version of the format.
 pub const SCHEMA: i64 = 1;
@@ -118,15 +119,16 @@ pub struct Evidence {
     pub source: Option<String>,
 }
 
-/// How far a heap's name can be relied upon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EvidenceStatus {
-    /// Somebody saw it work on this platform.
-    Tested,
-    /// Its vendor or the kernel documents it.
-    Documented,
-    /// It is a guess.
-    Unverified,
+words! {
+    /// How far a heap's name can be relied upon.
+    EvidenceStatus {
+        /// Somebody saw it work on this platform.
+        Tested = "tested",
+        /// Its vendor or the kernel documents it.
+        Documented = "documented",
+        /// It is a guess.
+        Unverified = "unverified",
+    }
 }
 
 /// All that a policy says.
@@ -394,14 +396,10 @@ impl Reader {
             }
             return None;
         };
-        let status = match status.value.as_str() {
-            "tested" => EvidenceStatus::Tested,
-            "documented" => EvidenceStatus::Documented,
-            "unverified" => EvidenceStatus::Unverified,
-            _ => {
-                self.fault(&status.origin, "expected \"tested\", \"documented\" or \"unverified\"");
-                return None;
-            }
+        let all = [EvidenceStatus::Tested, EvidenceStatus::Documented, EvidenceStatus::Unverified];
+        let Some(status) = all.into_iter().find(|one| one.as_str() == status.value) else {
+            self.fault(&status.origin, "expected \"tested\", \"documented\" or \"unverified\"");
+            return None;
         };
         Some(Evidence { status, source })
     }

@@ -78,18 +78,18 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         let release = &machine.facts.kernel.release;
         firmware::read(&machine.root, release, None, &mut machine.problems)
     };
-    let (candidates, left_out) = judge(&mut machine, &images)?;
+    let (candidates, left_out) = judge(&mut machine, &images);
     Ok(text(&machine, &key, &images, &candidates, &left_out))
 }
 
 /// Looks at every heap that is there, or could come.
-fn judge(machine: &mut Machine, images: &[Firmware]) -> Result<(Vec<Candidate>, Vec<LeftOut>)> {
+fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<LeftOut>) {
     let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
     if machine.is_blob {
         foresee(machine, &mut candidates, &mut left_out);
-        return Ok((candidates, left_out));
+        return (candidates, left_out);
     }
-    last_run::read(machine)?;
+    last_run::read(machine);
     let known = |heap: &HeapName| {
         let verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(heap));
         // Its memory may all be in use.
@@ -130,7 +130,7 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> Result<(Vec<Candidate>, 
     }
     // What is of the TEE comes first; the order of names means nothing.
     candidates.sort_by_key(|candidate| candidate.protection != Some(Protection::Tee));
-    Ok((candidates, left_out))
+    (candidates, left_out)
 }
 
 /// Allocates what a GPU needs, and frees it. `Err`: why that says nothing of the heap.
@@ -204,33 +204,7 @@ fn text(
     let tame = |text: &str| Tame(text).to_string();
     let model = facts.platform.model.as_deref().unwrap_or(key.as_str());
 
-    line(&format!("# Draft of /etc/protheap/policies/{key}.toml, for this board alone."));
-    let others = facts.platform.compatible.iter().filter(|one| *one != key.as_str());
-    for other in others {
-        line(&format!("# Named {other}.toml it is for all boards that have that string."));
-    }
-    line("# It refines what the policies below it say: take out what they say already.");
-    line("#");
-    if machine.is_blob {
-        line("# Seen in its device tree; which heaps there are, only the running board can say.");
-    } else {
-        let tees: Vec<_> = facts.tees.iter().map(ToString::to_string).collect();
-        let (release, tees) = (or(&facts.kernel.release, "of unknown release"), tees.join(", "));
-        line(&tame(&format!(
-            "# Seen with kernel {release}, and these TEEs: {}.",
-            or(&tees, "none")
-        )));
-    }
-    for (device, gpu) in &facts.gpus {
-        let driver = gpu.driver.as_deref().map_or(String::new(), |d| format!(", driver {d}"));
-        line(&tame(&format!("# GPU {device}: {}{driver}", gpu.compatible.join(" "))));
-    }
-    for node in machine.nodes.values().filter(|node| !is_there(facts.gpus.keys(), &node.device)) {
-        line(&tame(&format!(
-            "# GPU {}: its node is {:?}, and it is left out",
-            node.device, node.status
-        )));
-    }
+    head(&mut line, machine, key);
     line("schema = 1");
     line(&format!("description = {}", quoted(model)));
 
@@ -268,6 +242,39 @@ fn text(
         line(&format!("# secure-video = [{}]", quoted(example)));
     }
     text
+}
+
+/// What the file has to be called, and what was seen.
+fn head(line: &mut impl FnMut(&str), machine: &Machine, key: &Key) {
+    let facts = &machine.facts;
+    let tame = |text: &str| Tame(text).to_string();
+    line(&format!("# Draft of /etc/protheap/policies/{key}.toml, for this board alone."));
+    let others = facts.platform.compatible.iter().filter(|one| *one != key.as_str());
+    for other in others {
+        line(&format!("# Named {other}.toml it is for all boards that have that string."));
+    }
+    line("# It refines what the policies below it say: take out what they say already.");
+    line("#");
+    if machine.is_blob {
+        line("# Seen in its device tree; which heaps there are, only the running board can say.");
+    } else {
+        let tees: Vec<_> = facts.tees.iter().map(ToString::to_string).collect();
+        let (release, tees) = (or(&facts.kernel.release, "of unknown release"), tees.join(", "));
+        line(&tame(&format!(
+            "# Seen with kernel {release}, and these TEEs: {}.",
+            or(&tees, "none")
+        )));
+    }
+    for (device, gpu) in &facts.gpus {
+        let driver = gpu.driver.as_deref().map_or(String::new(), |d| format!(", driver {d}"));
+        line(&tame(&format!("# GPU {device}: {}{driver}", gpu.compatible.join(" "))));
+    }
+    for node in machine.nodes.values().filter(|node| !is_there(facts.gpus.keys(), &node.device)) {
+        line(&tame(&format!(
+            "# GPU {}: its node is {:?}, and it is left out",
+            node.device, node.status
+        )));
+    }
 }
 
 fn is_there<'a>(mut names: impl Iterator<Item = &'a DeviceName>, device: &str) -> bool {

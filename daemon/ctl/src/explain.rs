@@ -7,6 +7,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use protheap_board::devicetree::{Node, OKAY};
 use protheap_core::cascade::{Judged, Outcome};
 use protheap_core::decision::{Considered, Plan, decide};
 use protheap_core::facts::{Facts, Gpu, Platform};
@@ -48,7 +49,7 @@ pub(crate) struct Args {
 /// Looks at the machine; returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::look(&args.machine)?;
-    let last = if machine.is_blob { None } else { last_run::read(&mut machine)? };
+    let last = if machine.is_blob { None } else { last_run::read(&mut machine) };
     let report = Report::of(&machine, last.as_ref());
     Ok(if args.json { json(&report)? } else { report.to_string() })
 }
@@ -143,7 +144,7 @@ struct Candidate<'a> {
     #[serde(flatten)]
     considered: Considered,
     /// How the name is known, if a policy says so.
-    evidence: Option<&'static str>,
+    evidence: Option<EvidenceStatus>,
     /// Where that is written.
     source: Option<&'a str>,
 }
@@ -182,24 +183,7 @@ impl<'a> Report<'a> {
             let trace = decided.map(|decision| decision.trace.as_slice()).unwrap_or_default();
             gpus.push(gpu_report(machine, device, gpu, plan, trace, last));
         }
-        let no_device = |device: &&str| {
-            DeviceName::new(device).map_or(true, |name| !machine.facts.gpus.contains_key(&name))
-        };
-        gpus.extend(machine.nodes.values().filter(|node| no_device(&&*node.device)).map(|node| {
-            let is_okay = node.status == protheap_board::devicetree::OKAY;
-            GpuReport {
-                device: &node.device,
-                compatible: &node.compatible,
-                status: &node.status,
-                driver: None,
-                heaps: Vec::new(),
-                decision: None,
-                reason: if is_okay { "absent" } else { "disabled" },
-                candidates: Vec::new(),
-                values: BTreeMap::new(),
-                last_run: None,
-            }
-        }));
+        gpus.extend(without_device(machine));
         gpus.sort_by_key(|gpu| gpu.device);
         Self {
             platform: Board { compatible, model: model.as_deref().unwrap_or_default() },
@@ -245,6 +229,25 @@ impl<'a> Report<'a> {
     }
 }
 
+/// The GPUs of which there is a node, and no device.
+fn without_device(machine: &Machine) -> impl Iterator<Item = GpuReport<'_>> {
+    let no_device = |node: &&Node| {
+        DeviceName::new(&node.device).map_or(true, |name| !machine.facts.gpus.contains_key(&name))
+    };
+    machine.nodes.values().filter(no_device).map(|node| GpuReport {
+        device: &node.device,
+        compatible: &node.compatible,
+        status: &node.status,
+        driver: None,
+        heaps: Vec::new(),
+        decision: None,
+        reason: if node.status == OKAY { "absent" } else { "disabled" },
+        candidates: Vec::new(),
+        values: BTreeMap::new(),
+        last_run: None,
+    })
+}
+
 fn gpu_report<'a>(
     machine: &'a Machine,
     device: &'a DeviceName,
@@ -268,7 +271,7 @@ fn gpu_report<'a>(
         let evidence = evidence.get(&considered.candidate);
         Candidate {
             considered: considered.clone(),
-            evidence: evidence.map(|evidence| evidence_word(evidence.status)),
+            evidence: evidence.map(|evidence| evidence.status),
             source: evidence.and_then(|evidence| evidence.source.as_deref()),
         }
     };
@@ -315,14 +318,6 @@ fn why_elsewhere(path: &str, compatible: &[String]) -> String {
     match nearest(stem, compatible.iter().map(String::as_str)) {
         Some(meant) => format!("its name is no string of this board: did you mean {meant}?"),
         None => "its name is no string of this board".to_owned(),
-    }
-}
-
-fn evidence_word(status: EvidenceStatus) -> &'static str {
-    match status {
-        EvidenceStatus::Tested => "tested",
-        EvidenceStatus::Documented => "documented",
-        EvidenceStatus::Unverified => "unverified",
     }
 }
 

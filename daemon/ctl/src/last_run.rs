@@ -2,7 +2,6 @@
 
 //! What the binder or the daemon found out about heaps: `/run/protheap/state.json`.
 
-use anyhow::Result;
 use protheap_board::Problem;
 use protheap_core::facts::{Protection, Verdict};
 use protheap_core::name::{DeviceName, HeapName};
@@ -53,24 +52,20 @@ impl LastRun {
 }
 
 /// Reads it, and adds the verdicts on heaps to what is known of the machine.
-pub(crate) fn read(machine: &mut Machine) -> Result<Option<LastRun>> {
-    let Some(bytes) = machine.root.read(STATE, LARGEST, &mut machine.problems) else {
-        return Ok(None);
+pub(crate) fn read(machine: &mut Machine) -> Option<LastRun> {
+    let bytes = machine.root.read(STATE, LARGEST, &mut machine.problems)?;
+    let read = match serde_json::from_slice::<LastRun>(&bytes) {
+        Ok(last) if last.schema == SCHEMA => Ok(last),
+        Ok(last) => Err(format!("has schema {}: only {SCHEMA} is understood", last.schema)),
+        Err(error) => Err(format!("is not understood: {error}")),
     };
-    let last: LastRun = match serde_json::from_slice(&bytes) {
+    let last = match read {
         Ok(last) => last,
-        Err(error) => {
-            let path = machine.root.shown(STATE);
-            machine.problems.push(Problem { path, message: format!("is not understood: {error}") });
-            return Ok(None);
+        Err(message) => {
+            machine.problems.push(Problem { path: machine.root.shown(STATE), message });
+            return None;
         }
     };
-    if last.schema != SCHEMA {
-        let path = machine.root.shown(STATE);
-        let message = format!("has schema {}: only {SCHEMA} is understood", last.schema);
-        machine.problems.push(Problem { path, message });
-        return Ok(None);
-    }
     for (device, gpu) in &mut machine.facts.gpus {
         let Some(binding) = last.of(device) else { continue };
         for considered in &binding.considered {
@@ -90,7 +85,7 @@ pub(crate) fn read(machine: &mut Machine) -> Result<Option<LastRun>> {
             gpu.verdicts.insert(heap, allocated(protection, binding.exporter.as_deref()));
         }
     }
-    Ok(Some(last))
+    Some(last)
 }
 
 fn allocated(protection: &str, exporter: Option<&str>) -> Verdict {

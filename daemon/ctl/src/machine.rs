@@ -63,21 +63,7 @@ impl Machine {
     pub(crate) fn look(which: &Which) -> Result<Self> {
         let root = Root::open(&which.root)?;
         let mut problems = Vec::new();
-        let tree = match &which.dtb {
-            Some(path) => {
-                let blob = root::read_file(path, LARGEST_BLOB)?;
-                let failed = |message| Problem { path: path.to_string_lossy().into(), message };
-                DeviceTree::of_blob(&blob).map_err(|error| failed(error.to_string()))?
-            }
-            None => {
-                let tree = DeviceTree::of_root(&root, &mut problems);
-                // Whatever is said of a board that could not be read would be wrong.
-                if let Some(problem) = problems.first() {
-                    bail!("the board cannot be told: {problem}");
-                }
-                tree
-            }
-        };
+        let tree = read_tree(which, &root, &mut problems)?;
         let (platform, bad) = tree.platform();
         for bad in bad {
             let path = match &which.dtb {
@@ -129,6 +115,22 @@ impl Machine {
     pub(crate) fn status(&self, device: &str) -> &str {
         self.nodes.get(device).map_or(OKAY, |node| &node.status)
     }
+}
+
+fn read_tree(which: &Which, root: &Root, problems: &mut Vec<Problem>) -> Result<DeviceTree> {
+    let Some(path) = &which.dtb else {
+        let tree = DeviceTree::of_root(root, problems);
+        // Whatever is said of a board that could not be read would be wrong.
+        return match problems.first() {
+            Some(problem) => bail!("the board cannot be told: {problem}"),
+            None => Ok(tree),
+        };
+    };
+    let blob = root::read_file(path, LARGEST_BLOB)?;
+    DeviceTree::of_blob(&blob).map_err(|error| {
+        let path = path.to_string_lossy().into_owned();
+        Problem { path, message: error.to_string() }.into()
+    })
 }
 
 /// What would be on such a board: a kernel with everything that Protheap brings, and a driver for

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use protheap_core::cascade::Outcome;
 use protheap_core::decision::Outcome as Considered;
 
 use super::{Candidate, GpuReport, Report, Value};
@@ -17,6 +16,40 @@ fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> St
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show_board(f)?;
+        self.show_files(f)?;
+        for gpu in &self.gpus {
+            writeln!(f)?;
+            show_gpu(f, gpu, self.heaps.is_none())?;
+        }
+        if self.gpus.is_empty() {
+            writeln!(f, "\nno Mali CSF GPU: nothing is held and nothing is bound")?;
+        }
+        if !self.share.is_empty() {
+            writeln!(f, "\nwhat devices of a media pipeline can use")?;
+        }
+        for share in &self.share {
+            writeln!(
+                f,
+                "  {} {}: {}",
+                Tame(share.compatible),
+                Tame(share.usage),
+                joined(share.heaps, "-")
+            )?;
+            writeln!(f, "             {}", Tame(&share.origin))?;
+        }
+        if !self.problems.is_empty() {
+            writeln!(f, "\nskipped")?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "  {}: {}", Tame(problem.path), Tame(problem.message))?;
+        }
+        Ok(())
+    }
+}
+
+impl Report<'_> {
+    fn show_board(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_blob = self.heaps.is_none();
         let model = if self.platform.model.is_empty() { "-" } else { self.platform.model };
         writeln!(f, "board      {}", Tame(model))?;
@@ -46,11 +79,13 @@ impl fmt::Display for Report<'_> {
             format!("{} ({how})", provider.device)
         };
         let none = "-: no node of OP-TEE, or of another driver that brings heaps";
-        writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))?;
+        writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))
+    }
 
+    fn show_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\npolicy files, the most specific first")?;
         for file in &self.considered {
-            write!(f, "  {:<9}  {}", word(file.outcome), Tame(file.path))?;
+            write!(f, "  {:<9}  {}", file.outcome.as_str(), Tame(file.path))?;
             if !file.why.is_empty() {
                 write!(f, "\n             {}", Tame(file.why))?;
             }
@@ -75,43 +110,7 @@ impl fmt::Display for Report<'_> {
             }
             writeln!(f, "\n             {}", Tame(&table.origin))?;
         }
-        for gpu in &self.gpus {
-            writeln!(f)?;
-            show_gpu(f, gpu, is_blob)?;
-        }
-        if self.gpus.is_empty() {
-            writeln!(f, "\nno Mali CSF GPU: nothing is held and nothing is bound")?;
-        }
-        if !self.share.is_empty() {
-            writeln!(f, "\nwhat devices of a media pipeline can use")?;
-        }
-        for share in &self.share {
-            writeln!(
-                f,
-                "  {} {}: {}",
-                Tame(share.compatible),
-                Tame(share.usage),
-                joined(share.heaps, "-")
-            )?;
-            writeln!(f, "             {}", Tame(&share.origin))?;
-        }
-        if !self.problems.is_empty() {
-            writeln!(f, "\nskipped")?;
-        }
-        for problem in &self.problems {
-            writeln!(f, "  {}: {}", Tame(problem.path), Tame(problem.message))?;
-        }
         Ok(())
-    }
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Masked => "masked",
-        Outcome::Shadowed => "shadowed",
-        Outcome::Refused => "refused",
-        Outcome::Untrusted => "untrusted",
     }
 }
 
@@ -138,15 +137,13 @@ fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>, is_blob: bool) -> f
     }
     writeln!(f, "  candidates, the most preferred first")?;
     for Candidate { considered, evidence, .. } in &gpu.candidates {
-        let outcome = serde_json::to_value(considered.outcome).unwrap_or_default();
-        let outcome = outcome.as_str().unwrap_or_default().to_owned();
+        let outcome = considered.outcome;
         let detail = if considered.detail.is_empty() { "" } else { ": " };
         writeln!(f, "    {}: {outcome}{detail}{}", considered.candidate, Tame(&considered.detail))?;
-        let evidence = evidence.map_or("no evidence for the name", |evidence| match evidence {
-            "tested" => "the name is tested",
-            "documented" => "the name is documented",
-            _ => "the name is unverified",
-        });
+        let evidence = match evidence {
+            Some(evidence) => format!("the name is {evidence}"),
+            None => "no evidence for the name".to_owned(),
+        };
         writeln!(f, "               {} ({evidence})", Tame(&considered.origin))?;
     }
     writeln!(f, "  values")?;

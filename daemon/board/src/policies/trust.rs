@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Whether root alone can say what is at a path.
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::root::Root;
+
+/// A link to this is a mask.
+pub(super) const NULL: &str = "/dev/null";
+/// How many links a path may have.
+const MOST_LINKS: usize = 16;
+
+/// Why the directory at `path` is not believed.
+pub(super) fn judge_directory(root: &Root, path: &str) -> Result<Option<String>, Errno> {
+    let mut stat = root.link_stat(path)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        match follow(root, path)? {
+            Way::To(end) if end == NULL => return Err(Errno::NOTDIR),
+            Way::To(end) => stat = root.link_stat(&end)?,
+            Way::Untrusted(why) => return Ok(Some(why)),
+        }
+    }
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    Ok(root.distrust(&stat))
+}
+
+/// Where a link leads.
+pub(super) enum Way {
+    /// To this path, at which there is no further link.
+    To(String),
+    /// Others than root could lead it elsewhere: why.
+    Untrusted(String),
+}
+
+/// Follows the links at `path`. Every directory on the way has to be root's, as the one has to be
+/// that the first link is in: else others could decide what a policy is, or what hides one.
+pub(super) fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
+    let reversed = |path: &str| path.rsplit('/').map(str::to_owned).collect::<Vec<_>>();
+    let mut ahead = reversed(path);
+    let (mut end, mut links) = (String::new(), 0);
+    while let Some(part) = ahead.pop() {
+        match part.as_str() {
+            "" | "." => continue,
+            ".." => {
+                end.truncate(end.rfind('/').unwrap_or(0));
+                continue;
+            }
+            _ => {}
+        }
+        if !end.is_empty()
+            && let Some(why) = root.distrust(&root.link_stat(&end)?)
+        {
+            return Ok(Way::Untrusted(format!("leads through {}, which {why}", root.shown(&end))));
+        }
+        let next = if end.is_empty() { part } else { format!("{end}/{part}") };
+        if FileType::from_raw_mode(root.link_stat(&next)?.st_mode) != FileType::Symlink {
+            end = next;
+            continue;
+        }
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(Errno::LOOP);
+        }
+        let target = root.target(&next)?;
+        // Another machine's tree has none.
+        if target == NULL {
+            return Ok(Way::To(NULL.to_owned()));
+        }
+        if target.starts_with('/') {
+            end.clear();
+        }
+        ahead.extend(reversed(&target));
+    }
+    Ok(Way::To(end))
+}
