@@ -50,5 +50,6 @@ stop_daemon
 # An open image: the policy that is there now counts.
 echo 'local-policy = "always"' >/usr/lib/protheap/image.toml
 start_daemon
-check 'an image that is not closed is decided for as it is now' is "$(attr state) $(attr heap)" 'bound protected,trusted-ui'
+check 'an image that is not closed is decided for as it is now' wait_until 2 back
+check 'by the policy that is there' is "$(attr heap)" protected,trusted-ui
 stop_daemon
