@@ -2,7 +2,7 @@
 
 //! What one policy file says.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -18,7 +18,7 @@ pub const LARGEST: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Fragment {
     /// The file.
-    pub file: Rc<File>,
+    pub file: Arc<File>,
     /// What it says, to be merged.
     pub(crate) table: Table,
     /// What it says, read.
@@ -34,7 +34,7 @@ impl Fragment {
     /// with a fault is refused as a whole.
     pub fn parse(key: &Key, path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let (file, table) = parse(key, path, text)?;
-        let root = Origin { file: Rc::clone(&file), span: (0, 0) };
+        let root = Origin { file: Arc::clone(&file), span: (0, 0) };
         let mut reader = Reader::default();
         let content = reader.content(&root, &table);
         if reader.faults.is_empty() {
@@ -50,7 +50,7 @@ pub(crate) fn parse(
     key: &Key,
     path: &str,
     text: &str,
-) -> Result<(Rc<File>, Table), Vec<Diagnostic>> {
+) -> Result<(Arc<File>, Table), Vec<Diagnostic>> {
     if let Some(fault) = too_large(path, text) {
         return Err(vec![fault]);
     }
@@ -82,8 +82,8 @@ pub(crate) fn not_toml(
 }
 
 /// What a file says, each value with its place.
-pub(crate) fn file(key: &Key, path: &str, text: &str, table: DeTable<'_>) -> (Rc<File>, Table) {
-    let file = Rc::new(File { key: key.clone(), path: path.into(), text: text.into() });
+pub(crate) fn file(key: &Key, path: &str, text: &str, table: DeTable<'_>) -> (Arc<File>, Table) {
+    let file = Arc::new(File { key: key.clone(), path: path.into(), text: text.into() });
     let table = match Node::new(&file, 0..0, &DeValue::Table(table)).value {
         Value::Table(table) => table,
         // A table stays one.

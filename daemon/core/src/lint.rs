@@ -8,7 +8,7 @@ mod advice;
 mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -89,11 +89,11 @@ pub struct Checked {
     /// How many more problems there are.
     pub more: usize,
     /// What it says.
-    text: Option<Rc<File>>,
+    text: Option<Arc<File>>,
 }
 
 impl Checked {
-    fn new(text: Option<Rc<File>>, policy: Option<Fragment>, faults: Faults) -> Self {
+    fn new(text: Option<Arc<File>>, policy: Option<Fragment>, faults: Faults) -> Self {
         let Faults { kept: mut problems, more } = faults;
         problems.sort_by_key(|fault| fault.place);
         Self { policy, problems, more, text }
@@ -130,7 +130,7 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     let Some((recovered, file, table)) = read(key, path, text, &mut faults) else {
         return Checked::new(None, None, faults);
     };
-    let root = Origin { file: Rc::clone(&file), span: (0, 0) };
+    let root = Origin { file: Arc::clone(&file), span: (0, 0) };
     let mut reader = reader();
     let content = reader.content(&root, &table);
     let fragment = Fragment { file, table, content };
@@ -141,7 +141,7 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     }
     let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
     faults.kept.retain(|fault| is_error(fault) || !recovered.is_told(fault.span));
-    Checked::new(Some(Rc::clone(&fragment.file)), Some(fragment), faults)
+    Checked::new(Some(Arc::clone(&fragment.file)), Some(fragment), faults)
 }
 
 /// Checks the `image.toml` at `path`.
@@ -163,7 +163,7 @@ fn read(
     path: &str,
     text: &str,
     faults: &mut Faults,
-) -> Option<(Recovered, Rc<File>, Table)> {
+) -> Option<(Recovered, Arc<File>, Table)> {
     if let Some(fault) = too_large(path, text) {
         faults.push(|| fault);
         return None;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -28,7 +28,7 @@ pub struct File {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The file.
-    pub file: Rc<File>,
+    pub file: Arc<File>,
     /// The first byte of the value in the file, and the one after its last.
     pub span: (usize, usize),
 }
@@ -102,9 +102,9 @@ impl Value {
 }
 
 impl Node {
-    pub(crate) fn new(file: &Rc<File>, span: Range<usize>, value: &DeValue<'_>) -> Self {
+    pub(crate) fn new(file: &Arc<File>, span: Range<usize>, value: &DeValue<'_>) -> Self {
         let origin =
-            |span: Range<usize>| Origin { file: Rc::clone(file), span: (span.start, span.end) };
+            |span: Range<usize>| Origin { file: Arc::clone(file), span: (span.start, span.end) };
         let node = |value: &Spanned<DeValue<'_>>| Self::new(file, value.span(), value.get_ref());
         let value = match value {
             DeValue::String(text) => Value::String(text.to_string()),
@@ -149,7 +149,7 @@ mod tests {
 
     fn table(text: &str) -> Table {
         let key = Key::new("k").unwrap();
-        let file = Rc::new(File { key, path: "k.toml".into(), text: text.into() });
+        let file = Arc::new(File { key, path: "k.toml".into(), text: text.into() });
         let parsed = DeTable::parse(text).unwrap();
         match Node::new(&file, 0..0, &DeValue::Table(parsed.into_inner())).value {
             Value::Table(table) => table,

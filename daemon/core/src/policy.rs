@@ -3,7 +3,7 @@
 //! What applies to a board, checked and complete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::facts::{FIRMWARE_BYTES, Firmware};
 use crate::fragment::Fragment;
@@ -41,7 +41,7 @@ impl Policy {
         // reader would say of the missing `schema` is not a fault here.
         let content = match merged.fragments().first() {
             Some(first) => {
-                let root = Origin { file: Rc::clone(&first.file), span: (0, 0) };
+                let root = Origin { file: Arc::clone(&first.file), span: (0, 0) };
                 Reader::default().content(&root, &table)
             }
             None => Content::default(),

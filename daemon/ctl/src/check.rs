@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use protheap_board::policies::{
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, print: fn(&str) -> Result<()>) -> Result<ExitCode
 struct Item {
     /// As it is shown.
     shown: String,
-    root: Rc<Root>,
+    root: Arc<Root>,
     /// Beneath the root.
     path: String,
     what: What,
@@ -109,12 +109,12 @@ enum Scope {
 type Standings = HashMap<String, Standing>;
 
 struct Check {
-    machine: Rc<Root>,
+    machine: Arc<Root>,
     items: Vec<Item>,
     /// The arguments, so that none counts twice.
     given: HashSet<PathBuf>,
-    roots: HashMap<String, Rc<Root>>,
-    standings: HashMap<(String, Key), Rc<Standings>>,
+    roots: HashMap<String, Arc<Root>>,
+    standings: HashMap<(String, Key), Arc<Standings>>,
 }
 
 fn error(shown: &str, message: impl Into<String>) -> Diagnostic {
@@ -128,7 +128,7 @@ fn warning(shown: &str, message: impl Into<String>, help: &str) -> Diagnostic {
 impl Check {
     fn new() -> Result<Self> {
         Ok(Self {
-            machine: Rc::new(Root::open(Path::new("/"))?),
+            machine: Arc::new(Root::open(Path::new("/"))?),
             items: Vec::new(),
             given: HashSet::new(),
             roots: HashMap::new(),
@@ -143,7 +143,7 @@ impl Check {
         let shown = path.to_string_lossy();
         let absolute = std::path::absolute(path);
         let Some(absolute) = absolute.as_ref().ok().and_then(|path| path.to_str()) else {
-            let root = Rc::clone(&self.machine);
+            let root = Arc::clone(&self.machine);
             let said = error(&shown, "the path is not UTF-8");
             return self.push(shown.into_owned(), &root, String::new(), What::Said(said));
         };
@@ -159,23 +159,23 @@ impl Check {
         } else if let Some((root, path)) = self.beneath_a_root(absolute) {
             self.add_directory(shown.trim_end_matches('/'), &root, &path, true);
         } else {
-            let root = Rc::clone(&self.machine);
+            let root = Arc::clone(&self.machine);
             self.add_directory(shown.trim_end_matches('/'), &root, absolute, false);
         }
     }
 
-    fn push(&mut self, shown: String, root: &Rc<Root>, path: String, what: What) {
-        self.items.push(Item { shown, root: Rc::clone(root), path, what });
+    fn push(&mut self, shown: String, root: &Arc<Root>, path: String, what: What) {
+        self.items.push(Item { shown, root: Arc::clone(root), path, what });
     }
 
     fn say(&mut self, said: Diagnostic) {
-        let root = Rc::clone(&self.machine);
+        let root = Arc::clone(&self.machine);
         self.push(said.path.clone(), &root, String::new(), What::Said(said));
     }
 
     fn add_root(&mut self, shown: &str, path: &Path) {
         let root = match Root::open(path) {
-            Ok(root) => Rc::new(root),
+            Ok(root) => Arc::new(root),
             Err(problem) => return self.say(error(shown, problem.message)),
         };
         for directory in DIRECTORIES {
@@ -203,7 +203,7 @@ impl Check {
     }
 
     /// The root that a path stands beneath in one of the three directories, and where.
-    fn beneath_a_root(&mut self, absolute: &str) -> Option<(Rc<Root>, String)> {
+    fn beneath_a_root(&mut self, absolute: &str) -> Option<(Arc<Root>, String)> {
         let absolute = absolute.trim_end_matches('/');
         let start = DIRECTORIES.iter().find_map(|directory| {
             let at = absolute.rfind(&format!("/{directory}"))?;
@@ -212,11 +212,11 @@ impl Check {
         })?;
         let (prefix, path) = absolute.split_at(start);
         let root = match self.roots.get(prefix) {
-            Some(root) => Rc::clone(root),
+            Some(root) => Arc::clone(root),
             None => {
                 let opened = Root::open(Path::new(if prefix.is_empty() { "/" } else { prefix }));
-                let root = Rc::new(opened.ok()?);
-                self.roots.insert(prefix.to_owned(), Rc::clone(&root));
+                let root = Arc::new(opened.ok()?);
+                self.roots.insert(prefix.to_owned(), Arc::clone(&root));
                 root
             }
         };
@@ -231,13 +231,13 @@ impl Check {
             if UNREAD_IMAGES.iter().any(|unread| absolute.ends_with(&format!("/{unread}"))) {
                 self.say(unread_image(shown));
             }
-            let root = Rc::clone(&self.machine);
+            let root = Arc::clone(&self.machine);
             return self.push(shown.to_owned(), &root, absolute.to_owned(), What::Image);
         }
         let cascade = self.beneath_a_root(absolute);
         let (root, path, scope) = match cascade {
             Some((root, path)) => (root, path, Scope::Cascade),
-            None => (Rc::clone(&self.machine), absolute.to_owned(), Scope::Alone),
+            None => (Arc::clone(&self.machine), absolute.to_owned(), Scope::Alone),
         };
         if !name.ends_with(".toml") {
             self.say(unread(shown));
@@ -257,7 +257,7 @@ impl Check {
         }
     }
 
-    fn add_directory(&mut self, shown: &str, root: &Rc<Root>, path: &str, is_cascade: bool) {
+    fn add_directory(&mut self, shown: &str, root: &Arc<Root>, path: &str, is_cascade: bool) {
         if path.ends_with(".toml.d") {
             return self.add_drop_ins(shown, root, path, is_cascade);
         }
@@ -280,7 +280,7 @@ impl Check {
         }
     }
 
-    fn add_drop_ins(&mut self, shown: &str, root: &Rc<Root>, path: &str, is_cascade: bool) {
+    fn add_drop_ins(&mut self, shown: &str, root: &Arc<Root>, path: &str, is_cascade: bool) {
         if is_cascade {
             self.note_distrust(shown, root, path);
         }
@@ -301,7 +301,7 @@ impl Check {
     }
 
     /// The names in a directory, without the hidden ones.
-    fn list(&mut self, shown: &str, root: &Rc<Root>, path: &str) -> Vec<String> {
+    fn list(&mut self, shown: &str, root: &Arc<Root>, path: &str) -> Vec<String> {
         let mut problems = Vec::new();
         let mut names = root.list(path, &mut problems);
         names.retain(|name| !name.starts_with('.'));
@@ -398,10 +398,10 @@ impl Check {
     }
 
     /// What became of the files of a key in the directories of a root.
-    fn standing(&mut self, item: &Item, key: &Key) -> Option<Rc<Standings>> {
+    fn standing(&mut self, item: &Item, key: &Key) -> Option<Arc<Standings>> {
         let of = (item.root.shown(""), key.clone());
         if let Some(known) = self.standings.get(&of) {
-            return Some(Rc::clone(known));
+            return Some(Arc::clone(known));
         }
         let keys = [key.clone()];
         let mut directories = Directories::open(&item.root);
@@ -411,7 +411,7 @@ impl Check {
         // What cannot be listed was told when it was listed here.
         let files = directories.read(&item.root, &keys, true, &mut Vec::new());
         let all = files.into_iter().map(|file| (file.path, file.standing)).collect();
-        Some(Rc::clone(self.standings.entry(of).or_insert(Rc::new(all))))
+        Some(Arc::clone(self.standings.entry(of).or_insert(Arc::new(all))))
     }
 
     /// The heaps of this machine, and those that its policies name.
