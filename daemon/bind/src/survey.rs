@@ -46,7 +46,7 @@ impl Survey {
 /// Tells of a problem on standard error, and keeps it for the report.
 pub(crate) fn tell(program: &str, problem: Problem) -> Refused {
     eprintln!("{program}: skipped: {problem}");
-    Refused { path: problem.path, line: 0, column: 0, message: problem.message }
+    Refused { path: problem.path, line: 0, column: 0, message: problem.message, kept: false }
 }
 
 /// Tells of a file that was not used, and keeps why for the report.

@@ -23,6 +23,7 @@ use crate::name::{DeviceName, HeapName};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
 use daemon::Upkeep;
+pub use daemon::{Next, NoRebind};
 
 /// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,6 +54,8 @@ pub enum Event {
     Changed(Vec<Change>),
     /// The time of an [`Action::WakeAt`] has come.
     Woken,
+    /// Somebody wants it decided anew; see [`Engine::may_rebind`].
+    Rebind(DeviceName),
 }
 
 /// What was bound.
@@ -109,6 +112,8 @@ pub enum Change {
     Binding(DeviceName),
     /// Events were lost: these are all facts now.
     All(Box<Facts>),
+    /// The policies changed: these are the ones that apply now.
+    Policy(Box<Policy>),
 }
 
 /// What is to be done.
@@ -156,6 +161,10 @@ pub struct Binding {
     late: bool,
     /// The heap that another run has bound.
     adopted: Option<HeapName>,
+    /// The heap that was bound when a daemon first saw it: a closed image keeps to it.
+    kept: Option<HeapName>,
+    /// A driver had it, and has let go of it.
+    let_go: bool,
     request: Option<Request>,
     /// What a daemon saw in the kernel last; only of a binding that is bound.
     kernel: Option<KernelBinding>,
@@ -276,6 +285,14 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                     binding.supplied(&device, supplied, now, &mut actions);
                 }
             }
+            Event::Rebind(device) => {
+                if DAEMON {
+                    self.rebind(&device, now, &mut actions);
+                }
+            }
+        }
+        if DAEMON {
+            self.improve(now, &mut actions);
         }
         for (device, binding) in &mut self.bindings {
             if let Some(gpu) = self.facts.gpus.get(device) {
@@ -319,7 +336,10 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             Change::Gpu(device, _) => Some(device.clone()),
             _ => None,
         };
-        self.change_facts(change, now);
+        match change {
+            Change::Policy(policy) if DAEMON => self.change_policy(*policy),
+            change => self.change_facts(change, now),
+        }
         if DAEMON {
             self.look_again(only.as_ref());
         }
@@ -347,7 +367,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                 self.facts.providers.insert(device, provider);
             }
             Change::Gpu(device, gpu) => self.change_gpu(device, gpu),
-            Change::Binding(_) => {}
+            Change::Binding(_) | Change::Policy(_) => {}
             Change::All(mut facts) => {
                 for heap in facts.heaps.difference(&self.facts.heaps.clone()) {
                     self.note(now, "heap-appeared", heap.as_str());
@@ -424,6 +444,8 @@ impl Binding {
             held: 0,
             late: false,
             adopted: None,
+            kept: None,
+            let_go: false,
             request: None,
             kernel: None,
             upkeep: Upkeep::default(),

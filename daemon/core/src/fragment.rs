@@ -15,7 +15,7 @@ use crate::schema::{Content, Reader};
 pub const LARGEST: usize = 64 * 1024;
 
 /// One policy file, checked on its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
     /// The file.
     pub file: Arc<File>,

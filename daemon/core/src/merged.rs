@@ -7,7 +7,7 @@ use crate::name::DeviceName;
 use crate::node::{Table, Value, merge};
 
 /// All policy files that apply to a board. Nothing is chosen or checked across files yet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Merged {
     fragments: Vec<Fragment>,
 }

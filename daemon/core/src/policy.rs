@@ -23,7 +23,7 @@ pub const SUSPEND_BYTES: u64 = 64 * 1024;
 pub const SUSPEND_COUNT: u32 = 16;
 
 /// What applies to a board.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     merged: Merged,
     content: Content,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::decision::Considered;
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Binding, Engine, Step};
+use crate::engine::{Binding, Engine, Next, Step};
 use crate::facts::{Gpu, KernelBinding, Platform, Protection, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::GpuPolicy;
@@ -41,6 +41,9 @@ pub struct Refused {
     pub column: usize,
     /// What is wrong.
     pub message: String,
+    /// What it said before still applies: it was good once while the daemon ran.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 impl From<&Diagnostic> for Refused {
@@ -50,6 +53,7 @@ impl From<&Diagnostic> for Refused {
             line: fault.place.line,
             column: fault.place.column,
             message: fault.message.clone(),
+            kept: false,
         }
     }
 }
@@ -68,6 +72,7 @@ struct GpuReport<'a> {
     firmware_bytes: Option<u64>,
     suspend_bytes: Option<u64>,
     suspend_count: Option<u32>,
+    next: Option<Next>,
     held_us: u64,
     considered: &'a [Considered],
     timeline: &'a [Step],
@@ -94,7 +99,9 @@ impl<'a> Report<'a> {
                 .iter()
                 .map(|(device, binding)| {
                     let kernel = if DAEMON { binding.kernel() } else { None };
-                    gpu(device, facts.gpus.get(device).unwrap_or(none), binding, kernel)
+                    let next = if DAEMON { engine.next(device) } else { None };
+                    let facts = facts.gpus.get(device).unwrap_or(none);
+                    GpuReport { next, ..gpu(device, facts, binding, kernel) }
                 })
                 .collect(),
             heaps: engine.policy().common_heaps(&facts.heaps),
@@ -145,6 +152,7 @@ fn gpu<'a>(
             .map(|kernel| kernel.suspend_count)
             .or(request.map(|request| request.suspend_count))
             .or(binding.policy().map(GpuPolicy::suspend_count)),
+        next: None,
         held_us: binding.held(),
         considered: binding.trace(),
         timeline: binding.timeline(),

@@ -2,11 +2,15 @@
 
 //! What a daemon does with bindings that have come to an end: it takes over what others bound,
 //! meets what the kernel asks for, takes a binding away when its TEE goes, and begins anew when a
-//! fact has changed.
+//! fact or a policy has changed, or somebody asks.
+
+use serde::Serialize;
 
 use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
-use crate::facts::{Facts, KernelBinding, Source};
-use crate::name::DeviceName;
+use crate::decision::{Patience, Plan, decide_gpu};
+use crate::facts::{Facts, Gpu, KernelBinding, Source};
+use crate::name::{DeviceName, HeapName, Key};
+use crate::policy::Policy;
 use crate::state::{Reason, State};
 
 /// How long after a first failure it is tried again, in microseconds; twice as long after each
@@ -39,7 +43,127 @@ impl Upkeep {
     }
 }
 
+/// What policies and heaps would have bound now, in place of what is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Next {
+    /// The heap; `None` if it would go without.
+    pub heap: Option<HeapName>,
+    /// The key of the file that names it.
+    pub policy: Option<Key>,
+    /// Why it would go without; a [`Reason`]'s word, or empty.
+    pub reason: &'static str,
+}
+
+/// Why nothing can be decided anew for a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRebind {
+    /// There is no such GPU.
+    NoGpu,
+    /// A driver has it and its binding.
+    InUse,
+    /// It is being decided already.
+    Busy,
+    /// What a driver's parameter says cannot be changed while the system runs, or nothing takes
+    /// a binding at all.
+    Fixed,
+}
+
 impl<const DAEMON: bool> Engine<DAEMON> {
+    /// Whether [`super::Event::Rebind`] would be followed.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn may_rebind(&self, device: &DeviceName) -> Result<(), NoRebind> {
+        let (Some(binding), Some(gpu)) = (self.bindings.get(device), self.facts.gpus.get(device))
+        else {
+            return Err(NoRebind::NoGpu);
+        };
+        if self.facts.kernel.module.is_none() {
+            return Err(NoRebind::Fixed);
+        }
+        let taken = gpu.driver.is_some() || binding.state == State::InUse;
+        match binding.phase {
+            Phase::Ended if binding.is_bound() && taken => Err(NoRebind::InUse),
+            Phase::Ended => Ok(()),
+            _ => Err(NoRebind::Busy),
+        }
+    }
+
+    /// Decides anew, and judges every heap anew.
+    pub(super) fn rebind(
+        &mut self,
+        device: &DeviceName,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.may_rebind(device).is_err() {
+            return;
+        }
+        if let Some(binding) = self.bindings.get_mut(device) {
+            binding.step(now, "rebind", String::new());
+        }
+        self.begin_anew(device, actions);
+    }
+
+    /// Takes away what is bound, if anything is, and judges every heap anew: buffers went with the
+    /// binding.
+    fn begin_anew(&mut self, device: &DeviceName, actions: &mut Vec<Action>) {
+        let (binding, gpu) = (self.bindings.get_mut(device), self.facts.gpus.get_mut(device));
+        if let (Some(binding), Some(gpu)) = (binding, gpu) {
+            gpu.verdicts.clear();
+            binding.upkeep = Upkeep::default();
+            binding.phase = Phase::New;
+            if binding.is_bound() {
+                actions.push(Action::Remove(device.clone()));
+                binding.kernel = None;
+                binding.let_go = false;
+                binding.phase = Phase::Unbound;
+            }
+        }
+    }
+
+    /// What is better than what is bound takes its place when a driver has let go of that. Not
+    /// before the first driver comes: it could find nothing in the meantime. Nor is anything taken
+    /// away for nothing.
+    pub(super) fn improve(&mut self, now: Monotonic, actions: &mut Vec<Action>) {
+        let let_go = |b: &Binding| b.let_go && b.phase == Phase::Ended && !b.upkeep.look;
+        let free: Vec<_> = self
+            .facts
+            .gpus
+            .iter()
+            .filter(|(_, gpu)| gpu.driver.is_none())
+            .filter(|(device, _)| self.bindings.get(device).is_some_and(let_go))
+            .filter(|(device, _)| self.next(device).is_some_and(|next| next.heap.is_some()))
+            .map(|(device, _)| device.clone())
+            .collect();
+        for device in free {
+            if let Some(binding) = self.bindings.get_mut(&device) {
+                binding.step(now, "withdrawn", "for what the policy prefers now".to_owned());
+            }
+            self.begin_anew(&device, actions);
+        }
+    }
+
+    /// What is bound stays bound; [`Self::look_again`] does the rest.
+    pub(super) fn change_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        for (device, gpu) in &self.facts.gpus {
+            if let Some(binding) = self.bindings.get_mut(device) {
+                binding.policy = self.policy.gpu(device, &gpu.compatible);
+                if let (Some(policy), Some(heap)) = (&mut binding.policy, &binding.kept) {
+                    policy.keep_to(heap);
+                }
+            }
+        }
+    }
+
+    /// What would be bound now, where it is not what is bound.
+    pub fn next(&self, device: &DeviceName) -> Option<Next> {
+        let (binding, gpu) = (self.bindings.get(device)?, self.facts.gpus.get(device)?);
+        binding.next(gpu, &self.facts)
+    }
+
     /// A fact has changed, of one GPU or of all: what is bound is looked at, and what is not is
     /// begun anew.
     pub(super) fn look_again(&mut self, only: Option<&DeviceName>) {
@@ -66,6 +190,27 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 impl Binding {
     fn is_bound(&self) -> bool {
         matches!(self.state, State::Bound | State::InUse)
+    }
+
+    /// What would be bound now, where it is not what is bound. Of a buffer's size, the driver's
+    /// word counts.
+    fn next(&self, gpu: &Gpu, facts: &Facts) -> Option<Next> {
+        let kernel = self.kernel.as_ref().filter(|_| self.is_bound())?;
+        match decide_gpu(self.policy.as_ref(), facts, gpu, Patience::LastCall).plan {
+            Plan::Try(request) | Plan::Bind(request) => {
+                let same =
+                    request.heap == kernel.heap && request.suspend_count == kernel.suspend_count;
+                (!same && !facts.lacks_tee_of(&request.heap)).then_some(Next {
+                    heap: Some(request.heap),
+                    policy: Some(request.policy),
+                    reason: "",
+                })
+            }
+            Plan::Without(reason) | Plan::Fail(reason) => {
+                Some(Next { heap: None, policy: None, reason: reason.as_str() })
+            }
+            Plan::Wait | Plan::Keep(_) => None,
+        }
     }
 
     /// The kernel may have something else than it had.
@@ -109,8 +254,11 @@ impl Binding {
             if let Some(policy) = &mut self.policy {
                 policy.keep_to(&kernel.heap);
             }
+            self.kept = Some(kernel.heap.clone());
         }
         let known = self.kernel.replace(kernel.clone());
+        let had = self.let_go || known.as_ref().is_some_and(|known| known.in_use);
+        self.let_go = had && !kernel.in_use;
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
             self.upkeep = Upkeep::default();
             return;

@@ -72,7 +72,7 @@ pub(super) fn kernel(name: &str) -> KernelBinding {
         in_use: false,
         firmware_bytes: 262_144,
         suspend_bytes: 65_536,
-        suspend_count: 4,
+        suspend_count: crate::policy::SUSPEND_COUNT,
         suspend_wanted: 0,
     }
 }

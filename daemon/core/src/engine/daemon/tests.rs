@@ -226,6 +226,111 @@ fn what_somebody_took_away_is_left_alone_until_a_fact_changes() {
     assert_eq!(run(&mut engine, &[(70, looked(None))]), [Action::Open(gpu(), 0)]);
 }
 
+/// What the kernel has of `low`, which is no TEE's.
+fn low(in_use: bool) -> Option<KernelBinding> {
+    Some(KernelBinding { exporter: "acme".into(), in_use, ..kernel("low") })
+}
+
+fn next_heap(engine: &Daemon) -> Option<Option<HeapName>> {
+    engine.next(&gpu()).map(|next| next.heap)
+}
+
+/// A daemon that would bind something else than what is bound, and does not.
+fn with_better(driver: bool) -> Daemon {
+    let mut facts = with_tee();
+    facts.heaps.insert(heap("low"));
+    if driver {
+        facts.gpus.get_mut(&gpu()).unwrap().driver = Some("csf".into());
+    }
+    let mut engine = Daemon::new(policy(LOW_FIRST), facts);
+    run(&mut engine, &[(10, Event::Started), (20, looked(low(driver)))]);
+    assert_eq!(next_heap(&engine), None);
+    let other = changed(Change::Policy(Box::new(policy(TEE_FIRST))));
+    assert_eq!(run(&mut engine, &[(30, other)]), [look()]);
+    assert_eq!(run(&mut engine, &[(40, looked(low(driver)))]), []);
+    assert_eq!(next_heap(&engine), Some(Some(heap(TEE))));
+    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap("low")));
+    engine
+}
+
+fn remove() -> Action {
+    Action::Remove(gpu())
+}
+
+#[test]
+fn a_better_heap_waits_for_the_driver_to_let_go() {
+    let mut engine = with_better(true);
+    assert_eq!(engine.may_rebind(&gpu()), Err(NoRebind::InUse));
+    assert_eq!(run(&mut engine, &[(50, Event::Rebind(gpu()))]), []);
+    // The kernel tells before the driver is gone.
+    assert_eq!(told(&mut engine, 60, low(false)), []);
+    let gone = Gpu { driver: None, ..engine.facts().gpus[&gpu()].clone() };
+    let gone = changed(Change::Gpu(gpu(), Some(gone)));
+    assert_eq!(run(&mut engine, &[(70, gone)]), [look()]);
+    let actions = run(&mut engine, &[(80, looked(low(false)))]);
+    assert_eq!(actions, [remove(), Action::Open(gpu(), 0)]);
+    let actions = run(&mut engine, &[(90, Event::Opened(gpu(), Opened::NoWindow))]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap(TEE)));
+}
+
+#[test]
+fn a_better_heap_waits_for_somebody_to_ask() {
+    let mut engine = with_better(false);
+    assert_eq!(run(&mut engine, &[(50, Event::Woken)]), []);
+    assert_eq!(engine.may_rebind(&gpu()), Ok(()));
+    let actions = run(&mut engine, &[(60, Event::Rebind(gpu()))]);
+    assert_eq!(actions, [remove(), Action::Open(gpu(), 0)]);
+    assert_eq!(engine.may_rebind(&gpu()), Err(NoRebind::Busy));
+    assert_eq!(engine.may_rebind(&device("other")), Err(NoRebind::NoGpu));
+}
+
+#[test]
+fn a_policy_that_names_nothing_takes_nothing_away() {
+    let mut engine = with_better(false);
+    let without = changed(Change::Policy(Box::default()));
+    assert_eq!(run(&mut engine, &[(50, without)]), [look()]);
+    assert_eq!(run(&mut engine, &[(60, looked(low(true)))]), []);
+    assert_eq!(run(&mut engine, &[(70, hint()), (80, looked(low(false)))]), []);
+    let next = Next { heap: None, policy: None, reason: "no-policy" };
+    assert_eq!(engine.next(&gpu()), Some(next));
+    // Unless somebody asks.
+    let actions = run(&mut engine, &[(90, Event::Rebind(gpu()))]);
+    assert_eq!(actions, [remove()]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
+}
+
+#[test]
+fn a_policy_that_comes_late_binds_late() {
+    let mut engine = Daemon::new(Policy::default(), with_tee());
+    run(&mut engine, &[(10, Event::Started), (20, looked(None))]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
+    let with = changed(Change::Policy(Box::new(two())));
+    run(&mut engine, &[(50, with)]);
+    let actions = run(&mut engine, &[(60, looked(None))]);
+    assert_eq!(actions, [Action::Open(gpu(), 0)]);
+}
+
+#[test]
+fn a_heap_that_was_dead_is_judged_anew_when_somebody_asks() {
+    let mut facts = facts(&["low"], &[]);
+    facts.gpus.get_mut(&gpu()).unwrap().verdicts.insert(heap("low"), crate::facts::Verdict::Dead);
+    let mut engine = daemon(facts, None);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
+    assert_eq!(run(&mut engine, &[(50, Event::Rebind(gpu()))]), [look()]);
+    assert_eq!(run(&mut engine, &[(60, looked(None))]), [Action::Open(gpu(), 0)]);
+}
+
+#[test]
+fn a_closed_image_keeps_to_what_was_bound_under_other_policies() {
+    let mut facts = with_tee();
+    facts.heaps.insert(heap("low"));
+    let mut engine = Daemon::new(policy(TEE_FIRST).closed(true), facts);
+    run(&mut engine, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
+    let other = changed(Change::Policy(Box::new(policy(LOW_FIRST).closed(true))));
+    run(&mut engine, &[(30, other), (40, looked(Some(kernel(TEE))))]);
+    assert_eq!(engine.next(&gpu()), None);
+}
+
 #[test]
 fn a_timeline_does_not_grow_for_ever() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
@@ -256,7 +361,12 @@ enum Outside {
     SomebodyBinds(&'static str),
     SomebodyRemoves,
     EventsAreLost,
+    PolicyIs(&'static str),
+    SomebodyWantsAnother,
 }
+
+const TEE_FIRST: &str = "{ name = 'protected,a' }, { name = 'low' }";
+const LOW_FIRST: &str = "{ name = 'low' }, { name = 'protected,a' }";
 
 fn outside() -> impl Strategy<Value = Outside> {
     prop_oneof![
@@ -269,6 +379,8 @@ fn outside() -> impl Strategy<Value = Outside> {
         prop_oneof![Just(TEE), Just("low")].prop_map(Outside::SomebodyBinds),
         Just(Outside::SomebodyRemoves),
         Just(Outside::EventsAreLost),
+        prop_oneof![Just(TEE_FIRST), Just(LOW_FIRST), Just("")].prop_map(Outside::PolicyIs),
+        Just(Outside::SomebodyWantsAnother),
     ]
 }
 
@@ -343,13 +455,15 @@ impl World {
             Outside::EventsAreLost => {
                 vec![changed(Change::All(Box::new(self.facts.clone())))]
             }
+            Outside::PolicyIs(heaps) => vec![changed(Change::Policy(Box::new(policy(heaps))))],
+            Outside::SomebodyWantsAnother => vec![Event::Rebind(gpu())],
         }
     }
 }
 
 proptest! {
     /// Whatever happens in whatever order: nothing is bound to a GPU that has a binding, nothing is
-    /// taken away but from a TEE that has gone, nothing is bound to or allocated from a TEE that has gone,
+    /// taken away from a driver but what is of a TEE that has gone, nothing is bound to or allocated from a TEE that has gone,
     /// nothing is handed over that is not wanted, it comes to rest without further events, and
     /// equal events give equal actions.
     #[test]
@@ -430,8 +544,10 @@ proptest! {
                         came.push(Event::Bound(device, Ok(free())));
                     }
                     Action::Remove(_) => {
-                        prop_assert!(!world.has_tee(), "its TEE is there");
-                        prop_assert!(world.bound.as_ref().is_some_and(KernelBinding::is_of_tee));
+                        let bound = world.bound.as_ref();
+                        let nobody = bound.is_none_or(|b| !b.in_use) && world.csf().driver.is_none();
+                        let dead = bound.is_some_and(KernelBinding::is_of_tee) && !world.has_tee();
+                        prop_assert!(dead || nobody, "it has its user");
                         world.withdraw();
                     }
                     Action::Supply(device, from) => {
