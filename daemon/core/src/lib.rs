@@ -26,4 +26,5 @@ pub mod quantity;
 pub mod report;
 pub mod revision;
 pub mod schema;
+pub mod share;
 pub mod state;

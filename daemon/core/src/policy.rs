@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::facts::{FIRMWARE_BYTES, Firmware};
+use crate::facts::{FIRMWARE_BYTES, Facts, Firmware};
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::{DeviceName, HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::schema::{Candidate, Content, GpuTable, Pattern, Reader};
+use crate::share;
 
 /// How long a GPU is held at most where no policy says it, in microseconds.
 pub const HOLD: u64 = 5_000_000;
@@ -120,24 +121,32 @@ impl Policy {
     }
 
     /// For each usage, the heap that every device of the board's media pipeline can use, where
-    /// there is one: among those the one with the smallest worst rank, then the smallest sum of
-    /// ranks, then the first by name.
+    /// there is one: what [`share::find`] finds for a device of each table that has the usage.
     pub fn common_heaps(&self, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
         let shares = &self.content.share;
         let mut answers = BTreeMap::new();
         for usage in shares.values().flat_map(BTreeMap::keys) {
-            let lists: Vec<_> = shares.values().filter_map(|share| share.get(usage)).collect();
-            let rank = |heap: &HeapName| {
-                let ranks = lists.iter().map(|list| list.value.iter().position(|h| h == heap));
-                let ranks = ranks.collect::<Option<Vec<_>>>()?;
-                Some((ranks.iter().max().copied(), ranks.iter().sum::<usize>()))
-            };
-            let best = heaps.iter().filter_map(|heap| Some((rank(heap)?, heap))).min();
-            if let Some((_, heap)) = best {
+            let lists = shares.values().filter_map(|share| share.get(usage));
+            let lists: Vec<_> = lists.map(|list| list.value.as_slice()).collect();
+            if let Some((heap, _)) = share::common_heap(&lists, heaps) {
                 answers.insert(usage.clone(), heap.clone());
             }
         }
         answers
+    }
+
+    /// The heaps that are there and that this policy names: as a candidate of a GPU that is there,
+    /// whatever its conditions, or as one that a device of a media pipeline can use.
+    pub fn named_heaps<'f>(&self, facts: &'f Facts) -> BTreeSet<&'f HeapName> {
+        let gpus = facts.gpus.iter().filter_map(|(device, gpu)| self.gpu(device, &gpu.compatible));
+        let gpus: Vec<_> = gpus.collect();
+        let candidates: Vec<_> = gpus.iter().flat_map(GpuPolicy::heaps).collect();
+        let shares = self.content.share.values().flat_map(BTreeMap::values);
+        let shared: BTreeSet<_> = shares.flat_map(|list| &list.value).collect();
+        let is_named = |heap: &&HeapName| {
+            shared.contains(heap) || candidates.iter().any(|candidate| candidate.name.fits(heap))
+        };
+        facts.heaps.iter().filter(is_named).collect()
     }
 }
 
@@ -212,6 +221,7 @@ impl GpuPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Gpu;
 
     fn policy(files: &[(&str, &str)]) -> Policy {
         let fragments = files
@@ -319,6 +329,32 @@ mod tests {
             [("secure-video".into(), "b".into())]
         );
         assert!(policy.common_heaps(&heaps(&["a"])).is_empty());
+    }
+
+    #[test]
+    fn heaps_are_named_by_what_applies() {
+        let policy = policy(&[
+            ("default", "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n"),
+            (
+                "acme,a9",
+                "[gpu.'a.gpu']\nheaps = [{name='svp', kernel='>=99'}]\n[gpu.'c.gpu']\nheaps = [{name='other'}]\n[share.vdec]\nsecure-video = ['vdec', 'absent']\n",
+            ),
+        ]);
+        let heaps = ["other", "protected,a", "protected,b", "svp", "system", "vdec"];
+        let mut facts = Facts {
+            heaps: heaps.iter().map(|name| HeapName::new(name).unwrap()).collect(),
+            ..Facts::default()
+        };
+        let named = |facts: &Facts| {
+            policy.named_heaps(facts).into_iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&facts), ["vdec"]);
+        let gpu = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
+        // What a file above replaces is not named.
+        facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu.clone());
+        assert_eq!(named(&facts), ["svp", "vdec"]);
+        facts.gpus.insert(DeviceName::new("b.gpu").unwrap(), gpu);
+        assert_eq!(named(&facts), ["protected,a", "protected,b", "svp", "vdec"]);
     }
 
     #[test]

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fragment::Fragment;
+use crate::merged::Merged;
+use crate::name::Key;
+
+fn policy(text: &str) -> Policy {
+    let key = Key::new("acme,a9").unwrap();
+    let text = format!("schema = 1\n{text}");
+    Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]))
+}
+
+fn heaps(names: &[&str]) -> BTreeSet<HeapName> {
+    names.iter().map(|name| HeapName::new(name).unwrap()).collect()
+}
+
+fn device(name: &str, compatible: &[&str]) -> Result<Device, String> {
+    let compatible = compatible.iter().map(|one| (*one).to_owned()).collect();
+    Ok(Device { name: DeviceName::new(name).unwrap(), compatible })
+}
+
+/// Gives each device a number of its own, in their order.
+fn numbered(devices: &[Result<Device, String>]) -> BTreeMap<Number, Result<Device, String>> {
+    (0..).map(|minor| Number { major: 81, minor }).zip(devices.iter().cloned()).collect()
+}
+
+fn vdec() -> Result<Device, String> {
+    device("a.video-codec", &["acme,a9-vdec", "acme,vdec"])
+}
+
+fn gpu() -> Result<Device, String> {
+    device("a.gpu", &["acme,a9-mali", "arm,mali-valhall-csf"])
+}
+
+/// What is found for `secure-video` by a policy that knows decoder, GPU and display, as
+/// `HEAP WORST-RANK` and the unknown, or the error.
+fn found(
+    devices: &[Result<Device, String>],
+    there: &[&str],
+    allow_unknown: bool,
+) -> Result<String, ShareError> {
+    let policy = policy(
+        "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='bound'}]
+[share.'acme,a9-vdec']\nsecure-video = ['a', 'b', 'c']
+[share.'acme,vdec']\nsecure-video = ['d']
+[share.'a.display']\nsecure-video = ['c', 'b']\nsecure-ui = ['d']
+[share.'acme,a9-display']\nsecure-video = ['a']
+[share.'acme,camera']\nsecure-ui = ['d']
+[share.'acme,nothing']\nsecure-video = []\n",
+    );
+    let (devices, heaps) = (numbered(devices), heaps(there));
+    let question =
+        Question { usage: "secure-video", devices: &devices, heaps: &heaps, allow_unknown };
+    let answer = find(&policy, question)?;
+    let unknown: Vec<_> = answer.unknown.iter().map(|number| format!(" {number}")).collect();
+    Ok(format!("{} {}{}", answer.heap, answer.worst_rank, unknown.concat()))
+}
+
+#[test]
+fn the_worst_rank_comes_before_the_sum() {
+    let display = device("a.display", &["acme,a9-display"]);
+    // b: ranks 1 and 1; c: ranks 2 and 0.
+    assert_eq!(found(&[vdec(), display.clone()], &["b", "c"], false).unwrap(), "b 1");
+    assert_eq!(found(&[vdec(), display], &["c"], false).unwrap(), "c 2");
+}
+
+#[test]
+fn the_sum_comes_before_the_name() {
+    let policy =
+        policy("[share.x]\nu = ['a', 'b']\n[share.y]\nu = ['b', 'a']\n[share.z]\nu = ['b', 'a']\n");
+    let devices = ["x", "y", "z"].map(|name| device(name, &[]));
+    let (devices, heaps) = (numbered(&devices), heaps(&["a", "b"]));
+    let question = Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown: false };
+    let answer = find(&policy, question).unwrap();
+    assert_eq!((answer.heap.as_str(), answer.worst_rank), ("b", 1));
+}
+
+#[test]
+fn the_most_specific_table_counts_as_a_whole() {
+    assert_eq!(found(&[vdec()], &["a", "d"], false).unwrap(), "a 0");
+    assert_eq!(found(&[device("x", &["acme,vdec"])], &["a", "d"], false).unwrap(), "d 0");
+    // The name comes before the compatible strings.
+    let display = device("a.display", &["acme,a9-display"]);
+    assert_eq!(found(&[display], &["a", "b"], false).unwrap(), "b 1");
+}
+
+#[test]
+fn a_device_that_is_given_twice_counts_once() {
+    let display = device("a.display", &[]);
+    let twice = [display.clone(), vdec(), display.clone(), display];
+    assert_eq!(found(&twice, &["b", "c"], false).unwrap(), "b 1");
+}
+
+#[test]
+fn a_gpu_can_use_what_a_table_says_not_what_it_is_bound_to() {
+    let error = found(&[gpu()], &["bound"], false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no policy knows 81:0 (a.gpu): a policy of this board has to say what it can use, in \
+         [share.\"acme,a9-mali\"]"
+    );
+}
+
+#[test]
+fn what_is_unknown_is_passed_over_only_if_that_is_allowed_and_something_is_known() {
+    let camera = Err("/sys/dev/char/81:2 has no node in the device tree".to_owned());
+    let devices = [vdec(), gpu(), camera];
+    let error = found(&devices, &["a"], false).unwrap_err();
+    let ShareError::UnknownDevice(refusals) = &error else { panic!("{error}") };
+    let numbers: Vec<_> = refusals.iter().map(|refusal| refusal.number.to_string()).collect();
+    assert_eq!(numbers, ["81:1", "81:2"]);
+    assert!(error.to_string().ends_with("81:2: /sys/dev/char/81:2 has no node in the device tree"));
+    assert_eq!(found(&devices, &["a"], true).unwrap(), "a 0 81:1 81:2");
+    let unknown = found(&devices[1..], &["a"], true);
+    assert!(matches!(unknown, Err(ShareError::UnknownDevice(refusals)) if refusals.len() == 2));
+}
+
+#[test]
+fn each_device_has_its_reason() {
+    let devices = [
+        vdec(),
+        device("x", &["acme,vdec"]),
+        device("y", &["acme,camera"]),
+        device("z", &["acme,nothing"]),
+        gpu(),
+    ];
+    let error = found(&devices, &["b", "c"], true).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no heap that is there suits all devices for `secure-video`: \
+         81:0 (a.video-codec): it can use b, c; \
+         81:1 (x): none of its heaps is there: d; \
+         81:2 (y): [share.\"acme,camera\"] names no heap for this usage; \
+         81:3 (z): [share.\"acme,nothing\"] names no heap for this usage"
+    );
+}
+
+#[test]
+fn a_question_without_a_usage_or_a_device_has_no_answer() {
+    assert_eq!(found(&[], &["a"], true), Err(ShareError::NoDevice));
+    let policy = policy("[share.'acme,a9-vdec']\nsecure-video = ['a']\n");
+    let (devices, heaps) = (numbered(&[vdec()]), heaps(&["a"]));
+    for usage in ["", "Secure Video", "../x"] {
+        let question = Question { usage, devices: &devices, heaps: &heaps, allow_unknown: true };
+        assert_eq!(find(&policy, question), Err(ShareError::Usage(usage.to_owned())));
+    }
+    let question = Question { usage: "ui", devices: &devices, heaps: &heaps, allow_unknown: true };
+    assert!(matches!(find(&policy, question), Err(ShareError::NoCommonHeap { .. })));
+}
+
+/// What devices can use, by the name of their table.
+type Tables = BTreeMap<String, Vec<String>>;
+
+fn tables() -> impl Strategy<Value = Tables> {
+    let heaps = proptest::sample::subsequence(vec!["a", "b", "c", "d", "e"], 2..=5).prop_shuffle();
+    let heaps = heaps.prop_map(|heaps| heaps.into_iter().map(str::to_owned).collect());
+    proptest::collection::btree_map("[nt][0-3]", heaps, 3..8)
+}
+
+/// Devices `n0` to `n3`, each compatible with some of `t0` to `t3`, and some that are nothing.
+fn devices() -> impl Strategy<Value = Vec<Result<Device, String>>> {
+    let compatible = proptest::sample::subsequence(vec!["t0", "t1", "t2", "t3"], 0..=3);
+    let known = ("n[0-3]", compatible).prop_map(|(name, compatible)| device(&name, &compatible));
+    proptest::collection::vec(
+        prop_oneof![8 => known, 1 => Just(Err("it has gone".to_owned()))],
+        0..5,
+    )
+}
+
+fn policy_of(tables: &Tables) -> Policy {
+    let table = |(name, heaps): (&String, &Vec<String>)| format!("[share.{name}]\nu = {heaps:?}\n");
+    policy(&tables.iter().map(table).collect::<String>())
+}
+
+/// The answer by the words of the rule alone: the heap, its worst rank, how many are unknown.
+fn model(
+    tables: &Tables,
+    devices: &[Result<Device, String>],
+    there: &[&str],
+    allow_unknown: bool,
+) -> Option<(String, usize, usize)> {
+    let mut names = BTreeSet::new();
+    let mut unknown = 0;
+    for device in devices {
+        let keys = device.iter().flat_map(|device| {
+            [device.name.to_string()].into_iter().chain(device.compatible.clone())
+        });
+        match keys.into_iter().find(|key| tables.contains_key(key)) {
+            Some(table) => _ = names.insert(table),
+            None => unknown += 1,
+        }
+    }
+    if names.is_empty() || (unknown > 0 && !allow_unknown) {
+        return None;
+    }
+    let mut best: Option<(usize, usize, &str)> = None;
+    'heaps: for heap in there {
+        let (mut worst, mut sum) = (0, 0);
+        for name in &names {
+            let Some(rank) = tables[name].iter().position(|one| one == heap) else {
+                continue 'heaps;
+            };
+            worst = worst.max(rank);
+            sum += rank;
+        }
+        let this = (worst, sum, *heap);
+        best = Some(best.map_or(this, |best| best.min(this)));
+    }
+    best.map(|(worst, _, heap)| (heap.to_owned(), worst, unknown))
+}
+
+proptest! {
+    #[test]
+    fn a_naive_model_agrees(
+        tables in tables(),
+        devices in devices(),
+        there in proptest::sample::subsequence(vec!["a", "b", "c", "d", "e"], 0..=5),
+        allow_unknown in any::<bool>(),
+    ) {
+        let policy = policy_of(&tables);
+        let (numbered, heaps) = (numbered(&devices), heaps(&there));
+        let question = Question { usage: "u", devices: &numbered, heaps: &heaps, allow_unknown };
+        let answer = find(&policy, question);
+        let seen = answer.as_ref().ok();
+        let seen = seen.map(|one| (one.heap.to_string(), one.worst_rank, one.unknown.len()));
+        prop_assert_eq!(seen, model(&tables, &devices, &there, allow_unknown));
+
+        if let Ok(answer) = answer {
+            // Each device that has a say can use it, and it is there.
+            prop_assert!(heaps.contains(&answer.heap));
+            for (number, device) in &numbered {
+                let share = device.as_ref().ok().and_then(|one| one.share(&policy.content().share));
+                prop_assert_eq!(share.is_none(), answer.unknown.contains(number));
+                let lists_it = |share: &Share| share["u"].value.contains(&answer.heap);
+                prop_assert!(share.is_none_or(|(_, share)| lists_it(share)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_devices_does_not_matter(
+        tables in tables(),
+        (devices, shuffled) in devices().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
+        allow_unknown in any::<bool>(),
+    ) {
+        let (policy, heaps) = (policy_of(&tables), heaps(&["a", "b", "c"]));
+        let ask = |devices: &[Result<Device, String>]| {
+            let devices = numbered(devices);
+            let question = Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown };
+            find(&policy, question).ok().map(|answer| (answer.heap, answer.worst_rank))
+        };
+        prop_assert_eq!(ask(&devices), ask(&shuffled));
+    }
+
+    #[test]
+    fn another_device_never_improves_the_worst_rank(
+        tables in tables(),
+        devices in devices(),
+        another in devices(),
+        allow_unknown in any::<bool>(),
+    ) {
+        let (policy, heaps) = (policy_of(&tables), heaps(&["a", "b", "c", "d"]));
+        let ask = |devices: &[Result<Device, String>]| {
+            let devices = numbered(devices);
+            let question = Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown };
+            find(&policy, question).map(|answer| answer.worst_rank)
+        };
+        let more = [&devices[..], &another[..]].concat();
+        match (ask(&devices), ask(&more)) {
+            (Ok(few), Ok(more)) => prop_assert!(more >= few),
+            (Err(ShareError::NoCommonHeap { .. }), more) => prop_assert!(more.is_err()),
+            _ => {}
+        }
+    }
+
+    /// What D-Bus answers for the whole pipeline is what the link of that usage leads to.
+    #[test]
+    fn all_tables_together_have_the_common_heap(tables in tables()) {
+        let (policy, heaps) = (policy_of(&tables), heaps(&["a", "b", "c", "d"]));
+        let all: Vec<_> = tables.keys().map(|table| device("x", &[table])).collect();
+        let devices = numbered(&all);
+        let question =
+            Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown: false };
+        let answer = find(&policy, question).ok().map(|answer| answer.heap);
+        prop_assert_eq!(answer, policy.common_heaps(&heaps).remove("u"));
+    }
+}
