@@ -14,6 +14,7 @@ pub mod firmware;
 pub mod heaps;
 pub mod kernel;
 pub mod module;
+pub mod nodes;
 pub mod panthor;
 pub mod platform;
 pub mod policies;
