@@ -7,7 +7,7 @@
 //! it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
 //!
 //! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
-//! the device trees of [`dtbs`].
+//! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces.
 #![forbid(unsafe_code)]
 
 mod apt;
@@ -15,6 +15,7 @@ mod bench;
 mod board;
 mod boards;
 mod cache;
+mod client;
 mod csffw;
 mod demo;
 mod dtbs;
@@ -64,6 +65,8 @@ enum Command {
     Vm(scenario::Args),
     /// Judge what is decided for every device tree of Debian's arm64 kernel, and write docs/boards.md
     Boards(boards::Args),
+    /// Write the proxies of daemon/client anew from the XML of the D-Bus interfaces
+    Client(client::Args),
     /// Measure speed and size against their bounds
     Bench(bench::Args),
 }
@@ -99,6 +102,7 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Command::Vm(args) => scenario::run(&workspace, &args),
         Command::Boards(args) => boards::run(&workspace, &args),
+        Command::Client(args) => client::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
     }
 }

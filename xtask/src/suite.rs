@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
-use crate::{boards, firmware, kernel, scenario};
+use crate::{boards, client, firmware, kernel, scenario};
 
 /// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace) -> bool {
@@ -37,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
         }
         Err(error) => tally.one("cargo test", Err(error)),
     }
+    tally.one("client", client::check(workspace));
     tally.one("firmware images", firmware::check(workspace));
     tally.one("boards", boards::check(workspace));
     match scenario::run_all(workspace) {
