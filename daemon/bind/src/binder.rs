@@ -2,7 +2,6 @@
 
 //! Carries out what the engine asks for, and tells it what came of that.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use protheap_board::heaps::{AllocateError, Buffer, Heap};
@@ -11,39 +10,63 @@ use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
 use protheap_board::{Problem, clock, devices, kernel, panthor, tee};
+use protheap_core::cascade::LastGood;
 use protheap_core::decision::Request;
 use protheap_core::engine::{
-    Action, Binding, Bound, Change, Engine, Event, Monotonic, Opened, Supplied,
+    Action, Binding, Bound, Change, Engine, Event, Monotonic, NoRebind, Opened, Supplied,
 };
 use protheap_core::facts::{
     Facts, Gpu, KernelBinding, Parameter, Protection, Provider, Source, Verdict,
 };
 use protheap_core::name::{DeviceName, HeapName};
+use protheap_core::policy::Policy;
 use protheap_core::report::{Refused, Report};
 use protheap_core::state::{Reason, State};
 
-use crate::survey::{Survey, closed_by, read_facts, tell};
+use crate::survey::{Survey, closed_by, read_facts, read_firmware, read_policy, tell};
+use crate::tell::{Teller, Told};
 use crate::{Result, ready};
+
+/// What programs of this boot tell.
+const STATE: &str = "run/protheap/state.json";
+/// No program of ours tells more, in bytes.
+const LONGEST_STATE: usize = 1 << 20;
 
 /// The binder of all GPUs of this machine: the early one, or a daemon.
 #[derive(Debug)]
 pub struct Binder<const DAEMON: bool> {
     root: Root,
-    program: &'static str,
+    teller: Teller,
     /// `/run/protheap`, where it can be written.
     run: Option<RunDirectory>,
     /// Of a binder from its start to its end; of a daemon only while it acts.
     lock: Option<Lock>,
-    uevents: Uevents,
     /// Of a daemon only while it acts: who has it open keeps it from being unloaded.
     module: Option<Module>,
     engine: Engine<DAEMON>,
+    /// What could not be used.
     refused: Vec<Refused>,
+    /// So many of these, the first, are about policy files.
+    files: usize,
+    /// Of a daemon: what policy files said before they became bad.
+    last_good: LastGood,
+    /// Of a daemon: what it wrote last.
+    written: Vec<u8>,
     /// What was allocated for a GPU and not handed over yet.
     buffers: Vec<(DeviceName, Buffers)>,
     wake: Option<Monotonic>,
     /// Who started us was told that the boot may go on.
     ready: bool,
+}
+
+/// What events told, until it is followed as a whole: then all is read that they were about.
+#[derive(Debug, Default)]
+pub struct Noticed {
+    changes: Vec<Change>,
+    tees: bool,
+    drivers: bool,
+    /// Only reading all facts tells what happened.
+    all: bool,
 }
 
 #[derive(Debug)]
@@ -57,29 +80,30 @@ fn now() -> Monotonic {
 }
 
 impl<const DAEMON: bool> Binder<DAEMON> {
-    /// Looks at the machine. Nothing is held yet. `program` is what it calls itself.
+    /// Looks at the machine. Nothing is held yet. What happens from now on must not be missed: the
+    /// kernel's events are to be listened to already.
     ///
     /// # Errors
     ///
-    /// The kernel's events cannot be had, or protheap.ko is there and cannot be used.
-    pub fn new(root: Root, program: &'static str) -> Result<Self> {
-        // What happens while facts are read must not be missed.
-        let uevents = Uevents::open()?;
-        let mut survey = Survey::of(&root, program, DAEMON);
+    /// protheap.ko is there and cannot be used.
+    pub fn new(root: Root, teller: Teller) -> Result<Self> {
+        let mut last_good = LastGood::default();
+        let mut look = || Survey::of(&root, teller, DAEMON.then_some(&mut last_good));
+        let mut survey = look();
         // Nothing is left behind on a machine without a GPU.
         let (mut run, mut lock) = (None, None);
         if !DAEMON && !survey.facts.gpus.is_empty() {
-            match Self::run_alone(&root, program, Self::withholds(&survey.facts)) {
+            match Self::run_alone(&root, teller, Self::withholds(&survey.facts)) {
                 Ok((directory, taken, waited)) => {
                     (run, lock) = (Some(directory), Some(taken));
                     if waited {
-                        survey = Survey::of(&root, program, DAEMON);
+                        survey = look();
                     }
                 }
-                Err(problem) => survey.refused.push(tell(program, problem)),
+                Err(problem) => survey.refused.push(tell(teller, problem)),
             }
         }
-        let Survey { mut policy, facts, mut refused } = survey;
+        let Survey { mut policy, facts, mut refused, files } = survey;
         if Self::withholds(&facts) {
             let mut problems = Vec::new();
             if let Some(heap) = panthor::named_heap(&root, &mut problems)
@@ -90,7 +114,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             }
             // An earlier run may have decided otherwise.
             problems.extend(panthor::forget_heap(&root).err());
-            refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
+            refused.extend(problems.into_iter().map(|problem| tell(teller, problem)));
         }
         let module = match facts.kernel.module {
             Some(_) if !DAEMON => Some(Module::open(&root)?),
@@ -98,13 +122,15 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         };
         Ok(Self {
             root,
-            program,
+            teller,
             run,
             lock,
-            uevents,
             module,
             engine: Engine::new(policy, facts),
             refused,
+            files,
+            last_good,
+            written: Vec::new(),
             buffers: Vec::new(),
             wake: None,
             ready: false,
@@ -120,7 +146,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     /// binding. True: there was one.
     fn run_alone(
         root: &Root,
-        program: &str,
+        teller: Teller,
         withholds: bool,
     ) -> Result<(RunDirectory, Lock, bool), Problem> {
         let run = RunDirectory::open(root)?;
@@ -129,47 +155,20 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             waited = true;
             // The windows are the other one's affair: the boot may go on.
             if !withholds {
-                ready::tell(program);
+                ready::tell(teller);
             }
         })?;
         Ok((run, lock, waited))
     }
 
-    /// Binds. True: some GPU failed.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's events cannot be had any more.
-    pub fn run(mut self) -> Result<bool> {
-        self.start()?;
-        while !self.engine.is_done() {
-            self.wait_and_act()?;
-        }
-        self.tell_ready();
-        let states = self.engine.bindings().values().map(Binding::state);
-        Ok(states.into_iter().any(|state| state == State::Failed))
-    }
-
-    /// Serves for as long as it can.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's events cannot be had any more.
-    pub fn serve(mut self) -> Result<Infallible> {
-        self.start()?;
-        loop {
-            self.wait_and_act()?;
-        }
-    }
-
     /// Begins, and says so when the windows are open or bindings are taken over.
-    fn start(&mut self) -> Result<()> {
+    pub fn start(&mut self) {
         let mut came = self.step((now(), Event::Started));
         if DAEMON {
             // It has taken over what there is when it has looked.
             came = came.into_iter().flat_map(|event| self.step(event)).collect();
             // Who waits for it to be ready reads what it writes.
-            self.report()?;
+            self.report();
         }
         if !Self::withholds(self.engine.facts()) {
             self.tell_ready();
@@ -177,29 +176,23 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         for event in came {
             self.follow(event);
         }
-        self.finish()
+        self.finish();
     }
 
     /// Says that the boot may go on, once.
     fn tell_ready(&mut self) {
         if !self.ready {
-            ready::tell(self.program);
+            ready::tell(self.teller);
             self.ready = true;
         }
     }
 
-    fn wait_and_act(&mut self) -> Result<()> {
-        let event = self.wait()?;
-        self.follow(event);
-        self.finish()
-    }
-
     /// Nothing more is to be done by now.
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self) {
         if DAEMON {
             (self.lock, self.module) = (None, None);
         }
-        self.report()
+        self.report();
     }
 
     /// Takes an event and all that comes of it, before anything else: what the kernel was seen to
@@ -234,7 +227,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             Action::Try(device, request) => Some(match self.bind(&device, &request) {
                 Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
                 Err(error) => {
-                    eprintln!("{}: {device}: {}: {error}", self.program, request.heap);
+                    self.teller.gpu(&device, format_args!("{}: {error}", request.heap));
                     let verdict = error.downcast_ref().and_then(module::Error::verdict);
                     (
                         now(),
@@ -270,7 +263,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Some((now(), Event::Supplied(device, supplied)))
             }
             Action::Tell(device, text) => {
-                eprintln!("{}: {device}: {text}", self.program);
+                self.teller.gpu(&device, format_args!("{text}"));
                 None
             }
             Action::WakeAt(at) => {
@@ -283,11 +276,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     /// The module, for a change: with the lock.
     fn module(&mut self) -> Result<&Module> {
         if DAEMON && self.lock.is_none() && self.make_run() {
-            let (program, ready) = (self.program, self.ready);
+            let (teller, ready) = (self.teller, self.ready);
             // Another program is at work, which is enough for the boot to go on.
             let busy = || {
                 if !ready {
-                    ready::tell(program);
+                    ready::tell(teller);
                 }
             };
             if let Some(run) = &self.run {
@@ -320,13 +313,13 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let known =
             |refused: &Refused| refused.path == problem.path && refused.message == problem.message;
         if !DAEMON || !self.refused.iter().any(known) {
-            self.refused.push(tell(self.program, problem));
+            self.refused.push(tell(self.teller, problem));
         }
     }
 
     fn warn(&self, device: &DeviceName, what: &str, outcome: Result<()>) {
         if let Err(error) = outcome {
-            eprintln!("{}: {device}: {what}: {error}", self.program);
+            self.teller.gpu(device, format_args!("{what}: {error}"));
         }
     }
 
@@ -378,9 +371,9 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// Allocates everything that the GPU needs, and judges it by its first buffer.
     fn allocate(&mut self, device: &DeviceName, request: &Request) -> Verdict {
-        let program = self.program;
+        let teller = self.teller;
         let told = |error: AllocateError| {
-            eprintln!("{program}: {device}: {error}");
+            teller.gpu(device, format_args!("{error}"));
             error.verdict()
         };
         let heap = match Heap::open(&self.root, &request.heap) {
@@ -415,10 +408,9 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     /// Hands the buffers over, where the kernel does not allocate, and commits. Returns when.
     fn bind(&mut self, device: &DeviceName, request: &Request) -> Result<(Monotonic, Bound)> {
         if request.allow_unprotected {
-            eprintln!(
-                "{}: {device}: binding {} for bring-up: {} has allow-unprotected",
-                self.program, request.heap, request.origin
-            );
+            let Request { heap, origin, .. } = request;
+            let text = format_args!("binding {heap} for bring-up: {origin} has allow-unprotected");
+            self.teller.gpu(device, text);
         }
         if request.source == Source::Driver {
             panthor::name_heap(&self.root, &request.heap)?;
@@ -506,69 +498,83 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         Ok(())
     }
 
-    /// Waits until something happens, or the engine wants to be woken.
-    fn wait(&mut self) -> Result<(Monotonic, Event)> {
-        loop {
-            let timeout = self.wake.map(|wake| wake.0.saturating_sub(now().0));
-            if timeout == Some(0) {
-                self.wake = None;
-                return Ok((now(), Event::Woken));
-            }
-            if self.uevents.wait(timeout.map(Duration::from_micros))? {
-                let changes = self.receive()?;
-                if !changes.is_empty() {
-                    return Ok((now(), Event::Changed(changes)));
-                }
-            }
+    /// How long nothing is to be done, if nothing happens.
+    pub fn rest(&self) -> Option<Duration> {
+        self.wake.map(|wake| Duration::from_micros(wake.0.saturating_sub(now().0)))
+    }
+
+    /// Does what the time has come for.
+    pub fn wake(&mut self) {
+        if self.wake.take_if(|wake| *wake <= now()).is_some() {
+            self.follow((now(), Event::Woken));
+            self.finish();
         }
     }
 
-    /// Takes all events that are there.
-    fn receive(&mut self) -> Result<Vec<Change>> {
-        let mut changes = Vec::new();
+    /// Keeps what an event of the kernel tells, as far as it matters.
+    pub fn notice(&self, received: Received<'_>, noticed: &mut Noticed) {
+        let Received::Event(event) = received else {
+            // The events that are still queued tell nothing more.
+            noticed.all = true;
+            return;
+        };
+        let change = match relevant(&event, self.engine.facts(), self.engine.policy()) {
+            Some(Relevant::Heap(heap)) => Change::Heap(heap),
+            Some(Relevant::Binding(device)) if DAEMON => Change::Binding(device),
+            Some(Relevant::Tee) => {
+                // A TEE is the last that OP-TEE's driver registers.
+                (noticed.tees, noticed.drivers) = (true, true);
+                return;
+            }
+            Some(Relevant::Driver) => {
+                noticed.drivers = true;
+                return;
+            }
+            Some(Relevant::Module) if !DAEMON => return,
+            Some(Relevant::Device | Relevant::Module) => {
+                noticed.all = true;
+                return;
+            }
+            None | Some(Relevant::Binding(_)) => return,
+        };
+        if !DAEMON || !noticed.changes.contains(&change) {
+            noticed.changes.push(change);
+        }
+    }
+
+    /// Follows what was noticed.
+    pub fn heed(&mut self, noticed: Noticed) {
+        let Noticed { mut changes, tees, drivers, all } = noticed;
         let mut problems = Vec::new();
-        let providers = self.engine.policy().provider_compatibles();
-        loop {
-            let relevant = match self.uevents.receive()? {
-                None => break,
-                Some(Received::Lost) => {
-                    // The events that are still queued tell nothing more.
-                    changes = vec![self.all(&mut problems)];
-                    continue;
-                }
-                Some(Received::Event(event)) => relevant(&event, self.engine.facts(), &providers),
-            };
-            match relevant {
-                None => {}
-                Some(Relevant::Heap(heap)) => changes.push(Change::Heap(heap)),
-                Some(Relevant::Tee) => {
-                    changes.push(Change::Tees(tee::read(&self.root, &mut problems)));
-                    // A TEE is the last that OP-TEE's driver registers.
-                    self.drivers(&mut changes);
-                }
-                Some(Relevant::Driver) => self.drivers(&mut changes),
-                Some(Relevant::Binding(_) | Relevant::Module) if !DAEMON => {}
-                Some(Relevant::Binding(device)) => changes.push(Change::Binding(device)),
-                Some(Relevant::Device | Relevant::Module) => {
-                    changes.push(self.all(&mut problems));
-                }
+        if all {
+            let policy = self.engine.policy();
+            changes.retain(|change| matches!(change, Change::Binding(_)));
+            changes.push(Change::All(Box::new(self.facts(policy, &mut problems))));
+        } else {
+            if tees {
+                changes.push(Change::Tees(tee::read(&self.root, &mut problems)));
+            }
+            if drivers {
+                self.drivers(&mut changes);
             }
         }
         for problem in problems {
             self.refuse(problem);
         }
-        Ok(changes)
+        if !changes.is_empty() {
+            self.follow((now(), Event::Changed(changes)));
+            self.finish();
+        }
     }
 
-    /// All facts anew, with those that do not change.
-    fn all(&self, problems: &mut Vec<Problem>) -> Change {
+    /// All facts anew for a policy, with those that do not change.
+    fn facts(&self, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
         let known = self.engine.facts();
         let kernel = kernel::read(&self.root, problems);
-        let policy = self.engine.policy();
         let mut facts = read_facts(&self.root, kernel, policy, DAEMON, problems);
         facts.platform = known.platform.clone();
         facts.firmware = known.firmware.clone();
-        Change::All(Box::new(facts))
+        facts
     }
 
     /// Which GPUs and providers have got or lost their driver.
@@ -593,18 +599,117 @@ impl<const DAEMON: bool> Binder<DAEMON> {
     }
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
-    fn report(&mut self) -> Result<()> {
+    fn report(&mut self) {
         if DAEMON {
             self.make_run();
         }
-        let Some(run) = &self.run else { return Ok(()) };
-        let written_by = [self.program, env!("CARGO_PKG_VERSION")].join(" ");
+        let Some(run) = &self.run else { return };
+        let written_by = [self.teller.program, env!("CARGO_PKG_VERSION")].join(" ");
         let report = Report::new(&self.engine, &self.refused, &written_by);
-        let json = serde_json::to_vec(&report)?;
-        let written = run.write_state(&json);
-        if let Err(problem) = written.and_then(|()| run.link_heaps(report.heaps())) {
-            eprintln!("{}: {problem}", self.program);
+        // Only a writer can fail, and this one does not.
+        let json = serde_json::to_vec(&report).unwrap_or_default();
+        if DAEMON && self.written == json {
+            return;
         }
+        let written = run.write_state(&json);
+        match written.and_then(|()| run.link_heaps(report.heaps())) {
+            Ok(()) if DAEMON => self.written = json,
+            Ok(()) => {}
+            Err(problem) => self.teller.tell(&Told::Other(format_args!("{problem}"))),
+        }
+    }
+}
+
+impl Binder<false> {
+    /// Binds. True: some GPU failed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's events cannot be had any more.
+    pub fn run(mut self, mut uevents: Uevents) -> Result<bool> {
+        self.start();
+        while !self.engine.is_done() {
+            if uevents.wait(self.rest())? {
+                let mut noticed = Noticed::default();
+                while let Some(received) = uevents.receive()? {
+                    self.notice(received, &mut noticed);
+                }
+                self.heed(noticed);
+            }
+            self.wake();
+        }
+        self.tell_ready();
+        let states = self.engine.bindings().values().map(Binding::state);
+        Ok(states.into_iter().any(|state| state == State::Failed))
+    }
+}
+
+impl Binder<true> {
+    /// Takes over the story that an earlier program of this boot has told. What it says is for
+    /// people; what is bound is for the kernel to say.
+    pub fn recall(&mut self) {
+        let read = self.root.read(STATE, LONGEST_STATE, &mut Vec::new());
+        // A program of another version may have written it: what cannot be read is not needed.
+        if let Some(past) = read.and_then(|json| serde_json::from_slice(&json).ok()) {
+            self.engine.recall(&past, now());
+        }
+    }
+
+    /// What is known now.
+    pub fn engine(&self) -> &Engine<true> {
+        &self.engine
+    }
+
+    /// What could not be used: policy files, and all else.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Reads the policies again. They change as a whole; what a file said before it became bad still
+    /// counts. True: something is different now.
+    pub fn reload(&mut self) -> bool {
+        let mut problems = Vec::new();
+        let lockdown = kernel::read(&self.root, &mut problems).lockdown;
+        let platform = &self.engine.facts().platform;
+        let (policy, refused) = read_policy(
+            &self.root,
+            self.teller,
+            platform,
+            lockdown,
+            Some(&mut self.last_good),
+            &mut problems,
+        );
+        let changed = policy != *self.engine.policy();
+        let different = changed || self.refused.get(..self.files) != Some(&refused);
+        let files = std::mem::replace(&mut self.files, refused.len());
+        self.refused.splice(..files, refused);
+        if changed {
+            let mut facts = self.facts(&policy, &mut problems);
+            read_firmware(&self.root, &policy, true, &mut facts, &mut problems);
+            let changes = vec![Change::All(Box::new(facts)), Change::Policy(Box::new(policy))];
+            self.follow((now(), Event::Changed(changes)));
+        }
+        for problem in problems {
+            self.refuse(problem);
+        }
+        self.finish();
+        different
+    }
+
+    /// Decides anew for a GPU, and judges every heap anew.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be.
+    pub fn rebind(&mut self, device: &DeviceName) -> Result<(), NoRebind> {
+        // A driver may have come or gone, and its event be on the way.
+        let mut changes = Vec::new();
+        self.drivers(&mut changes);
+        changes.push(Change::Binding(device.clone()));
+        self.follow((now(), Event::Changed(changes)));
+        self.engine.may_rebind(device)?;
+        self.follow((now(), Event::Rebind(device.clone())));
+        self.finish();
         Ok(())
     }
 }
@@ -621,7 +726,7 @@ enum Relevant {
     Module,
 }
 
-fn relevant(event: &Uevent<'_>, facts: &Facts, providers: &[&str]) -> Option<Relevant> {
+fn relevant(event: &Uevent<'_>, facts: &Facts, policy: &Policy) -> Option<Relevant> {
     match (event.subsystem, event.action) {
         ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
         ("tee", "add" | "remove") => Some(Relevant::Tee),
@@ -641,7 +746,9 @@ fn relevant(event: &Uevent<'_>, facts: &Facts, providers: &[&str]) -> Option<Rel
                 }
                 ("bind" | "unbind", true) => Some(Relevant::Driver),
                 ("remove", true) => Some(Relevant::Device),
-                ("add", false) if devices::may_matter(event, providers) => Some(Relevant::Device),
+                ("add", false) if devices::may_matter(event, &policy.provider_compatibles()) => {
+                    Some(Relevant::Device)
+                }
                 _ => None,
             }
         }

@@ -8,6 +8,7 @@
 pub mod binder;
 pub mod ready;
 pub mod survey;
+pub mod tell;
 
 /// What went wrong, for people: nothing here is told apart by its kind.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

@@ -14,8 +14,10 @@ use std::process::ExitCode;
 
 use protheap_bind::binder::Binder;
 use protheap_bind::survey::Survey;
+use protheap_bind::tell::Teller;
 use protheap_bind::{Result, ready};
 use protheap_board::root::Root;
+use protheap_board::uevents::Uevents;
 use protheap_core::decision::{Decision, decide};
 use protheap_core::facts::Platform;
 use protheap_core::name::Key;
@@ -24,6 +26,7 @@ use serde::Serialize;
 
 /// What this program calls itself.
 const PROGRAM: &str = "protheap-bind";
+const TELLER: Teller = Teller::stderr(PROGRAM);
 
 const HELP: &str = "\
 Binds protected heaps to Mali CSF GPUs before their driver probes.
@@ -94,7 +97,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plan { root } => println!("{}", plan(&Root::open(&root)?)?),
         Command::Bind { detach: true } => return ready::detach(),
         Command::Bind { detach: false } => {
-            let failed = Binder::<false>::new(Root::open("/".as_ref())?, PROGRAM)?.run()?;
+            // What happens while facts are read must not be missed.
+            let uevents = Uevents::open()?;
+            let failed = Binder::new(Root::open("/".as_ref())?, TELLER)?.run(uevents)?;
             return Ok(ExitCode::from(u8::from(failed)));
         }
     }
@@ -111,7 +116,7 @@ struct PlanReport<'a> {
 }
 
 fn plan(root: &Root) -> Result<String> {
-    let Survey { policy, facts, refused } = Survey::of(root, PROGRAM, false);
+    let Survey { policy, facts, refused, .. } = Survey::of(root, TELLER, None);
     let decision = decide(&policy, &facts);
     let (platform, policies) = (&facts.platform, policy.keys());
     Ok(serde_json::to_string(&PlanReport { platform, policies, refused: &refused, decision })?)

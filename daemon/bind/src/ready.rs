@@ -9,20 +9,22 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::Result;
+use crate::tell::{Teller, Told};
 
 /// The program's own child waits for a byte on its standard output instead of systemd.
 const DETACHED: &str = "PROTHEAP_BIND_DETACHED";
 
-/// Says that every window that is to be opened is open, or that a daemon is at work. `program` is
-/// who complains if that cannot be said.
-pub fn tell(program: &str) {
+/// Says that every window that is to be opened is open, or that a daemon is at work. `teller`
+/// complains if that cannot be said.
+pub fn tell(teller: Teller) {
     if std::env::var_os(DETACHED).is_some() {
         // The parent may have gone: that harms nobody.
         let _ = std::io::stdout().write_all(b"1").and_then(|()| std::io::stdout().flush());
     } else if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
         && let Err(error) = notify(socket.as_encoded_bytes())
     {
-        eprintln!("{program}: telling systemd at {}: {error}", socket.display());
+        let socket = socket.display();
+        teller.tell(&Told::Other(format_args!("telling systemd at {socket}: {error}")));
     }
 }
 

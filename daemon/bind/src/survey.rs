@@ -5,12 +5,14 @@
 use protheap_board::policies::{self, Directories};
 use protheap_board::root::Root;
 use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, soc, tee};
-use protheap_core::cascade::{Judged, Outcome, judge, keys};
+use protheap_core::cascade::{Judged, LastGood, Outcome, PolicyFile, judge, keys};
 use protheap_core::decision::{Plan, decide};
-use protheap_core::facts::{Facts, Firmware, Kernel};
+use protheap_core::facts::{Facts, Firmware, Kernel, Platform};
 use protheap_core::image::LocalPolicy;
 use protheap_core::policy::Policy;
 use protheap_core::report::Refused;
+
+use crate::tell::{Teller, Told};
 
 /// A machine and the policy that applies to it.
 #[derive(Debug)]
@@ -19,49 +21,71 @@ pub struct Survey {
     pub policy: Policy,
     /// The machine.
     pub facts: Facts,
-    /// What was there and could not be used: told on standard error already.
+    /// What was there and could not be used: told already.
     pub refused: Vec<Refused>,
+    /// So many of these, the first, are about policy files.
+    pub files: usize,
 }
 
 impl Survey {
-    /// Looks at the machine, and reads the policies for it. `program` is who tells what was
-    /// skipped. A daemon needs the firmware's images also where nothing is to be bound by now.
-    pub fn of(root: &Root, program: &str, daemon: bool) -> Self {
+    /// Looks at the machine, and reads the policies for it. A daemon needs the firmware's images
+    /// also where nothing is to be bound by now, and knows what files said before they became bad.
+    pub fn of(root: &Root, teller: Teller, daemon: Option<&mut LastGood>) -> Self {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
         let kernel = kernel::read(root, &mut problems);
-        let extent = if daemon { Extent::AndTrust } else { Extent::Applying };
-        let (policy, files) =
-            read_policies(root, &platform.compatible, kernel.lockdown, extent, &mut problems);
-        let mut refused: Vec<_> =
-            files.into_iter().flat_map(|file| tell_file(program, file)).collect();
-        let mut facts = read_facts(root, kernel, &policy, daemon, &mut problems);
+        let is_daemon = daemon.is_some();
+        let (policy, mut refused) =
+            read_policy(root, teller, &platform, kernel.lockdown, daemon, &mut problems);
+        let mut facts = read_facts(root, kernel, &policy, is_daemon, &mut problems);
         facts.platform = platform;
-        read_firmware(root, &policy, daemon, &mut facts, &mut problems);
-        refused.extend(problems.into_iter().map(|problem| tell(program, problem)));
-        Self { policy, facts, refused }
+        read_firmware(root, &policy, is_daemon, &mut facts, &mut problems);
+        let files = refused.len();
+        refused.extend(problems.into_iter().map(|problem| tell(teller, problem)));
+        Self { policy, facts, refused, files }
     }
 }
 
-/// Tells of a problem on standard error, and keeps it for the report.
-pub(crate) fn tell(program: &str, problem: Problem) -> Refused {
-    eprintln!("{program}: skipped: {problem}");
+/// Reads what applies to a board, tells which files were not used, and returns why.
+pub(crate) fn read_policy(
+    root: &Root,
+    teller: Teller,
+    platform: &Platform,
+    lockdown: bool,
+    daemon: Option<&mut LastGood>,
+    problems: &mut Vec<Problem>,
+) -> (Policy, Vec<Refused>) {
+    let extent = if daemon.is_some() { Extent::AndTrust } else { Extent::Applying };
+    let (mut files, closed) = read_files(root, &platform.compatible, lockdown, extent, problems);
+    let kept = daemon.map_or_else(Vec::new, |last_good| last_good.keep(&mut files));
+    let (merged, judged) = judge(files);
+    let mut refused = Vec::new();
+    for file in kept {
+        tell_file(teller, file, &mut refused);
+    }
+    refused.iter_mut().for_each(|refused| refused.kept = true);
+    for file in judged {
+        tell_file(teller, file, &mut refused);
+    }
+    (Policy::new(merged).closed(closed), refused)
+}
+
+/// Tells of a problem, and keeps it for the report.
+pub(crate) fn tell(teller: Teller, problem: Problem) -> Refused {
+    teller.tell(&Told::Skipped(&problem));
     Refused { path: problem.path, line: 0, column: 0, message: problem.message, kept: false }
 }
 
 /// Tells of a file that was not used, and keeps why for the report.
-fn tell_file(program: &str, file: Judged) -> Vec<Refused> {
+fn tell_file(teller: Teller, file: Judged, refused: &mut Vec<Refused>) {
     match file.outcome {
-        Outcome::Applied | Outcome::Masked | Outcome::Shadowed => Vec::new(),
+        Outcome::Applied | Outcome::Masked | Outcome::Shadowed => {}
         Outcome::Refused if !file.faults.is_empty() => {
-            for fault in &file.faults {
-                eprint!("{fault}");
-            }
-            eprintln!("{program}: skipped: {}: the rest of the cascade applies", file.path);
-            file.faults.iter().map(Refused::from).collect()
+            teller.tell(&Told::Refused(&file.path, &file.faults));
+            refused.extend(file.faults.iter().map(Refused::from));
         }
         Outcome::Refused | Outcome::Untrusted => {
-            vec![tell(program, Problem { path: file.path, message: file.why })]
+            refused.push(tell(teller, Problem { path: file.path, message: file.why }));
         }
     }
 }
@@ -86,6 +110,19 @@ pub fn read_policies(
     extent: Extent,
     problems: &mut Vec<Problem>,
 ) -> (Policy, Vec<Judged>) {
+    let (files, closed) = read_files(root, compatible, lockdown, extent, problems);
+    let (merged, judged) = judge(files);
+    (Policy::new(merged).closed(closed), judged)
+}
+
+/// The files for a board, and whether the image lets no others count than its own.
+fn read_files(
+    root: &Root,
+    compatible: &[String],
+    lockdown: bool,
+    extent: Extent,
+    problems: &mut Vec<Problem>,
+) -> (Vec<PolicyFile>, bool) {
     let mut directories = Directories::open(root);
     let mut closed = false;
     // Most images have no directory of this kind, and need not say whether it would count.
@@ -96,9 +133,7 @@ pub fn read_policies(
             directories.distrust_local(why);
         }
     }
-    let files = directories.read(root, &keys(compatible), extent == Extent::All, problems);
-    let (merged, judged) = judge(files);
-    (Policy::new(merged).closed(closed), judged)
+    (directories.read(root, &keys(compatible), extent == Extent::All, problems), closed)
 }
 
 /// Why the image lets no other policies count than its own; `None` if it does.
@@ -133,6 +168,7 @@ fn local_policy(root: &Root, problems: &mut Vec<Problem>) -> LocalPolicy {
         LocalPolicy::Never
     })
 }
+
 /// All that can change while the program runs.
 pub fn read_facts(
     root: &Root,
@@ -160,7 +196,7 @@ pub fn read_facts(
 
 /// Reads the firmware of the GPUs that may get buffers: the images are large, and most boards have
 /// no protected memory. For a daemon, every GPU may get some, one day.
-fn read_firmware(
+pub(crate) fn read_firmware(
     root: &Root,
     policy: &Policy,
     daemon: bool,

@@ -108,6 +108,12 @@ pub struct Heap {
     path: String,
 }
 
+impl From<Heap> for OwnedFd {
+    fn from(heap: Heap) -> Self {
+        heap.node
+    }
+}
+
 impl Heap {
     /// Opens the heap `name`.
     ///

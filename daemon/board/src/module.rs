@@ -226,6 +226,16 @@ pub struct Module {
     node: OnceCell<OwnedFd>,
 }
 
+/// Reads how many suspend buffers of a binding are free, and how many groups have; `None` if it is
+/// not there. Who asks needs no right but to read.
+pub fn counters(root: &Root, device: &DeviceName) -> Option<(u32, u32)> {
+    let read = |name: &str| {
+        let path = format!("{CONFIGFS}/{device}/{name}");
+        root.text(&path, &mut Vec::new())?.trim().parse().ok()
+    };
+    Some((read("suspend_free")?, read("suspend_in_use")?))
+}
+
 impl Module {
     /// Opens the module's directory.
     ///

@@ -2,6 +2,8 @@
 
 //! Which policy files apply to a board, in which order, and what became of each.
 
+use std::collections::BTreeMap;
+
 use crate::diagnostic::Diagnostic;
 use crate::fragment::Fragment;
 use crate::merged::Merged;
@@ -123,6 +125,39 @@ pub fn judge(files: Vec<PolicyFile>) -> (Merged, Vec<Judged>) {
     (Merged::new(fragments), judged)
 }
 
+/// What policy files said when they were last good, by path: a file that became bad goes on to say
+/// that, for as long as the program that knows it runs.
+#[derive(Debug, Default)]
+pub struct LastGood {
+    texts: BTreeMap<String, String>,
+}
+
+impl LastGood {
+    /// Puts what bad files said before in their place, and returns what is wrong with those. What a
+    /// file said before it was masked, hidden, removed, or could have been written by others than
+    /// root, is forgotten.
+    pub fn keep(&mut self, files: &mut [PolicyFile]) -> Vec<Judged> {
+        let mut known = std::mem::take(&mut self.texts);
+        let mut kept = Vec::new();
+        for file in files {
+            let (_, judged) = judge(vec![file.clone()]);
+            let Some(judged) = judged.into_iter().next() else { continue };
+            match (judged.outcome, &file.standing, known.remove(&file.path)) {
+                (Outcome::Applied, Standing::Text(text), _) => {
+                    self.texts.insert(file.path.clone(), text.clone());
+                }
+                (Outcome::Refused, _, Some(text)) => {
+                    self.texts.insert(file.path.clone(), text.clone());
+                    file.standing = Standing::Text(text);
+                    kept.push(judged);
+                }
+                _ => {}
+            }
+        }
+        kept
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +168,36 @@ mod tests {
         let keys = keys(&compatible.map(str::to_owned));
         let keys: Vec<_> = keys.iter().map(Key::as_str).collect();
         assert_eq!(keys, ["default", "acme,a9", "acme,kiosk"]);
+    }
+
+    #[test]
+    fn a_file_that_became_bad_says_what_it_said_when_it_was_good() {
+        let good = |hold: &str| format!("schema = 1\n[gpu.x]\nhold = '{hold}'\n");
+        let mut last_good = LastGood::default();
+        let mut texts = |standing: Option<Standing>| {
+            let path = "a.toml".to_owned();
+            let key = Key::new("a").unwrap();
+            let mut files: Vec<_> = standing
+                .into_iter()
+                .map(|standing| PolicyFile { key: key.clone(), path: path.clone(), standing })
+                .collect();
+            let kept = last_good.keep(&mut files).len();
+            (kept, files.into_iter().next().map(|file| file.standing))
+        };
+        let text = |text: &str| Some(Standing::Text(text.to_owned()));
+        let unreadable = || Some(Standing::Refused("is a directory".into()));
+        assert_eq!(texts(text("bad")), (0, text("bad")), "it never was good");
+        assert_eq!(texts(text(&good("1s"))), (0, text(&good("1s"))));
+        for bad in [text("bad"), unreadable(), text("x = 1")] {
+            assert_eq!(texts(bad), (1, text(&good("1s"))));
+        }
+        assert_eq!(texts(text(&good("2s"))), (0, text(&good("2s"))));
+        let untrusted = Some(Standing::Untrusted("root does not own it".into()));
+        for past in [None, untrusted, Some(Standing::Masked("by another".into()))] {
+            assert_eq!(texts(text(&good("1s"))).0, 0);
+            assert_eq!(texts(past.clone()), (0, past));
+            assert_eq!(texts(unreadable()), (0, unreadable()));
+        }
     }
 
     #[test]

@@ -13,13 +13,14 @@
 
 mod daemon;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
-use crate::name::{DeviceName, HeapName};
+use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
 use daemon::Upkeep;
@@ -141,7 +142,7 @@ pub enum Action {
 }
 
 /// The bindings of all GPUs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine<const DAEMON: bool> {
     policy: Policy,
     facts: Facts,
@@ -149,7 +150,7 @@ pub struct Engine<const DAEMON: bool> {
 }
 
 /// The binding of one GPU.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     policy: Option<GpuPolicy>,
     phase: Phase,
@@ -165,6 +166,8 @@ pub struct Binding {
     kept: Option<HeapName>,
     /// A driver had it, and has let go of it.
     let_go: bool,
+    /// A heap that an earlier run bound, and the key of the file that named it.
+    named: Option<(HeapName, Key)>,
     request: Option<Request>,
     /// What a daemon saw in the kernel last; only of a binding that is bound.
     kernel: Option<KernelBinding>,
@@ -180,7 +183,7 @@ pub struct Step {
     #[serde(rename = "at_us")]
     pub at: Monotonic,
     /// What, in a stable word.
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     /// Details for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
@@ -446,6 +449,7 @@ impl Binding {
             adopted: None,
             kept: None,
             let_go: false,
+            named: None,
             request: None,
             kernel: None,
             upkeep: Upkeep::default(),
@@ -504,7 +508,7 @@ impl Binding {
     }
 
     fn step(&mut self, now: Monotonic, step: &'static str, detail: String) {
-        self.timeline.push(Step { at: now, step, detail });
+        self.timeline.push(Step { at: now, step: step.into(), detail });
     }
 
     fn opened<const DAEMON: bool>(

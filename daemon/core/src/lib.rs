@@ -21,6 +21,7 @@ pub mod lint;
 pub mod merged;
 pub mod name;
 pub mod node;
+pub mod past;
 pub mod policy;
 pub mod quantity;
 pub mod report;

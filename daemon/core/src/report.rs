@@ -2,6 +2,7 @@
 
 //! `/run/protheap/state.json`: what media stacks and people may read of the bindings.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::decision::Considered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Binding, Engine, Next, Step};
-use crate::facts::{Gpu, KernelBinding, Platform, Protection, Verdict};
+use crate::facts::{Gpu, Platform, Protection, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::GpuPolicy;
 use crate::state::{Reason, State};
@@ -58,24 +59,26 @@ impl From<&Diagnostic> for Refused {
     }
 }
 
+/// What is said of a GPU. The members are described in `docs/state.md`.
 #[derive(Debug, Serialize)]
-struct GpuReport<'a> {
-    device: &'a DeviceName,
-    compatible: &'a [String],
-    driver: Option<&'a str>,
-    state: State,
-    reason: &'static str,
-    heap: Option<&'a HeapName>,
-    protection: Option<Protection>,
-    exporter: Option<&'a str>,
-    policy: Option<&'a Key>,
-    firmware_bytes: Option<u64>,
-    suspend_bytes: Option<u64>,
-    suspend_count: Option<u32>,
-    next: Option<Next>,
-    held_us: u64,
-    considered: &'a [Considered],
-    timeline: &'a [Step],
+#[allow(missing_docs)]
+pub struct GpuReport<'a> {
+    pub device: &'a DeviceName,
+    pub compatible: &'a [String],
+    pub driver: Option<&'a str>,
+    pub state: State,
+    pub reason: &'static str,
+    pub heap: Option<&'a HeapName>,
+    pub protection: Option<Protection>,
+    pub exporter: Option<&'a str>,
+    pub policy: Option<&'a Key>,
+    pub firmware_bytes: Option<u64>,
+    pub suspend_bytes: Option<u64>,
+    pub suspend_count: Option<u32>,
+    pub next: Option<Next>,
+    pub held_us: u64,
+    pub considered: Cow<'a, [Considered]>,
+    pub timeline: &'a [Step],
 }
 
 impl<'a> Report<'a> {
@@ -85,7 +88,6 @@ impl<'a> Report<'a> {
         refused: &'a [Refused],
         written_by: &'a str,
     ) -> Self {
-        let none = &NO_GPU;
         let facts = engine.facts();
         Self {
             schema: SCHEMA,
@@ -97,12 +99,7 @@ impl<'a> Report<'a> {
             gpus: engine
                 .bindings()
                 .iter()
-                .map(|(device, binding)| {
-                    let kernel = if DAEMON { binding.kernel() } else { None };
-                    let next = if DAEMON { engine.next(device) } else { None };
-                    let facts = facts.gpus.get(device).unwrap_or(none);
-                    GpuReport { next, ..gpu(device, facts, binding, kernel) }
-                })
+                .map(|(device, binding)| GpuReport::new(engine, device, binding))
                 .collect(),
             heaps: engine.policy().common_heaps(&facts.heaps),
         }
@@ -116,45 +113,58 @@ impl<'a> Report<'a> {
 
 static NO_GPU: Gpu = Gpu { compatible: Vec::new(), driver: None, verdicts: BTreeMap::new() };
 
-fn gpu<'a>(
-    device: &'a DeviceName,
-    gpu: &'a Gpu,
-    binding: &'a Binding,
-    kernel: Option<&'a KernelBinding>,
-) -> GpuReport<'a> {
-    let request = binding.request();
-    // What the kernel has comes before what was asked for.
-    let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
-        (Some(kernel), _) => Some((kernel.protection, kernel.exporter.as_str())),
-        (None, Some(Verdict::Allocated { protection, exporter })) => {
-            Some((*protection, exporter.as_str()))
+impl<'a> GpuReport<'a> {
+    /// What an engine knows of a GPU.
+    pub fn new<const DAEMON: bool>(
+        engine: &'a Engine<DAEMON>,
+        device: &'a DeviceName,
+        binding: &'a Binding,
+    ) -> Self {
+        let gpu = engine.facts().gpus.get(device).unwrap_or(&NO_GPU);
+        let kernel = if DAEMON { binding.kernel() } else { None };
+        let request = binding.request();
+        // What the kernel has comes before what was asked for.
+        let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
+            (Some(kernel), _) => Some((kernel.protection, kernel.exporter.as_str())),
+            (None, Some(Verdict::Allocated { protection, exporter })) => {
+                Some((*protection, exporter.as_str()))
+            }
+            _ => None,
+        };
+        let named_by = if DAEMON { binding.named_by() } else { None };
+        Self {
+            device,
+            compatible: &gpu.compatible,
+            driver: gpu.driver.as_deref(),
+            state: binding.state(),
+            reason: binding.reason().map_or("", Reason::as_str),
+            heap: binding.heap(),
+            protection: judged.map(|(protection, _)| protection),
+            exporter: judged.map(|(_, exporter)| exporter),
+            policy: named_by.or(request.map(|request| &request.policy)),
+            firmware_bytes: kernel
+                .map(|kernel| kernel.firmware_bytes)
+                .or(request.map(|request| request.firmware_bytes)),
+            suspend_bytes: kernel
+                .map(|kernel| kernel.suspend_bytes)
+                .or(request.map(|request| request.suspend_bytes))
+                .or(binding.policy().map(GpuPolicy::suspend_bytes)),
+            suspend_count: kernel
+                .map(|kernel| kernel.suspend_count)
+                .or(request.map(|request| request.suspend_count))
+                .or(binding.policy().map(GpuPolicy::suspend_count)),
+            next: if DAEMON { engine.next(device) } else { None },
+            held_us: binding.held(),
+            considered: engine.considered(device, binding),
+            timeline: binding.timeline(),
         }
-        _ => None,
-    };
-    GpuReport {
-        device,
-        compatible: &gpu.compatible,
-        driver: gpu.driver.as_deref(),
-        state: binding.state(),
-        reason: binding.reason().map_or("", Reason::as_str),
-        heap: binding.heap(),
-        protection: judged.map(|(protection, _)| protection),
-        exporter: judged.map(|(_, exporter)| exporter),
-        policy: request.map(|request| &request.policy),
-        firmware_bytes: kernel
-            .map(|kernel| kernel.firmware_bytes)
-            .or(request.map(|request| request.firmware_bytes)),
-        suspend_bytes: kernel
-            .map(|kernel| kernel.suspend_bytes)
-            .or(request.map(|request| request.suspend_bytes))
-            .or(binding.policy().map(GpuPolicy::suspend_bytes)),
-        suspend_count: kernel
-            .map(|kernel| kernel.suspend_count)
-            .or(request.map(|request| request.suspend_count))
-            .or(binding.policy().map(GpuPolicy::suspend_count)),
-        next: None,
-        held_us: binding.held(),
-        considered: binding.trace(),
-        timeline: binding.timeline(),
+    }
+
+    /// When it was bound, or found to be, in microseconds of `CLOCK_MONOTONIC`; `None` if it is
+    /// not.
+    pub fn bound_at(&self) -> Option<u64> {
+        let bound = |step: &&Step| matches!(&*step.step, "bound" | "in-use");
+        let is_bound = matches!(self.state, State::Bound | State::InUse);
+        self.timeline.iter().rev().find(bound).filter(|_| is_bound).map(|step| step.at.0)
     }
 }

@@ -3,25 +3,39 @@
 //! `protheapd`: owns the bindings while the system runs.
 //!
 //! It takes over what the early binder left, hands over the suspend buffers that a GPU's firmware
-//! asks for, takes a binding away when its TEE goes, and binds late where a heap came after all.
-//! The kernel knows everything that has to survive: the daemon can be killed and started at any
-//! time.
+//! asks for, takes a binding away when its TEE goes, binds late where a heap came after all, and
+//! follows changes of the policies. It tells media stacks by files and over D-Bus. The kernel knows
+//! everything that has to survive: the daemon can be killed and started at any time.
+//!
+//! One thread owns the bindings and does what may take its time in the kernel (`bindings`); all else
+//! runs on the first one.
 
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+mod authority;
+mod bindings;
+mod bus;
+mod journal;
+mod monitor;
+mod policies;
 
-use protheap_bind::Result;
-use protheap_bind::binder::Binder;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use bindings::Bindings;
+use policies::Policies;
 use protheap_board::root::Root;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag::register_conditional_shutdown;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+use tracing::{error, warn};
+use zbus::Connection;
 
 /// What this program calls itself.
 const PROGRAM: &str = "protheapd";
+/// How long a daemon without a GPU stays for clients that may ask again.
+const IDLE: Duration = Duration::from_secs(60);
 
 const HELP: &str = "\
 Owns the bindings of protected heaps to Mali CSF GPUs while the system runs.
@@ -30,8 +44,9 @@ Usage: protheapd
 
   --version   print the version
 
-It ends with 0 at SIGTERM and SIGINT, and leaves every binding as it is. It ends with 1 if it cannot
-go on, with 2 for wrong usage.
+SIGHUP reads the policies again. It ends with 0 at SIGTERM and SIGINT, and leaves every binding as it
+is; also when it has no GPU and nobody asks. It ends with 1 if it cannot go on, with 2 for wrong
+usage.
 ";
 
 fn main() -> ExitCode {
@@ -46,9 +61,14 @@ fn main() -> ExitCode {
         print!("{text}");
         return ExitCode::SUCCESS;
     }
-    let Err(error) = serve();
-    eprintln!("{PROGRAM}: {error}");
-    ExitCode::from(1)
+    journal::init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::from(1)
+        }
+    }
 }
 
 /// What is to be printed, if that is all.
@@ -65,12 +85,80 @@ fn argument() -> Result<Option<String>, lexopt::Error> {
     }
 }
 
-fn serve() -> Result<Infallible> {
-    // At once, whatever is under way: files are replaced whole, and the kernel's state is whole
-    // after each step.
-    let at_once = Arc::new(AtomicBool::new(true));
-    for signal in [SIGTERM, SIGINT] {
-        register_conditional_shutdown(signal, 0, Arc::clone(&at_once))?;
+fn run() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("starting")?;
+    let done = runtime.block_on(serve());
+    // What is under way in the kernel goes on there: the state is whole after each step.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Before anything is read.
+    let policies = Policies::watch();
+    let (bindings, ended) = tokio::select! {
+        started = Bindings::start(Root::open("/".as_ref())?) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = ended => Err(ended.unwrap_or_else(|_| bindings::Ended.into())),
+        served = bus::serve(&bindings, async |connection| idle(&bindings, connection).await) => {
+            served.context("serving on the system bus; another protheapd may run")
+        }
+        followed = follow(&bindings, policies) => followed,
+        watched = watchdog(&bindings) => watched,
     }
-    Binder::<true>::new(Root::open("/".as_ref())?, PROGRAM)?.serve()
+}
+
+/// Reads the policies again when they change, or somebody says so.
+async fn follow(bindings: &Bindings, policies: anyhow::Result<Policies>) -> anyhow::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut policies = policies
+        .inspect_err(|error| warn!("policies are read again only at SIGHUP: {error:#}"))
+        .ok();
+    loop {
+        let changed = async {
+            match &mut policies {
+                Some(policies) => policies.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            _ = hang_up.recv() => {}
+        }
+        bindings.reload().await?;
+    }
+}
+
+/// Tells the service manager that both threads get on, for as long as that is so.
+async fn watchdog(bindings: &Bindings) -> anyhow::Result<()> {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    loop {
+        sleep(limit / 2).await;
+        bindings.answer().await?;
+        sd_notify::notify(&[NotifyState::Watchdog]).context("telling systemd that all is well")?;
+    }
+}
+
+/// Returns when there is no GPU, and nobody has asked for a while.
+async fn idle(bindings: &Bindings, connection: &Connection) {
+    let mut changes = bindings.changes();
+    loop {
+        if changes.borrow_and_update().engine.facts().gpus.is_empty() {
+            tokio::select! {
+                () = sleep(IDLE) => return,
+                () = connection.monitor_activity() => {}
+                _ = changes.changed() => {}
+            }
+        } else if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }

@@ -4,12 +4,15 @@
 //! meets what the kernel asks for, takes a binding away when its TEE goes, and begins anew when a
 //! fact or a policy has changed, or somebody asks.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
-use crate::decision::{Patience, Plan, decide_gpu};
+use crate::decision::{Considered, Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Source};
 use crate::name::{DeviceName, HeapName, Key};
+use crate::past::Past;
 use crate::policy::Policy;
 use crate::state::{Reason, State};
 
@@ -21,7 +24,7 @@ const RETRY: u64 = 1_000_000;
 const STEPS: usize = 100;
 
 /// What a daemon has to do for a binding at its end, and what it did in vain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Upkeep {
     /// What the kernel has may have changed.
     look: bool,
@@ -66,6 +69,19 @@ pub enum NoRebind {
     /// What a driver's parameter says cannot be changed while the system runs, or nothing takes
     /// a binding at all.
     Fixed,
+}
+
+impl Engine<true> {
+    /// Takes over the story that an earlier run has told until `now`.
+    pub fn recall(&mut self, past: &Past, now: Monotonic) {
+        for (device, binding) in &mut self.bindings {
+            if let Some(past) = past.gpu(device) {
+                binding.held = past.held();
+                binding.named = past.named();
+                binding.timeline = past.timeline(now).collect();
+            }
+        }
+    }
 }
 
 impl<const DAEMON: bool> Engine<DAEMON> {
@@ -164,6 +180,22 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         binding.next(gpu, &self.facts)
     }
 
+    /// What became of the policy's candidates when they were last considered; of what another run
+    /// bound, what would now.
+    pub fn considered<'a>(
+        &'a self,
+        device: &DeviceName,
+        binding: &'a Binding,
+    ) -> Cow<'a, [Considered]> {
+        match self.facts.gpus.get(device) {
+            Some(gpu) if DAEMON && binding.trace.is_empty() && binding.is_bound() => {
+                let policy = binding.policy.as_ref();
+                decide_gpu(policy, &self.facts, gpu, Patience::LastCall).trace.into()
+            }
+            _ => Cow::Borrowed(&binding.trace),
+        }
+    }
+
     /// A fact has changed, of one GPU or of all: what is bound is looked at, and what is not is
     /// begun anew.
     pub(super) fn look_again(&mut self, only: Option<&DeviceName>) {
@@ -188,6 +220,12 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 }
 
 impl Binding {
+    /// The key of the file that named the heap, of an earlier run's too.
+    pub(crate) fn named_by(&self) -> Option<&Key> {
+        let earlier = self.named.as_ref().filter(|(heap, _)| self.heap() == Some(heap));
+        self.request.as_ref().map(|request| &request.policy).or(earlier.map(|(_, key)| key))
+    }
+
     fn is_bound(&self) -> bool {
         matches!(self.state, State::Bound | State::InUse)
     }
@@ -257,6 +295,9 @@ impl Binding {
             self.kept = Some(kernel.heap.clone());
         }
         let known = self.kernel.replace(kernel.clone());
+        if let Some(request) = &self.request {
+            self.named = Some((request.heap.clone(), request.policy.clone()));
+        }
         let had = self.let_go || known.as_ref().is_some_and(|known| known.in_use);
         self.let_go = had && !kernel.in_use;
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {

@@ -111,7 +111,7 @@ fn a_heap_that_is_there_is_bound_within_the_window() {
     assert_eq!(actions, []);
     assert_eq!(end(&engine), (State::Bound, None));
     assert_eq!(engine.bindings()[&gpu()].held(), 30);
-    let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| s.step).collect();
+    let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| &*s.step).collect();
     assert_eq!(steps, ["window-opened", "tried", "bound"]);
 }
 
@@ -227,7 +227,7 @@ fn what_the_kernel_allocates_is_bound_at_once() {
     assert_eq!(binding.request().unwrap().heap, heap("low"));
     assert_eq!(binding.held(), 30);
     assert_eq!(engine.facts().gpus[&gpu()].verdicts[&heap("low")], good());
-    let steps: Vec<_> = binding.timeline().iter().map(|s| s.step).collect();
+    let steps: Vec<_> = binding.timeline().iter().map(|s| &*s.step).collect();
     assert_eq!(steps, ["window-opened", "tried", "bound"]);
 }
 

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Who may do what: root, and whom polkit lets. Where polkit is not there, root alone.
+
+use std::collections::HashMap;
+
+use zbus::fdo::DBusProxy;
+use zbus::message::{Flags, Header};
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, names::BusName};
+use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
+
+use crate::bus::failure::Failure;
+
+/// An action of `systemd/polkit-1/actions/org.protheap1.policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// To reload policies, and to decide anew for a GPU.
+    Manage,
+    /// To get a descriptor of a heap.
+    OpenHeap,
+}
+
+impl Action {
+    /// Its name for polkit.
+    pub(crate) fn id(self) -> &'static str {
+        match self {
+            Self::Manage => "org.protheap1.manage",
+            Self::OpenHeap => "org.protheap1.open-heap",
+        }
+    }
+}
+
+/// Who has asked.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The name on the bus, which no other has while the bus runs.
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    /// The process, for people: another may have its number by now.
+    pub(crate) pid: Option<u32>,
+}
+
+/// Whether who sent a message may do what it asks for.
+///
+/// # Errors
+///
+/// No, or it cannot be known.
+pub(crate) async fn allow(
+    connection: &Connection,
+    header: &Header<'_>,
+    action: Action,
+) -> Result<Caller, Failure> {
+    let sender =
+        header.sender().ok_or_else(|| Failure::Denied("the message has no sender".to_owned()))?;
+    let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await;
+    let bus = bus.map_err(|error| Failure::Denied(format!("the bus cannot be asked: {error}")))?;
+    let known = bus.get_connection_credentials(BusName::from(sender.to_owned())).await;
+    let known = known
+        .map_err(|error| Failure::Denied(format!("who {sender} is cannot be known: {error}")))?;
+    let uid = known.unix_user_id();
+    let uid =
+        uid.ok_or_else(|| Failure::Denied(format!("the bus does not know the user of {sender}")))?;
+    let caller = Caller { name: sender.to_string(), uid, pid: known.process_id() };
+    if uid == 0 || ask_polkit(connection, header, action).await? {
+        return Ok(caller);
+    }
+    let id = action.id();
+    Err(Failure::Denied(format!(
+        "root may do this, and whom a polkit rule for {id} lets; not user {uid}"
+    )))
+}
+
+async fn ask_polkit(
+    connection: &Connection,
+    header: &Header<'_>,
+    action: Action,
+) -> Result<bool, Failure> {
+    let failed = |error: zbus::Error| {
+        Failure::Denied(format!("root may do this; for others polkit has to be asked: {error}"))
+    };
+    let authority = AuthorityProxy::builder(connection)
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await
+        .map_err(failed)?;
+    // The bus name, never the process: its number can be another's by the time polkit looks.
+    let subject = Subject::new_for_message_header(header)
+        .map_err(|error| Failure::Denied(format!("polkit cannot be asked: {error}")))?;
+    let flags = if header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH) {
+        CheckAuthorizationFlags::ALLOW_USER_INTERACTION
+    } else {
+        CheckAuthorizationFlags::empty()
+    };
+    let answer = authority
+        .check_authorization(&subject, action.id(), &HashMap::new(), flags, "")
+        .await
+        .map_err(failed)?;
+    Ok(answer.is_authorized)
+}

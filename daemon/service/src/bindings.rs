@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The thread that owns the bindings. It never waits for a client, nor do clients wait for it but
+//! those that ask it to do something.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use anyhow::Context;
+use protheap_bind::binder::Binder;
+use protheap_board::root::Root;
+use protheap_core::engine::{Binding, Engine, NoRebind};
+use protheap_core::name::{DeviceName, HeapName};
+use protheap_core::report::{GpuReport, Refused};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use tokio::sync::{oneshot, watch};
+
+use crate::journal;
+use crate::monitor::Monitor;
+
+/// What is known at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) engine: Engine<true>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+impl Snapshot {
+    fn of(binder: &Binder<true>) -> Self {
+        Self { engine: binder.engine().clone(), refused: binder.refused().to_vec() }
+    }
+
+    /// What is said of a GPU.
+    pub(crate) fn gpu<'a>(&'a self, device: &'a DeviceName) -> Option<GpuReport<'a>> {
+        let (device, binding) = self.engine.bindings().get_key_value(device)?;
+        Some(GpuReport::new(&self.engine, device, binding))
+    }
+
+    /// The heaps that are there and that the policies name.
+    pub(crate) fn heaps(&self) -> BTreeSet<HeapName> {
+        let named = self.engine.policy().named_heaps(self.engine.facts());
+        named.into_iter().cloned().collect()
+    }
+
+    /// No GPU waits for buffers from a heap.
+    pub(crate) fn is_settled(&self) -> bool {
+        let wants = |gpu: &Binding| gpu.kernel().is_some_and(|kernel| kernel.suspend_wanted > 0);
+        self.engine.is_done() && !self.engine.bindings().values().any(wants)
+    }
+}
+
+/// What the thread is asked for.
+enum Command {
+    Reload(oneshot::Sender<bool>),
+    Rebind(DeviceName, oneshot::Sender<Result<(), NoRebind>>),
+    /// It works if it answers.
+    Answer(oneshot::Sender<()>),
+}
+
+/// The thread, for those that ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Bindings {
+    commands: mpsc::Sender<Command>,
+    bell: Arc<OwnedFd>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// The thread has ended, and with it the reason to go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread that owns the bindings has ended")]
+pub(crate) struct Ended;
+
+impl Bindings {
+    /// Takes over what is bound, and starts the thread that owns it from then on. The receiver tells
+    /// why it ended.
+    pub(crate) async fn start(
+        root: Root,
+    ) -> anyhow::Result<(Self, oneshot::Receiver<anyhow::Error>)> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .context("making an eventfd")?;
+        let bell = Arc::new(bell);
+        let (commands, asked) = mpsc::channel();
+        let (end, ended) = oneshot::channel();
+        let (begin, began) = oneshot::channel();
+        let rung = Arc::clone(&bell);
+        std::thread::Builder::new()
+            .name("bindings".to_owned())
+            .spawn(move || {
+                let Err(error) = run(root, &rung, &asked, begin);
+                // Nobody hears it only if all ends anyway.
+                let _ = end.send(error);
+            })
+            .context("starting the thread that owns the bindings")?;
+        match began.await {
+            Ok(snapshots) => Ok((Self { commands, bell, snapshots }, ended)),
+            Err(_) => Err(ended.await?),
+        }
+    }
+
+    /// What is known now.
+    pub(crate) fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// A receiver of what will be known.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Reads the policies again. True: something is different now.
+    pub(crate) async fn reload(&self) -> Result<bool, Ended> {
+        self.ask(Command::Reload).await
+    }
+
+    /// Decides anew for a GPU.
+    pub(crate) async fn rebind(&self, device: DeviceName) -> Result<Result<(), NoRebind>, Ended> {
+        self.ask(|answer| Command::Rebind(device, answer)).await
+    }
+
+    /// Returns when the thread comes round.
+    pub(crate) async fn answer(&self) -> Result<(), Ended> {
+        self.ask(Command::Answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Ended> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).map_err(|_| Ended)?;
+        // It can only be full of calls that were not heard yet.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        answered.await.map_err(|_| Ended)
+    }
+}
+
+#[cfg(test)]
+impl Bindings {
+    /// What is known is given, and nobody owns it.
+    pub(crate) fn given(engine: Engine<true>) -> Self {
+        let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let snapshot = Arc::new(Snapshot { engine, refused: Vec::new() });
+        Self { commands: mpsc::channel().0, bell, snapshots: watch::channel(snapshot).1 }
+    }
+}
+
+fn run(
+    root: Root,
+    bell: &OwnedFd,
+    asked: &mpsc::Receiver<Command>,
+    begin: oneshot::Sender<watch::Receiver<Arc<Snapshot>>>,
+) -> anyhow::Result<std::convert::Infallible> {
+    // What happens while facts are read must not be missed.
+    let monitor = Monitor::open()
+        .context("listening to the kernel's events; a sandbox must allow AF_NETLINK")?;
+    let opened = Binder::<true>::new(root, journal::TELLER);
+    let mut binder = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
+    binder.recall();
+    binder.start();
+    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::of(&binder)));
+    journal::tell_begin(&publish.borrow());
+    if begin.send(snapshots).is_err() {
+        anyhow::bail!("nobody waits for the bindings any more");
+    }
+    loop {
+        let (happened, called) = wait(&monitor, bell, binder.rest())?;
+        if happened {
+            let noticed = monitor.receive(&binder);
+            binder.heed(noticed);
+        }
+        binder.wake();
+        publish_changes(&publish, &binder);
+        if called {
+            let _ = rustix::io::read(bell, &mut [0u8; 8]);
+            for command in asked.try_iter() {
+                serve(command, &mut binder, &publish);
+            }
+        }
+    }
+}
+
+/// Does what is asked for. Who gets an answer finds published what it was about; nobody may wait
+/// for it any more.
+fn serve(command: Command, binder: &mut Binder<true>, publish: &watch::Sender<Arc<Snapshot>>) {
+    match command {
+        Command::Reload(answer) => {
+            let changed = binder.reload();
+            publish_changes(publish, binder);
+            let _ = answer.send(changed);
+        }
+        Command::Rebind(device, answer) => {
+            let done = binder.rebind(&device);
+            publish_changes(publish, binder);
+            let _ = answer.send(done);
+        }
+        Command::Answer(answer) => {
+            let _ = answer.send(());
+        }
+    }
+}
+
+fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, binder: &Binder<true>) {
+    let (engine, refused) = (binder.engine(), binder.refused());
+    let before = Arc::clone(&publish.borrow());
+    if before.engine != *engine || before.refused != refused {
+        let now = Arc::new(Snapshot::of(binder));
+        journal::tell_changes(&before, &now);
+        publish.send_replace(now);
+    }
+}
+
+/// Waits for an event of the kernel, a call, or the end of `rest`.
+fn wait(
+    monitor: &Monitor,
+    bell: &OwnedFd,
+    rest: Option<std::time::Duration>,
+) -> anyhow::Result<(bool, bool)> {
+    let timeout = rest.map(|rest| Timespec {
+        tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: rest.subsec_nanos().into(),
+    });
+    let (events, calls) = (monitor.as_fd(), bell.as_fd());
+    let mut fds = [PollFd::new(&events, PollFlags::IN), PollFd::new(&calls, PollFlags::IN)];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => {
+            let [happened, called] = fds.map(|fd| !fd.revents().is_empty());
+            Ok((happened, called))
+        }
+        Err(Errno::INTR) => Ok((false, false)),
+        Err(error) => Err(error).context("waiting for the kernel's events"),
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `org.protheap1.Gpu`.
+
+use protheap_board::module::counters;
+use protheap_board::root::Root;
+use protheap_client::Error;
+use protheap_core::engine::NoRebind;
+use protheap_core::name::DeviceName;
+use protheap_core::report::GpuReport;
+use zbus::message::Header;
+use zbus::{Connection, interface};
+
+use super::Property;
+use super::failure::Failure;
+use crate::authority::{Action, allow};
+use crate::bindings::{Bindings, Snapshot};
+
+#[derive(Debug)]
+pub(super) struct Gpu {
+    bindings: Bindings,
+    device: DeviceName,
+}
+
+impl Gpu {
+    pub(super) fn new(bindings: Bindings, device: DeviceName) -> Self {
+        Self { bindings, device }
+    }
+
+    /// What is known of it: an object stays for as long as the daemon runs.
+    fn now<T: Default>(&self, say: impl FnOnce(&GpuReport<'_>) -> T) -> T {
+        self.bindings.now().gpu(&self.device).as_ref().map(say).unwrap_or_default()
+    }
+
+    /// Suspend buffers that are free, and in use.
+    fn counters(&self) -> (u32, u32) {
+        let root = Root::open("/".as_ref()).ok();
+        root.and_then(|root| counters(&root, &self.device)).unwrap_or_default()
+    }
+}
+
+/// What is signalled when it changes.
+pub(super) fn signalled(snapshot: &Snapshot, device: &DeviceName) -> Vec<Property> {
+    let Some(gpu) = snapshot.gpu(device) else { return Vec::new() };
+    vec![
+        ("State", gpu.state.as_str().into()),
+        ("Reason", gpu.reason.into()),
+        ("Heap", heap(&gpu).into()),
+        ("Driver", driver(&gpu).into()),
+    ]
+}
+
+fn heap(gpu: &GpuReport<'_>) -> String {
+    gpu.heap.map(ToString::to_string).unwrap_or_default()
+}
+
+fn driver(gpu: &GpuReport<'_>) -> String {
+    gpu.driver.unwrap_or_default().to_owned()
+}
+
+#[interface(name = "org.protheap1.Gpu")]
+impl Gpu {
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn device(&self) -> String {
+        self.device.to_string()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn compatible(&self) -> Vec<String> {
+        self.now(|gpu| gpu.compatible.to_vec())
+    }
+
+    #[zbus(property)]
+    fn driver(&self) -> String {
+        self.now(driver)
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.now(|gpu| gpu.state.as_str())
+    }
+
+    #[zbus(property)]
+    fn reason(&self) -> &'static str {
+        self.now(|gpu| gpu.reason)
+    }
+
+    #[zbus(property)]
+    fn heap(&self) -> String {
+        self.now(heap)
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn policy(&self) -> String {
+        self.now(|gpu| gpu.policy.map(ToString::to_string).unwrap_or_default())
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn delivery(&self) -> &'static str {
+        self.bindings.now().engine.facts().kernel.delivery()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn firmware_bytes(&self) -> u64 {
+        self.now(|gpu| gpu.firmware_bytes.unwrap_or_default())
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_bytes(&self) -> u64 {
+        self.now(|gpu| gpu.suspend_bytes.unwrap_or_default())
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_free(&self) -> u32 {
+        self.counters().0
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_in_use(&self) -> u32 {
+        self.counters().1
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn bound_timestamp_monotonic(&self) -> u64 {
+        self.now(|gpu| gpu.bound_at().unwrap_or_default())
+    }
+
+    async fn rebind(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Failure> {
+        allow(connection, &header, Action::Manage).await?;
+        let device = &self.device;
+        let done = self.bindings.rebind(device.clone()).await;
+        let refused = match done.map_err(|error| Error::Failed(error.to_string()))? {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        let error = match refused {
+            NoRebind::NoGpu => Error::NoSuchGpu(format!("{device} is not on the platform bus")),
+            NoRebind::InUse => Error::InUse(format!(
+                "a driver has {device} and its binding: unbind it first, or boot anew"
+            )),
+            NoRebind::Busy => {
+                Error::NotReady(format!("{device} is being decided for: wait for its end"))
+            }
+            NoRebind::Fixed => Error::NotSupported(
+                "without protheap.ko nothing can be bound while the system runs".to_owned(),
+            ),
+        };
+        Err(error.into())
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `org.protheap1.Manager`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use protheap_board::nodes;
+use protheap_board::root::Root;
+use protheap_client::{Error, gpu_path, heap_path};
+use protheap_core::share::{Number, Question, ShareError, find};
+use zbus::message::Header;
+use zbus::zvariant::Variant;
+use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
+
+use super::failure::Failure;
+use super::{Property, heap};
+use crate::authority::{Action, allow};
+use crate::bindings::{Bindings, Snapshot};
+
+/// The longest usage that is looked at, in bytes, and the most devices: no pipeline has more.
+const LONGEST_USAGE: usize = 64;
+const MOST_DEVICES: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Manager {
+    bindings: Bindings,
+}
+
+impl Manager {
+    pub(super) fn new(bindings: Bindings) -> Self {
+        Self { bindings }
+    }
+}
+
+/// What is signalled when it changes.
+pub(super) fn signalled(snapshot: &Snapshot) -> Vec<Property> {
+    vec![
+        ("Policies", policies(snapshot).into()),
+        ("Delivery", snapshot.engine.facts().kernel.delivery().into()),
+    ]
+}
+
+fn policies(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.engine.policy().keys().into_iter().map(ToString::to_string).collect()
+}
+
+#[interface(name = "org.protheap1.Manager")]
+impl Manager {
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn compatible(&self) -> Vec<String> {
+        self.bindings.now().engine.facts().platform.compatible.clone()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn model(&self) -> String {
+        self.bindings.now().engine.facts().platform.model.clone().unwrap_or_default()
+    }
+
+    #[zbus(property)]
+    fn policies(&self) -> Vec<String> {
+        policies(&self.bindings.now())
+    }
+
+    #[zbus(property)]
+    fn delivery(&self) -> &'static str {
+        self.bindings.now().engine.facts().kernel.delivery()
+    }
+
+    #[zbus(out_args("heap", "name", "details"))]
+    fn find_heap(
+        &self,
+        usage: &str,
+        devices: Vec<(u32, u32)>,
+        options: &HashMap<String, Variant<'_>>,
+    ) -> Result<(OwnedObjectPath, String, HashMap<&'static str, Variant<'static>>), Failure> {
+        let snapshot = self.bindings.now();
+        let allow_unknown = bounded(usage, &devices, options)?;
+        let root = Root::open("/".as_ref()).map_err(|error| Error::Failed(error.to_string()))?;
+        let identified: BTreeMap<_, _> = devices
+            .into_iter()
+            .map(|(major, minor)| Number { major, minor })
+            .map(|number| (number, nodes::read(&root, number).map_err(|error| error.to_string())))
+            .collect();
+        let (policy, facts) = (snapshot.engine.policy(), snapshot.engine.facts());
+        let question = Question { usage, devices: &identified, heaps: &facts.heaps, allow_unknown };
+        let answer = find(policy, question).map_err(|error| match error {
+            ShareError::Usage(_) | ShareError::NoDevice => {
+                Error::InvalidArgument(error.to_string())
+            }
+            ShareError::UnknownDevice(_) => Error::UnknownDevice(error.to_string()),
+            ShareError::NoCommonHeap { .. } => Error::NoCommonHeap(error.to_string()),
+        })?;
+        let judged = heap::judged(&snapshot, &answer.heap);
+        let unknown: Vec<_> = answer.unknown.iter().map(|n| (n.major, n.minor)).collect();
+        let details = HashMap::from([
+            ("node", heap::node(&answer.heap).into()),
+            ("protection", judged.protection.into()),
+            ("exporter", judged.exporter.into()),
+            ("worst-rank", u32::try_from(answer.worst_rank).unwrap_or(u32::MAX).into()),
+            ("unknown", unknown.into()),
+        ]);
+        Ok((heap_path(answer.heap.as_str()), answer.heap.to_string(), details))
+    }
+
+    #[zbus(out_args("json"))]
+    fn explain(&self, gpu: &ObjectPath<'_>) -> Result<String, Failure> {
+        let snapshot = self.bindings.now();
+        let mut devices = snapshot.engine.bindings().keys();
+        let report = devices
+            .find(|device| gpu_path(device.as_str()).as_str() == gpu.as_str())
+            .and_then(|device| snapshot.gpu(device))
+            .ok_or_else(|| Error::NoSuchGpu(format!("no GPU is at {gpu}")))?;
+        Ok(serde_json::to_string(&report).map_err(|error| Error::Failed(error.to_string()))?)
+    }
+
+    async fn reload(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Failure> {
+        allow(connection, &header, Action::Manage).await?;
+        let reloaded = self.bindings.reload().await;
+        Ok(reloaded.map(drop).map_err(|error| Error::Failed(error.to_string()))?)
+    }
+}
+
+/// Refuses what nobody needs, and returns what the options say: whether unknown devices are allowed.
+fn bounded(
+    usage: &str,
+    devices: &[(u32, u32)],
+    options: &HashMap<String, Variant<'_>>,
+) -> Result<bool, Error> {
+    let invalid = |text: &str| Err(Error::InvalidArgument(text.to_owned()));
+    if usage.len() > LONGEST_USAGE {
+        return invalid("the usage is too long: give a word such as `secure-video`");
+    }
+    if devices.len() > MOST_DEVICES {
+        return invalid("too many devices: give those of one pipeline");
+    }
+    let mut allow_unknown = false;
+    for (name, value) in options {
+        match (name.as_str(), value) {
+            ("allow-unknown", Variant::Bool(allow)) => allow_unknown = *allow,
+            ("allow-unknown", _) => return invalid("`allow-unknown` has to be a boolean"),
+            _ => return invalid("there is no such option: `allow-unknown` is the only one"),
+        }
+    }
+    Ok(allow_unknown)
+}

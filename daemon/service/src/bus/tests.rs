@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use protheap_core::engine::Engine;
+use protheap_core::facts::{Facts, Gpu as GpuFacts};
+use protheap_core::policy::Policy;
+use zbus::fdo::IntrospectableProxy;
+
+use super::*;
+
+fn device() -> DeviceName {
+    DeviceName::new("fb000000.gpu").unwrap()
+}
+
+fn bindings() -> Bindings {
+    let mut facts = Facts::default();
+    let compatible = vec!["arm,mali-valhall-csf".to_owned()];
+    facts.gpus.insert(device(), GpuFacts { compatible, ..GpuFacts::default() });
+    Bindings::given(Engine::new(Policy::default(), facts))
+}
+
+/// The objects, as a client sees them without a bus between.
+async fn served() -> (Connection, Connection) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let guid = zbus::Guid::generate();
+    let bindings = bindings();
+    let heap = HeapName::new("protected,secure-video").unwrap();
+    let server = Builder::unix_stream(ours)
+        .server(guid)
+        .p2p()
+        .serve_at(MANAGER_PATH, Manager::new(bindings.clone()))
+        .serve_at(gpu_path("fb000000.gpu"), Gpu::new(bindings.clone(), device()))
+        .serve_at(heap_path(heap.as_str()), Heap::new(bindings, heap));
+    let client = Builder::unix_stream(theirs).p2p();
+    let (server, client) = tokio::join!(server.build(), client.build());
+    (server.unwrap(), client.unwrap())
+}
+
+/// What an interface offers: its lines, without comments and in one order.
+fn offers(xml: &str, interface: &str) -> Vec<String> {
+    let begin = xml.find(&format!("<interface name=\"{interface}\">")).expect(interface);
+    let end = begin + xml[begin..].find("</interface>").unwrap();
+    let mut text = xml[begin..end].to_owned();
+    while let Some((before, rest)) = text.split_once("<!--") {
+        text = format!("{before}{}", rest.split_once("-->").unwrap().1);
+    }
+    // Of members, one line each, whatever their order.
+    let text = text.replace('\n', " ").replace("<annotation", "\u{1}").replace("<arg", "\u{1}");
+    let mut members: Vec<_> = ["<method", "<property"]
+        .iter()
+        .flat_map(|kind| text.split(kind).skip(1).map(move |member| (kind, member)))
+        .map(|(kind, member)| {
+            let member = member.split("<method").next().unwrap().split("<property").next().unwrap();
+            let words = member.replace("/>", " ").replace(">", " ");
+            let words: Vec<_> =
+                words.split_whitespace().filter(|word| !word.starts_with("</")).collect();
+            format!("{kind} {}", words.join(" "))
+        })
+        .collect();
+    members.sort();
+    members
+}
+
+#[tokio::test]
+async fn what_is_served_is_what_the_xml_says() {
+    let (_server, client) = served().await;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd/dbus-1/interfaces");
+    for (path, interface) in [
+        (ObjectPath::try_from(MANAGER_PATH).unwrap(), "org.protheap1.Manager"),
+        (gpu_path("fb000000.gpu").into(), "org.protheap1.Gpu"),
+        (heap_path("protected,secure-video").into(), "org.protheap1.Heap"),
+    ] {
+        let proxy = IntrospectableProxy::builder(&client)
+            .destination("org.protheap1")
+            .path(path)
+            .build()
+            .await
+            .unwrap();
+        let served = offers(&proxy.introspect().await.unwrap(), interface);
+        let file = directory.join(format!("{interface}.xml"));
+        let said = offers(&std::fs::read_to_string(file).unwrap(), interface);
+        assert!(!said.is_empty());
+        assert_eq!(served, said, "{interface}");
+    }
+}
+
+#[tokio::test]
+async fn errors_have_their_names() {
+    let (_server, client) = served().await;
+    let call = async |method: &str, body: &_| {
+        let reply = client
+            .call_method(
+                Some("org.protheap1"),
+                MANAGER_PATH,
+                Some("org.protheap1.Manager"),
+                method,
+                body,
+            )
+            .await;
+        match reply {
+            Err(zbus::Error::MethodError(name, ..)) => name.to_string(),
+            other => format!("{other:?}"),
+        }
+    };
+    let none = HashMap::<&str, Variant<'_>>::new();
+    let long = "x".repeat(1 << 20);
+    let other = HashMap::from([("other", Variant::from(true))]);
+    for (usage, devices, options, error) in [
+        ("secure-video", vec![(1, 3)], &none, "UnknownDevice"),
+        ("secure-video", vec![(4_000_000_000u32, 0u32)], &none, "UnknownDevice"),
+        ("secure-video", vec![], &none, "InvalidArgument"),
+        ("../up", vec![(1, 3)], &none, "InvalidArgument"),
+        (&long, vec![(1, 3)], &none, "InvalidArgument"),
+        ("secure-video", vec![(1, 3); 65], &none, "InvalidArgument"),
+        ("secure-video", vec![(1, 3)], &other, "InvalidArgument"),
+    ] {
+        let seen = call("FindHeap", &(usage, devices, options)).await;
+        assert_eq!(seen, format!("org.protheap1.Error.{error}"), "{:.20}", usage);
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_known_is_not_allowed() {
+    let (_server, client) = served().await;
+    // Without a bus, a message has no sender.
+    for (path, interface, method) in [
+        (ObjectPath::try_from(MANAGER_PATH).unwrap(), "org.protheap1.Manager", "Reload"),
+        (gpu_path("fb000000.gpu").into(), "org.protheap1.Gpu", "Rebind"),
+        (heap_path("protected,secure-video").into(), "org.protheap1.Heap", "Open"),
+    ] {
+        let reply =
+            client.call_method(Some("org.protheap1"), path, Some(interface), method, &()).await;
+        let Err(zbus::Error::FDO(error)) = reply else { panic!("{method}: {reply:?}") };
+        assert!(matches!(*error, zbus::fdo::Error::AccessDenied(_)), "{method}: {error}");
+    }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the daemon says: to the journal with fields, or to standard error where nobody collects
+//! fields. `systemd/catalog/protheap.catalog` explains the messages by their numbers.
+
+use std::os::linux::fs::MetadataExt;
+
+use protheap_bind::tell::{Teller, Told};
+use protheap_core::name::{DeviceName, Key};
+use protheap_core::report::GpuReport;
+use protheap_core::state::State;
+use tracing::{info, warn};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::PROGRAM;
+use crate::bindings::Snapshot;
+
+/// The numbers of messages, as `MESSAGE_ID` has them.
+pub(crate) mod id {
+    /// A GPU has a heap.
+    pub(crate) const BOUND: &str = "09db2812771449af8b6825897e91babb";
+    /// A GPU goes without, as it should.
+    pub(crate) const UNPROTECTED: &str = "b69bd431a36946cbb38c906a97c8b8c2";
+    /// A GPU goes without, and somebody should look.
+    pub(crate) const FAILED: &str = "b2c8bc6f78e0485d9dc8a5710293e87b";
+    /// A file or a part of the machine was not used.
+    pub(crate) const SKIPPED: &str = "8f649c9b39ea4ee794e7a79a289613e6";
+    /// Something about a GPU's binding went wrong on the way.
+    pub(crate) const TROUBLE: &str = "07c1baa3a30341b791c7a1a6aa029463";
+    /// A client got a descriptor of a heap.
+    pub(crate) const OPENED: &str = "0ba5c79dc2484806a6aa059d1870de14";
+    /// The policies changed.
+    pub(crate) const RELOADED: &str = "77cca231761540b7aba612dccbe4187a";
+    /// The message bus is not there, or came back.
+    pub(crate) const BUS: &str = "87b62167e07a46218ca1969adbf41224";
+}
+
+/// How the binder's messages are told.
+pub(crate) const TELLER: Teller = Teller { program: PROGRAM, say };
+
+/// Begins to tell. Without the journal, lines on standard error have what its message has.
+pub(crate) fn init() {
+    let level = match std::env::var("PROTHEAP_LOG").as_deref() {
+        Ok("debug") => LevelFilter::DEBUG,
+        _ => LevelFilter::INFO,
+    };
+    let registry = tracing_subscriber::registry().with(level);
+    let journal = is_journal().then(tracing_journald::layer).and_then(Result::ok);
+    let begun = match journal {
+        Some(journal) => registry.with(journal.with_field_prefix(None)).try_init(),
+        None => {
+            let lines = tracing_subscriber::fmt::layer()
+                .without_time()
+                .with_level(false)
+                .with_target(false)
+                .with_ansi(false)
+                .fmt_fields(Message)
+                .with_writer(std::io::stderr);
+            registry.with(lines).try_init()
+        }
+    };
+    if let Err(error) = begun {
+        eprintln!("{PROGRAM}: nothing can be logged: {error}");
+    }
+}
+
+/// Standard error goes to the journal: systemd.exec(5), JOURNAL_STREAM.
+fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let stderr = std::fs::metadata("/proc/self/fd/2").ok();
+    let (Some(stream), Some(stderr)) = (stream, stderr) else { return false };
+    stream == format!("{}:{}", stderr.st_dev(), stderr.st_ino())
+}
+
+/// Writes the message of an event, and no other field: those are for the journal.
+struct Message;
+
+impl<'w> tracing_subscriber::fmt::FormatFields<'w> for Message {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(
+        &self,
+        mut writer: tracing_subscriber::fmt::format::Writer<'w>,
+        fields: R,
+    ) -> std::fmt::Result {
+        struct Visitor(String);
+        impl tracing::field::Visit for Visitor {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{PROGRAM}: {value:?}");
+                }
+            }
+        }
+        let mut visitor = Visitor(String::new());
+        fields.record(&mut visitor);
+        writer.write_str(&visitor.0)
+    }
+}
+
+fn say(_: &str, told: &Told<'_>) {
+    match told {
+        Told::Skipped(problem) => {
+            warn!(MESSAGE_ID = id::SKIPPED, PATH = problem.path, "skipped: {problem}");
+        }
+        Told::Refused(path, faults) => {
+            let faults: String = faults.iter().map(ToString::to_string).collect();
+            let text = "the rest of the cascade applies, with what it said before if that was good";
+            warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {path}: {text}\n{faults}");
+        }
+        Told::Gpu(device, text) => {
+            warn!(MESSAGE_ID = id::TROUBLE, GPU = device.as_str(), "{device}: {text}");
+        }
+        Told::Other(text) => warn!("{text}"),
+    }
+}
+
+/// Tells what was found when the daemon began.
+pub(crate) fn tell_begin(now: &Snapshot) {
+    for device in now.engine.bindings().keys() {
+        if let Some(gpu) = now.gpu(device)
+            && gpu.state.is_end()
+        {
+            tell_gpu(device, &gpu);
+        }
+    }
+}
+
+/// Tells what has changed, once.
+pub(crate) fn tell_changes(before: &Snapshot, now: &Snapshot) {
+    for device in now.engine.bindings().keys() {
+        let said = |gpu: &GpuReport<'_>| (gpu.state, gpu.reason, gpu.heap.cloned());
+        let was = before.gpu(device).as_ref().map(said);
+        if let Some(gpu) = now.gpu(device)
+            && gpu.state.is_end()
+            && was != Some(said(&gpu))
+        {
+            tell_gpu(device, &gpu);
+        }
+    }
+    if before.engine.policy() != now.engine.policy() {
+        let keys: Vec<_> = now.engine.policy().keys().into_iter().map(Key::as_str).collect();
+        let keys = keys.join(", ");
+        info!(MESSAGE_ID = id::RELOADED, POLICIES = keys, "these policies apply now: {keys}");
+    }
+}
+
+fn tell_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
+    let (state, reason) = (gpu.state.as_str(), gpu.reason);
+    let heap = gpu.heap.map_or("", |heap| heap.as_str());
+    let device = device.as_str();
+    let reasons = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    match gpu.state {
+        State::Bound | State::InUse => info!(
+            MESSAGE_ID = id::BOUND,
+            GPU = device,
+            STATE = state,
+            REASON = reason,
+            HEAP = heap,
+            "{device}: {state}: {heap}{reasons}"
+        ),
+        State::Failed => warn!(
+            MESSAGE_ID = id::FAILED,
+            GPU = device,
+            STATE = state,
+            REASON = reason,
+            HEAP = heap,
+            "{device}: {state}{reasons}: `protheapctl` says more"
+        ),
+        _ => info!(
+            MESSAGE_ID = id::UNPROTECTED,
+            GPU = device,
+            STATE = state,
+            REASON = reason,
+            HEAP = heap,
+            "{device}: {state}{reasons}"
+        ),
+    }
+}
