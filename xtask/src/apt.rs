@@ -228,6 +228,29 @@ impl Client {
             .with_context(|| format!("{package} was downloaded, but not as {file}"))?;
         Ok(path)
     }
+
+    /// Downloads packages and all that they depend on, into a directory of their own.
+    pub(crate) fn download_all(
+        &self,
+        workspace: &Workspace,
+        packages: &[&str],
+        into: &Path,
+    ) -> Result<Vec<PathBuf>> {
+        // Inst NAME (VERSION ...)
+        let mut plan = self.command("apt-get");
+        plan.args(["--simulate", "--no-install-recommends", "install"]).args(packages);
+        let plan = output(&mut plan)
+            .with_context(|| format!("looking for {} in {}", packages.join(", "), self.suite))?;
+        let name = |line: &str| line.strip_prefix("Inst ")?.split(' ').next().map(str::to_owned);
+        let names: Vec<_> = plan.lines().filter_map(name).collect();
+        cache::remove_dir(into)?;
+        cache::create_dir(into)?;
+        let mut download = self.command("apt-get");
+        download.args(["-q", "download"]).args(&names).current_dir(into);
+        let what = format!("downloading {} packages of {}", names.len(), self.suite);
+        Step::new(&what, Duration::from_secs(10)).run(download, &workspace.log("apt-download"))?;
+        cache::files(into)
+    }
 }
 
 /// Unpacks a package below `into`; no maintainer script runs.

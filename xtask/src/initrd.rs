@@ -2,42 +2,49 @@
 //! The guest's root: busybox, modules, programs, policies and scenarios in one uncompressed newc archive.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::cache::{self, Workspace};
-use crate::kernel::Kernel;
+use crate::cache::{self, Digest, Workspace};
+use crate::image::Parts;
 use crate::progress::output;
-use crate::toolchain::Toolchain;
 use crate::{csffw, firmware};
 
-/// Packs the initrd; the same inputs give the same bytes.
-pub(crate) fn build(
-    workspace: &Workspace,
-    tools: &Toolchain,
-    kernel: &Kernel,
-    modules: &[PathBuf],
-    panthors: &[(&str, PathBuf)],
-    programs: &[PathBuf],
-) -> Result<Vec<u8>> {
+/// Packs the initrd whose init is a script; the same inputs give the same bytes.
+pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<u8>> {
+    let mut archive = contents(workspace, parts)?;
+    archive.file("init", 0o755, &bytes(&workspace.root.join("xtask/guest/init.sh"))?);
+    Ok(archive.finish())
+}
+
+/// What every root of the guest has, whoever its init is.
+pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
+    let Parts { tools, kernel, modules, panthors, programs } = parts;
     let mut archive = Archive::default();
-    for dir in ["dev", "etc", "proc", "run", "sys", "tmp"] {
+    for dir in ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib"] {
         archive.directory(dir);
+    }
+    // As distributions have it today.
+    for dir in ["bin", "lib"] {
+        archive.link(dir, &format!("usr/{dir}"));
     }
     // The kernel opens the console for init before anything is mounted.
     archive.node("dev/console", 5, 1);
-    archive.file("bin/busybox", 0o755, &bytes(&tools.busybox)?);
-    archive.link("bin/sh", "busybox");
+    archive.file("usr/bin/busybox", 0o755, &bytes(&tools.busybox)?);
+    archive.link("usr/bin/sh", "busybox");
     for program in programs {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         archive.file(&format!("usr/bin/{name}"), 0o755, &bytes(program)?);
     }
 
     for (name, module) in panthors {
-        archive.file(&format!("lib/panthor/{name}/panthor.ko"), 0o644, &bytes(module)?);
+        archive.file(&format!("usr/lib/panthor/{name}/panthor.ko"), 0o644, &bytes(module)?);
     }
 
     // depmod wants the directory as it will be.
@@ -60,59 +67,73 @@ pub(crate) fn build(
             .with_context(|| format!("copying {name}"))?;
     }
     output(Command::new("/sbin/depmod").arg("-b").arg(&stage).arg(&kernel.release))?;
-    archive.tree(&stage, "")?;
+    archive.tree(&stage, "usr")?;
 
     // The modelled GPU's firmware where the kernel looks for it, and Debian's, if it is here, where it does not.
     for arch in csffw::directories(workspace)? {
         let path = format!("arm/mali/{arch}/mali_csffw.bin");
-        archive.file(&format!("lib/firmware/{path}"), 0o644, &csffw::image());
+        archive.file(&format!("usr/lib/firmware/{path}"), 0o644, &csffw::image());
         if let Some(image) = firmware::cached(workspace, &arch) {
-            archive.file(&format!("lib/firmware-debian/{path}"), 0o644, &bytes(&image)?);
+            archive.file(&format!("usr/lib/firmware-debian/{path}"), 0o644, &bytes(&image)?);
         }
     }
 
     archive.tree(&workspace.root.join("policies"), "usr/lib/protheap/policies")?;
     let xtask = workspace.root.join("xtask");
-    archive.file("init", 0o755, &bytes(&xtask.join("guest/init.sh"))?);
+    archive.file("scenario.sh", 0o644, &bytes(&xtask.join("guest/scenario.sh"))?);
     archive.tree(&xtask.join("scenarios"), "scenarios")?;
     for name in ["demo.sh", "demo-stand-in.sh"] {
         archive.file(&format!("scenarios/{name}"), 0o644, &bytes(&xtask.join("guest").join(name))?);
     }
-    Ok(archive.finish())
+    Ok(archive)
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// A cpio archive in the newc format, as `Documentation/driver-api/early-userspace/buffer-format.rst` of the
-/// kernel describes it. All is owned by root, with no time of change.
+/// What a root consists of. All is owned by root, with no time of change.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
-    bytes: Vec<u8>,
-    count: u32,
+    entries: Vec<Entry>,
     directories: BTreeSet<String>,
 }
 
+#[derive(Debug)]
+struct Entry {
+    path: String,
+    mode: u32,
+    device: (u32, u32),
+    content: Vec<u8>,
+}
+
+/// The kinds of files that a mode tells (`inode(7)`).
+const KIND: u32 = 0o170_000;
+const DIRECTORY: u32 = 0o040_000;
+const LINK: u32 = 0o120_000;
+const FILE: u32 = 0o100_000;
+
 impl Archive {
-    fn directory(&mut self, path: &str) {
+    /// A directory, once, and those that it is in.
+    pub(crate) fn directory(&mut self, path: &str) {
         if path.is_empty() || self.directories.contains(path) {
             return;
         }
         self.parent(path);
         self.directories.insert(path.to_owned());
-        self.entry(path, 0o040_755, (0, 0), &[]);
+        self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
     }
 
     /// A file and the directories that it is in.
     pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.parent(path);
-        self.entry(path, 0o100_000 | mode, (0, 0), content);
+        self.entry(path, FILE | mode, (0, 0), content);
     }
 
-    fn link(&mut self, path: &str, target: &str) {
+    /// A symbolic link.
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.parent(path);
-        self.entry(path, 0o120_777, (0, 0), target.as_bytes());
+        self.entry(path, LINK | 0o777, (0, 0), target.as_bytes());
     }
 
     /// A character device.
@@ -121,8 +142,42 @@ impl Archive {
         self.entry(path, 0o020_600, (major, minor), &[]);
     }
 
+    /// A directory of the host as it is, links and modes included, but for what `wanted` refuses by its path here.
+    pub(crate) fn copy(
+        &mut self,
+        from: &Path,
+        to: &str,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<()> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+            found.push(entry?.path());
+        }
+        found.sort();
+        for path in found {
+            let name = path.file_name().unwrap_or_default();
+            let name = Path::new(to).join(name).to_string_lossy().into_owned();
+            if !wanted(&name) {
+                continue;
+            }
+            let metadata = fs::symlink_metadata(&path)
+                .with_context(|| format!("looking at {}", path.display()))?;
+            if metadata.is_dir() {
+                self.directory(&name);
+                self.copy(&path, &name, wanted)?;
+            } else if metadata.is_symlink() {
+                let target = fs::read_link(&path)
+                    .with_context(|| format!("reading the link {}", path.display()))?;
+                self.link(&name, &target.to_string_lossy());
+            } else {
+                self.file(&name, metadata.permissions().mode() & 0o777, &bytes(&path)?);
+            }
+        }
+        Ok(())
+    }
+
     /// All files below a directory of the host.
-    fn tree(&mut self, from: &Path, to: &str) -> Result<()> {
+    pub(crate) fn tree(&mut self, from: &Path, to: &str) -> Result<()> {
         for path in cache::files(from)? {
             let name = Path::new(to).join(path.strip_prefix(from)?);
             self.file(&name.to_string_lossy(), 0o644, &bytes(&path)?);
@@ -136,31 +191,69 @@ impl Archive {
         }
     }
 
-    fn entry(&mut self, path: &str, mode: u32, (major, minor): (u32, u32), content: &[u8]) {
-        self.count += 1;
-        let links = if mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
+    fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) {
+        self.entries.push(Entry {
+            path: path.to_owned(),
+            mode,
+            device,
+            content: content.to_owned(),
+        });
+    }
+
+    /// Its bytes as a cpio archive in the newc format, as `Documentation/driver-api/early-userspace/buffer-format.rst`
+    /// of the kernel describes it. The kernel unpacks one behind another.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, (0, 0), &[]);
+        let mut bytes = Vec::new();
+        for (number, entry) in (1..).zip(&self.entries) {
+            entry.write(number, &mut bytes);
+        }
+        bytes
+    }
+
+    /// Adds all of it to a digest.
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        for entry in &self.entries {
+            digest.add(entry.path.as_bytes());
+            digest.add(&entry.mode.to_le_bytes());
+            digest.add(&entry.content);
+        }
+    }
+
+    /// Lays all of it out below `dir` of the host, but for devices, which root alone can make.
+    pub(crate) fn unpack(&self, dir: &Path) -> Result<()> {
+        for entry in &self.entries {
+            let path = dir.join(&entry.path);
+            match entry.mode & KIND {
+                DIRECTORY => fs::create_dir_all(&path),
+                LINK => symlink(OsStr::from_bytes(&entry.content), &path),
+                FILE => fs::write(&path, &entry.content).and_then(|()| {
+                    fs::set_permissions(&path, Permissions::from_mode(entry.mode & 0o777))
+                }),
+                _ => Ok(()),
+            }
+            .with_context(|| format!("making {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn write(&self, number: u32, bytes: &mut Vec<u8>) {
+        let Self { path, mode, device: (major, minor), content } = self;
+        let links = if mode & KIND == DIRECTORY { 2 } else { 1 };
         let (size, name) = (content.len(), path.len() + 1);
         // Magic, inode, mode, uid, gid, links, mtime, size, device (2), rdev (2), name size, check.
         let header = format!(
-            "070701{:08x}{mode:08x}{:08x}{:08x}{links:08x}{:08x}{size:08x}{:08x}{:08x}{major:08x}{minor:08x}{name:08x}{:08x}",
-            self.count, 0, 0, 0, 0, 0, 0
+            "070701{number:08x}{mode:08x}{:08x}{:08x}{links:08x}{:08x}{size:08x}{:08x}{:08x}{major:08x}{minor:08x}{name:08x}{:08x}",
+            0, 0, 0, 0, 0, 0
         );
-        self.bytes.extend_from_slice(header.as_bytes());
-        self.bytes.extend_from_slice(path.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend_from_slice(content);
-        self.pad();
-    }
-
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-    }
-
-    /// The archive's bytes. The kernel unpacks one behind another.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.entry("TRAILER!!!", 0, (0, 0), &[]);
-        self.bytes
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(path.as_bytes());
+        bytes.push(0);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
 }
 

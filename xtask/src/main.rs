@@ -3,8 +3,9 @@
 //!
 //! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
 //! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`panthor`] and [`userspace`] build
-//! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`board`] makes a device tree, [`vm`] boots
-//! it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
+//! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`systemd`] does so with systemd as
+//! init, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what
+//! the guest says.
 //!
 //! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
 //! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces.
@@ -29,6 +30,7 @@ mod panthor;
 mod progress;
 mod scenario;
 mod suite;
+mod systemd;
 mod toolchain;
 mod userspace;
 mod vm;

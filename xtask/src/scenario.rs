@@ -55,6 +55,7 @@ pub(crate) struct Scenario {
     leave: String,
     says: Vec<String>,
     debug_only: bool,
+    systemd: bool,
     smp: u32,
     limit: Duration,
 }
@@ -74,6 +75,7 @@ impl Scenario {
     /// - `leave`: how the guest ends, by `poweroff`, `reboot` or `kexec` (`poweroff`)
     /// - `says`: what the kernel's console must say by the end; there may be several
     /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
+    /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
     /// - `smp`: processors (`1`)
     /// - `limit`: seconds of host time until it failed (`30`), [`SLOWER`] times as many with `--debug-kernel`
     fn parse(name: &str, script: &str) -> Result<Self> {
@@ -88,6 +90,7 @@ impl Scenario {
             leave: "poweroff".to_owned(),
             says: Vec::new(),
             debug_only: false,
+            systemd: false,
             smp: 1,
             limit: Duration::from_secs(30),
         };
@@ -115,6 +118,13 @@ impl Scenario {
                         _ => bail!("{name}: `kernel: {value}`, which is `any` or `debug`"),
                     };
                 }
+                "init" => {
+                    scenario.systemd = match value {
+                        "script" => false,
+                        "systemd" => true,
+                        _ => bail!("{name}: `init: {value}`, which is `script` or `systemd`"),
+                    };
+                }
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
@@ -133,6 +143,9 @@ impl Scenario {
         }
         if scenario.about.is_empty() {
             bail!("xtask/scenarios/{name}.sh: its head lacks `# about: what it shows`");
+        }
+        if scenario.systemd && !scenario.without.is_empty() {
+            bail!("{name}: `without` is not for `init: systemd`, whose initrd has all modules");
         }
         Ok(scenario)
     }
@@ -191,9 +204,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if skipped > 0 && !args.names.is_empty() {
         bail!("{} needs the debug kernel: add --debug-kernel", args.names.join(" or "));
     }
-    let image = image::prepare(workspace, flavor)?;
+    let images = Images::prepare(workspace, flavor, &scenarios)?;
     let how = How { flavor, seed: args.seed, console: args.console };
-    let results = run_each(workspace, &image, &scenarios, how);
+    let results = run_each(workspace, &images, &scenarios, how);
     let failed: Vec<_> =
         results.iter().filter(|(_, good)| !good).map(|(name, _)| name.as_str()).collect();
     println!("{} scenarios passed, {} failed", results.len() - failed.len(), failed.len());
@@ -212,8 +225,31 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<Vec<(String, bool)>> {
     let mut scenarios = all(workspace)?;
     let flavor = Flavor::Plain;
     scenarios.retain(|scenario| scenario.runs_on(flavor));
-    let image = image::prepare(workspace, flavor)?;
-    Ok(run_each(workspace, &image, &scenarios, How { flavor, seed: None, console: false }))
+    let images = Images::prepare(workspace, flavor, &scenarios)?;
+    Ok(run_each(workspace, &images, &scenarios, How { flavor, seed: None, console: false }))
+}
+
+/// What the scenarios boot.
+#[derive(Debug)]
+struct Images {
+    script: Image,
+    systemd: Option<Image>,
+}
+
+impl Images {
+    /// Makes those that the scenarios need.
+    fn prepare(workspace: &Workspace, flavor: Flavor, scenarios: &[Scenario]) -> Result<Self> {
+        let systemd = scenarios.iter().any(|scenario| scenario.systemd);
+        Ok(Self {
+            script: image::prepare(workspace, flavor)?,
+            systemd: systemd.then(|| image::prepare_systemd(workspace, flavor)).transpose()?,
+        })
+    }
+
+    /// What that scenario boots.
+    fn of(&self, scenario: &Scenario) -> &Image {
+        self.systemd.as_ref().filter(|_| scenario.systemd).unwrap_or(&self.script)
+    }
 }
 
 /// How scenarios are run.
@@ -226,11 +262,14 @@ struct How {
 
 fn run_each(
     workspace: &Workspace,
-    image: &Image,
+    images: &Images,
     scenarios: &[Scenario],
     how: How,
 ) -> Vec<(String, bool)> {
-    println!("kernel and initrd of every boot: {}", image.digest);
+    println!("kernel and initrd of every boot: {}", images.script.digest);
+    if let Some(image) = &images.systemd {
+        println!("with systemd: {}", image.digest);
+    }
     let mut results = Vec::new();
     for scenario in scenarios {
         let mut good = true;
@@ -238,7 +277,7 @@ fn run_each(
             scenario.boards.iter().flat_map(|b| scenario.sources.iter().map(move |s| (b, s)));
         for (board, source) in runs {
             // What cannot be booted failed, and the others still have their turn.
-            let run = run_one(workspace, image, scenario, board, source, how);
+            let run = run_one(workspace, images.of(scenario), scenario, board, source, how);
             good &= run.unwrap_or_else(|error| {
                 println!("  FAILED: {error:#}");
                 false
@@ -367,7 +406,7 @@ mod tests {
     fn the_head_says_how_to_boot() {
         let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
-                      # source: handed\n# leave: reboot\n# kernel: debug\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+                      # init: script\n# source: handed\n# leave: reboot\n# kernel: debug\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
         let scenario = Scenario::parse("two", script).unwrap();
         assert!(scenario.runs_on(Flavor::Debug) && !scenario.runs_on(Flavor::Plain));
         assert!(scenario.limit(Flavor::Debug) > scenario.limit(Flavor::Plain));
@@ -389,6 +428,9 @@ mod tests {
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# kernel: new\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemv\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# without: csfgpu\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n").is_ok_and(|s| s.systemd));
     }
 
     fn judge(lines: &[&str], console: &str, timed_out: bool) -> Vec<String> {

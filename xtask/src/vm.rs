@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
 use crate::image::Image;
+use crate::systemd;
 
 /// The emulator.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
@@ -89,9 +90,16 @@ impl Boot<'_> {
             .arg(&image.kernel)
             .arg("-initrd")
             .arg(&image.initrd);
+        let mut root = "";
+        if let Some(disk) = &image.disk {
+            let mut drive = OsString::from("if=none,id=root,format=raw,readonly=on,file=");
+            drive.push(disk);
+            command.arg("-drive").arg(drive).args(["-device", "virtio-blk-device,drive=root"]);
+            root = systemd::CMDLINE;
+        }
         command.arg("-dtb").arg(self.board).arg("-append");
         command.arg(format!(
-            "console=ttyAMA0 panic=-1 oops=panic {MEMORY} rdinit=/init {}",
+            "console=ttyAMA0 panic=-1 oops=panic {MEMORY} rdinit=/init {root} {}",
             self.cmdline
         ));
         if let Some(icount) = self.icount {

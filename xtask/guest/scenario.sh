@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Runs the scenario that the kernel command line names, as an init's last word or as a unit of systemd's, and leaves
+# as it says: poweroff, reboot or kexec.
+
+SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff SEED=1
+for word in $(cat /proc/cmdline); do
+	case $word in
+	xtask.scenario=*) SCENARIO=${word#*=} ;;
+	xtask.board=*) BOARD=${word#*=} ;;
+	xtask.leave=*) LEAVE=${word#*=} ;;
+	xtask.seed=*) SEED=${word#*=} ;;
+	xtask.without=*) WITHOUT=$(echo "${word#*=}" | tr , ' ') ;;
+	esac
+done
+export SCENARIO BOARD SEED
+
+# A guest without a module: neither its file nor a word of it.
+for module in $WITHOUT; do
+	rm -f /lib/modules/*/"$module.ko"
+	sed -i "/$module\.ko/d" /lib/modules/*/modules.dep
+done
+
+if [ "$SCENARIO" = shell ]; then
+	echo 'Functions of the scenarios: . /scenarios/lib.sh   The scenarios: ls /scenarios   To leave: poweroff -f'
+	setsid -c sh -i </dev/console >/dev/console 2>&1
+else
+	# The script speaks on the second port; what programs complain of belongs there too.
+	sh -u -c '. /scenarios/lib.sh; . "/scenarios/$SCENARIO.sh"; finish' </dev/null >/dev/ttyAMA1 2>&1
+	# Sets nothing new, but waits until everything is out.
+	stty -F /dev/ttyAMA1 sane
+fi
+case $LEAVE in
+kexec) protheap-guest kexec ;;
+*) "$LEAVE" -f ;;
+esac

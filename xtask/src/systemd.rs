@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest with systemd as init: Debian's packages, unpacked without their maintainer scripts, in an initrd and in a
+//! root on a disk that the initrd switches to.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::apt::{self, Client};
+use crate::cache::{self, Workspace};
+use crate::image::Parts;
+use crate::initrd::{self, Archive};
+use crate::progress::output;
+
+/// What the host needs to make the disk.
+pub(crate) const PACKAGES: &[&str] = &["erofs-utils"];
+
+/// Command line of the kernel: the disk is only read, with a layer in memory over it, and no terminal wants a login.
+pub(crate) const CMDLINE: &str = "root=/dev/vda rootfstype=erofs ro systemd.volatile=overlay \
+    systemd.getty_auto=no systemd.show_status=no systemd.log_target=journal";
+
+/// The release whose systemd it is.
+const SUITE: &str = "trixie";
+/// What is asked for, beside what it depends on.
+const GUEST: [&str; 5] = ["dbus-broker", "kmod", "polkitd", "systemd", "udev"];
+
+/// Directories of the packages that nothing in the guest looks into.
+const UNUSED: [&str; 15] = [
+    "etc/init.d",
+    "usr/include",
+    "usr/lib/aarch64-linux-gnu/gconv",
+    "usr/lib/locale",
+    "usr/lib/pcrlock.d",
+    "usr/lib/tmpfiles.d/legacy.conf",
+    "usr/lib/tmpfiles.d/systemd-network.conf",
+    "usr/lib/udev/hwdb.d",
+    "usr/sbin/ldconfig",
+    "usr/share/doc",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/perl5",
+    "usr/share/zsh",
+];
+/// What the initrd can do without.
+const UNUSED_EARLY: [&str; 9] = [
+    "usr/bin/dbus-broker",
+    "usr/bin/dbus-broker-launch",
+    "usr/lib/aarch64-linux-gnu/libdb-5.3.so",
+    "usr/lib/aarch64-linux-gnu/security",
+    "usr/lib/polkit-1",
+    "usr/lib/systemd/systemd-networkd",
+    "usr/lib/systemd/systemd-logind",
+    "usr/share/dbus-1",
+    "usr/share/polkit-1",
+];
+
+/// The only generator that is needed: it makes a unit of `root=`. Each costs an emulated processor a tenth of a second.
+const GENERATORS: &str = "usr/lib/systemd/system-generators/";
+const GENERATOR: &str = "systemd-fstab-generator";
+
+/// Units that would set up what is there already, or what the kernel has not, or what nobody uses here.
+const MASKED: [&str; 28] = [
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "getty.target",
+    "ldconfig.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
+    "systemd-binfmt.service",
+    "systemd-creds.socket",
+    "systemd-firstboot.service",
+    "systemd-hostnamed.socket",
+    "systemd-hwdb-update.service",
+    "systemd-initctl.socket",
+    "systemd-journal-catalog-update.service",
+    "systemd-logind.service",
+    "systemd-machine-id-commit.service",
+    "systemd-modules-load.service",
+    "systemd-networkd.socket",
+    "systemd-random-seed.service",
+    "systemd-sysctl.service",
+    "systemd-sysext.socket",
+    "systemd-sysusers.service",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-udev-load-credentials.service",
+    "systemd-update-done.service",
+    "systemd-user-sessions.service",
+];
+/// Those that would serve what the initrd has not.
+const MASKED_EARLY: [&str; 1] = ["dbus.socket"];
+
+/// Where systemd looks for units: those of packages, and those of the machine.
+const UNITS: &str = "usr/lib/systemd/system";
+const LOCAL: &str = "etc/systemd/system";
+
+/// Packages, and all that they depend on, as a tree.
+fn base(workspace: &Workspace) -> Result<PathBuf> {
+    let dir = workspace.cache.join("systemd").join(SUITE);
+    cache::once(&dir, |part| {
+        let client = Client::open(workspace, SUITE, "main", "arm64")?;
+        let debs = part.with_extension("debs");
+        for deb in client.download_all(workspace, &GUEST, &debs)? {
+            apt::unpack(&deb, part)?;
+        }
+        cache::remove_dir(&debs)
+    })?;
+    Ok(dir)
+}
+
+/// What both roots have.
+fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archive> {
+    let mut archive = initrd::contents(workspace, parts)?;
+    let wanted = |path: &str| {
+        let generator = path.strip_prefix(GENERATORS);
+        generator.is_none_or(|name| name == GENERATOR)
+            && !UNUSED.contains(&path)
+            && !unused.contains(&path)
+    };
+    archive.copy(&base(workspace)?, "", &wanted)?;
+    for dir in ["home", "root", "var/lib", "var/log", "var/tmp"] {
+        archive.directory(dir);
+    }
+    archive.link("sbin", "usr/sbin");
+    archive.link("var/run", "/run");
+    mask(&mut archive, &MASKED);
+    archive.copy(&workspace.root.join("xtask/guest/systemd/both"), "", &|_| true)?;
+
+    let systemd = workspace.root.join("systemd");
+    archive.tree(&systemd.join("system"), UNITS)?;
+    archive.tree(&systemd.join("modprobe.d"), "usr/lib/modprobe.d")?;
+    wants(&mut archive, "sysinit.target", "protheap-bind.service");
+    Ok(archive)
+}
+
+/// The initrd.
+pub(crate) fn initrd(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
+    let mut archive = common(workspace, parts, &UNUSED_EARLY)?;
+    archive.copy(&workspace.root.join("xtask/guest/systemd/initrd"), "", &|_| true)?;
+    mask(&mut archive, &MASKED_EARLY);
+    archive.link("init", "usr/lib/systemd/systemd");
+    archive.directory("sysroot");
+    Ok(archive)
+}
+
+/// The root that follows it.
+pub(crate) fn root(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
+    let mut archive = common(workspace, parts, &[])?;
+    archive.copy(&workspace.root.join("xtask/guest/systemd/root"), "", &|_| true)?;
+    archive.link("etc/os-release", "../usr/lib/os-release");
+    archive.link(&format!("{LOCAL}/default.target"), &format!("/{UNITS}/multi-user.target"));
+    archive.link(&format!("{LOCAL}/dbus.service"), &format!("/{UNITS}/dbus-broker.service"));
+    wants(&mut archive, "multi-user.target", "protheapd.service");
+    archive
+        .link(&format!("{LOCAL}/multi-user.target.wants/scenario.service"), "../scenario.service");
+    Ok(archive)
+}
+
+/// Keeps units from being started.
+fn mask(archive: &mut Archive, units: &[&str]) {
+    for unit in units {
+        archive.link(&format!("{LOCAL}/{unit}"), "/dev/null");
+    }
+}
+
+/// Enables a unit of a package.
+fn wants(archive: &mut Archive, target: &str, unit: &str) {
+    archive.link(&format!("{LOCAL}/{target}.wants/{unit}"), &format!("/{UNITS}/{unit}"));
+}
+
+/// Makes a disk of a root; the same root gives the same bytes.
+pub(crate) fn disk(workspace: &Workspace, root: &Archive, path: &Path) -> Result<()> {
+    let stage = workspace.checkout.join("systemd-stage");
+    cache::remove_dir(&stage)?;
+    root.unpack(&stage)?;
+    let mut mkfs = Command::new("mkfs.erofs");
+    mkfs.args(["--quiet", "--all-root", "-T0", "-x-1"]);
+    mkfs.args(["-U", "00000000-0000-0000-0000-000000000001"]).arg(path).arg(&stage);
+    output(&mut mkfs)?;
+    cache::remove_dir(&stage)
+}
