@@ -320,6 +320,30 @@ ends() { is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" "$1 $2"; }
 is_count() { wanted=$1; shift; is "$("$@")" "$wanted"; }
 is_zero() { is_count 0 "$@"; }
 
+# --- systemd, in a scenario with `init: systemd` ---
+
+# unit_is STATE UNIT: active, inactive, failed, ...
+unit_is() { is "$(systemctl is-active "$2")" "$1"; }
+
+# unit_us UNIT starting|started initrd|system: when it first was, in that root, by what systemd told its journal.
+# kernel_us WORDS: when the kernel first said them. Both are microseconds since the boot, but the kernel's clock for
+# messages is ahead of the other, by tens of milliseconds.
+unit_us() {
+	# systemd's catalog of messages: what has these numbers never changes.
+	case $2 in
+	starting) message=7d4958e842da4a758f6c1cdc7b36dcc5 ;;
+	started) message=39f53479d3a045ac8e11786248231fbf ;;
+	esac
+	journalctl --boot --output=export "UNIT=$1" "MESSAGE_ID=$message" "_RUNTIME_SCOPE=$3" |
+		sed -n 's/^__MONOTONIC_TIMESTAMP=//p' | head -n 1
+}
+kernel_us() {
+	dmesg | grep -F "$1" | head -n 1 | sed 's/^\[ *\([0-9]*\)\.\([0-9]*\)\].*/\1\2/; s/^0*\([0-9]\)/\1/'
+}
+
+# main_process UNIT: its number
+main_process() { systemctl show --property MainPID --value "$1"; }
+
 # --- storms: what many processes did at once ---
 
 # storm COMMAND SECONDS [SEED]: `protheap-guest stress` or `fuzz`; what it counted is added to /run/counts
