@@ -127,7 +127,7 @@ impl<'a> Guest<'a> {
                 archive.file(&format!("scenarios/bench/{file}"), 0o644, text.as_bytes());
             }
         }
-        archive.file("lib/firmware/arm/mali/arch10.8/mali_csffw.bin", 0o644, &firmware());
+        archive.file("usr/lib/firmware/arm/mali/arch10.8/mali_csffw.bin", 0o644, &firmware());
         image.with(self.workspace, "bench", archive)
     }
 
