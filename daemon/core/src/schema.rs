@@ -138,7 +138,7 @@ pub struct Content {
     pub description: Option<String>,
     /// Tables for GPUs, by compatible string or device name.
     pub gpu: BTreeMap<String, GpuTable>,
-    /// What devices of a media pipeline can use, by compatible string.
+    /// What devices of a media pipeline can use, by compatible string or device name.
     pub share: BTreeMap<String, Share>,
     /// How heap names are known.
     pub evidence: BTreeMap<String, Evidence>,

@@ -64,8 +64,8 @@ struct Policy {
     description: Option<String>,
     /// What applies to a GPU, by its compatible string or its device's name.
     gpu: Option<BTreeMap<String, Gpu>>,
-    /// The heaps that a device of a media pipeline can use, by its compatible string: by usage, in
-    /// the order of preference.
+    /// The heaps that a device of a media pipeline can use, by its compatible string or its device's
+    /// name: by usage, in the order of preference.
     share: Option<BTreeMap<String, Share>>,
     /// How the name of a heap is known, by that name.
     evidence: Option<BTreeMap<String, Evidence>>,
