@@ -109,6 +109,7 @@ holds() { is "$(cat "$1" 2>&1)" "$2"; }
 load_tee() { need modprobe simtee "$@"; }
 load_protheap() { need modprobe protheap "$@"; }
 load_gpu() { need modprobe csfgpu "$@"; }
+load_video() { need modprobe simvideo "$@"; }
 
 # The kernel's own driver, and the GPU that is modelled for it.
 load_model() { need modprobe csfmodel "$@"; }

@@ -8,6 +8,7 @@ mod faults;
 mod fuzz;
 #[cfg(target_arch = "aarch64")]
 mod kexec;
+mod node;
 mod panthor;
 mod report;
 mod stress;
@@ -69,6 +70,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --job             `group` runs a job in each
       --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then
     and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
+  node PATH                                the hardware behind a device node, as Protheap finds it: NUMBER DEVICE COMPATIBLE...
+  querycap PATH                            the driver of a video node, and what the node is
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE FILE SECONDS                tells the GPU's story until that file is there
   report DEVICE                            tells the demo's result";
@@ -147,6 +150,8 @@ fn run(words: &[&str]) -> Outcome {
         ["stress-worker", rest @ ..] => stress::worker(rest)?,
         ["unload", gpu, file, count] => println!("{}", unload(gpu, file, count.parse()?)?),
         ["panthor", rest @ ..] => panthor::run(rest)?,
+        ["node", path] => println!("{}", node::hardware(path)?),
+        ["querycap", path] => println!("{}", node::querycap(path)?),
         #[cfg(target_arch = "aarch64")]
         ["kexec"] => kexec::kexec()?,
         ["watch", device, until, seconds] => {
