@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl`: shows people and scripts what Protheap knows.
+//!
+//! It is a library so that its man pages and completions can be made without a word of that in the
+//! program.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod draft;
+mod explain;
+mod firmware;
+mod last_run;
+mod machine;
+mod schema;
+mod tame;
+
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Shows what Protheap knows
+#[derive(Debug, Parser)]
+#[command(
+    name = "protheapctl",
+    version,
+    after_help = "Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One noun each, in a file of its name.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say all that is wrong with policies, and what in them is hardly meant
+    Check(check::Args),
+    /// Print a first policy for a board, of what can be seen of it
+    Draft(draft::Args),
+    /// Say which policy applies to a machine, which heap that means, and why
+    Explain(explain::Args),
+    /// Print the sections of a GPU's firmware image, and the protected memory that it needs
+    Firmware(firmware::Args),
+    /// Print the JSON Schema of a policy, for editors
+    Schema(schema::Args),
+}
+
+/// The command line, for what is made of it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(args) => check::run(&args, print),
+        Command::Draft(args) => draft::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Explain(args) => explain::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Firmware(args) => firmware::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Schema(_) => schema::run().and_then(|text| print(&text)).map(good),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            // Where standard error is closed too, the exit status is all that can be said.
+            let _ = writeln!(io::stderr(), "protheapctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn good((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// Prints a result. A reader that left early, such as `head`, has had what it wanted.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing the result to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_options_of_all_commands_fit_together() {
+        super::command().debug_assert();
+    }
+}
