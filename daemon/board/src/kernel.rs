@@ -4,11 +4,14 @@
 
 use protheap_core::facts::{Kernel, Module};
 
-use crate::Problem;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use crate::root::Root;
+use crate::{Problem, aliases};
 
 /// protheap.ko's directory in configfs.
-pub(crate) const CONFIGFS: &str = "sys/kernel/config/protheap";
+pub const CONFIGFS: &str = "sys/kernel/config/protheap";
 const LOCKDOWN: &str = "sys/kernel/security/lockdown";
 
 /// Reads release, lockdown, and what protheap.ko says of itself; not panthor's parameter.
@@ -64,6 +67,26 @@ fn module(root: &Root, problems: &mut Vec<Problem>) -> Option<Module> {
     Some(Module { abi, sources: sources.split_ascii_whitespace().map(str::to_owned).collect() })
 }
 
+/// protheap.ko is there, and what it says of itself may not be read: that needs root.
+pub fn hides_module(root: &Root) -> bool {
+    let opened = root.open_at(&format!("{CONFIGFS}/abi"), OFlags::RDONLY);
+    matches!(opened, Err(Errno::ACCESS | Errno::PERM))
+}
+
+/// A file of the module `name` is among those of the kernel `release`.
+pub fn has_module(root: &Root, release: &str, name: &str, problems: &mut Vec<Problem>) -> bool {
+    let mut found = false;
+    // `PATH: DEPENDENCY...`, a line each.
+    aliases::each_piece(root, release, "modules.dep", b'\n', problems, &mut |line| {
+        let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let rest = file.strip_prefix(name.as_bytes());
+        found |= rest.is_some_and(|rest| rest.starts_with(b".ko"));
+        !found
+    });
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +119,17 @@ mod tests {
         assert_eq!(kernel.module, None);
         assert_eq!(kernel.release, "");
         assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn a_module_that_can_be_loaded_is_known_by_its_file() {
+        let tree = Tree::new();
+        let dep = "updates/protheap-old.ko:\nupdates/dkms/protheap.ko.xz: kernel/x/panthor.ko\n";
+        tree.file("lib/modules/7.3.4/modules.dep", dep);
+        let has = |name| has_module(&tree.root(), "7.3.4", name, &mut Vec::new());
+        assert!(has("protheap") && has("protheap-old"));
+        assert!(!has("panthor") && !has("prothea"));
+        assert!(!hides_module(&tree.root()));
     }
 
     #[test]

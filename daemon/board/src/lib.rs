@@ -8,6 +8,7 @@
 
 mod aliases;
 pub mod clock;
+pub mod config;
 pub mod devices;
 pub mod devicetree;
 pub mod firmware;
@@ -19,6 +20,7 @@ pub mod panthor;
 pub mod platform;
 pub mod policies;
 mod problem;
+pub mod processes;
 pub mod root;
 pub mod run;
 pub mod soc;

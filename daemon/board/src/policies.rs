@@ -27,7 +27,7 @@ pub const IMAGE: &str = "usr/lib/protheap/image.toml";
 /// What is said of a mask that counts.
 pub const MASK: &str = "hides this name in the directories after it";
 /// What is said of a policy that may not be read.
-const DENIED: &str = "may not be read by this user: try it as root";
+pub const DENIED: &str = "may not be read by this user: try it as root";
 /// How much the policies of a board may say together, in bytes.
 const MOST_BYTES: usize = 1 << 20;
 /// The longest policy that is read, in bytes.

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The options that the kernel was built with.
+
+use std::io;
+
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use rustix::io::Errno;
+
+use crate::Problem;
+use crate::root::{Failed, Root};
+
+/// There with `CONFIG_IKCONFIG_PROC`: of the running kernel, whatever else lies about.
+const RUNNING: &str = "proc/config.gz";
+/// The longest configuration that is read, in bytes. Distributions' have less than 400 KiB.
+const LARGEST: usize = 4 << 20;
+
+/// What was chosen for an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Built in, or true.
+    Yes,
+    /// A module.
+    Module,
+    /// Not set, or not known to this kernel.
+    No,
+}
+
+/// A kernel's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where it was read, with the root.
+    pub path: String,
+    text: String,
+}
+
+impl Config {
+    /// What was chosen for the option `name`, such as `CONFIG_TEE`.
+    pub fn choice(&self, name: &str) -> Choice {
+        let value = |line: &'_ str| -> Option<Choice> {
+            match line.strip_prefix(name)?.strip_prefix('=')? {
+                "m" => Some(Choice::Module),
+                _ => Some(Choice::Yes),
+            }
+        };
+        self.text.lines().find_map(value).unwrap_or(Choice::No)
+    }
+}
+
+/// Reads the configuration of the kernel `release`: the kernel's own, or where distributions put
+/// it. `None`: it is nowhere, or none of them can be read, which is told then.
+pub fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<Config> {
+    let mut met = Vec::new();
+    let known = !release.is_empty() && !release.contains('/');
+    let beside = [
+        format!("boot/config-{release}"),
+        format!("usr/lib/modules/{release}/config"),
+        format!("lib/modules/{release}/config"),
+    ];
+    let beside = beside.into_iter().filter(|_| known);
+    for path in std::iter::once(RUNNING.to_owned()).chain(beside) {
+        let bytes = root.read(&path, LARGEST, &mut met);
+        let Some(bytes) = bytes else { continue };
+        let text = if path == RUNNING { unzipped(&bytes) } else { Ok(bytes) };
+        let text = text.and_then(|text| {
+            String::from_utf8(text).map_err(|_| Failed::Io(io::Error::other("it is not UTF-8")))
+        });
+        if let Some(text) = root.note(&path, text, &mut met) {
+            return Some(Config { path: root.shown(&path), text });
+        }
+    }
+    problems.append(&mut met);
+    None
+}
+
+/// What a gzip file of one member holds (RFC 1952).
+fn unzipped(file: &[u8]) -> Result<Vec<u8>, Failed> {
+    let damaged = || Failed::Errno(Errno::BADMSG);
+    let [0x1f, 0x8b, 8, flags, _, _, _, _, _, _, rest @ ..] = file else {
+        return Err(damaged());
+    };
+    // The kernel's has no name, comment or anything else before the data (scripts/Makefile.lib: gzip -n).
+    if *flags != 0 {
+        return Err(damaged());
+    }
+    // After the data its checksum and length, which nothing here depends on.
+    decompress_to_vec_with_limit(rest, LARGEST).map_err(|_| damaged())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+
+    /// `CONFIG_TEE=m`, `# CONFIG_DRM_TYR is not set`, `CONFIG_A=y`.
+    const GZIP: [u8; 62] = *b"\
+        \x1f\x8b\x08\0\0\0\0\0\x02\xff\x73\xf6\xf7\x73\xf3\x74\x8f\x0f\x71\x75\xb5\xcd\xe5\x52\x56\x70\
+        \x86\x70\x5d\x82\x7c\xe3\x43\x22\x83\x14\x32\x8b\x15\xf2\xf2\x4b\x14\x8a\x53\x4b\xb8\xa0\x32\
+        \x8e\xb6\x95\x5c\0\x93\xe9\x64\x94\x34\0\0\0";
+
+    fn choices(tree: &Tree) -> (Option<[Choice; 3]>, usize) {
+        let mut problems = Vec::new();
+        let config = read(&tree.root(), "7.3.4", &mut problems);
+        let names = ["CONFIG_TEE", "CONFIG_DRM_TYR", "CONFIG_A"];
+        (config.map(|config| names.map(|name| config.choice(name))), problems.len())
+    }
+
+    #[test]
+    fn the_running_kernel_s_own_comes_first() {
+        use Choice::{Module, No, Yes};
+        let tree = Tree::new();
+        assert_eq!(choices(&tree), (None, 0));
+        tree.file("usr/lib/modules/7.3.4/config", "CONFIG_TEE=y\nCONFIG_TEE_X=m\nCONFIG_A=3\n");
+        assert_eq!(choices(&tree), (Some([Yes, No, Yes]), 0));
+        tree.file("boot/config-7.3.4", "CONFIG_A=m\n");
+        tree.file("boot/config-7.3.5", "CONFIG_DRM_TYR=m\n");
+        assert_eq!(choices(&tree), (Some([No, No, Module]), 0));
+        tree.file(RUNNING, GZIP);
+        assert_eq!(choices(&tree), (Some([Module, No, Yes]), 0));
+    }
+
+    #[test]
+    fn one_that_is_damaged_is_told_where_there_is_no_other() {
+        let tree = Tree::new();
+        for length in [0, 5, 10, 20, 40] {
+            tree.file(RUNNING, &GZIP[..length]);
+            assert_eq!(choices(&tree), (None, 1), "{length}");
+        }
+        // 4 MiB and more of the same byte.
+        tree.file(RUNNING, [&GZIP[..10], &bomb()].concat());
+        assert_eq!(choices(&tree), (None, 1));
+        tree.file("boot/config-7.3.4", "CONFIG_A=m\n");
+        assert_eq!(choices(&tree).1, 0);
+    }
+
+    /// A deflated block that repeats one byte beyond the limit.
+    fn bomb() -> Vec<u8> {
+        miniz_oxide::deflate::compress_to_vec(&vec![b'x'; LARGEST + 1], 6)
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Which programs run.
+
+use crate::root::Root;
+
+/// What `/proc/self/ns/pid` says where all processes of the machine are seen: the number is the
+/// kernel's (`PID_NS_INIT_INO` of linux/nsfs.h).
+const ALL: &str = "pid:[4026531836]";
+
+/// Whether root runs a program of this name, of at most 15 bytes. `None`: not every process can be
+/// seen from here.
+pub fn runs(root: &Root, program: &str) -> Option<bool> {
+    let mut problems = Vec::new();
+    let mut is = |process: &str| -> Option<bool> {
+        let name = root.text(&format!("proc/{process}/comm"), &mut problems)?;
+        if name != program {
+            return Some(false);
+        }
+        // Everybody can give a process of his any name.
+        let status = root.text(&format!("proc/{process}/status"), &mut problems)?;
+        let real = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        Some(real.split_ascii_whitespace().next() == Some("0"))
+    };
+    if root.link("proc/self/ns/pid")? != ALL {
+        return None;
+    }
+    // With `hidepid`, others' processes are not there, or are and tell nothing.
+    is("1")?;
+    let processes = root.list("proc", &mut Vec::new());
+    let number = |name: &&String| name.bytes().all(|byte| byte.is_ascii_digit());
+    Some(processes.iter().filter(number).any(|process| is(process) == Some(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::tests::Tree;
+
+    fn process(tree: &Tree, number: u32, name: &str, user: u32) {
+        tree.file(&format!("proc/{number}/comm"), format!("{name}\n"));
+        let status = format!("Name:\t{name}\nUid:\t{user}\t0\t0\t0\nGid:\t0\t0\t0\t0\n");
+        tree.file(&format!("proc/{number}/status"), status);
+    }
+
+    #[test]
+    fn only_root_s_processes_count() {
+        let tree = Tree::new();
+        let found = || runs(&tree.root(), "protheapd");
+        assert_eq!(found(), None);
+        process(&tree, 1, "systemd", 0);
+        assert_eq!(found(), None);
+        tree.link(ALL, "proc/self/ns/pid");
+        assert_eq!(found(), Some(false));
+        process(&tree, 20, "protheapd", 1000);
+        process(&tree, 30, "protheapd-other", 0);
+        assert_eq!(found(), Some(false));
+        process(&tree, 40, "protheapd", 0);
+        assert_eq!(found(), Some(true));
+    }
+
+    #[test]
+    fn where_some_are_hidden_nothing_is_said() {
+        let tree = Tree::new();
+        tree.link(ALL, "proc/self/ns/pid");
+        process(&tree, 20, "bash", 1000);
+        assert_eq!(runs(&tree.root(), "protheapd"), None);
+        let other = Tree::new();
+        other.link("pid:[4026532777]", "proc/self/ns/pid");
+        process(&other, 1, "protheapd", 0);
+        assert_eq!(runs(&other.root(), "protheapd"), None);
+    }
+}
