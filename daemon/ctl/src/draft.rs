@@ -12,8 +12,8 @@ use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Gpu, Protection, Verdict};
 use protheap_core::name::{DeviceName, HeapName, Key};
 use protheap_core::policy::{SUSPEND_BYTES, SUSPEND_COUNT};
 
-use crate::last_run;
 use crate::machine::{Machine, Which};
+use crate::state_file::StateFile;
 use crate::tame::Tame;
 
 /// The heap of OP-TEE on a kernel from kernel.org: the one that drivers/tee/optee registers.
@@ -89,7 +89,9 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
         foresee(machine, &mut candidates, &mut left_out);
         return (candidates, left_out);
     }
-    last_run::read(machine);
+    if let Some(file) = StateFile::read(&machine.root, &mut machine.problems) {
+        file.add_verdicts(&mut machine.facts);
+    }
     let known = |heap: &HeapName| {
         let verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(heap));
         // Its memory may all be in use.

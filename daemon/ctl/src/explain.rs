@@ -18,8 +18,8 @@ use protheap_core::schema::{EvidenceStatus, Sourced};
 use protheap_core::state::Reason;
 use serde::Serialize;
 
-use crate::last_run::{self, LastRun};
 use crate::machine::{Machine, Which};
+use crate::state_file::{Binding, StateFile};
 use crate::tame::json;
 
 /// The most files that are not for the board that are told.
@@ -49,7 +49,11 @@ pub(crate) struct Args {
 /// Looks at the machine; returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::look(&args.machine)?;
-    let last = if machine.is_blob { None } else { last_run::read(&mut machine) };
+    let last =
+        if machine.is_blob { None } else { StateFile::read(&machine.root, &mut machine.problems) };
+    if let Some(last) = &last {
+        last.add_verdicts(&mut machine.facts);
+    }
     let report = Report::of(&machine, last.as_ref());
     Ok(if args.json { json(&report)? } else { report.to_string() })
 }
@@ -136,7 +140,7 @@ struct GpuReport<'a> {
     values: BTreeMap<&'static str, Value>,
     /// What the last run made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_run: Option<&'a last_run::Binding>,
+    last_run: Option<&'a Binding>,
 }
 
 #[derive(Debug, Serialize)]
@@ -171,7 +175,7 @@ struct ProblemReport<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(machine: &'a Machine, last: Option<&'a LastRun>) -> Self {
+    fn of(machine: &'a Machine, last: Option<&'a StateFile>) -> Self {
         let Facts { platform, kernel, .. } = &machine.facts;
         let Platform { compatible, model } = platform;
         let applied = |file: &&Judged| file.outcome == Outcome::Applied;
@@ -254,7 +258,7 @@ fn gpu_report<'a>(
     gpu: &'a Gpu,
     plan: Option<&Plan>,
     trace: &[Considered],
-    last: Option<&'a LastRun>,
+    last: Option<&'a StateFile>,
 ) -> GpuReport<'a> {
     let policy = machine.policy.gpu(device, &gpu.compatible);
     let (decision, reason) = match plan {
@@ -285,7 +289,7 @@ fn gpu_report<'a>(
         reason,
         candidates: trace.iter().map(candidate).collect(),
         values: policy.as_ref().map(values).unwrap_or_default(),
-        last_run: last.and_then(|last| last.of(device)),
+        last_run: last.and_then(|last| last.of(device.as_str())),
     }
 }
 

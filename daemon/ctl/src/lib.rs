@@ -11,10 +11,17 @@ mod check;
 mod draft;
 mod explain;
 mod firmware;
-mod last_run;
+mod list;
 mod machine;
+mod obstacles;
+mod paint;
 mod schema;
+mod state_file;
+mod status;
 mod tame;
+mod timeline;
+mod tree;
+mod words;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -27,11 +34,17 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[command(
     name = "protheapctl",
     version,
-    after_help = "Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage."
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Without a command it is `status`.
+
+Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage."
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    status: status::Args,
 }
 
 /// One noun each, in a file of its name.
@@ -45,8 +58,14 @@ enum Command {
     Explain(explain::Args),
     /// Print the sections of a GPU's firmware image, and the protected memory that it needs
     Firmware(firmware::Args),
+    /// List the heaps and the GPUs, a line each
+    List(list::Args),
     /// Print the JSON Schema of a policy, for editors
     Schema(schema::Args),
+    /// Show how the board's GPUs stand, and what stands in the way
+    Status(status::Args),
+    /// Tell what happened to each GPU since the boot, and when
+    Timeline(timeline::Args),
 }
 
 /// The command line, for what is made of it.
@@ -56,12 +75,18 @@ pub fn command() -> clap::Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Command::Status(cli.status)) {
         Command::Check(args) => check::run(&args, print),
         Command::Draft(args) => draft::run(&args).and_then(|text| print(&text)).map(good),
         Command::Explain(args) => explain::run(&args).and_then(|text| print(&text)).map(good),
         Command::Firmware(args) => firmware::run(&args).and_then(|text| print(&text)).map(good),
+        Command::List(args) => list::run(&args).and_then(|text| print(&text)).map(good),
         Command::Schema(_) => schema::run().and_then(|text| print(&text)).map(good),
+        Command::Status(args) => {
+            status::run(&args).and_then(|(text, code)| print(&text).map(|()| code))
+        }
+        Command::Timeline(args) => timeline::run(&args).and_then(|text| print(&text)).map(good),
     };
     match done {
         Ok(code) => code,

@@ -3,11 +3,12 @@
 //! The machine that is asked about: this one, another one's tree, or a board's device tree.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use protheap_bind::survey::{Extent, read_facts, read_policies};
 use protheap_board::devicetree::{DeviceTree, Node, OKAY};
+use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
 use protheap_board::{Problem, devices, kernel, policies, soc};
 use protheap_core::cascade::{Judged, keys};
@@ -42,6 +43,8 @@ pub(crate) struct Machine {
     pub(crate) policy: Policy,
     /// The policy files of the board, the most general first.
     pub(crate) files: Vec<Judged>,
+    /// Why these are not all: this user may not read them.
+    pub(crate) denied: Option<Problem>,
     /// What somebody put beside the image's policies, and is for no board like this.
     pub(crate) strangers: Vec<String>,
     /// What is known of it.
@@ -58,9 +61,26 @@ pub(crate) struct Machine {
     pub(crate) problems: Vec<Problem>,
 }
 
+impl Which {
+    /// The machine whose tree is there.
+    pub(crate) fn root(root: &Path) -> Self {
+        Self { root: root.to_owned(), dtb: None }
+    }
+}
+
 impl Machine {
     /// Looks at it. Nothing is changed, and no heap is tried.
     pub(crate) fn look(which: &Which) -> Result<Self> {
+        let machine = Self::see(which)?;
+        // Another answer than the boot's would be a lie.
+        match machine.denied {
+            Some(problem) => Err(problem.into()),
+            None => Ok(machine),
+        }
+    }
+
+    /// Looks at it as [`Self::look`] does, also if its policies may not be read.
+    pub(crate) fn see(which: &Which) -> Result<Self> {
         let root = Root::open(&which.root)?;
         let mut problems = Vec::new();
         let tree = read_tree(which, &root, &mut problems)?;
@@ -72,13 +92,14 @@ impl Machine {
             };
             problems.push(Problem { path, message: format!("{bad}; it is skipped") });
         }
-        let kernel = kernel::read(&root, &mut problems);
+        let mut kernel = kernel::read(&root, &mut problems);
+        if kernel::hides_module(&root) {
+            // It is there; only who allocates is not known.
+            kernel.module = Some(Module { abi: ABI, sources: Vec::new() });
+        }
         let (policy, files) =
             read_policies(&root, &platform.compatible, kernel.lockdown, Extent::All, &mut problems);
-        // Another answer than the boot's would be a lie.
-        if let Some(problem) = policies::denied(&root, &files) {
-            return Err(problem.into());
-        }
+        let denied = policies::denied(&root, &files);
         let strangers = policies::strangers(&root, &keys(&platform.compatible), &mut problems);
         let gpus: Vec<_> = tree.nodes_compatible(&devices::GPUS).take(MOST_GPUS + 1).collect();
         if gpus.len() > MOST_GPUS {
@@ -108,7 +129,7 @@ impl Machine {
         };
         facts.platform = platform;
         let is_blob = which.dtb.is_some();
-        Ok(Self { policy, files, strangers, facts, nodes, tree, is_blob, root, problems })
+        Ok(Self { policy, files, denied, strangers, facts, nodes, tree, is_blob, root, problems })
     }
 
     /// The status of a GPU's node: one without a node is there all the same.
@@ -142,7 +163,7 @@ fn facts_of_blob(
     root: &Root,
     policy: &Policy,
 ) -> Facts {
-    let module = Module { abi: 1, sources: vec!["handed".to_owned()] };
+    let module = Module { abi: ABI, sources: vec!["handed".to_owned()] };
     // What runs here is another machine's kernel.
     let release = if root.is_running() { String::new() } else { kernel.release.clone() };
     let kernel = Kernel { release, module: Some(module), ..kernel };

@@ -19,6 +19,12 @@ impl fmt::Display for Tame<'_> {
     }
 }
 
+/// Such texts in one line, or what to say of none.
+pub(crate) fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| Tame(&item.to_string()).to_string()).collect();
+    if items.is_empty() { none.to_owned() } else { items.join(" ") }
+}
+
 /// One line of JSON. It lets some characters be that terminals obey: these are escaped too.
 pub(crate) fn json(value: &impl Serialize) -> Result<String> {
     let mut text = String::new();

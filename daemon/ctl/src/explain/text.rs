@@ -7,12 +7,7 @@ use std::fmt;
 use protheap_core::decision::Outcome as Considered;
 
 use super::{Candidate, GpuReport, Report, Value};
-use crate::tame::Tame;
-
-fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
-    let items: Vec<_> = items.into_iter().map(|item| Tame(&item.to_string()).to_string()).collect();
-    if items.is_empty() { none.to_owned() } else { items.join(" ") }
-}
+use crate::tame::{Tame, joined};
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl list`: the heaps and the GPUs, a line each.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use protheap_core::facts::Verdict;
+use protheap_core::name::HeapName;
+use protheap_core::policy::GpuPolicy;
+use serde::Serialize;
+
+use crate::machine::{Machine, Which};
+use crate::status;
+use crate::tame::{Tame, joined, json};
+
+/// The version of what `--json` prints.
+const SCHEMA: u32 = 1;
+
+/// Which machine, and how to print it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A line is a heap, its protection if somebody has judged it, and the GPUs and usages for which a
+policy names it; or a GPU, its state, and its heap. docs/protheapctl.md describes the JSON.
+
+Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage.")]
+pub(crate) struct Args {
+    /// The tree of another machine
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at the machine; returns the text to print.
+pub(crate) fn run(args: &Args) -> Result<String> {
+    let mut machine = Machine::see(&Which::root(&args.root))?;
+    let gpus = status::Report::of(&mut machine).gpus;
+    let list = List {
+        schema: SCHEMA,
+        heaps: machine.facts.heaps.iter().map(|heap| Heap::of(&machine, heap)).collect(),
+        gpus: gpus.into_iter().map(Gpu::from).collect(),
+        unknown: machine.denied.as_ref().map(ToString::to_string),
+    };
+    Ok(if args.json { json(&list)? } else { list.to_string() })
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    schema: u32,
+    heaps: Vec<Heap>,
+    gpus: Vec<Gpu>,
+    /// Why it is not known which heaps policies name.
+    unknown: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Heap {
+    name: String,
+    /// As state.json has it; null if nobody has judged it.
+    protection: Option<&'static str>,
+    /// The GPUs for which a policy names it.
+    gpus: Vec<String>,
+    /// The usages for which a policy says that some device can use it.
+    usages: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Gpu {
+    device: String,
+    state: Option<String>,
+    reason: Option<String>,
+    heap: Option<String>,
+}
+
+impl From<status::gpu::Status> for Gpu {
+    fn from(status: status::gpu::Status) -> Self {
+        let status::gpu::Status { device, state, reason, heap, .. } = status;
+        Self { device, state, reason, heap }
+    }
+}
+
+impl Heap {
+    fn of(machine: &Machine, heap: &HeapName) -> Self {
+        let mut verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(heap));
+        let protection = verdicts.find_map(|verdict| match verdict {
+            Verdict::Allocated { protection, .. } => Some(protection.as_str()),
+            Verdict::TooSmall | Verdict::Dead => None,
+        });
+        let (mut gpus, mut usages) = (Vec::new(), Vec::new());
+        for (device, gpu) in &machine.facts.gpus {
+            let policy = machine.policy.gpu(device, &gpu.compatible);
+            let names = policy.iter().flat_map(GpuPolicy::heaps);
+            if names.map(|candidate| &candidate.name).any(|name| name.fits(heap)) {
+                gpus.push(device.to_string());
+            }
+        }
+        for (usage, heaps) in machine.policy.content().share.values().flatten() {
+            if heaps.value.contains(heap) && !usages.contains(usage) {
+                usages.push(usage.clone());
+            }
+        }
+        usages.sort();
+        Self { name: heap.to_string(), protection, gpus, usages }
+    }
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.heaps.iter().map(|heap| &heap.name);
+        let names = names.chain(self.gpus.iter().map(|gpu| &gpu.device));
+        let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
+        let line = |f: &mut fmt::Formatter<'_>, kind: &str, name: &str, word: &str, rest: &str| {
+            let name = Tame(name).to_string();
+            let line = format!("{kind:<4}  {name:<width$}  {:<11}  {rest}", Tame(word).to_string());
+            writeln!(f, "{}", line.trim_end())
+        };
+        for Heap { name, protection, gpus, usages } in &self.heaps {
+            let named = if self.unknown.is_some() {
+                "unknown".to_owned()
+            } else {
+                joined(gpus.iter().chain(usages), "")
+            };
+            line(f, "heap", name, protection.unwrap_or("unknown"), &named)?;
+        }
+        for Gpu { device, state, reason, heap } in &self.gpus {
+            let reason = reason.as_ref().filter(|reason| !reason.is_empty());
+            let rest = joined(reason.into_iter().chain(heap), "");
+            line(f, "gpu", device, state.as_deref().unwrap_or("unknown"), &rest)?;
+        }
+        if let Some(why) = &self.unknown {
+            writeln!(f, "unknown which heaps policies name: {}", Tame(why))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What stands between a board and its protected memory, each with what to do.
+
+use std::collections::BTreeSet;
+
+use protheap_board::config::{self, Choice, Config};
+use protheap_board::kernel::has_module;
+use protheap_core::name::HeapName;
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::state_file::Refused;
+use crate::status::DAEMON;
+use crate::status::gpu::Status;
+use crate::status::kernel::is_loaded;
+use crate::words;
+
+/// Something that stands in the way.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Obstacle {
+    /// A stable word: one of docs/protheapctl.md, or a reason of docs/state.md.
+    pub(crate) what: &'static str,
+    /// The GPU that it is in the way of; null: of all.
+    pub(crate) gpu: Option<String>,
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) next: String,
+}
+
+/// What is known by now.
+#[derive(Debug)]
+pub(crate) struct Situation<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) gpus: &'a [Status],
+    pub(crate) refused: &'a [Refused],
+    /// protheapd runs, if that can be seen.
+    pub(crate) daemon_runs: Option<bool>,
+    /// How a binding reaches a GPU, if that is known.
+    pub(crate) delivery: Option<&'static str>,
+}
+
+/// An option of the kernel, and whom its lack hurts.
+struct Needed {
+    /// One of these is enough.
+    options: &'static [&'static str],
+    when: fn(&Situation<'_>) -> bool,
+    why: &'static str,
+}
+
+const NEEDED: [Needed; 6] = [
+    Needed {
+        options: &["CONFIG_CONFIGFS_FS"],
+        when: |at| at.lacks_module(),
+        why: "protheap.ko has its files in configfs",
+    },
+    Needed {
+        options: &["CONFIG_RUST"],
+        when: |at| at.lacks_module(),
+        why: "protheap.ko is written in Rust",
+    },
+    Needed {
+        options: &["CONFIG_DRM_PANTHOR", "CONFIG_DRM_TYR"],
+        when: |at| at.machine.facts.gpus.values().any(|gpu| gpu.driver.is_none()),
+        why: "nothing drives the GPU",
+    },
+    Needed {
+        options: &["CONFIG_DMABUF_HEAPS"],
+        when: |at| at.machine.facts.heaps.is_empty(),
+        why: "there are no heaps",
+    },
+    Needed {
+        options: &["CONFIG_OPTEE"],
+        when: |at| at.has_optee(false),
+        why: "nothing drives OP-TEE",
+    },
+    Needed {
+        options: &["CONFIG_TEE_DMABUF_HEAPS"],
+        when: |at| at.has_optee(true) && !at.machine.facts.heaps.iter().any(HeapName::is_of_tee),
+        why: "the protected memory of OP-TEE is no heap",
+    },
+];
+
+impl Situation<'_> {
+    /// Some GPU has no heap, and none is under way.
+    fn is_bad(&self) -> bool {
+        let gpus = || self.machine.facts.gpus.keys();
+        let status = |device: &str| self.gpus.iter().find(|gpu| gpu.device == device);
+        gpus().filter_map(|device| status(device.as_str())).any(is_without)
+    }
+
+    fn lacks_module(&self) -> bool {
+        self.delivery == Some("none")
+    }
+
+    /// There is an OP-TEE, with or without a driver.
+    fn has_optee(&self, driven: bool) -> bool {
+        let providers = self.machine.facts.providers.values();
+        let is_optee = |compatible: &[String]| {
+            // On FF-A it has no node.
+            compatible.is_empty()
+                || compatible.iter().any(|one| one == protheap_board::devices::OPTEE)
+        };
+        let mut optees = providers.filter(|provider| is_optee(&provider.compatible));
+        optees.any(|provider| driven == provider.driver.is_some())
+    }
+}
+
+fn is_without(gpu: &Status) -> bool {
+    gpu.state.is_some() && !gpu.is_bound() && !gpu.is_under_way()
+}
+
+/// All that stands in the way, and why that may not be all.
+pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
+    let (mut found, mut why) = (Vec::new(), None);
+    if at.is_bad() || at.delivery.is_none() {
+        module(at, &mut found);
+    }
+    if at.is_bad() {
+        why = options(at, &mut found);
+    }
+    for gpu in at.gpus {
+        of_gpu(at, gpu, &mut found);
+    }
+    files(at, &mut found);
+    // Without the module it could do nothing, and early at boot it is not its turn.
+    let of_use = !at.gpus.is_empty() && at.delivery == Some("module");
+    if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_under_way) {
+        found.push(Obstacle {
+            what: "not-running",
+            gpu: None,
+            message: format!("{DAEMON} does not run: nobody binds late, or hands over buffers"),
+            next: format!("systemctl start {DAEMON}"),
+        });
+    }
+    (found, why)
+}
+
+fn module(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
+    let root = &at.machine.root;
+    let mut add = |what, message: String, next: &str| {
+        found.push(Obstacle { what, gpu: None, message, next: next.to_owned() });
+    };
+    if at.delivery.is_none() && is_loaded(root) {
+        let message = "protheap.ko is loaded, and configfs is not mounted".to_owned();
+        add("configfs-not-mounted", message, "mount -t configfs configfs /sys/kernel/config");
+    }
+    if !at.lacks_module() {
+        return;
+    }
+    if has_module(root, &at.machine.facts.kernel.release, "protheap", &mut Vec::new()) {
+        add("module-not-loaded", "protheap.ko is not loaded".to_owned(), "modprobe protheap");
+    } else {
+        let message = "protheap.ko is not among the modules of this kernel".to_owned();
+        add("module-not-installed", message, "build driver/module for this kernel, or install it");
+    }
+}
+
+/// Adds the options that are off. Returns why that is not known.
+fn options(at: &Situation<'_>, found: &mut Vec<Obstacle>) -> Option<String> {
+    let needed: Vec<_> = NEEDED.iter().filter(|needed| (needed.when)(at)).collect();
+    if needed.is_empty() {
+        return None;
+    }
+    let mut problems = Vec::new();
+    let release = &at.machine.facts.kernel.release;
+    let Some(config) = config::read(&at.machine.root, release, &mut problems) else {
+        let why = problems.first().map_or_else(
+            || "neither /proc/config.gz nor a file of it in /boot is there".to_owned(),
+            ToString::to_string,
+        );
+        return Some(format!("which options the kernel has: {why}"));
+    };
+    for Needed { options, why, .. } in needed {
+        if options.iter().all(|option| config.choice(option) == Choice::No) {
+            found.push(off(&config, options, why));
+        }
+    }
+    None
+}
+
+fn off(config: &Config, options: &[&str], why: &str) -> Obstacle {
+    let names = options.join(" and ");
+    let are = if options.len() == 1 { "is" } else { "are" };
+    Obstacle {
+        what: "kernel-option",
+        gpu: None,
+        message: format!("{names} {are} off ({}): {why}", config.path),
+        next: format!("use a kernel with {}", options.join(" or ")),
+    }
+}
+
+fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
+    let device = &gpu.device;
+    let mut add = |what, message: String, next: String| {
+        found.push(Obstacle { what, gpu: Some(device.clone()), message, next });
+    };
+    if let Some(next) = &gpu.next {
+        let policy = next.policy.as_deref().map(|key| format!(", by policy {key}"));
+        let message = match &next.heap {
+            Some(heap) => format!("it would get {heap} now{}", policy.unwrap_or_default()),
+            None => format!("it would get no heap now: {}", next.reason),
+        };
+        let now = if gpu.is_bound() {
+            "`protheapctl rebind`, once no driver has it".to_owned()
+        } else {
+            format!("systemctl start {DAEMON}")
+        };
+        add("policy-waits", message, format!("reboot; or {now}"));
+    }
+    let reason = gpu.reason.as_deref().unwrap_or_default();
+    if let Some(node) = at.machine.nodes.get(device)
+        && node.status != protheap_board::devicetree::OKAY
+    {
+        let message = format!("its node has the status {:?}", node.status);
+        add("disabled", message, "enable it in the device tree".to_owned());
+    }
+    if !is_without(gpu) {
+        return;
+    }
+    match (reason, at.delivery, gpu.driver.as_deref()) {
+        // The module is what is missing, and is told of.
+        ("no-consumer", Some("none"), _) => {}
+        ("no-consumer", _, driver) => {
+            let driver = driver.unwrap_or("its driver");
+            add(
+                "driver-without-protheap",
+                format!("{driver} does not ask protheap.ko for buffers"),
+                "use a kernel with driver/patches: docs/panthor.md".to_owned(),
+            );
+        }
+        _ if gpu.reason.is_none() => {
+            let message = format!("neither protheap-bind nor {DAEMON} has told what it decided");
+            add("not-decided", message, format!("systemctl start {DAEMON}"));
+        }
+        _ => {
+            if let Some(reason) = words::reason(reason) {
+                add(reason.word, reason.meaning.to_owned(), reason.next.to_owned());
+            }
+        }
+    }
+}
+
+fn files(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
+    let mut told = BTreeSet::new();
+    for refused in at.refused.iter().filter(|refused| told.insert(&refused.path)) {
+        let Refused { path, line, column, message, kept } = refused;
+        let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
+        let kept = if *kept { "; its last good content still applies" } else { "" };
+        let next = if path.ends_with(".toml") {
+            format!("protheapctl check {path}")
+        } else {
+            String::new()
+        };
+        found.push(Obstacle {
+            what: "refused-file",
+            gpu: None,
+            message: format!("{path}{place}: {message}{kept}"),
+            next,
+        });
+    }
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl status`: how the board's GPUs stand, and what stands in the way.
+
+pub(crate) mod gpu;
+pub(crate) mod kernel;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use protheap_board::kernel::{CONFIGFS, hides_module};
+use protheap_board::policies::DENIED;
+use protheap_board::processes;
+use protheap_board::root::Root;
+use protheap_core::cascade::{Judged, Outcome};
+use protheap_core::facts::Platform;
+use protheap_core::name::{DeviceName, HeapName, Key};
+use serde::Serialize;
+
+use crate::machine::{Machine, Which};
+use crate::obstacles::{self, Obstacle};
+use crate::paint::Paint;
+use crate::state_file::{Refused, StateFile};
+use crate::tame::json;
+use gpu::Status;
+use kernel::Seen;
+
+/// The version of what `--json` prints.
+const SCHEMA: u32 = 1;
+/// Links to the heaps that suit a whole media pipeline.
+const HEAPS: &str = "run/protheap/heaps";
+/// The program that owns the bindings while the system runs.
+pub(crate) const DAEMON: &str = "protheapd";
+
+/// Which machine, and how to print it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What the kernel has now counts, then what /run/protheap/state.json says. What cannot be known, or
+not by this user, is called unknown. docs/protheapctl.md describes the JSON.
+
+Exit status: 0 if no GPU is known to have failed, 1 if one has, 2 for wrong usage.")]
+pub(crate) struct Args {
+    /// The tree of another machine
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at the machine; returns the text to print, and the exit status.
+pub(crate) fn run(args: &Args) -> Result<(String, ExitCode)> {
+    let report = Report::of(&mut Machine::see(&Which::root(&args.root))?);
+    let failed = report.gpus.iter().any(|gpu| gpu.state.as_deref() == Some("failed"));
+    let text = if args.json { json(&report)? } else { report.text(Paint::of_output()) };
+    Ok((text, ExitCode::from(u8::from(failed))))
+}
+
+/// What is printed. A member that is null is not there, or is listed in `unknown`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    schema: u32,
+    board: Platform,
+    kernel: Option<String>,
+    delivery: Option<&'static str>,
+    writer: Option<Writer>,
+    policies: Option<Vec<Key>>,
+    pub(crate) gpus: Vec<Status>,
+    heaps: Vec<Usage>,
+    refused: Vec<Refused>,
+    obstacles: Vec<Obstacle>,
+    unknown: Vec<Unknown>,
+}
+
+/// Who wrote `state.json`.
+#[derive(Debug, Serialize)]
+struct Writer {
+    written_by: String,
+    /// It still runs.
+    running: Option<bool>,
+}
+
+/// The heap that suits a whole media pipeline.
+#[derive(Debug, Serialize)]
+struct Usage {
+    usage: String,
+    heap: String,
+    /// There is such a heap.
+    exists: bool,
+}
+
+/// What is not known.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unknown {
+    /// The member, as RFC 6901 names it.
+    member: String,
+    why: String,
+}
+
+impl Report {
+    /// What is known of the machine. What `state.json` says of heaps is added to its facts.
+    pub(crate) fn of(machine: &mut Machine) -> Self {
+        let mut unknown = Vec::new();
+        let mut not_known = |member: String, why: &str| {
+            unknown.push(Unknown { member, why: why.to_owned() });
+        };
+        let before = machine.problems.len();
+        let file = StateFile::read(&machine.root, &mut machine.problems);
+        match (&file, machine.problems.get(before)) {
+            (Some(file), _) => file.add_verdicts(&mut machine.facts),
+            (None, Some(problem)) => not_known("/writer".to_owned(), &problem.to_string()),
+            (None, None) => {}
+        }
+        let running = file.as_ref().map(|file| processes::runs(&machine.root, file.program()));
+        if running == Some(None) {
+            let why = "not all processes can be seen from here";
+            not_known("/writer/running".to_owned(), why);
+        }
+        let daemon_runs = processes::runs(&machine.root, DAEMON);
+        let delivery = kernel::delivery(&machine.root, &machine.facts.kernel);
+        if let Err(why) = &delivery {
+            not_known("/delivery".to_owned(), why);
+        }
+        if machine.facts.kernel.release.is_empty() {
+            not_known(
+                "/kernel".to_owned(),
+                "the tree has no kernel's modules, or several kernels'",
+            );
+        }
+        if let Some(problem) = &machine.denied {
+            not_known("/policies".to_owned(), &problem.to_string());
+        }
+
+        let is_daemon = file.as_ref().is_some_and(|file| file.program() == DAEMON);
+        let daemon_s = is_daemon && running == Some(Some(true));
+        let mut gpus = Vec::new();
+        for (device, gpu) in &machine.facts.gpus {
+            let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
+            let told = file.as_ref().and_then(|file| file.of(device.as_str()));
+            let mut status = Status::of(device, gpu, &seen, told, running.flatten());
+            // Who decides knows best what he would decide.
+            status.next = match told {
+                Some(told) if daemon_s => told.next.clone(),
+                _ if machine.denied.is_some() => None,
+                _ => gpu::next(&machine.policy, &machine.facts, device, &status),
+            };
+            gpus.push((status, Some(seen)));
+        }
+        let is_device = |name: &str| {
+            DeviceName::new(name).is_ok_and(|name| machine.facts.gpus.contains_key(&name))
+        };
+        for node in machine.nodes.values().filter(|node| !is_device(&node.device)) {
+            gpus.push((Status::of_node(&node.device, &node.compatible), None));
+        }
+        gpus.sort_by(|(one, _), (other, _)| one.device.cmp(&other.device));
+        for (number, (status, seen)) in gpus.iter().enumerate() {
+            for (member, why) in status.unknown(seen.as_ref()) {
+                not_known(format!("/gpus/{number}/{member}"), &why);
+            }
+            if machine.denied.is_some() && !daemon_s && seen.is_some() {
+                not_known(format!("/gpus/{number}/next"), "policies may not be read");
+            }
+        }
+        let gpus: Vec<_> = gpus.into_iter().map(|(status, _)| status).collect();
+
+        let refused = refused(machine, file.as_ref().filter(|_| daemon_s));
+        let situation = obstacles::Situation {
+            machine,
+            gpus: &gpus,
+            refused: &refused,
+            daemon_runs,
+            delivery: delivery.as_ref().ok().copied(),
+        };
+        let (obstacles, why) = obstacles::find(&situation);
+        if let Some(why) = why {
+            not_known("/obstacles".to_owned(), &why);
+        }
+        let applied = machine.files.iter().rev().filter(|file| file.outcome == Outcome::Applied);
+        let mut policies: Vec<_> = applied.map(|file| file.key.clone()).collect();
+        policies.dedup();
+        let release = machine.facts.kernel.release.clone();
+        Self {
+            schema: SCHEMA,
+            kernel: Some(release).filter(|release| !release.is_empty()),
+            delivery: delivery.ok(),
+            writer: file
+                .map(|file| Writer { written_by: file.written_by, running: running.flatten() }),
+            policies: machine.denied.is_none().then_some(policies),
+            gpus,
+            heaps: usages(machine),
+            refused,
+            obstacles,
+            unknown,
+            board: machine.facts.platform.clone(),
+        }
+    }
+}
+
+impl Status {
+    /// The members that are null and could be more, each with the reason.
+    fn unknown(&self, seen: Option<&Seen>) -> Vec<(&'static str, String)> {
+        let Some(seen) = seen else { return Vec::new() };
+        let mut unknown = Vec::new();
+        match seen {
+            Seen::Hidden(why) if self.state.is_none() => {
+                unknown.push(("state", format!("state.json says nothing of it, and {why}")));
+            }
+            Seen::Hidden(why) if self.is_bound() => {
+                unknown.push(("suspend_free", why.clone()));
+                unknown.push(("suspend_in_use", why.clone()));
+            }
+            _ => {}
+        }
+        if self.state.is_some() && self.reason.is_none() {
+            unknown.push(("reason", "state.json says nothing of it".to_owned()));
+        }
+        if self.is_bound() && self.policy.is_none() {
+            unknown.push(("policy", "state.json does not say which names the heap".to_owned()));
+        }
+        if self.is_bound() && self.since_us.is_none() {
+            unknown.push(("since_us", "state.json does not say when it was bound".to_owned()));
+        }
+        unknown
+    }
+}
+
+/// What is refused: by a daemon that runs, and by what is read now.
+fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
+    let mut refused: Vec<_> = daemon.map(|file| file.refused.clone()).unwrap_or_default();
+    let mut add = |new: Refused| {
+        let same = |old: &Refused| old.path == new.path && old.message == new.message;
+        if !refused.iter().any(same) {
+            refused.push(new);
+        }
+    };
+    for Judged { path, outcome, why, faults, .. } in &machine.files {
+        // What this user may not read can be good.
+        if !matches!(outcome, Outcome::Refused | Outcome::Untrusted) || why == DENIED {
+            continue;
+        }
+        for fault in faults {
+            add(Refused {
+                path: fault.path.clone(),
+                line: fault.place.line,
+                column: fault.place.column,
+                message: fault.message.clone(),
+                kept: false,
+            });
+        }
+        if faults.is_empty() {
+            let (path, message) = (path.clone(), why.clone());
+            add(Refused { path, message, ..Refused::default() });
+        }
+    }
+    // What only root may read is unknown, not refused.
+    let hidden = hides_module(&machine.root).then(|| machine.root.shown(CONFIGFS));
+    let is_hidden = |path: &str| hidden.as_ref().is_some_and(|hidden| path.starts_with(hidden));
+    for problem in machine.problems.iter().filter(|problem| !is_hidden(&problem.path)) {
+        let (path, message) = (problem.path.clone(), problem.message.clone());
+        add(Refused { path, message, ..Refused::default() });
+    }
+    refused
+}
+
+/// The heap of each usage, as media stacks find it.
+fn usages(machine: &Machine) -> Vec<Usage> {
+    let root: &Root = &machine.root;
+    let mut usages = Vec::new();
+    for usage in root.list(HEAPS, &mut Vec::new()) {
+        if let Some(heap) = root.link(&format!("{HEAPS}/{usage}")) {
+            let exists = HeapName::new(&heap).is_ok_and(|heap| machine.facts.heaps.contains(&heap));
+            usages.push(Usage { usage, heap, exists });
+        }
+    }
+    usages
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The status for people.
+
+use std::fmt::Write as _;
+
+use super::gpu::{From, Status, protection};
+use super::{DAEMON, Report, Writer};
+use crate::obstacles::Obstacle;
+use crate::paint::{Paint, Tone};
+use crate::tame::{Tame, joined};
+use crate::tree::Tree;
+use crate::words;
+
+impl Report {
+    /// The report as a tree.
+    pub(super) fn text(&self, paint: Paint) -> String {
+        let names = joined(&self.board.compatible, "no device tree");
+        let mut tree = match &self.board.model {
+            Some(model) => Tree::new(format!("{} ({names})", Tame(model))),
+            None => Tree::new(names),
+        };
+        let release = self.kernel.as_deref().unwrap_or("unknown");
+        let delivery = match self.delivery {
+            Some("module") => "protheap.ko takes bindings".to_owned(),
+            Some("panthor-parameter") => "panthor takes the name of a heap".to_owned(),
+            Some(_) => "nothing takes a binding".to_owned(),
+            None => format!("unknown if anything takes a binding: {}", self.why("/delivery")),
+        };
+        tree.line(format!("kernel {}: {delivery}", Tame(release)));
+        tree.line(self.writer());
+        tree.line(match &self.policies {
+            Some(keys) => format!("policies {}", joined(keys, "none")),
+            None => format!("policies unknown: {}", self.why("/policies")),
+        });
+        for (number, gpu) in self.gpus.iter().enumerate() {
+            tree.branch(self.gpu(number, gpu, paint));
+        }
+        if self.gpus.is_empty() {
+            tree.line("no Mali CSF GPU: nothing is held and nothing is bound");
+        }
+        if !self.heaps.is_empty() {
+            let mut heaps = Tree::new("heaps of a whole media pipeline");
+            for super::Usage { usage, heap, exists } in &self.heaps {
+                let gone = if *exists { "" } else { ", which is not there any more" };
+                heaps.line(format!("{}: {}{gone}", Tame(usage), Tame(heap)));
+            }
+            tree.branch(heaps);
+        }
+        if !self.obstacles.is_empty() {
+            let mut way = Tree::new("in the way");
+            for obstacle in &self.obstacles {
+                way.branch(shown(obstacle, paint));
+            }
+            tree.branch(way);
+        }
+        if let Some(why) = self.known_not("/obstacles") {
+            tree.line(format!("unknown {why}"));
+        }
+        tree.to_string()
+    }
+
+    fn writer(&self) -> String {
+        let Some(Writer { written_by, running }) = &self.writer else {
+            return match self.known_not("/writer") {
+                Some(why) => format!("state.json unknown: {why}"),
+                None => {
+                    format!("no state.json: neither protheap-bind nor {DAEMON} has written one")
+                }
+            };
+        };
+        let running = match running {
+            Some(true) => "runs",
+            Some(false) => "has ended: it says what was true then",
+            None => "may have ended: not all processes can be seen from here",
+        };
+        format!("state.json by {}, which {running}", Tame(written_by))
+    }
+
+    /// Why a member is not known, if it is not.
+    fn known_not(&self, member: &str) -> Option<String> {
+        let unknown = self.unknown.iter().find(|unknown| unknown.member == member)?;
+        Some(Tame(&unknown.why).to_string())
+    }
+
+    fn why(&self, member: &str) -> String {
+        self.known_not(member).unwrap_or_default()
+    }
+
+    fn gpu(&self, number: usize, gpu: &Status, paint: Paint) -> Tree {
+        let device = Tame(&gpu.device);
+        let mut tree = Tree::new(format!("GPU {device} ({})", joined(&gpu.compatible, "-")));
+        let unknown = |member: &str| self.known_not(&format!("/gpus/{number}/{member}"));
+        let mut line = |name: &str, value: &str| tree.line(format!("{name:<11} {value}"));
+        line("state", &self.state(gpu, &unknown, paint));
+        if gpu.from == Some(From::DeviceTree) {
+            return tree;
+        }
+        line("driver", &joined(&gpu.driver, "none"));
+        if let Some(heap) = &gpu.heap {
+            let tried = if gpu.is_bound() { "" } else { " (tried last)" };
+            line("heap", &format!("{}{tried}", Tame(heap)));
+        }
+        if let Some(word) = &gpu.protection {
+            let exporter = joined(&gpu.exporter, "unknown");
+            let meaning = protection(word);
+            line("protection", &format!("{}: {meaning}; exporter {exporter}", Tame(word)));
+        }
+        match (&gpu.policy, unknown("policy"), &gpu.origin) {
+            (Some(key), _, Some(origin)) => {
+                line("policy", &format!("{} ({})", Tame(key), Tame(origin)));
+            }
+            (Some(one), _, None) | (None, _, Some(one)) => line("policy", &Tame(one).to_string()),
+            (None, Some(why), None) => line("policy", &format!("unknown: {why}")),
+            (None, None, None) => {}
+        }
+        if let Some(buffers) = buffers(gpu) {
+            line("buffers", &buffers);
+        }
+        match (gpu.since_us, unknown("since_us")) {
+            (Some(since), _) => line("since", &format!("{} after the boot", seconds(since))),
+            (None, Some(why)) => line("since", &format!("unknown: {why}")),
+            (None, None) => {}
+        }
+        if let Some(held) = gpu.held_us.filter(|held| *held > 0) {
+            line("held", &seconds(held));
+        }
+        if let Some(next) = &gpu.next {
+            let heap = joined(&next.heap, "no heap");
+            let policy = next.policy.as_deref().map(|key| format!(", by policy {}", Tame(key)));
+            let policy = policy.unwrap_or_default();
+            line("next boot", &paint.text(Tone::Note, &format!("{heap}{policy}")));
+        } else if let Some(why) = unknown("next") {
+            line("next boot", &format!("unknown: {why}"));
+        }
+        tree
+    }
+
+    fn state(
+        &self,
+        gpu: &Status,
+        unknown: &dyn Fn(&str) -> Option<String>,
+        paint: Paint,
+    ) -> String {
+        let Some(word) = &gpu.state else {
+            let why = unknown("state").unwrap_or_default();
+            return format!("{}: {why}", paint.text(Tone::Note, "unknown"));
+        };
+        let tone = match word.as_str() {
+            "bound" | "in-use" => Tone::Good,
+            "failed" => Tone::Bad,
+            _ => Tone::Note,
+        };
+        let meaning = match gpu.from {
+            Some(From::DeviceTree) => "the kernel has made no device of its node",
+            _ if gpu.is_bound() && self.delivery == Some("panthor-parameter") => {
+                "panthor was told its heap, and allocates by itself"
+            }
+            _ => words::state(word),
+        };
+        let word = paint.text(tone, &Tame(word).to_string());
+        if let Some(why) = unknown("reason") {
+            return format!("{word}: {meaning}; unknown why: {why}");
+        }
+        let reason = gpu.reason.as_deref().unwrap_or_default();
+        let why = words::reason(reason).map_or("", |reason| reason.meaning);
+        match reason {
+            "" => format!("{word}: {meaning}"),
+            reason if gpu.is_bound() => format!("{word}: {meaning} ({}: {why})", Tame(reason)),
+            reason => format!("{word}, {}: {why}", Tame(reason)),
+        }
+    }
+}
+
+fn buffers(gpu: &Status) -> Option<String> {
+    let firmware = gpu.firmware_bytes?;
+    let mut text = format!("{} for the firmware", size(firmware));
+    if let (Some(bytes), Some(count)) = (gpu.suspend_bytes, gpu.suspend_count) {
+        let _ = write!(text, ", at most {count} of {} for suspended groups", size(bytes));
+    }
+    if let (Some(free), Some(in_use)) = (gpu.suspend_free, gpu.suspend_in_use) {
+        let _ = write!(text, ": {free} free, {in_use} in use");
+    } else if gpu.is_bound() {
+        text += ": unknown how many are in use";
+    }
+    Some(text)
+}
+
+fn size(bytes: u64) -> String {
+    if bytes.is_multiple_of(1024) {
+        format!("{} KiB", bytes / 1024)
+    } else {
+        format!("{bytes} bytes")
+    }
+}
+
+/// Microseconds in seconds.
+fn seconds(us: u64) -> String {
+    format!("{}.{:03} s", us / 1_000_000, us / 1_000 % 1_000)
+}
+
+fn shown(obstacle: &Obstacle, paint: Paint) -> Tree {
+    let Obstacle { gpu, message, next, .. } = obstacle;
+    let gpu = gpu.as_deref().map(|gpu| format!("{}: ", Tame(gpu))).unwrap_or_default();
+    let message = paint.text(Tone::Note, &Tame(message).to_string());
+    let mut tree = Tree::new(format!("{gpu}{message}"));
+    if !next.is_empty() {
+        tree.line(format!("→ {}", Tame(next)));
+    }
+    tree
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl timeline`: the boot's story of each GPU, as `state.json` and udev have it.
+
+mod svg;
+mod text;
+mod udev;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use protheap_board::Problem;
+use protheap_board::root::Root;
+use serde::Serialize;
+
+use crate::state_file::{Binding, StateFile};
+use crate::tame::json;
+
+/// The version of what `--json` prints.
+const SCHEMA: u32 = 1;
+
+/// Which machine, and how to print it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Times are milliseconds since the boot. What udev saw was there at that time at the latest.
+docs/protheapctl.md describes the JSON.
+
+Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage.")]
+pub(crate) struct Args {
+    /// The tree of another machine
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "svg")]
+    json: bool,
+    /// Write a picture of it
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Reads the story; returns the text to print.
+pub(crate) fn run(args: &Args) -> Result<String> {
+    let root = Root::open(&args.root)?;
+    let mut problems = Vec::new();
+    let story = Story::of(&root, &mut problems);
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem.into());
+    }
+    if let Some(path) = &args.svg {
+        if story.gpus.iter().all(|gpu| gpu.steps.is_empty()) {
+            bail!("there is nothing to draw: {}", story.nothing());
+        }
+        let shown = path.display();
+        fs::write(path, svg::draw(&story)).with_context(|| format!("writing {shown}"))?;
+        return Ok(String::new());
+    }
+    Ok(if args.json { json(&story)? } else { story.to_string() })
+}
+
+/// What happened to each GPU.
+#[derive(Debug, Serialize)]
+struct Story {
+    schema: u32,
+    written_by: Option<String>,
+    gpus: Vec<Gpu>,
+}
+
+#[derive(Debug, Serialize)]
+struct Gpu {
+    device: String,
+    state: String,
+    reason: String,
+    /// When its window was open, in microseconds since the boot; the end is null while it is.
+    window: Option<Window>,
+    /// In the order in which they happened.
+    steps: Vec<Step>,
+    /// The lanes of which nothing is known.
+    unknown: Vec<Lane>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Window {
+    from_us: u64,
+    to_us: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Step {
+    at_us: u64,
+    lane: Lane,
+    step: String,
+    detail: String,
+    by: By,
+}
+
+/// What a step is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Lane {
+    /// protheap.ko was loaded.
+    Modules,
+    /// A TEE, or another device that brings heaps.
+    Tee,
+    Heaps,
+    /// The time that the GPU's driver is held.
+    Window,
+    /// What was decided and bound.
+    Bind,
+    /// The GPU's driver has probed.
+    Probe,
+    /// Buffers were allocated, handed over or taken.
+    Buffers,
+}
+
+impl Lane {
+    const ALL: [Self; 7] = [
+        Self::Modules,
+        Self::Tee,
+        Self::Heaps,
+        Self::Window,
+        Self::Bind,
+        Self::Probe,
+        Self::Buffers,
+    ];
+
+    fn of(step: &str) -> Self {
+        match step {
+            "provider-settled" => Self::Tee,
+            "heap-appeared" => Self::Heaps,
+            "window-opened" | "no-window" => Self::Window,
+            "already-probed" | "no-consumer" => Self::Probe,
+            "tried" | "in-use" | "supplied" | "supply-failed" => Self::Buffers,
+            _ => Self::Bind,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Modules => "modules",
+            Self::Tee => "tee",
+            Self::Heaps => "heaps",
+            Self::Window => "window",
+            Self::Bind => "bind",
+            Self::Probe => "probe",
+            Self::Buffers => "buffers",
+        }
+    }
+}
+
+/// Who noted a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+enum By {
+    /// The binder or the daemon, when it happened.
+    #[serde(rename = "state.json")]
+    StateFile,
+    /// udev, when it first saw what was there already.
+    #[serde(rename = "udev")]
+    Udev,
+}
+
+impl Story {
+    fn of(root: &Root, problems: &mut Vec<Problem>) -> Self {
+        let file = StateFile::read(root, problems);
+        let gpus = file.as_ref().map(StateFile::gpus).unwrap_or_default();
+        let gpus = gpus.iter().map(|binding| Gpu::of(root, binding)).collect();
+        Self { schema: SCHEMA, written_by: file.map(|file| file.written_by), gpus }
+    }
+
+    /// Why there are no steps.
+    fn nothing(&self) -> &'static str {
+        match (&self.written_by, self.gpus.is_empty()) {
+            (None, _) => "there is no /run/protheap/state.json",
+            (Some(_), true) => "state.json has no GPU",
+            (Some(_), false) => "nothing has happened yet",
+        }
+    }
+}
+
+impl Gpu {
+    fn of(root: &Root, binding: &Binding) -> Self {
+        let noted = binding.timeline.iter().map(|step| Step {
+            at_us: step.at_us,
+            lane: Lane::of(&step.step),
+            step: step.step.clone(),
+            detail: step.detail.clone(),
+            by: By::StateFile,
+        });
+        let mut steps: Vec<_> = noted.collect();
+        steps.extend(udev::seen(root, binding));
+        // What happened at one time stays in its order.
+        steps.sort_by_key(|step| step.at_us);
+        let is_known = |lane: &Lane| steps.iter().any(|step| step.lane == *lane);
+        Self {
+            device: binding.device.clone(),
+            state: binding.state.clone(),
+            reason: binding.reason.clone(),
+            window: window(binding),
+            unknown: Lane::ALL.into_iter().filter(|lane| !is_known(lane)).collect(),
+            steps,
+        }
+    }
+}
+
+/// From when to when its window was open: a device has one in each boot.
+fn window(binding: &Binding) -> Option<Window> {
+    let from_us = binding.timeline.iter().find(|step| step.step == "window-opened")?.at_us;
+    let to_us = binding.is_end().then(|| from_us.saturating_add(binding.held_us));
+    Some(Window { from_us, to_us })
+}
+
+/// Microseconds in milliseconds.
+fn milliseconds(us: u64) -> String {
+    format!("{}.{:03}", us / 1_000, us % 1_000)
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The story for people.
+
+use std::fmt;
+
+use super::{By, Gpu, Lane, Step, Story, milliseconds};
+use crate::tame::{Tame, joined};
+
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(written_by) = &self.written_by {
+            writeln!(f, "state.json by {}", Tame(written_by))?;
+        }
+        if self.gpus.is_empty() {
+            writeln!(f, "{}", self.nothing())?;
+        }
+        self.gpus.iter().try_for_each(|gpu| gpu.fmt(f))
+    }
+}
+
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, state, reason, window, steps, unknown } = self;
+        let why = if reason.is_empty() { "" } else { ", " };
+        writeln!(f, "\nGPU {}: {}{why}{}", Tame(device), Tame(state), Tame(reason))?;
+        for Step { at_us, lane, step, detail, by } in steps {
+            let latest = if *by == By::Udev { "≤" } else { " " };
+            let at = milliseconds(*at_us);
+            write!(f, "{latest}{at:>13} ms  {:<8} {}", lane.as_str(), Tame(step))?;
+            if !detail.is_empty() {
+                write!(f, ": {}", Tame(detail))?;
+            }
+            writeln!(f, "{}", if *by == By::Udev { ": udev saw it" } else { "" })?;
+        }
+        if let Some(window) = window {
+            match window.to_us {
+                Some(to) => {
+                    let held = milliseconds(to.saturating_sub(window.from_us));
+                    writeln!(f, "its driver was held for {held} ms")?;
+                }
+                None => writeln!(f, "its window is open: its driver is held")?,
+            }
+        }
+        if !unknown.is_empty() {
+            let lanes = joined(unknown.iter().copied().map(Lane::as_str), "");
+            writeln!(f, "not recorded: {lanes}")?;
+        }
+        Ok(())
+    }
+}

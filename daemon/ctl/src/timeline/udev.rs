@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What udev saw first: its database says when, of each device that has a node.
+
+use protheap_board::root::Root;
+
+use super::{By, Lane, Step};
+use crate::state_file::Binding;
+
+const DRM: &str = "sys/class/drm";
+const TEE: &str = "sys/class/tee";
+
+/// What matters for a GPU. What cannot be read is left out.
+pub(super) fn seen(root: &Root, binding: &Binding) -> Vec<Step> {
+    let mut seen = Vec::new();
+    let mut add = |lane, class: &str, name: &str| {
+        if let Some(at_us) = initialized(root, &format!("{class}/{name}")) {
+            let (step, detail) = (name.to_owned(), String::new());
+            seen.push(Step { at_us, lane, step, detail, by: By::Udev });
+        }
+    };
+    add(Lane::Modules, "sys/class/misc", "protheap");
+    let mut problems = Vec::new();
+    for name in root.list(TEE, &mut problems) {
+        // `teepriv0` is the same one, for its supplicant.
+        if name.strip_prefix("tee").is_some_and(|number| number.parse::<u32>().is_ok()) {
+            add(Lane::Tee, TEE, &name);
+        }
+    }
+    if let Some(heap) = binding.heap.as_deref().filter(|heap| !heap.contains('/')) {
+        add(Lane::Heaps, "sys/class/dma_heap", heap);
+    }
+    for name in root.list(DRM, &mut problems) {
+        let of_gpu =
+            || root.link(&format!("{DRM}/{name}/device")).as_ref() == Some(&binding.device);
+        if name.starts_with("renderD") && of_gpu() {
+            add(Lane::Probe, DRM, &name);
+        }
+    }
+    seen
+}
+
+/// When udev first saw the device, in microseconds of `CLOCK_MONOTONIC`: the line `I:` of its
+/// database, which sd_device_get_usec_initialized(3) reads.
+fn initialized(root: &Root, device: &str) -> Option<u64> {
+    let mut problems = Vec::new();
+    let number = root.text(&format!("{device}/dev"), &mut problems)?;
+    if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
+        return None;
+    }
+    let entry = root.text(&format!("run/udev/data/c{number}"), &mut problems)?;
+    entry.lines().find_map(|line| line.strip_prefix("I:")?.parse().ok())
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! docs/protheapctl.md: its examples are what is printed, and its tables name each member of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::scene::golden;
+
+const DOCUMENT: &str = include_str!("../../../../docs/protheapctl.md");
+const STATE: &str = include_str!("../../../../docs/state.md");
+const OBSTACLES: &str = include_str!("../../src/obstacles.rs");
+
+fn section(title: &str) -> &'static str {
+    let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(title));
+    section.unwrap_or_else(|| panic!("{title}"))
+}
+
+/// The words in backquotes in the first cells of the tables of these heads.
+fn first_cells(text: &'static str, heads: &[&str]) -> Vec<&'static str> {
+    let mut words = Vec::new();
+    let mut is_wanted = false;
+    for line in text.lines() {
+        let is_row = line.starts_with('|');
+        is_wanted = is_row && (is_wanted || heads.iter().any(|head| line.starts_with(head)));
+        if is_wanted {
+            let cell = line.split('|').nth(1).unwrap_or_default();
+            words.extend(cell.split('`').skip(1).step_by(2));
+        }
+    }
+    words
+}
+
+fn keys(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            into.extend(members.keys().cloned());
+            members.values().for_each(|member| keys(member, into));
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn examples_are_what_is_printed_and_have_no_member_that_is_not_named() {
+    for (title, file) in [
+        ("`status --json`", "better-heap.json"),
+        ("`timeline --json`", "timeline.json"),
+        ("`list --json`", "list.json"),
+    ] {
+        let section = section(title);
+        let example = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+        let example: Value = serde_json::from_str(example).unwrap();
+        let printed = fs::read_to_string(golden(file)).unwrap();
+        assert_eq!(example, serde_json::from_str::<Value>(&printed).unwrap(), "{title}");
+
+        let mut members = BTreeSet::new();
+        keys(&example, &mut members);
+        let before = section.split("```json\n").next().unwrap();
+        let named: BTreeSet<_> = before.split('`').skip(1).step_by(2).collect();
+        // A path, a line and a column are what state.md says they are.
+        let elsewhere = |member: &str| STATE.contains(&format!("`{member}`"));
+        for member in &members {
+            assert!(named.contains(member.as_str()) || elsewhere(member), "{title}: {member}");
+        }
+        for word in first_cells(section, &["| member |", "| member of a GPU |"]) {
+            assert!(members.contains(word), "{title}: {word}");
+        }
+    }
+}
+
+#[test]
+fn obstacles_are_those_that_are_told() {
+    let documented = first_cells(section("`status --json`"), &["| obstacle |"]);
+    assert!(documented.len() >= 10, "{documented:?}");
+    for word in &documented {
+        assert!(OBSTACLES.contains(&format!("\"{word}\"")), "{word}");
+    }
+    for entry in fs::read_dir(golden("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let found: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        for obstacle in found["obstacles"].as_array().into_iter().flatten() {
+            let what = obstacle["what"].as_str().unwrap();
+            let known = documented.contains(&what) || STATE.contains(&format!("| `{what}` |"));
+            assert!(known, "{what}");
+        }
+    }
+}

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `protheapctl status` of machines as runs have left them.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod document;
+#[path = "../machine/mod.rs"]
+mod machine;
+mod scene;
+mod timeline;
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use machine::{Directory, protheapctl, text};
+use scene::{GPU, HEAP, Scene, bound_by_binder, golden, has_heap};
+
+/// Set to write what is found as what is expected.
+const RENEW: &str = "PROTHEAP_RENEW";
+
+fn status(scene: &Scene, arguments: &[&str]) -> Output {
+    protheapctl(&[&["status", "--root", scene.root()], arguments].concat())
+}
+
+fn status_json(scene: &Scene) -> Value {
+    let output = status(scene, &["--json"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+}
+
+/// Compares what is found with the file of that name, or writes it there.
+fn compare(name: &str, found: &str) {
+    let path = golden(name);
+    if std::env::var_os(RENEW).is_some() {
+        fs::write(path, found).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        expected == found,
+        "not as {name} says; `{RENEW}=1 cargo test -p protheapctl` writes it anew, for `git diff` \
+         to show: {found}"
+    );
+}
+
+/// Holds both forms of the status against what is expected, and the exit status.
+fn expect(name: &str, scene: &Scene, code: i32) {
+    let shown = status(scene, &[]);
+    assert_eq!(shown.status.code(), Some(code), "{name}: {}", text(&shown.stderr));
+    compare(&format!("{name}.txt"), &text(&shown.stdout).replace(scene.root(), ""));
+    let json = serde_json::to_string_pretty(&status_json(scene)).unwrap() + "\n";
+    compare(&format!("{name}.json"), &json.replace(scene.root(), ""));
+}
+
+#[test]
+fn a_gpu_in_use_under_a_daemon() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
+    let more = [("suspend_bytes", "98304"), ("suspend_free", "14"), ("suspend_in_use", "2")];
+    scene.bound("in-use", &more);
+    scene.driver("panthor");
+    scene.usage("secure-video", HEAP);
+    let mut gpu = has_heap("in-use");
+    gpu["reason"] = json!("adopted");
+    gpu["timeline"] = json!([{"at_us": 4_711_000, "step": "in-use"}]);
+    scene.state("protheapd", GPU, gpu, json!({}));
+    expect("in-use", &scene, 0);
+}
+
+#[test]
+fn the_kernel_says_what_came_after_the_binder_s_end() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    scene.bound("in-use", &[]);
+    scene.driver("panthor");
+    scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
+    expect("binder-ended", &scene, 0);
+}
+
+#[test]
+fn a_binder_at_work_is_believed_and_one_that_died_is_not() {
+    let scene = Scene::new("rk3588s-orangepi-5-initrd", &["protheap-bind"]);
+    scene.binding(&[("state", "held"), ("firmware_bytes", "0")]);
+    scene.state("protheap-bind", GPU, json!({"state": "waiting"}), json!({}));
+    expect("waiting", &scene, 0);
+
+    let scene = Scene::new("rk3588s-orangepi-5-initrd", &[]);
+    scene.binding(&[("state", "held")]);
+    scene.state("protheap-bind", GPU, json!({"state": "waiting"}), json!({}));
+    let found = status_json(&scene);
+    assert_eq!(found["gpus"][0]["state"], "held");
+    scene.file(&format!("sys/kernel/config/protheap/{GPU}/state"), "open\n");
+    scene.file(&format!("sys/kernel/config/protheap/{GPU}/reason"), "heap-late\n");
+    let gpu = &status_json(&scene)["gpus"][0];
+    assert_eq!(
+        (&gpu["state"], &gpu["reason"], &gpu["from"]),
+        (&json!("unprotected"), &json!("heap-late"), &json!("kernel"))
+    );
+    // A user's program of that name is not the binder.
+    scene.file(&format!("sys/kernel/config/protheap/{GPU}/state"), "held\n");
+    scene.process(20, "protheap-bind", 1000);
+    assert_eq!(status_json(&scene)["gpus"][0]["state"], "held");
+}
+
+#[test]
+fn what_was_taken_away_after_the_daemon_s_end_is_not_bound() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    scene.file("sys/module/protheap/refcnt", "1\n");
+    scene.usage("secure-video", "acme_gone");
+    let mut gpu = has_heap("bound");
+    gpu["reason"] = json!("adopted");
+    scene.state("protheapd", GPU, gpu, json!({}));
+    expect("withdrawn", &scene, 0);
+}
+
+#[test]
+fn what_the_next_boot_will_bind_and_what_is_refused_is_told() {
+    let scene = Scene::new("rk3588-turing-rk1-two-heaps", &["protheapd"]);
+    let wrong = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nsuspend = { cuont = 3 }\n";
+    let at = "etc/protheap/policies/rockchip,rk3588.toml.d/10-count.toml";
+    scene.file(at, wrong);
+    scene.bound("in-use", &[("suspend_free", "15"), ("suspend_in_use", "1")]);
+    scene.driver("panthor");
+    scene.usage("secure-video", HEAP);
+    let mut gpu = has_heap("in-use");
+    gpu["reason"] = json!("adopted");
+    gpu["next"] = json!({"heap": "protected,trusted-ui", "policy": "turing,rk1", "reason": ""});
+    let path = format!("{}/{at}", scene.root());
+    let fault = json!({
+        "path": path, "line": 3, "column": 13, "message": "unknown key `cuont`", "kept": true,
+    });
+    scene.state("protheapd", GPU, gpu, json!({"refused": [fault]}));
+    expect("better-heap", &scene, 0);
+
+    // Without the daemon it is told what is found now.
+    fs::remove_dir_all(scene.path("proc/2")).unwrap();
+    let found = status_json(&scene);
+    assert_eq!(
+        (&found["gpus"][0]["next"], &found["refused"][0]["kept"]),
+        (&Value::Null, &json!(false))
+    );
+    scene.file(
+        "etc/protheap/policies/turing,rk1.toml",
+        "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nheaps = [{ name = \"protected,trusted-ui\" }]\n",
+    );
+    let next = json!({"heap": "protected,trusted-ui", "policy": "turing,rk1", "reason": ""});
+    assert_eq!(status_json(&scene)["gpus"][0]["next"], next);
+}
+
+#[test]
+fn a_driver_that_does_not_ask_and_a_kernel_without_heaps_are_in_the_way() {
+    let scene = Scene::new("imx952-evk", &["protheapd"]);
+    let config = "CONFIG_DMABUF_HEAPS=y\nCONFIG_OPTEE=m\n# CONFIG_TEE_DMABUF_HEAPS is not set\n";
+    scene.file("boot/config-7.3.4", config);
+    let gpu = json!({
+        "state": "unprotected", "reason": "no-consumer",
+        "timeline": [{"at_us": 5_100_250, "step": "no-consumer"}],
+    });
+    scene.state("protheapd", "4d900000.gpu", gpu, json!({}));
+    let driver = "../../../../bus/platform/drivers/panthor";
+    scene.link("sys/devices/platform/soc/4d900000.gpu/driver", driver);
+    expect("unpatched-driver", &scene, 0);
+}
+
+#[test]
+fn a_kernel_without_the_module_and_what_it_needs() {
+    let scene = Scene::new("rk3588s-khadas-edge2-unpatched", &["protheapd"]);
+    let options = "CONFIG_DMABUF_HEAPS=y\n# CONFIG_CONFIGFS_FS is not set\nCONFIG_RUST=y\n";
+    scene.file("boot/config-7.3.4+deb13-arm64", options);
+    expect("no-module", &scene, 0);
+    scene.file("lib/modules/7.3.4+deb13-arm64/modules.dep", "updates/dkms/protheap.ko.xz:\n");
+    let what = |scene: &Scene| status_json(scene)["obstacles"][0]["what"].clone();
+    assert_eq!(what(&scene), "module-not-loaded");
+    scene.file("sys/module/protheap/refcnt", "1\n");
+    assert_eq!(what(&scene), "configfs-not-mounted");
+    let found = status_json(&scene);
+    assert_eq!((&found["delivery"], &found["gpus"][0]["state"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_gpu_that_failed_is_told_by_the_exit_status() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
+    scene.binding(&[("reason", "already-probed"), ("firmware_bytes", "0")]);
+    scene.driver("panthor");
+    let gpu = json!({
+        "driver": "panthor", "state": "failed", "reason": "heap-dead", "heap": HEAP,
+        "policy": "rockchip,rk3588", "firmware_bytes": 262_144,
+        "timeline": [
+            {"at_us": 9_000_000, "step": "withdrawn", "detail": "its TEE has gone"},
+            {"at_us": 9_000_001, "step": "heap-dead"},
+        ],
+    });
+    scene.state("protheapd", GPU, gpu, json!({}));
+    expect("heap-dead", &scene, 1);
+}
+
+#[test]
+fn a_panthor_that_was_told_a_heap() {
+    let scene = Scene::new("rk3588s-khadas-edge2-unpatched", &[]);
+    scene.file("sys/module/panthor/parameters/protected_heap_name", &format!("{HEAP}\n"));
+    let mut gpu = bound_by_binder();
+    gpu["held_us"] = json!(0);
+    scene.state("protheap-bind", GPU, gpu, json!({"delivery": "panthor-parameter"}));
+    expect("parameter", &scene, 0);
+    // It was told another one since.
+    scene.file("sys/module/panthor/parameters/protected_heap_name", "acme_svp\n");
+    let gpu = &status_json(&scene)["gpus"][0];
+    assert_eq!((&gpu["heap"], &gpu["reason"]), (&json!("acme_svp"), &json!("adopted")));
+    assert_eq!((&gpu["policy"], &gpu["protection"]), (&Value::Null, &Value::Null));
+    // A driver that is another one takes nothing from it.
+    fs::remove_file(scene.path(&format!("sys/devices/platform/{GPU}/driver"))).unwrap();
+    scene.driver("tyr");
+    assert_eq!(status_json(&scene)["gpus"][0]["state"], "unprotected");
+}
+
+#[test]
+fn every_machine_has_a_status_without_any_run() {
+    for name in machine::names() {
+        let scene = Scene(Directory::machine(&name));
+        let shown = status(&scene, &[]);
+        assert_eq!(shown.status.code(), Some(0), "{name}: {}", text(&shown.stderr));
+        let found = status_json(&scene);
+        let count = found["gpus"].as_array().unwrap().len();
+        assert_eq!(text(&shown.stdout).matches("─ GPU ").count(), count, "{name}");
+        for gpu in found["gpus"].as_array().unwrap() {
+            assert_eq!(gpu["heap"], Value::Null, "{name}");
+            assert!(["unprotected", "absent"].contains(&gpu["state"].as_str().unwrap()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn without_a_command_it_is_the_status() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    for arguments in [&["--json"][..], &[]] {
+        let all = [&["--root", scene.root()], arguments].concat();
+        assert_eq!(protheapctl(&all).stdout, status(&scene, arguments).stdout);
+    }
+    let output = protheapctl(&["--json", "explain"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// What the kernel has cannot be read: a directory is where an attribute was.
+#[test]
+fn what_cannot_be_read_is_unknown() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    fs::create_dir_all(scene.path(&format!("sys/kernel/config/protheap/{GPU}/state"))).unwrap();
+    let gpu = &status_json(&scene)["gpus"][0];
+    assert_eq!((&gpu["state"], &gpu["reason"]), (&Value::Null, &Value::Null));
+    let shown = text(&status(&scene, &[]).stdout);
+    let line = "state       unknown: state.json says nothing of it, and ";
+    assert!(shown.contains(line) && shown.contains("Is a directory"), "{shown}");
+
+    // What a run that has ended said is all that is known, and is said to be that.
+    scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
+    let found = status_json(&scene);
+    let gpu = &found["gpus"][0];
+    assert_eq!((&gpu["state"], &gpu["from"]), (&json!("bound"), &json!("state.json")));
+    let unknown = found["unknown"].to_string();
+    assert!(unknown.contains("/gpus/0/suspend_free"), "{unknown}");
+    let shown = text(&status(&scene, &[]).stdout);
+    assert!(shown.contains("which has ended: it says what was true then"), "{shown}");
+
+    // Neither is who runs.
+    fs::remove_file(scene.path("proc/self/ns/pid")).unwrap();
+    assert_eq!(status_json(&scene)["writer"]["running"], Value::Null);
+    assert!(text(&status(&scene, &[]).stdout).contains("which may have ended"));
+    scene.file("run/protheap/state.json", "{");
+    let unknown = status_json(&scene)["unknown"].to_string();
+    assert!(unknown.contains("\"/writer\"") && unknown.contains("is not understood"), "{unknown}");
+}
+
+/// As any user sees it: not the kernel's attributes, and not all policies.
+#[test]
+fn a_user_is_told_what_he_may_not_see() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
+    scene.bound("in-use", &[]);
+    scene.state("protheapd", GPU, has_heap("in-use"), json!({}));
+    scene.file("etc/protheap/policies/radxa,rock-5b.toml", "schema = 1\n");
+    let as_nobody = |arguments: &[&str]| {
+        Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_protheapctl"))
+            .args(["--root", scene.root()])
+            .args(arguments)
+            .output()
+    };
+    // Needs root, and a way for others to the program.
+    if !as_nobody(&[]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: another user cannot run this");
+        return;
+    }
+    let close = |path: &str| {
+        fs::set_permissions(scene.path(path), fs::Permissions::from_mode(0o660)).unwrap();
+    };
+    let module = "sys/kernel/config/protheap";
+    for entry in fs::read_dir(scene.path(&format!("{module}/{GPU}"))).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        close(&format!("{module}/{GPU}/{name}"));
+    }
+    close(&format!("{module}/abi"));
+    close(&format!("{module}/sources"));
+    close("etc/protheap/policies/radxa,rock-5b.toml");
+    let found: Value = serde_json::from_slice(&as_nobody(&["--json"]).unwrap().stdout).unwrap();
+    let gpu = &found["gpus"][0];
+    assert_eq!((&gpu["state"], &gpu["from"]), (&json!("in-use"), &json!("state.json")));
+    assert_eq!((&found["delivery"], &found["policies"]), (&json!("module"), &Value::Null));
+    assert_eq!((&found["refused"], &found["obstacles"]), (&json!([]), &json!([])));
+    let unknown = found["unknown"].as_array().unwrap();
+    let members: Vec<_> = unknown.iter().map(|one| one["member"].as_str().unwrap()).collect();
+    let free = "/gpus/0/suspend_free";
+    assert!(members.contains(&free) && members.contains(&"/policies"), "{members:?}");
+    let shown = text(&as_nobody(&[]).unwrap().stdout);
+    assert!(shown.contains("unknown how many are in use"), "{shown}");
+}
+
+#[test]
+fn nothing_that_is_printed_drives_a_terminal() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    let evil = "\u{1b}[2J\u{9b}31m\u{7f}";
+    let mut gpu = bound_by_binder();
+    for member in ["state", "reason", "heap", "protection", "exporter", "policy"] {
+        gpu[member] = json!(evil);
+    }
+    gpu["next"] = json!({"heap": evil, "policy": evil, "reason": evil});
+    let refused = json!({"path": evil, "line": 1, "column": 1, "message": evil, "kept": true});
+    let other = json!({"written_by": evil, "refused": [refused]});
+    scene.state("protheapd", GPU, gpu, other);
+    scene.usage(evil, evil);
+    scene.binding(&[("state", evil), ("origin", evil), ("exporter", evil), ("reason", evil)]);
+    for arguments in [&["--json"][..], &[]] {
+        let shown = text(&status(&scene, arguments).stdout);
+        assert!(shown.contains("31m"), "{shown:?}");
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    use std::io::Read as _;
+    use std::process::Stdio;
+
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    let on_terminal = |set: &[(&str, &str)]| {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let end = || Stdio::from(fs::OpenOptions::new().write(true).open(&name).unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_protheapctl"));
+        command.args(["--root", scene.root()]).env("TERM", "xterm").env_remove("NO_COLOR");
+        let status = command.envs(set.iter().copied()).stdout(end()).status().unwrap();
+        assert!(status.success());
+        // Longer than what is printed, which the terminal keeps until it is read.
+        let mut shown = vec![0; 1 << 16];
+        let length = fs::File::from(terminal).read(&mut shown).unwrap();
+        shown.truncate(length);
+        shown.contains(&0x1b)
+    };
+    assert!(on_terminal(&[]));
+    assert!(on_terminal(&[("NO_COLOR", "")]));
+    assert!(!on_terminal(&[("NO_COLOR", "1")]));
+    assert!(!on_terminal(&[("TERM", "dumb")]));
+    assert!(!status(&scene, &[]).stdout.contains(&0x1b));
+}
+
+#[test]
+fn heaps_and_gpus_have_a_line_each() {
+    let scene = Scene::new("rk3588-turing-rk1-two-heaps", &[]);
+    scene.bound("in-use", &[]);
+    scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
+    let list = |arguments: &[&str]| {
+        protheapctl(&[&["list", "--root", scene.root()], arguments].concat()).stdout
+    };
+    assert_eq!(
+        text(&list(&[])),
+        "heap  protected,secure-video  tee          fb000000.gpu secure-video\n\
+         heap  protected,trusted-ui    unknown\n\
+         heap  system                  unknown\n\
+         gpu   fb000000.gpu            in-use       protected,secure-video\n"
+    );
+    let found: Value = serde_json::from_slice(&list(&["--json"])).unwrap();
+    compare("list.json", &(serde_json::to_string_pretty(&found).unwrap() + "\n"));
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `protheapctl timeline`.
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::compare;
+use crate::machine::{Directory, protheapctl, text};
+use crate::scene::{GPU, HEAP, Scene, bound_by_binder};
+
+fn timeline(scene: &Scene, arguments: &[&str]) -> Output {
+    protheapctl(&[&["timeline", "--root", scene.root()], arguments].concat())
+}
+
+fn picture(scene: &Scene) -> String {
+    let path = scene.path("picture.svg");
+    let output = timeline(scene, &["--svg", path.to_str().unwrap()]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output.stderr));
+    fs::read_to_string(path).unwrap()
+}
+
+/// A boot whose heap came late, with udev beside the binder.
+fn boot() -> Scene {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    let heap = format!("dma_heap/{HEAP}");
+    for (class, number, at) in [
+        ("misc/protheap", "10:122", 1_100_250),
+        ("tee/tee0", "243:0", 3_209_900),
+        ("tee/teepriv0", "243:16", 1),
+        (heap.as_str(), "250:2", 3_208_800),
+        ("drm/renderD128", "226:128", 5_020_000),
+        ("drm/renderD129", "226:129", 1),
+        ("drm/card0", "226:0", 1),
+    ] {
+        scene.file(&format!("sys/class/{class}/dev"), &format!("{number}\n"));
+        scene.file(&format!("run/udev/data/c{number}"), &format!("I:{at}\nG:seat\nQ:seat\nV:1\n"));
+    }
+    for (node, device) in [("renderD128", GPU), ("renderD129", "other"), ("card0", GPU)] {
+        scene.link(&format!("sys/class/drm/{node}/device"), &format!("../../../{device}"));
+    }
+    scene
+}
+
+#[test]
+fn a_boot_in_all_its_lanes() {
+    let scene = boot();
+    scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
+    let shown = timeline(&scene, &[]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    compare("timeline.txt", &text(&shown.stdout));
+    let found: Value = serde_json::from_slice(&timeline(&scene, &["--json"]).stdout).unwrap();
+    compare("timeline.json", &(serde_json::to_string_pretty(&found).unwrap() + "\n"));
+    compare("timeline.svg", &picture(&scene));
+}
+
+#[test]
+fn what_is_not_known_is_left_out_and_said() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    let shown = text(&timeline(&scene, &[]).stdout);
+    assert_eq!(shown, "there is no /run/protheap/state.json\n");
+    let output = timeline(&scene, &["--svg", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("nothing to draw: there is no"));
+
+    scene.state("protheapd", GPU, json!({"state": "failed", "reason": "heap-dead"}), json!({}));
+    assert!(
+        text(&timeline(&scene, &["--svg", "/dev/null"]).stderr).contains("nothing has happened")
+    );
+    let steps = json!([
+        {"at_us": 1_000_000, "step": "in-use"},
+        {"at_us": 999_000_000, "step": "withdrawn", "detail": "its TEE has gone"},
+        {"at_us": 999_000_001, "step": "heap-dead"},
+    ]);
+    let gpu = json!({"state": "failed", "reason": "heap-dead", "timeline": steps});
+    scene.state("protheapd", GPU, gpu, json!({}));
+    let shown = text(&timeline(&scene, &[]).stdout);
+    assert!(shown.contains("not recorded: modules tee heaps window probe\n"), "{shown}");
+    assert!(shown.contains(" 999000.001 ms  bind     heap-dead\n"), "{shown}");
+    // The picture is of the boot.
+    let drawn = picture(&scene);
+    assert!(drawn.contains("after the boot: 2 more steps"), "{drawn}");
+    assert_eq!(drawn.matches("<circle").count(), 1);
+
+    scene.file("run/protheap/state.json", "{\"schema\": 2}");
+    let output = timeline(&scene, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("has schema 2"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_window_that_is_open_has_no_end() {
+    let scene = Scene(Directory::machine("rk3588-rock-5b-optee"));
+    let steps = json!([{"at_us": 1_000_000, "step": "window-opened"}]);
+    scene.state("protheap-bind", GPU, json!({"state": "waiting", "timeline": steps}), json!({}));
+    let found: Value = serde_json::from_slice(&timeline(&scene, &["--json"]).stdout).unwrap();
+    assert_eq!(found["gpus"][0]["window"], json!({"from_us": 1_000_000, "to_us": null}));
+    assert!(text(&timeline(&scene, &[]).stdout).contains("its driver is held\n"));
+    assert!(picture(&scene).contains("<rect x=\"90\""));
+}
+
+#[test]
+fn no_text_breaks_the_picture_and_no_time_the_program() {
+    let scene = Scene(Directory::machine("rk3588-rock-5b-optee"));
+    let evil = "<script>&\"'\u{1b}\u{0}\u{ffff}".repeat(20);
+    let steps = json!([
+        {"at_us": 0, "step": "window-opened"},
+        {"at_us": u64::MAX, "step": evil, "detail": evil},
+        {"at_us": u64::MAX - 1, "step": evil, "detail": evil},
+    ]);
+    for (first, count) in [(0, 1), (u64::MAX, 3), (u64::MAX - 1_000_000, 3)] {
+        let mut steps = steps.clone();
+        steps[0]["at_us"] = json!(first);
+        let gpu = json!({
+            "state": "bound", "reason": evil, "timeline": steps, "held_us": u64::MAX, "heap": "../..",
+        });
+        scene.state("protheapd", GPU, gpu, json!({}));
+        let drawn = picture(&scene);
+        assert!(!drawn.contains("<script") && drawn.contains("&lt;script&gt;&amp;"), "{drawn}");
+        assert!(!drawn.contains(|c: char| c.is_control() && c != '\n' || c == '\u{ffff}'));
+        assert_eq!(drawn.matches("<circle").count(), count, "{first}");
+        assert_eq!(drawn.matches('<').count(), drawn.matches('>').count());
+        let shown = text(&timeline(&scene, &[]).stdout);
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    }
+}
