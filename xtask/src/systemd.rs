@@ -98,6 +98,16 @@ const MASKED_EARLY: [&str; 1] = ["dbus.socket"];
 const UNITS: &str = "usr/lib/systemd/system";
 const LOCAL: &str = "etc/systemd/system";
 
+/// What the daemon comes with: it is started by the rule for the GPU's device, or by a client.
+const INSTALLED: [(&str, &str); 6] = [
+    ("catalog", "usr/lib/systemd/catalog"),
+    ("dbus-1/interfaces", "usr/share/dbus-1/interfaces"),
+    ("dbus-1/system-services", "usr/share/dbus-1/system-services"),
+    ("dbus-1/system.d", "usr/share/dbus-1/system.d"),
+    ("polkit-1/actions", "usr/share/polkit-1/actions"),
+    ("udev/rules.d", "usr/lib/udev/rules.d"),
+];
+
 /// Packages, and all that they depend on, as a tree.
 fn base(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("systemd").join(SUITE);
@@ -154,7 +164,10 @@ pub(crate) fn root(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     archive.link("etc/os-release", "../usr/lib/os-release");
     archive.link(&format!("{LOCAL}/default.target"), &format!("/{UNITS}/multi-user.target"));
     archive.link(&format!("{LOCAL}/dbus.service"), &format!("/{UNITS}/dbus-broker.service"));
-    wants(&mut archive, "multi-user.target", "protheapd.service");
+    let systemd = workspace.root.join("systemd");
+    for (from, to) in INSTALLED {
+        archive.tree(&systemd.join(from), to)?;
+    }
     archive
         .link(&format!("{LOCAL}/multi-user.target.wants/scenario.service"), "../scenario.service");
     Ok(archive)

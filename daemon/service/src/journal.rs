@@ -176,3 +176,22 @@ fn tell_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Both ways: no message without an explanation, no explanation of nothing.
+    #[test]
+    fn the_catalog_explains_every_message() {
+        let catalog = include_str!("../../../systemd/catalog/protheap.catalog");
+        let explained: BTreeSet<_> =
+            catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        let source = include_str!("journal.rs");
+        let begin = source.find("mod id {").unwrap();
+        let ids = &source[begin..source[begin..].find("\n}").unwrap() + begin];
+        let said: BTreeSet<_> = ids.lines().filter_map(|line| line.split('"').nth(1)).collect();
+        assert_eq!(said.len(), 8);
+        assert_eq!(said, explained);
+    }
+}

@@ -38,6 +38,11 @@ async fn served() -> (Connection, Connection) {
     (server.unwrap(), client.unwrap())
 }
 
+fn installed(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// What an interface offers: its lines, without comments and in one order.
 fn offers(xml: &str, interface: &str) -> Vec<String> {
     let begin = xml.find(&format!("<interface name=\"{interface}\">")).expect(interface);
@@ -66,7 +71,6 @@ fn offers(xml: &str, interface: &str) -> Vec<String> {
 #[tokio::test]
 async fn what_is_served_is_what_the_xml_says() {
     let (_server, client) = served().await;
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd/dbus-1/interfaces");
     for (path, interface) in [
         (ObjectPath::try_from(MANAGER_PATH).unwrap(), "org.protheap1.Manager"),
         (gpu_path("fb000000.gpu").into(), "org.protheap1.Gpu"),
@@ -79,8 +83,7 @@ async fn what_is_served_is_what_the_xml_says() {
             .await
             .unwrap();
         let served = offers(&proxy.introspect().await.unwrap(), interface);
-        let file = directory.join(format!("{interface}.xml"));
-        let said = offers(&std::fs::read_to_string(file).unwrap(), interface);
+        let said = offers(&installed(&format!("dbus-1/interfaces/{interface}.xml")), interface);
         assert!(!said.is_empty());
         assert_eq!(served, said, "{interface}");
     }
@@ -135,4 +138,37 @@ async fn who_cannot_be_known_is_not_allowed() {
         let Err(zbus::Error::FDO(error)) = reply else { panic!("{method}: {reply:?}") };
         assert!(matches!(*error, zbus::fdo::Error::AccessDenied(_)), "{method}: {error}");
     }
+}
+
+/// A rule without a destination would open all services of root.
+#[test]
+fn every_rule_of_the_bus_is_for_this_service_alone() {
+    let policy = installed("dbus-1/system.d/org.protheap1.conf");
+    let rules: Vec<_> = policy
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("<allow") || line.starts_with("<deny"))
+        .collect();
+    assert!(rules.len() > 8);
+    for rule in rules {
+        assert!(
+            rule.contains(r#" send_destination="org.protheap1""#)
+                || rule.contains(r#" own="org.protheap1""#),
+            "{rule}"
+        );
+    }
+    for interface in [Manager::name(), Gpu::name(), Heap::name()] {
+        assert!(policy.contains(&format!("send_interface=\"{interface}\"")), "{interface}");
+    }
+}
+
+#[test]
+fn polkit_knows_every_action() {
+    use crate::authority::Action;
+
+    let policy = installed("polkit-1/actions/org.protheap1.policy");
+    for action in [Action::Manage, Action::OpenHeap] {
+        assert!(policy.contains(&format!("<action id=\"{}\">", action.id())), "{action:?}");
+    }
+    assert_eq!(policy.matches("<action id=").count(), 2);
 }
