@@ -9,11 +9,13 @@ mod heap;
 mod manager;
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protheap_client::{MANAGER_PATH, SERVICE, gpu_path, heap_path};
 use protheap_core::name::{DeviceName, HeapName};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 use zbus::connection::Builder;
 use zbus::fdo::{ObjectManager, Properties};
@@ -33,15 +35,13 @@ const RETRY: Duration = Duration::from_millis(250);
 /// At most that often.
 const RETRY_AT_MOST: Duration = Duration::from_secs(120);
 
-/// Serves for as long as there is a bus, and again when there is one again.
+/// Serves for as long as there is a bus, and again when there is one again. Notifies `asked` when a
+/// client may have asked.
 ///
 /// # Errors
 ///
 /// Another program has the name.
-pub(crate) async fn serve(
-    bindings: &Bindings,
-    idle: impl AsyncFn(&Connection),
-) -> zbus::Result<()> {
+pub(crate) async fn serve(bindings: &Bindings, asked: &Notify) -> zbus::Result<Infallible> {
     let mut retry = RETRY;
     loop {
         match connect(bindings).await {
@@ -50,10 +50,7 @@ pub(crate) async fn serve(
                 info!(MESSAGE_ID = id::BUS, "serving {SERVICE} on the system bus");
                 tokio::select! {
                     () = follow(&connection, bindings, served) => {}
-                    () = idle(&connection) => {
-                        connection.graceful_shutdown().await;
-                        return Ok(());
-                    }
+                    () = listen(&connection, asked) => {}
                 }
                 warn!(MESSAGE_ID = id::BUS, "the system bus has gone; files go on being written");
             }
@@ -66,6 +63,13 @@ pub(crate) async fn serve(
                 retry = RETRY_AT_MOST.min(retry * 2);
             }
         }
+    }
+}
+
+async fn listen(connection: &Connection, asked: &Notify) {
+    loop {
+        connection.monitor_activity().await;
+        asked.notify_one();
     }
 }
 

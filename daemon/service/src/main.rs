@@ -28,9 +28,9 @@ use policies::Policies;
 use protheap_board::root::Root;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{error, warn};
-use zbus::Connection;
 
 /// What this program calls itself.
 const PROGRAM: &str = "protheapd";
@@ -104,13 +104,15 @@ async fn serve() -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    let asked = Notify::new();
     tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = ended => Err(ended.unwrap_or_else(|_| bindings::Ended.into())),
-        served = bus::serve(&bindings, async |connection| idle(&bindings, connection).await) => {
-            served.context("serving on the system bus; another protheapd may run")
+        served = bus::serve(&bindings, &asked) => {
+            served.map(|_| ()).context("serving on the system bus; another protheapd may run")
         }
+        () = idle(&bindings, &asked) => Ok(()),
         followed = follow(&bindings, policies) => followed,
         watched = watchdog(&bindings) => watched,
     }
@@ -148,17 +150,14 @@ async fn watchdog(bindings: &Bindings) -> anyhow::Result<()> {
 }
 
 /// Returns when there is no GPU, and nobody has asked for a while.
-async fn idle(bindings: &Bindings, connection: &Connection) {
+async fn idle(bindings: &Bindings, asked: &Notify) {
     let mut changes = bindings.changes();
     loop {
-        if changes.borrow_and_update().engine.facts().gpus.is_empty() {
-            tokio::select! {
-                () = sleep(IDLE) => return,
-                () = connection.monitor_activity() => {}
-                _ = changes.changed() => {}
-            }
-        } else if changes.changed().await.is_err() {
-            return;
+        let has_gpu = !changes.borrow_and_update().engine.facts().gpus.is_empty();
+        tokio::select! {
+            () = sleep(IDLE), if !has_gpu => return,
+            () = asked.notified(), if !has_gpu => {}
+            changed = changes.changed() => if changed.is_err() { return },
         }
     }
 }
