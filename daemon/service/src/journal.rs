@@ -3,7 +3,9 @@
 //! What the daemon says: to the journal with fields, or to standard error where nobody collects
 //! fields. `systemd/catalog/protheap.catalog` explains the messages by their numbers.
 
+use std::collections::BTreeMap;
 use std::os::linux::fs::MetadataExt;
+use std::sync::Mutex;
 
 use protheap_bind::tell::{Teller, Told};
 use protheap_core::name::{DeviceName, Key};
@@ -97,15 +99,29 @@ impl<'w> tracing_subscriber::fmt::FormatFields<'w> for Message {
     }
 }
 
+/// What was last told of a path. Policies are read again and again, and are the same mostly.
+static TOLD: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// It was not told before.
+fn is_new(path: &str, text: &str) -> bool {
+    let Ok(mut told) = TOLD.lock() else { return true };
+    told.insert(path.to_owned(), text.to_owned()).is_none_or(|before| before != text)
+}
+
 fn say(_: &str, told: &Told<'_>) {
     match told {
         Told::Skipped(problem) => {
-            warn!(MESSAGE_ID = id::SKIPPED, PATH = problem.path, "skipped: {problem}");
+            if is_new(&problem.path, &problem.message) {
+                warn!(MESSAGE_ID = id::SKIPPED, PATH = problem.path, "skipped: {problem}");
+            }
         }
         Told::Refused(path, faults) => {
             let faults: String = faults.iter().map(ToString::to_string).collect();
-            let text = "the rest of the cascade applies, with what it said before if that was good";
-            warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {path}: {text}\n{faults}");
+            if is_new(path, &faults) {
+                let rest =
+                    "what it said before counts if that was good, and the rest of the cascade";
+                warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {path}: {rest}\n{faults}");
+            }
         }
         Told::Gpu(device, text) => {
             warn!(MESSAGE_ID = id::TROUBLE, GPU = device.as_str(), "{device}: {text}");
@@ -138,6 +154,10 @@ pub(crate) fn tell_changes(before: &Snapshot, now: &Snapshot) {
         }
     }
     if before.engine.policy() != now.engine.policy() {
+        // What becomes bad again is told again.
+        if let Ok(mut told) = TOLD.lock() {
+            told.retain(|path, _| now.refused.iter().any(|refused| refused.path == *path));
+        }
         let keys: Vec<_> = now.engine.policy().keys().into_iter().map(Key::as_str).collect();
         let keys = keys.join(", ");
         info!(MESSAGE_ID = id::RELOADED, POLICIES = keys, "these policies apply now: {keys}");

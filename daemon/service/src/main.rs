@@ -27,7 +27,7 @@ use bindings::Bindings;
 use policies::Policies;
 use protheap_board::root::Root;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -97,6 +97,7 @@ fn run() -> anyhow::Result<()> {
 async fn serve() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hang_up = signal(SignalKind::hangup())?;
     // Before anything is read.
     let policies = Policies::watch();
     let (bindings, ended) = tokio::select! {
@@ -113,14 +114,17 @@ async fn serve() -> anyhow::Result<()> {
             served.map(|_| ()).context("serving on the system bus; another protheapd may run")
         }
         () = idle(&bindings, &asked) => Ok(()),
-        followed = follow(&bindings, policies) => followed,
+        followed = follow(&bindings, policies, hang_up) => followed,
         watched = watchdog(&bindings) => watched,
     }
 }
 
 /// Reads the policies again when they change, or somebody says so.
-async fn follow(bindings: &Bindings, policies: anyhow::Result<Policies>) -> anyhow::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup())?;
+async fn follow(
+    bindings: &Bindings,
+    policies: anyhow::Result<Policies>,
+    mut hang_up: Signal,
+) -> anyhow::Result<()> {
     let mut policies = policies
         .inspect_err(|error| warn!("policies are read again only at SIGHUP: {error:#}"))
         .ok();
