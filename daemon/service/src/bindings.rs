@@ -39,10 +39,12 @@ impl Snapshot {
         Some(GpuReport::new(&self.engine, device, binding))
     }
 
-    /// The heaps that are there and that the policies name.
+    /// The heaps that are there and that the policies name, or a GPU has.
     pub(crate) fn heaps(&self) -> BTreeSet<HeapName> {
-        let named = self.engine.policy().named_heaps(self.engine.facts());
-        named.into_iter().cloned().collect()
+        let facts = self.engine.facts();
+        let bound = self.engine.bindings().values().filter_map(Binding::kernel);
+        let bound = bound.map(|kernel| &kernel.heap).filter(|heap| facts.heaps.contains(heap));
+        self.engine.policy().named_heaps(facts).into_iter().chain(bound).cloned().collect()
     }
 
     /// No GPU waits for buffers from a heap.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use protheap_board::nodes;
+use protheap_board::nodes::{self, NodeError};
 use protheap_board::root::Root;
 use protheap_client::{Error, gpu_path, heap_path};
 use protheap_core::share::{Number, Question, ShareError, find};
@@ -81,11 +81,18 @@ impl Manager {
         let snapshot = self.bindings.now();
         let allow_unknown = bounded(usage, &devices, options)?;
         let root = Root::open("/".as_ref()).map_err(|error| Error::Failed(error.to_string()))?;
-        let identified: BTreeMap<_, _> = devices
-            .into_iter()
-            .map(|(major, minor)| Number { major, minor })
-            .map(|number| (number, nodes::read(&root, number).map_err(|error| error.to_string())))
-            .collect();
+        let mut identified = BTreeMap::new();
+        for (major, minor) in devices {
+            let number = Number { major, minor };
+            let device = match nodes::read(&root, number) {
+                // What is not there is no device of a pipeline, known or not.
+                Err(error @ NodeError::Absent(_)) => {
+                    return Err(Error::UnknownDevice(error.to_string()).into());
+                }
+                read => read.map_err(|error| error.to_string()),
+            };
+            identified.insert(number, device);
+        }
         let (policy, facts) = (snapshot.engine.policy(), snapshot.engine.facts());
         let question = Question { usage, devices: &identified, heaps: &facts.heaps, allow_unknown };
         let answer = find(policy, question).map_err(|error| match error {
