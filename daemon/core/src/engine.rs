@@ -23,8 +23,8 @@ use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
-use daemon::Upkeep;
 pub use daemon::{Next, NoRebind};
+use daemon::{TeeOfBinding, Upkeep};
 
 /// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -171,6 +171,8 @@ pub struct Binding {
     request: Option<Request>,
     /// What a daemon saw in the kernel last; only of a binding that is bound.
     kernel: Option<KernelBinding>,
+    /// Whether the TEE of what is bound was seen with it.
+    tee: Option<TeeOfBinding>,
     upkeep: Upkeep,
     trace: Vec<Considered>,
     timeline: Vec<Step>,
@@ -452,6 +454,7 @@ impl Binding {
             named: None,
             request: None,
             kernel: None,
+            tee: None,
             upkeep: Upkeep::default(),
             trace: Vec::new(),
             timeline: Vec::new(),

@@ -20,8 +20,21 @@ use crate::state::{Reason, State};
 /// further one, up to 64 times.
 const RETRY: u64 = 1_000_000;
 
+/// How long a binding may be there before its TEE is, in microseconds: a TEE's heaps come first, and
+/// are bound at once.
+const TEE_COMES: u64 = 1_000_000;
+
 /// How many steps of a timeline are kept: a daemon runs for as long as the machine does.
 const STEPS: usize = 100;
+
+/// The TEE of a binding, as far as it was seen since the binding was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TeeOfBinding {
+    /// It was there: if it is not, it has gone.
+    Seen,
+    /// It was not there yet, since then.
+    Unseen(Monotonic),
+}
 
 /// What a daemon has to do for a binding at its end, and what it did in vain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -132,7 +145,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             binding.phase = Phase::New;
             if binding.is_bound() {
                 actions.push(Action::Remove(device.clone()));
-                binding.kernel = None;
+                (binding.kernel, binding.tee) = (None, None);
                 binding.let_go = false;
                 binding.phase = Phase::Unbound;
             }
@@ -273,7 +286,7 @@ impl Binding {
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
             }
             (Phase::Ended, Ok(None)) if self.is_bound() => {
-                self.kernel = None;
+                (self.kernel, self.tee) = (None, None);
                 self.upkeep = Upkeep::default();
                 self.end(State::Unprotected, Some(Reason::Withdrawn), now, String::new());
             }
@@ -295,6 +308,9 @@ impl Binding {
             self.kept = Some(kernel.heap.clone());
         }
         let known = self.kernel.replace(kernel.clone());
+        if known.as_ref().is_none_or(|known| known.heap != kernel.heap) {
+            self.tee = None;
+        }
         if let Some(request) = &self.request {
             self.named = Some((request.heap.clone(), request.policy.clone()));
         }
@@ -321,15 +337,24 @@ impl Binding {
     ) {
         let kernel = self.kernel.as_ref().filter(|_| self.is_bound());
         if let Some(kernel) = kernel {
-            if kernel.is_of_tee() && !facts.has_tee_for_heaps() {
-                // Its driver waits for the last buffer: those that nobody uses go now.
-                actions.push(Action::Remove(device.clone()));
-                self.kernel = None;
-                self.upkeep = Upkeep::default();
-                self.step(now, "withdrawn", "its TEE has gone".to_owned());
-                return self.end(State::Failed, Some(Reason::HeapDead), now, String::new());
+            let tee = (kernel.is_of_tee() && !facts.has_tee_for_heaps())
+                .then(|| *self.tee.get_or_insert(TeeOfBinding::Unseen(now)));
+            match tee {
+                None => self.tee = kernel.is_of_tee().then_some(TeeOfBinding::Seen),
+                Some(TeeOfBinding::Unseen(since)) if now.0 < since.0 + TEE_COMES => {
+                    actions.push(Action::WakeAt(Monotonic(since.0 + TEE_COMES)));
+                }
+                Some(TeeOfBinding::Unseen(_)) if self.upkeep.look => {}
+                Some(_) => {
+                    // Its driver waits for the last buffer: those that nobody uses go now.
+                    actions.push(Action::Remove(device.clone()));
+                    (self.kernel, self.tee) = (None, None);
+                    self.upkeep = Upkeep::default();
+                    self.step(now, "withdrawn", "its TEE has gone".to_owned());
+                    return self.end(State::Failed, Some(Reason::HeapDead), now, String::new());
+                }
             }
-            if self.upkeep.supply && !self.upkeep.look {
+            if self.upkeep.supply && !self.upkeep.look && tee.is_none() {
                 actions.push(Action::Supply(device.clone(), kernel.heap.clone()));
                 self.upkeep.supply = false;
                 self.phase = Phase::Supplying;

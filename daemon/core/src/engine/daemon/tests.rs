@@ -207,12 +207,29 @@ fn a_daemon_that_starts_too_late_makes_up_for_it() {
     let mut facts = with_tee();
     facts.tees.clear();
     facts.providers.insert(device(OPTEE), provider(OPTEE, None));
-    let engine = daemon(facts.clone(), Some(kernel(TEE)));
+    let mut engine = daemon(facts.clone(), Some(kernel(TEE)));
+    assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)), "it may be coming");
+    let actions = run(&mut engine, &[(20 + TEE_COMES, Event::Woken)]);
+    assert_eq!(actions, [remove()]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
     // A vendor's heap has no TEE that could go.
     let vendor = KernelBinding { exporter: "acme".into(), ..kernel("low") };
     let engine = daemon(facts, Some(vendor));
     assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
+}
+
+#[test]
+fn a_heap_that_is_bound_before_its_tee_is_there_stays_bound() {
+    let mut facts = with_tee();
+    facts.tees.clear();
+    facts.providers.insert(device(OPTEE), provider(OPTEE, None));
+    let mut engine = daemon(facts, wanting(3, 65_536));
+    assert_eq!(run(&mut engine, &[(500_000, tee_changes(true))]), [look()]);
+    assert_eq!(run(&mut engine, &[(500_010, looked(wanting(3, 65_536)))]), [supply()]);
+    run(&mut engine, &[(500_020, Event::Supplied(gpu(), Supplied::All))]);
+    assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
+    // From now on it goes when its TEE does.
+    assert_eq!(run(&mut engine, &[(600_000, tee_changes(false))]), [remove()]);
 }
 
 #[test]
@@ -495,9 +512,18 @@ proptest! {
         let mut happenings = happenings.into_iter().peekable();
         // How much was done since something happened.
         let mut done = 0;
+        let mut rested = false;
         loop {
             if queue.is_empty() {
-                let Some((after, _)) = happenings.peek() else { break };
+                let after = match happenings.peek() {
+                    Some((after, _)) => *after,
+                    // A TEE that was never seen may take that long.
+                    None if wake.is_some_and(|due| due <= now + TEE_COMES) && !rested => {
+                        rested = true;
+                        TEE_COMES
+                    }
+                    None => break,
+                };
                 done = 0;
                 if let Some(due) = wake.take_if(|due| *due <= now + after) {
                     now = now.max(due);
