@@ -11,13 +11,13 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::Result;
 use crate::tell::{Teller, Told};
 
-/// The program's own child waits for a byte on its standard output instead of systemd.
-const DETACHED: &str = "PROTHEAP_BIND_DETACHED";
+/// What the program's own child is called: it waits for a byte on its standard output, not systemd.
+const DETACHED: &str = "protheap-bind (detached)";
 
 /// Says that every window that is to be opened is open, or that a daemon is at work. `teller`
 /// complains if that cannot be said.
 pub fn tell(teller: Teller) {
-    if std::env::var_os(DETACHED).is_some() {
+    if std::env::args_os().next().is_some_and(|name| name == DETACHED) {
         // The parent may have gone: that harms nobody.
         let _ = std::io::stdout().write_all(b"1").and_then(|()| std::io::stdout().flush());
     } else if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
@@ -50,7 +50,7 @@ pub fn detach() -> Result<ExitCode> {
     let program = std::env::current_exe()
         .map_err(|error| format!("finding this program through /proc: {error}"))?;
     let mut child = Command::new(&program)
-        .env(DETACHED, "1")
+        .arg0(DETACHED)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         // What ends the initrd's script must not end the child with it.
