@@ -15,8 +15,8 @@ use crate::progress::{Step, output};
 /// Oldest QEMU whose `virt` machine has the second serial port that the guest speaks through.
 const QEMU: (u32, u32) = (9, 1);
 
-/// Packages for the kernel, its modules, the device trees and arm64 programs.
-const PACKAGES: [&str; 18] = [
+/// Packages for the kernel, its modules, the device trees, and programs.
+const PACKAGES: [&str; 20] = [
     "bc",
     "bison",
     "build-essential",
@@ -27,11 +27,13 @@ const PACKAGES: [&str; 18] = [
     "libedit2",
     "libelf-dev",
     "libssl-dev",
+    "libudev-dev",
     "libxml2",
     "libz3-4",
     "make",
     "patch",
     "perl",
+    "pkgconf",
     "python3",
     "xz-utils",
     "zstd",
@@ -73,8 +75,8 @@ pub(crate) fn debian() -> Result<Debian> {
             "this host ({id} {version}, {}) is not one that xtask can set up: it knows Debian 12 and 13 on x86_64 \
              and aarch64. Run it in such a container, for instance `podman run -it -v .:/src -w /src debian:13`, \
              with git, curl and a Rust toolchain from rustup in it. What it would otherwise need: QEMU >= {}.{} \
-             for aarch64, an aarch64 gcc, libclang 19, dtc, kmod, and the source of Linux 7.3 with a rustc that \
-             can build it.",
+             for aarch64, an aarch64 gcc, libclang 19, libudev, dtc, kmod, and the source of Linux 7.3 with a rustc \
+             that can build it.",
             env::consts::ARCH,
             QEMU.0,
             QEMU.1

@@ -14,12 +14,23 @@ use anyhow::{Context, Result};
 use crate::cache::{self, Digest, Workspace};
 use crate::image::Parts;
 use crate::progress::output;
-use crate::{csffw, firmware};
+use crate::{csffw, firmware, systemd};
+
+/// What programs that are not static are loaded with, in the directory of libraries of arm64.
+const SHARED: [&str; 5] =
+    ["ld-linux-aarch64.so.1", "libc.so.6", "libcap.so.2", "libgcc_s.so.1", "libudev.so.1"];
+const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 
 /// Packs the initrd whose init is a script; the same inputs give the same bytes.
 pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<u8>> {
     let mut archive = contents(workspace, parts)?;
     archive.file("init", 0o755, &bytes(&workspace.root.join("xtask/guest/init.sh"))?);
+    let packages = systemd::base(workspace)?.join(LIBRARIES);
+    for name in SHARED {
+        archive.file(&format!("{LIBRARIES}/{name}"), 0o755, &bytes(&packages.join(name))?);
+    }
+    // Programs name their loader by this path.
+    archive.link("usr/lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu/ld-linux-aarch64.so.1");
     Ok(archive.finish())
 }
 
@@ -82,8 +93,13 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     let xtask = workspace.root.join("xtask");
     archive.file("scenario.sh", 0o644, &bytes(&xtask.join("guest/scenario.sh"))?);
     archive.tree(&xtask.join("scenarios"), "scenarios")?;
-    for name in ["demo.sh", "demo-stand-in.sh"] {
-        archive.file(&format!("scenarios/{name}"), 0o644, &bytes(&xtask.join("guest").join(name))?);
+    for name in ["demo", "demo-stand-in"] {
+        let name = format!("{name}.sh");
+        archive.file(
+            &format!("scenarios/{name}"),
+            0o644,
+            &bytes(&xtask.join("guest").join(&name))?,
+        );
     }
     Ok(archive)
 }

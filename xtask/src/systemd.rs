@@ -109,7 +109,7 @@ const INSTALLED: [(&str, &str); 6] = [
 ];
 
 /// Packages, and all that they depend on, as a tree.
-fn base(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn base(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("systemd").join(SUITE);
     cache::once(&dir, |part| {
         let client = Client::open(workspace, SUITE, "main", "arm64")?;
@@ -143,6 +143,7 @@ fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archi
     let systemd = workspace.root.join("systemd");
     archive.tree(&systemd.join("system"), UNITS)?;
     archive.tree(&systemd.join("modprobe.d"), "usr/lib/modprobe.d")?;
+    archive.tree(&systemd.join("udev"), "usr/lib/udev")?;
     wants(&mut archive, "sysinit.target", "protheap-bind.service");
     Ok(archive)
 }

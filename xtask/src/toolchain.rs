@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tools that are not installed but unpacked in the cache: the rustc that builds the kernel and arm64 user
-//! space (with the library sources that match it), bindgen, and the guest's busybox.
+//! space (with the library sources that match it), bindgen, the libudev that arm64 programs are linked to, and the
+//! guest's busybox.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) struct Toolchain {
     usr: PathBuf,
     libraries: PathBuf,
     bindgen: PathBuf,
+    /// A tree with libudev for arm64.
+    libudev: PathBuf,
     /// Static busybox for arm64.
     pub(crate) busybox: PathBuf,
     /// Versions of all that shapes a kernel build, one a line.
@@ -44,6 +47,13 @@ impl Toolchain {
     /// Sets what a build with these tools needs in its environment.
     pub(crate) fn environment(&self, command: &mut Command) {
         command.env("LD_LIBRARY_PATH", &self.libraries).env("LIBCLANG_PATH", LIBCLANG);
+    }
+
+    /// Has pkg-config find the libraries that arm64 programs are linked to, and no others.
+    pub(crate) fn pkg_config(&self, command: &mut Command) {
+        let libraries = self.libudev.join("usr/lib/aarch64-linux-gnu/pkgconfig");
+        command.env("PKG_CONFIG_ALLOW_CROSS", "1").env("PKG_CONFIG_LIBDIR", libraries);
+        command.env("PKG_CONFIG_SYSROOT_DIR", &self.libudev).env_remove("PKG_CONFIG_PATH");
     }
 
     /// Variables for the kernel's make.
@@ -67,7 +77,8 @@ impl Toolchain {
 pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     let debian = host::debian()?;
     let tools = workspace.cache.join("tools");
-    let (rust, busybox, cargo) = (tools.join("rust"), tools.join("busybox"), tools.join("cargo"));
+    let [rust, busybox, cargo, libudev] =
+        ["rust", "busybox", "cargo", "libudev"].map(|name| tools.join(name));
 
     cache::once(&rust, |part| {
         let own = Client::open(workspace, &format!("{SUITE}-security"), "main", debian.arch)?;
@@ -98,6 +109,14 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
         let client = Client::open(workspace, SUITE, "main", "arm64")?;
         apt::unpack(&client.download(workspace, "busybox-static")?, part)
     })?;
+    // The oldest that is supported: a newer one, and a guest's, can do the same.
+    cache::once(&libudev, |part| {
+        let client = Client::open(workspace, SUITE, "main", "arm64")?;
+        for package in ["libudev-dev", "libudev1"] {
+            apt::unpack(&client.download(workspace, package)?, part)?;
+        }
+        Ok(())
+    })?;
     cache::once(&cargo, |part| {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command
@@ -120,6 +139,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
         usr,
         libraries,
         bindgen: cargo.join("bin/bindgen"),
+        libudev,
         busybox: busybox.join("bin/busybox"),
         versions: String::new(),
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs for arm64: the guest's own, which are static.
+//! Programs for arm64: what is under test, and the scenarios' helper.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,16 @@ use crate::cache::Workspace;
 use crate::progress::Step;
 use crate::toolchain::{CROSS, Toolchain};
 
-/// What is under test, and the scenarios' helper.
-const PROGRAMS: [&str; 4] = ["protheap-bind", "protheapctl", "protheapd", "protheap-guest"];
+/// What needs nothing else in the guest.
+const STATIC: [&str; 3] = ["protheap-bind", "protheapctl", "protheap-guest"];
+/// What needs libudev, which is a shared library.
+const DYNAMIC: [&str; 1] = ["protheapd"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// How a program gets its C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Linking {
-    /// It is a part of the program: the guest has none.
+    /// It is a part of the program.
     Static,
     /// It is the system's, as in a package.
     Dynamic,
@@ -27,7 +29,9 @@ pub(crate) enum Linking {
 
 /// Builds the guest's programs; returns their paths.
 pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Vec<PathBuf>> {
-    build(workspace, tools, &workspace.root, Linking::Static, &PROGRAMS)
+    let mut programs = build(workspace, tools, &workspace.root, Linking::Static, &STATIC)?;
+    programs.extend(build(workspace, tools, &workspace.root, Linking::Dynamic, &DYNAMIC)?);
+    Ok(programs)
 }
 
 /// Builds programs of the cargo workspace at `root`; returns their paths.
@@ -67,6 +71,7 @@ pub(crate) fn build(
         cargo.env_remove(name);
     }
     tools.environment(&mut cargo);
+    tools.pkg_config(&mut cargo);
     let cold = !target.join(TARGET).exists();
     Step::new("building arm64 user space", Duration::from_secs(if cold { 60 } else { 2 }))
         .run(cargo, &workspace.log("userspace"))?;
