@@ -9,8 +9,11 @@
 //! after the class, unless the node is on a bus, as media nodes are (`get_device_parent`,
 //! drivers/base/core.c).
 
+use std::path::Path;
+
 use protheap_core::name::{DeviceName, NameError};
 use protheap_core::share::{Device, Number};
+use rustix::fs::{FileType, major, minor, stat};
 use rustix::io::Errno;
 
 use crate::root::Root;
@@ -67,6 +70,34 @@ pub fn read(root: &Root, number: Number) -> Result<Device, NodeError> {
     // What cannot be a compatible string matches no policy.
     let (compatible, _) = platform::compatible(bytes);
     Ok(Device { name, compatible })
+}
+
+/// The number of the character device whose node is at `path`, a link to it, or `MAJOR:MINOR`
+/// itself. The node is not opened.
+///
+/// # Errors
+///
+/// There is nothing, or no node of a character device.
+pub fn number(path: &Path) -> Result<Number, Problem> {
+    if let Some(number) = path.to_str().and_then(written) {
+        return Ok(number);
+    }
+    let problem = |why: String| Problem::new(path.to_string_lossy(), why);
+    let stat = stat(path).map_err(|e| problem(format!("cannot be looked at: {e}")))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
+        return Err(problem(
+            "is no node of a character device, such as /dev/dri/renderD128".into(),
+        ));
+    }
+    Ok(Number { major: major(stat.st_rdev), minor: minor(stat.st_rdev) })
+}
+
+/// `MAJOR:MINOR`, in figures alone.
+fn written(text: &str) -> Option<Number> {
+    let (major, minor) = text.split_once(':')?;
+    let is_figures = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = is_figures(major) && is_figures(minor);
+    Some(Number { major: major.parse().ok()?, minor: minor.parse().ok()? }).filter(|_| plain)
 }
 
 /// The directory of the node's own device.
@@ -188,6 +219,20 @@ mod tests {
         node(&tree, "81:2", "platform/vicodec.0/video4linux/video2", "class/video4linux");
         node(&tree, "10:60", "lonely", "bus/lonely");
         tree
+    }
+
+    #[test]
+    fn a_number_is_that_of_a_node_or_written() {
+        let number_of = |path: &str| super::number(Path::new(path)).ok();
+        // Documentation/admin-guide/devices.txt of the kernel: 1:3 is /dev/null.
+        let null = Number { major: 1, minor: 3 };
+        for path in ["/dev/null", "/proc/self/root/dev/null", "1:3"] {
+            assert_eq!(number_of(path), Some(null), "{path}");
+        }
+        let none = ["/", "/proc/self/exe", "nowhere", "1:", ":3", "+1:3", "1:-3", "1:4294967296"];
+        for path in none {
+            assert_eq!(number_of(path), None, "{path}");
+        }
     }
 
     #[test]

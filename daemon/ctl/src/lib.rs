@@ -7,14 +7,19 @@
 
 #![forbid(unsafe_code)]
 
+mod bus;
 mod check;
 mod draft;
 mod explain;
+mod find_heap;
 mod firmware;
 mod list;
 mod machine;
+mod monitor;
 mod obstacles;
 mod paint;
+mod rebind;
+mod reload;
 mod schema;
 mod state_file;
 mod status;
@@ -38,7 +43,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
     after_help = "\
 Without a command it is `status`.
 
-Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage."
+Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage, 3 if protheapd would be needed
+and does not run."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -56,10 +62,18 @@ enum Command {
     Draft(draft::Args),
     /// Say which policy applies to a machine, which heap that means, and why
     Explain(explain::Args),
+    /// Find the heap that all devices of a media pipeline can use
+    FindHeap(find_heap::Args),
     /// Print the sections of a GPU's firmware image, and the protected memory that it needs
     Firmware(firmware::Args),
     /// List the heaps and the GPUs, a line each
     List(list::Args),
+    /// Print how each GPU stands, now and whenever that changes
+    Monitor(monitor::Args),
+    /// Have it decided anew which heap a GPU gets
+    Rebind(rebind::Args),
+    /// Have the policies read again
+    Reload(reload::Args),
     /// Print the JSON Schema of a policy, for editors
     Schema(schema::Args),
     /// Show how the board's GPUs stand, and what stands in the way
@@ -67,6 +81,9 @@ enum Command {
     /// Tell what happened to each GPU since the boot, and when
     Timeline(timeline::Args),
 }
+
+/// The exit status where protheapd would be needed, and does not run.
+const ABSENT: u8 = 3;
 
 /// The command line, for what is made of it.
 pub fn command() -> clap::Command {
@@ -80,8 +97,12 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, print),
         Command::Draft(args) => draft::run(&args).and_then(|text| print(&text)).map(good),
         Command::Explain(args) => explain::run(&args).and_then(|text| print(&text)).map(good),
+        Command::FindHeap(args) => find_heap::run(&args).and_then(|text| print(&text)).map(good),
         Command::Firmware(args) => firmware::run(&args).and_then(|text| print(&text)).map(good),
         Command::List(args) => list::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Monitor(args) => monitor::run(&args, print_line).map(good),
+        Command::Rebind(args) => rebind::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Reload(args) => reload::run(&args).and_then(|text| print(&text)).map(good),
         Command::Schema(_) => schema::run().and_then(|text| print(&text)).map(good),
         Command::Status(args) => {
             status::run(&args).and_then(|(text, code)| print(&text).map(|()| code))
@@ -93,7 +114,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Where standard error is closed too, the exit status is all that can be said.
             let _ = writeln!(io::stderr(), "protheapctl: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<bus::Absent>() { ExitCode::from(ABSENT) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -104,10 +125,15 @@ fn good((): ()) -> ExitCode {
 
 /// Prints a result. A reader that left early, such as `head`, has had what it wanted.
 fn print(text: &str) -> Result<()> {
+    print_line(text).map(drop)
+}
+
+/// Prints one of many results. False: the reader has left.
+fn print_line(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("writing the result to standard output"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("writing the result to standard output"),
     }
 }
 

@@ -49,6 +49,7 @@ fn examples_are_what_is_printed_and_have_no_member_that_is_not_named() {
         ("`status --json`", "better-heap.json"),
         ("`timeline --json`", "timeline.json"),
         ("`list --json`", "list.json"),
+        ("`find-heap --json`", "find-heap.json"),
     ] {
         let section = section(title);
         let example = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();

@@ -383,3 +383,29 @@ fn heaps_and_gpus_have_a_line_each() {
     let found: Value = serde_json::from_slice(&list(&["--json"])).unwrap();
     compare("list.json", &(serde_json::to_string_pretty(&found).unwrap() + "\n"));
 }
+
+#[test]
+fn the_policies_find_a_heap_where_nobody_else_can() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &[]);
+    scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
+    let gpu = format!("devices/platform/{GPU}");
+    scene.link("sys/dev/char/226:128", &format!("../../{gpu}/drm/renderD128"));
+    scene.link(&format!("sys/{gpu}/drm/renderD128/subsystem"), "../../../../../class/drm");
+    scene.link(&format!("sys/{gpu}/subsystem"), "../../../bus/platform");
+    let find = |arguments: &[&str]| {
+        protheapctl(&[&["find-heap", "--root", scene.root()], arguments].concat())
+    };
+    let found = find(&["secure-video", "226:128", "--json"]);
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    compare("find-heap.json", &(serde_json::to_string_pretty(&found).unwrap() + "\n"));
+    let shown = text(&find(&["secure-video", "226:128"]).stdout);
+    assert!(shown.contains(&format!("node        /dev/dma_heap/{HEAP}\n")), "{shown}");
+    assert!(shown.contains("by the policies and heaps that are there"), "{shown}");
+
+    let refused = find(&["secure-video", "226:128", "81:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("no policy knows 81:0"), "{}", text(&refused.stderr));
+    let shown = text(&find(&["secure-video", "226:128", "81:0", "--allow-unknown"]).stdout);
+    assert!(shown.contains("left out    81:0"), "{shown}");
+    assert_eq!(find(&["secure-video"]).status.code(), Some(2));
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Asks protheapd over D-Bus.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use protheap_client::{Error, GpuProxy, MANAGER_PATH, SERVICE, gpu_path};
+use tokio::runtime::Builder;
+use zbus::fdo::ManagedObjects;
+use zbus::message::Sequence;
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, DBusError as _};
+
+use crate::status::DAEMON;
+
+/// What implements a GPU.
+pub(crate) const GPU: &str = "org.protheap1.Gpu";
+
+/// There is nobody to ask.
+#[derive(Debug)]
+pub(crate) struct Absent(String);
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Absent {}
+
+/// Connects to the system bus, and does what is to be done there, in one thread.
+///
+/// # Errors
+///
+/// [`Absent`], or what the service said, with what to do about it.
+pub(crate) fn ask<T>(ask: impl AsyncFnOnce(Connection) -> Result<T>) -> Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.context("making ready to wait for D-Bus")?.block_on(async {
+        let connection = Connection::system().await.map_err(|error| {
+            Absent(format!("the system bus cannot be had: {error}; is D-Bus running?"))
+        })?;
+        ask(connection).await.map_err(explained)
+    })
+}
+
+/// Adds what to do about an error of the service.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let Some(cause) = error.downcast_ref::<Error>() else { return error };
+    if is_absent(cause) {
+        let how = format!("`systemctl start {DAEMON}` starts it");
+        return Absent(format!("{DAEMON} does not run ({cause}): {how}")).into();
+    }
+    let next = match cause {
+        _ if cause.is_access_denied() => "do it as root, or have a polkit rule that allows it",
+        Error::InUse(_) => "unload the GPU's driver first, or reboot: the next boot decides anew",
+        Error::NotSupported(_) => "reboot: the next boot decides anew",
+        Error::NotReady(_) => "try again when `protheapctl` shows it bound",
+        Error::NoSuchGpu(_) => "`protheapctl list` lists them",
+        Error::Failed(_) => "`journalctl -u protheapd` says more",
+        _ => return error,
+    };
+    anyhow!("{error:#}; {next}")
+}
+
+/// The error says that protheapd is not there.
+pub(crate) fn is_absence(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(is_absent)
+}
+
+/// Nobody has the service's name, and nothing could be started that takes it.
+fn is_absent(error: &Error) -> bool {
+    if error.is_service_absent() {
+        return true;
+    }
+    let name = match error {
+        Error::Bus(zbus::Error::FDO(error)) => error.name().to_string(),
+        Error::Bus(zbus::Error::MethodError(name, ..)) => name.to_string(),
+        _ => return false,
+    };
+    // The bus could not start it, or systemd was to start it and could not.
+    ["org.freedesktop.DBus.Error.Spawn.", "org.freedesktop.systemd1."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+/// The objects of the service, and when that was said; starts it if D-Bus can.
+pub(crate) async fn objects(connection: &Connection) -> Result<(ManagedObjects, Sequence)> {
+    let interface = Some("org.freedesktop.DBus.ObjectManager");
+    let called =
+        connection.call_method(Some(SERVICE), MANAGER_PATH, interface, "GetManagedObjects", &());
+    let reply = called.await.map_err(Error::from)?;
+    let objects = reply.body().deserialize().map_err(Error::from)?;
+    Ok((objects, reply.recv_position()))
+}
+
+/// The GPU of this device name; without one, the only GPU.
+pub(crate) async fn gpu(connection: &Connection, name: Option<&str>) -> Result<GpuProxy<'static>> {
+    let path = match name {
+        Some(name) => gpu_path(name),
+        None => {
+            let (objects, _) = objects(connection).await?;
+            let of_gpu = objects.into_iter().filter(|(_, interfaces)| {
+                interfaces.keys().any(|interface| interface.as_str() == GPU)
+            });
+            let mut gpus = of_gpu.map(|(path, _)| path);
+            match (gpus.next(), gpus.next()) {
+                (Some(path), None) => path,
+                (None, _) => bail!("this board has no Mali CSF GPU"),
+                (Some(_), Some(_)) => {
+                    bail!("there are several GPUs: say which; `protheapctl list` lists them")
+                }
+            }
+        }
+    };
+    let proxy = GpuProxy::builder(connection).path(path).cache_properties(CacheProperties::No);
+    Ok(proxy.build().await.map_err(Error::from)?)
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl find-heap`: the heap that all these devices can use.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use protheap_board::nodes;
+use protheap_client::{FindHeapOptions, ManagerProxy};
+use protheap_core::facts::Verdict;
+use protheap_core::share::{self, Number, Question};
+use serde::Serialize;
+
+use crate::bus::{self, Absent};
+use crate::machine::{Machine, Which};
+use crate::state_file::StateFile;
+use crate::status::DAEMON;
+use crate::tame::{Tame, joined, json};
+
+/// The version of what `--json` prints.
+const SCHEMA: u32 = 1;
+
+/// What is asked, and how to print the answer.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+protheapd answers. Where it does not run, or of another machine's tree, the policies do.
+docs/protheapctl.md describes the JSON.
+
+Exit status: 0 if there is one, 1 if not, or if it cannot be told, 2 for wrong usage.")]
+pub(crate) struct Args {
+    /// What the memory is for, such as secure-video
+    usage: String,
+    /// The nodes of the devices, such as /dev/dri/renderD128, or their MAJOR:MINOR
+    #[arg(required = true, value_name = "DEVICE")]
+    devices: Vec<PathBuf>,
+    /// Leave devices that no policy knows out of account
+    #[arg(long)]
+    allow_unknown: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The tree of another machine
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+}
+
+/// Asks; returns the text to print.
+pub(crate) fn run(args: &Args) -> Result<String> {
+    let numbers: Vec<_> =
+        args.devices.iter().map(|path| nodes::number(path)).collect::<Result<_, _>>()?;
+    let found = if args.root == Path::new("/") {
+        match ask(args, &numbers) {
+            Err(error) if error.is::<Absent>() => decide(args, &numbers)?,
+            answer => answer?,
+        }
+    } else {
+        decide(args, &numbers)?
+    };
+    Ok(if args.json { json(&found)? } else { found.to_string() })
+}
+
+/// The heap.
+#[derive(Debug, Serialize)]
+struct Found {
+    schema: u32,
+    heap: String,
+    node: String,
+    /// Null if no buffer of it was judged.
+    protection: Option<String>,
+    exporter: Option<String>,
+    worst_rank: u32,
+    /// The numbers of the devices that were left out of account.
+    unknown: Vec<(u32, u32)>,
+    from: By,
+}
+
+/// Who has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum By {
+    Protheapd,
+    Policies,
+}
+
+fn ask(args: &Args, numbers: &[Number]) -> Result<Found> {
+    bus::ask(async |connection| {
+        let manager = ManagerProxy::new(&connection).await.map_err(protheap_client::Error::from)?;
+        let devices: Vec<_> = numbers.iter().map(|number| (number.major, number.minor)).collect();
+        let options = FindHeapOptions { allow_unknown: args.allow_unknown };
+        let (_, heap, details) = manager.find_heap(&args.usage, &devices, options).await?;
+        let judged = |word: String| Some(word).filter(|word| !word.is_empty());
+        Ok(Found {
+            schema: SCHEMA,
+            heap,
+            node: details.node,
+            protection: judged(details.protection),
+            exporter: judged(details.exporter),
+            worst_rank: details.worst_rank,
+            unknown: details.unknown,
+            from: By::Protheapd,
+        })
+    })
+}
+
+/// What the policies and the heaps that are there say.
+fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
+    let mut machine = Machine::look(&Which::root(&args.root))?;
+    if let Some(file) = StateFile::read(&machine.root, &mut machine.problems) {
+        file.add_verdicts(&mut machine.facts);
+    }
+    let device = |number: &Number| {
+        let device = nodes::read(&machine.root, *number).map_err(|error| error.to_string());
+        (*number, device)
+    };
+    let devices: BTreeMap<_, _> = numbers.iter().map(device).collect();
+    let (usage, allow_unknown) = (args.usage.as_str(), args.allow_unknown);
+    let heaps = &machine.facts.heaps;
+    let question = Question { usage, devices: &devices, heaps, allow_unknown };
+    let answer = share::find(&machine.policy, question)?;
+    let mut verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(&answer.heap));
+    let judged = verdicts.find_map(|verdict| match verdict {
+        Verdict::Allocated { protection, exporter } => Some((*protection, exporter.clone())),
+        Verdict::TooSmall | Verdict::Dead => None,
+    });
+    Ok(Found {
+        schema: SCHEMA,
+        heap: answer.heap.to_string(),
+        node: format!("/dev/dma_heap/{}", answer.heap),
+        protection: judged.as_ref().map(|(protection, _)| protection.as_str().to_owned()),
+        exporter: judged.map(|(_, exporter)| exporter),
+        worst_rank: u32::try_from(answer.worst_rank).unwrap_or(u32::MAX),
+        unknown: answer.unknown.iter().map(|number| (number.major, number.minor)).collect(),
+        from: By::Policies,
+    })
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "heap        {}", Tame(&self.heap))?;
+        writeln!(f, "node        {}", Tame(&self.node))?;
+        let unknown = "unknown: nobody has judged it";
+        writeln!(f, "protection  {}", joined(&self.protection, unknown))?;
+        writeln!(f, "exporter    {}", joined(&self.exporter, unknown))?;
+        if !self.unknown.is_empty() {
+            let left_out = self.unknown.iter().map(|(major, minor)| format!("{major}:{minor}"));
+            writeln!(f, "left out    {}: no policy knows them", joined(left_out, ""))?;
+        }
+        if self.from == By::Policies {
+            writeln!(f, "by the policies and heaps that are there, without {DAEMON}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `protheapctl rebind`: has it decided anew which heap a GPU gets.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::bus;
+use crate::tame::{Tame, joined, json};
+
+/// The version of what `--json` prints.
+const SCHEMA: u32 = 1;
+
+/// Which GPU, and how to print what came of it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+protheapd decides anew, and judges every heap again. What a driver has of a binding is never taken
+away: unload the driver first, or reboot. docs/protheapctl.md describes the JSON.
+
+Exit status: 0 if it was begun, 1 if it failed, 2 for wrong usage, 3 if protheapd does not run.")]
+pub(crate) struct Args {
+    /// The GPU's device name, such as fb000000.gpu; may be left out where there is one GPU
+    gpu: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the GPU stands after that.
+#[derive(Debug, Serialize)]
+struct Rebound {
+    schema: u32,
+    device: String,
+    state: String,
+    reason: String,
+    heap: Option<String>,
+}
+
+/// Asks for it; returns the text to print.
+pub(crate) fn run(args: &Args) -> Result<String> {
+    let rebound = bus::ask(async |connection| {
+        let gpu = bus::gpu(&connection, args.gpu.as_deref()).await?;
+        gpu.rebind().await?;
+        Ok(Rebound {
+            schema: SCHEMA,
+            device: gpu.device().await?,
+            state: gpu.state().await?,
+            reason: gpu.reason().await?,
+            heap: Some(gpu.heap().await?).filter(|heap| !heap.is_empty()),
+        })
+    })?;
+    Ok(if args.json { json(&rebound)? } else { rebound.to_string() })
+}
+
+impl fmt::Display for Rebound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, state, reason, heap, .. } = self;
+        let why = if reason.is_empty() { "" } else { ", " };
+        let heap = joined(heap, "no heap");
+        writeln!(f, "{}: {}{why}{}: {heap}", Tame(device), Tame(state), Tame(reason))
+    }
+}
