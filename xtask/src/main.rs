@@ -8,7 +8,8 @@
 //! the guest says.
 //!
 //! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
-//! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces.
+//! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces, and
+//! [`manuals`] writes what `protheapctl` says of itself for packages.
 #![forbid(unsafe_code)]
 
 mod apt;
@@ -25,6 +26,7 @@ mod host;
 mod image;
 mod initrd;
 mod kernel;
+mod manuals;
 mod modules;
 mod panthor;
 mod progress;
@@ -69,6 +71,8 @@ enum Command {
     Boards(boards::Args),
     /// Write the proxies of daemon/client anew from the XML of the D-Bus interfaces
     Client(client::Args),
+    /// Write the man pages and completions that packages install
+    Manuals(manuals::Args),
     /// Measure speed and size against their bounds
     Bench(bench::Args),
 }
@@ -105,6 +109,7 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Vm(args) => scenario::run(&workspace, &args),
         Command::Boards(args) => boards::run(&workspace, &args),
         Command::Client(args) => client::run(&workspace, &args),
+        Command::Manuals(args) => manuals::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
     }
 }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask manuals DIR`: the man pages and completions that packages install.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+
+use crate::cache::Workspace;
+use crate::suite;
+
+/// Man pages that are written by hand, and where they belong.
+const WRITTEN: [(&str, &str); 1] = [("docs/protheap-policy.5", "man/man5/protheap-policy.5")];
+
+/// Where to write them.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The directory, which will be laid out as /usr/share
+    directory: PathBuf,
+}
+
+/// Writes them.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let directory = std::path::absolute(&args.directory).context("finding the directory")?;
+    let mut cargo = suite::cargo(workspace);
+    cargo.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--example", "manuals"]);
+    let status = cargo.arg("--").arg(&directory).status().context("running cargo")?;
+    if !status.success() {
+        bail!("the manuals of protheapctl were not written: see above");
+    }
+    for (from, to) in WRITTEN {
+        copy(&workspace.root.join(from), &directory.join(to))?;
+    }
+    Ok(true)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let parent = to.parent().unwrap_or(to);
+    std::fs::create_dir_all(parent)
+        .and_then(|()| std::fs::copy(from, to))
+        .with_context(|| format!("writing {}", to.display()))?;
+    println!("wrote {}", to.display());
+    Ok(())
+}
