@@ -10,7 +10,10 @@ use crate::cache::Workspace;
 use crate::suite;
 
 /// Man pages that are written by hand, and where they belong.
-const WRITTEN: [(&str, &str); 1] = [("docs/protheap-policy.5", "man/man5/protheap-policy.5")];
+const WRITTEN: [(&str, &str); 2] = [
+    ("docs/protheap-policy.5", "man/man5/protheap-policy.5"),
+    ("docs/protheapd.8", "man/man8/protheapd.8"),
+];
 
 /// Where to write them.
 #[derive(Debug, ClapArgs)]

@@ -277,14 +277,15 @@ fn a_user_is_told_what_he_may_not_see() {
     scene.bound("in-use", &[]);
     scene.state("protheapd", GPU, has_heap("in-use"), json!({}));
     scene.file("etc/protheap/policies/radxa,rock-5b.toml", "schema = 1\n");
-    let as_nobody = |arguments: &[&str]| {
+    let command_as_nobody = |command: &str, arguments: &[&str]| {
         Command::new("setpriv")
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
             .arg(env!("CARGO_BIN_EXE_protheapctl"))
-            .args(["--root", scene.root()])
+            .args([command, "--root", scene.root()])
             .args(arguments)
             .output()
     };
+    let as_nobody = |arguments: &[&str]| command_as_nobody("status", arguments);
     // Needs root, and a way for others to the program.
     if !as_nobody(&[]).is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: another user cannot run this");
@@ -300,6 +301,10 @@ fn a_user_is_told_what_he_may_not_see() {
     }
     close(&format!("{module}/abi"));
     close(&format!("{module}/sources"));
+    // The module is there all the same.
+    let explained = command_as_nobody("explain", &["--json"]).unwrap().stdout;
+    let explained: Value = serde_json::from_slice(&explained).unwrap();
+    assert_eq!(explained["gpus"][0]["decision"], HEAP);
     close("etc/protheap/policies/radxa,rock-5b.toml");
     let found: Value = serde_json::from_slice(&as_nobody(&["--json"]).unwrap().stdout).unwrap();
     let gpu = &found["gpus"][0];
