@@ -264,6 +264,14 @@ impl Binding {
         }
     }
 
+    /// The timeline ends with this heap being bound.
+    fn tells_of(&self, heap: &HeapName) -> bool {
+        let mut ends = self.timeline.iter().rev();
+        let end = ends.find(|step| !matches!(&*step.step, "supplied" | "supply-failed"));
+        self.named.as_ref().is_some_and(|(named, _)| named == heap)
+            && end.is_some_and(|step| matches!(&*step.step, "bound" | "in-use"))
+    }
+
     /// The kernel may have something else than it had.
     pub(super) fn look(&mut self) {
         self.upkeep.look = true;
@@ -301,7 +309,10 @@ impl Binding {
         if self.is_bound() && self.heap() == Some(&kernel.heap) {
             self.state = if kernel.in_use { State::InUse } else { State::Bound };
         } else {
+            // The story of who bound it has been told already, if that was of this boot's programs.
+            let told = self.tells_of(&kernel.heap).then_some(self.timeline.len());
             self.adopt(kernel.heap.clone(), kernel.in_use, now);
+            self.timeline.truncate(told.unwrap_or(usize::MAX));
             if let Some(policy) = &mut self.policy {
                 policy.keep_to(&kernel.heap);
             }

@@ -348,6 +348,36 @@ fn a_closed_image_keeps_to_what_was_bound_under_other_policies() {
     assert_eq!(engine.next(&gpu()), None);
 }
 
+/// What a binder wrote that bound a heap 300 µs after boot.
+fn past(heap: &str, schema: u32) -> Past {
+    let steps = r#"[{"at_us":100,"step":"window-opened"},{"at_us":300,"step":"bound"}]"#;
+    let json = format!(
+        r#"{{"schema":{schema},"gpus":[{{"device":"a.gpu","heap":"{heap}","policy":"acme,a9","held_us":200,"timeline":{steps}}}]}}"#
+    );
+    serde_json::from_str(&json).unwrap()
+}
+
+#[test]
+fn the_story_of_an_earlier_run_goes_on() {
+    let story = |past: &Past| {
+        let mut engine = Daemon::new(two(), with_tee());
+        engine.recall(past, Monotonic(1_000));
+        run(&mut engine, &[(2_000, Event::Started), (2_010, looked(Some(kernel(TEE))))]);
+        let binding = &engine.bindings()[&gpu()];
+        let steps = binding.timeline().iter().map(|step| (step.at.0, step.step.to_string()));
+        let key = binding.named_by().map(ToString::to_string);
+        (binding.held(), key, steps.collect::<Vec<_>>())
+    };
+    let step = |at, step: &str| (at, step.to_owned());
+    let (opened, bound, adopted) =
+        (step(100, "window-opened"), step(300, "bound"), step(2_010, "bound"));
+    let key = || Some("acme,a9".to_owned());
+    assert_eq!(story(&past(TEE, 1)), (200, key(), vec![opened.clone(), bound.clone()]));
+    // The kernel has another: who bound that is not known.
+    assert_eq!(story(&past("low", 1)), (200, None, vec![opened, bound, adopted.clone()]));
+    assert_eq!(story(&past(TEE, 2)), (0, None, vec![adopted]));
+}
+
 #[test]
 fn a_timeline_does_not_grow_for_ever() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
