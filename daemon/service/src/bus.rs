@@ -57,7 +57,7 @@ pub(crate) async fn serve(bindings: &Bindings, asked: &Notify) -> zbus::Result<I
             Err(zbus::Error::NameTaken) => return Err(zbus::Error::NameTaken),
             Err(error) => {
                 if retry == RETRY {
-                    warn!(MESSAGE_ID = id::BUS, "there is no system bus yet: {error}");
+                    info!(MESSAGE_ID = id::BUS, "there is no system bus yet: {error}");
                 }
                 tokio::time::sleep(retry).await;
                 retry = RETRY_AT_MOST.min(retry * 2);
