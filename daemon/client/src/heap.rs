@@ -6,7 +6,7 @@
 /// that is there and that a policy of this board names.
 #[zbus::proxy(interface = "org.protheap1.Heap", default_service = "org.protheap1")]
 pub trait Heap {
-    /// The property `Name`.
+    /// Its name, as in /sys/class/dma_heap.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> crate::Result<String>;
 
@@ -27,7 +27,7 @@ pub trait Heap {
     fn usable(&self) -> crate::Result<bool>;
 
     /// A descriptor of its node, to allocate from: an unlimited right, so nobody has it but root,
-    /// unless a polkit rule says so. Each use is logged. Polkit: org.protheap1.open-heap. Errors:
-    /// NotReady until the GPUs have their buffers, HeapGone.
+    /// unless a polkit rule says so. Each use is logged. Polkit: org.protheap1.open-heap, with the
+    /// name as the detail `heap`. Errors: NotReady until the GPUs have their buffers, HeapGone.
     fn open(&self) -> crate::Result<zbus::OwnedFd>;
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use protheap_core::name::HeapName;
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header};
 use zbus::proxy::CacheProperties;
@@ -41,7 +42,7 @@ pub(crate) struct Caller {
     pub(crate) pid: Option<u32>,
 }
 
-/// Whether who sent a message may do what it asks for.
+/// Whether who sent a message may do what it asks for, with this heap: polkit's rules can ask which.
 ///
 /// # Errors
 ///
@@ -50,6 +51,7 @@ pub(crate) async fn allow(
     connection: &Connection,
     header: &Header<'_>,
     action: Action,
+    heap: Option<&HeapName>,
 ) -> Result<Caller, Failure> {
     let sender =
         header.sender().ok_or_else(|| Failure::Denied("the message has no sender".to_owned()))?;
@@ -62,7 +64,7 @@ pub(crate) async fn allow(
     let uid =
         uid.ok_or_else(|| Failure::Denied(format!("the bus does not know the user of {sender}")))?;
     let caller = Caller { name: sender.to_string(), uid, pid: known.process_id() };
-    if uid == 0 || ask_polkit(connection, header, action).await? {
+    if uid == 0 || ask_polkit(connection, header, action, heap).await? {
         return Ok(caller);
     }
     let id = action.id();
@@ -75,6 +77,7 @@ async fn ask_polkit(
     connection: &Connection,
     header: &Header<'_>,
     action: Action,
+    heap: Option<&HeapName>,
 ) -> Result<bool, Failure> {
     let failed = |error: zbus::Error| {
         Failure::Denied(format!("root may do this; for others polkit has to be asked: {error}"))
@@ -92,8 +95,9 @@ async fn ask_polkit(
     } else {
         CheckAuthorizationFlags::empty()
     };
+    let details: HashMap<_, _> = heap.map(|heap| ("heap", heap.as_str())).into_iter().collect();
     let answer = authority
-        .check_authorization(&subject, action.id(), &HashMap::new(), flags, "")
+        .check_authorization(&subject, action.id(), &details, flags, "")
         .await
         .map_err(failed)?;
     Ok(answer.is_authorized)

@@ -130,7 +130,7 @@ impl Gpu {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Failure> {
-        allow(connection, &header, Action::Manage).await?;
+        allow(connection, &header, Action::Manage, None).await?;
         let device = &self.device;
         let done = self.bindings.rebind(device.clone()).await;
         let refused = match done.map_err(|error| Error::Failed(error.to_string()))? {

@@ -114,7 +114,7 @@ impl Heap {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedFd, Failure> {
-        let caller = allow(connection, &header, Action::OpenHeap).await?;
+        let caller = allow(connection, &header, Action::OpenHeap, Some(&self.name)).await?;
         // A client can take all that there is: the GPUs have theirs first.
         if !self.bindings.now().is_settled() {
             let text = "the GPUs have not got their buffers yet: wait for their State";

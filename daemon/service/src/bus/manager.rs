@@ -130,7 +130,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Failure> {
-        allow(connection, &header, Action::Manage).await?;
+        allow(connection, &header, Action::Manage, None).await?;
         let reloaded = self.bindings.reload().await;
         Ok(reloaded.map(drop).map_err(|error| Error::Failed(error.to_string()))?)
     }
