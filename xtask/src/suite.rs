@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
-use crate::{boards, client, firmware, kernel, scenario};
+use crate::{boards, client, firmware, host, kernel, scenario};
 
 /// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace) -> bool {
     let mut tally = Tally::default();
+    // Programs are linked to libraries of the host's.
+    tally.one("Debian packages", packages(workspace));
     tally.one("cargo fmt", component(workspace, "fmt", "rustfmt", &["--all", "--check"]));
     tally.one(
         "cargo clippy",
@@ -59,6 +61,11 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     tally.failed == 0
+}
+
+fn packages(workspace: &Workspace) -> Result<()> {
+    let _lock = workspace.lock()?;
+    host::prepare(workspace, &[])
 }
 
 /// What passed and what failed.
