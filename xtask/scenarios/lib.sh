@@ -326,19 +326,31 @@ is_zero() { is_count 0 "$@"; }
 # unit_is STATE UNIT: active, inactive, failed, ...
 unit_is() { is "$(systemctl is-active "$2")" "$1"; }
 
-# unit_us UNIT starting|started initrd|system: when it first was, in that root, by what systemd told its journal.
-# kernel_us WORDS: when the kernel first said them. Both are microseconds since the boot, but the kernel's clock for
-# messages is ahead of the other, by tens of milliseconds.
+# unit_us UNIT starting|started|stopped initrd|system: when it first was, in that root, by what systemd told its journal,
+# in microseconds since the boot.
 unit_us() {
 	# systemd's catalog of messages: what has these numbers never changes.
 	case $2 in
 	starting) message=7d4958e842da4a758f6c1cdc7b36dcc5 ;;
 	started) message=39f53479d3a045ac8e11786248231fbf ;;
+	stopped) message=9d1aaa27d60140bd96365438aad20286 ;;
 	esac
 	journalctl --boot --output=export "UNIT=$1" "MESSAGE_ID=$message" "_RUNTIME_SCOPE=$3" |
 		sed -n 's/^__MONOTONIC_TIMESTAMP=//p' | head -n 1
 }
+
+# kernel_us WORDS: when the kernel first said them, by the same clock. That of its messages is ahead: by how much, a
+# message tells.
 kernel_us() {
+	if [ ! -e /run/ahead ]; then
+		now=$(protheap-guest now)
+		echo 'kernel_us asks for the time' >/dev/kmsg
+		echo $(($(message_us 'kernel_us asks') - now)) >/run/ahead
+	fi
+	at=$(message_us "$1")
+	[ -z "$at" ] || echo $((at - $(cat /run/ahead)))
+}
+message_us() {
 	dmesg | grep -F "$1" | head -n 1 | sed 's/^\[ *\([0-9]*\)\.\([0-9]*\)\].*/\1\2/; s/^0*\([0-9]\)/\1/'
 }
 

@@ -2,8 +2,7 @@
 # about: under systemd, the initrd's binder holds the GPU before udev loads panthor, and the next root's daemon takes over
 # init: systemd
 # source: kernel, handed
-# cmdline: simtee.delay_ms=500
-# smp: 2
+# cmdline: simtee.delay_ms=200
 # limit: 90
 
 began() { unit_us "$1" starting "$2"; }
@@ -21,12 +20,14 @@ check 'all of that before the switch of root' at_least "$(began initrd-switch-ro
 check 'the binder of the next root leaves it at that' at_least "$(ready protheap-bind.service system)" "$bound"
 check 'nothing was allocated twice' is "$(attr state) $(buffers)" 'in-use 17'
 
-check 'the daemon is there' unit_is active protheapd
+check 'the daemon is there' wait_until 10 unit_is active protheapd
 check 'and has adopted the binding' wait_until 5 adopted
 check 'everybody can read what it tells' is "$(stat -c %a /run/protheap $STATE /run/protheap/heaps | tr '\n' ' ')" '755 644 755 '
 check 'it can do nothing that only root can' is "$(status CapEff)" 0000000000000000
 check 'and not call the whole kernel' is "$(status Seccomp)" 2
 check 'no unit has failed' is "$(systemctl --failed --no-legend --plain)" ''
+check 'the binder had nothing to say' is "$(journalctl --boot --output=cat _SYSTEMD_UNIT=protheap-bind.service)" ''
+check 'nor the daemon to complain of' is "$(journalctl --boot --output=cat --priority=warning _SYSTEMD_UNIT=protheapd.service)" ''
 
 daemon=$(main_process protheapd)
 anew() { unit_is active protheapd && differs "$(main_process protheapd)" "$daemon"; }
@@ -45,4 +46,3 @@ need modprobe panthor
 check 'the GPU uses that' wait_until 5 holds "$CONFIG/$GPU/state" in-use
 need systemctl stop protheapd
 check 'without the daemon the binding stays' is "$(attr state)" in-use
-check 'nobody complained' is "$(journalctl --boot --output=cat _SYSTEMD_UNIT=protheapd.service + _SYSTEMD_UNIT=protheap-bind.service)" ''

@@ -322,14 +322,13 @@ fn run_one(
         scenario.cmdline
     );
     let mut verdict = Verdict::default();
-    let outcome = boot(&scenario.name, &tree, &cmdline, scenario.smp, limit).run(
-        workspace,
-        image,
-        |line| {
-            println!("  {line}");
-            verdict.hear(line);
-        },
-    )?;
+    let mut boot = boot(&scenario.name, &tree, &cmdline, scenario.smp, limit);
+    // By the clock, an emulated processor takes longer for all that systemd does than a window can be open.
+    boot.icount = scenario.systemd.then_some(vm::ICOUNT);
+    let outcome = boot.run(workspace, image, |line| {
+        println!("  {line}");
+        verdict.hear(line);
+    })?;
     let mut complaints = verdict.complaints(&outcome, limit);
     let unsaid = scenario.says.iter().filter(|words| !outcome.console.contains(*words));
     complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));

@@ -21,6 +21,12 @@ use crate::systemd;
 /// The emulator.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
 
+/// For [`Boot::icount`]: instructions of two nanoseconds, as a real processor has them; a machine that sleeps goes on at
+/// once.
+pub(crate) const ICOUNT: &str = "shift=1,sleep=off";
+/// The same, but that it sleeps by the clock, as people who use it expect.
+pub(crate) const ICOUNT_BY_CLOCK: &str = "shift=1,sleep=on";
+
 /// What the kernel uses of the machine's memory. The rest, up to 4 GiB, is where boards have their GPUs: memory
 /// that nobody uses stands in for registers, and costs nothing until it is touched.
 const MEMORY: &str = "mem=512M";
@@ -62,7 +68,7 @@ pub(crate) struct Boot<'a> {
     pub(crate) cmdline: &'a str,
     /// Processors.
     pub(crate) smp: u32,
-    /// QEMU's `-icount`: guest time by instructions executed, the same in each run (`shift=1,sleep=off`).
+    /// QEMU's `-icount`: guest time by instructions executed, the same in each run, however busy the host is.
     pub(crate) icount: Option<&'a str>,
     /// Host time after which the machine is killed.
     pub(crate) limit: Duration,

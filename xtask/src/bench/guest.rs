@@ -20,8 +20,6 @@ use crate::toolchain::{self, CROSS, Toolchain};
 use crate::userspace::{self, Linking};
 use crate::vm::{self, Boot};
 
-/// Instructions of two nanoseconds; a machine that sleeps goes on at once.
-const ICOUNT: &str = "shift=1,sleep=off";
 const BOARD: &str = "rk3588";
 /// Host time after which a boot is given up; they take seconds.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -172,7 +170,7 @@ impl<'a> Guest<'a> {
             board: &tree,
             cmdline: &cmdline,
             smp: 1,
-            icount: (!self.clock).then_some(ICOUNT),
+            icount: (!self.clock).then_some(vm::ICOUNT),
             limit: LIMIT,
         };
         let step = Step::new("booting", Duration::from_secs(1));
