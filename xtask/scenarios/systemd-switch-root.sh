@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the heap comes after systemd has switched to the next root: the initrd's binder has gone on, and binds it
+# about: the heap comes after systemd has switched to the next root, whose binder goes on where the initrd's had to stop
 # init: systemd
-# cmdline: simtee.delay_ms=5000
-# smp: 2
+# source: kernel, handed
+# cmdline: simtee.delay_ms=2500
 # limit: 90
-#
-# Not yet where buffers are handed over: with its root, the initrd's /dev and /proc go, by which the binder allocates.
 
+is_in_use() { holds "$CONFIG/$GPU/state" in-use; }
+
+check 'the GPU is bound' wait_until 10 is_in_use
+held=$(kernel_us 'protheap: held')
 bound=$(kernel_us 'protheap: bound to')
-check 'the switch of root does not wait for the heap' at_least "$bound" "$(unit_us initrd-switch-root.service starting initrd)"
-check 'nor end the hold' is "$(kernel_us 'protheap: nothing was decided in time')" ''
-check 'the GPU is bound' wait_until 5 holds "$CONFIG/$GPU/state" in-use
-check 'before panthor probes' at_least "$(kernel_us 'panthor fb000000.gpu')" "$bound"
-check 'by the binder of the initrd: the next root has started none' is "$(unit_us protheap-bind.service starting system)" ''
-check 'which has ended since, and well' is "$(systemctl show --property Result --value protheap-bind) $(systemctl is-active protheap-bind)" 'success inactive'
+stopped=$(unit_us protheap-bind.service stopped initrd)
+switched=$(unit_us initrd-switch-root.service starting initrd)
+check 'before panthor probes' at_least "$(kernel_us "panthor $GPU")" "$bound"
+check 'the hold is not over' is "$(kernel_us 'protheap: nothing was decided in time')" ''
+check "the initrd's binder is at work until the switch of root" at_least "$stopped" "$held"
+check 'which waits for its end' at_least "$switched" "$stopped"
+check 'but not for the heap' at_least "$bound" "$switched"
+check 'the next root has a binder of its own' at_least "$(unit_us protheap-bind.service starting system)" "$switched"
+check 'which ends well' wait_until 5 unit_is inactive protheap-bind
+check 'with no more buffers than the GPU needs' is "$(buffers)" 17
 check 'the daemon takes over' wait_until 5 ends in-use adopted
 check 'no unit has failed' is "$(systemctl --failed --no-legend --plain)" ''

@@ -143,7 +143,6 @@ fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archi
     let systemd = workspace.root.join("systemd");
     archive.tree(&systemd.join("system"), UNITS)?;
     archive.tree(&systemd.join("modprobe.d"), "usr/lib/modprobe.d")?;
-    archive.tree(&systemd.join("udev"), "usr/lib/udev")?;
     wants(&mut archive, "sysinit.target", "protheap-bind.service");
     Ok(archive)
 }
