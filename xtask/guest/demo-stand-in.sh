@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The guest of `demo --stand-in`: the TEE needs two seconds, everything else is there at once.
+# The guest of `demo --stand-in`: the TEE needs its time, everything else is there at once.
 
 load_protheap
-load_tee delay_ms=2000
+load_tee
 protheap-guest watch "$GPU" /run/demo.over 20 &
 WATCH=$!
 start_binder

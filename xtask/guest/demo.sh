@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The demo's guest: the TEE needs two seconds, everything else is there at once. The real panthor drives the modelled GPU.
+# The demo's guest: the TEE needs its time, everything else is there at once. The real panthor drives the modelled GPU.
 
 load_model
 load_protheap
-load_tee delay_ms=2000
+load_tee
 protheap-guest watch "$GPU" /run/demo.over 20 &
 WATCH=$!
 start_binder

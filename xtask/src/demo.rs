@@ -12,8 +12,8 @@ use crate::kernel::Flavor;
 use crate::vm::{self, Boot};
 use crate::{board, image};
 
-/// Host time after which the demo is given up; it takes about five seconds.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Host time after which the demo is given up; it takes about five seconds, with systemd half a minute.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The result: all but `board` is what the guest read from its system, and null is what was not there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,12 @@ pub(crate) struct Args {
     /// Let the stand-in drive the GPU, which shows when buffers are taken, instead of the real panthor on a modelled GPU
     #[arg(long)]
     stand_in: bool,
+    /// Boot it with systemd: an initrd whose binder binds, and a root whose daemon takes over
+    #[arg(long, conflicts_with = "stand_in")]
+    systemd: bool,
+    /// Stay there, in a shell of root's, until `poweroff`
+    #[arg(long, requires = "systemd", conflicts_with = "json")]
+    shell: bool,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
     json: bool,
@@ -124,13 +130,29 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if !boards.contains(&args.board) {
         bail!("no board `{}`: there are {}", args.board, boards.join(", "));
     }
-    let image = image::prepare(workspace, Flavor::Plain)?;
+    let (image, icount) = if args.systemd {
+        (image::prepare_systemd(workspace, Flavor::Plain)?, Some(vm::ICOUNT_BY_CLOCK))
+    } else {
+        (image::prepare(workspace, Flavor::Plain)?, None)
+    };
     let tree = board::device_tree(workspace, &args.board, &[], 1)?;
-    let script = if args.stand_in { "demo-stand-in" } else { "demo" };
-    let cmdline = format!("xtask.scenario={script} xtask.board={}", args.board);
-    let boot =
-        Boot { name: "demo", board: &tree, cmdline: &cmdline, smp: 1, icount: None, limit: LIMIT };
-    println!("booting {}: its protected heap comes 2 s after the TEE is found", args.board);
+    let (script, late) = match (args.systemd, args.shell, args.stand_in) {
+        (true, true, _) => ("demo-shell", 200),
+        (true, false, _) => ("demo-systemd", 200),
+        (false, _, true) => ("demo-stand-in", 2000),
+        (false, _, false) => ("demo", 2000),
+    };
+    let cmdline =
+        format!("xtask.scenario={script} xtask.board={} simtee.delay_ms={late}", args.board);
+    let boot = Boot { name: "demo", board: &tree, cmdline: &cmdline, smp: 1, icount, limit: LIMIT };
+    println!("booting {}: its protected heap comes {late} ms after the TEE is found", args.board);
+    if args.systemd {
+        println!("with systemd that takes an emulated processor half a minute; the story follows");
+    }
+    if args.shell {
+        boot.interactive(&image)?;
+        return Ok(true);
+    }
     let (mut report, mut ended) = (None, false);
     let outcome = boot.run(workspace, &image, |line| match line.split_once(' ') {
         Some(("story", told)) => println!("{}", story(told)),

@@ -93,7 +93,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     let xtask = workspace.root.join("xtask");
     archive.file("scenario.sh", 0o644, &bytes(&xtask.join("guest/scenario.sh"))?);
     archive.tree(&xtask.join("scenarios"), "scenarios")?;
-    for name in ["demo", "demo-stand-in"] {
+    for name in ["demo", "demo-shell", "demo-stand-in", "demo-systemd"] {
         let name = format!("{name}.sh");
         archive.file(
             &format!("scenarios/{name}"),

@@ -74,7 +74,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   querycap PATH                            the driver of a video node, and what the node is
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE FILE SECONDS                tells the GPU's story until that file is there
-  report DEVICE                            tells the demo's result";
+  report DEVICE [HELD BEFORE]              tells the demo's result: who does not know how long the GPU was held, in
+                                           milliseconds, and whether it was bound before its driver probed, is told";
 
 /// What goes wrong, as scripts read it.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -157,7 +158,11 @@ fn run(words: &[&str]) -> Outcome {
         ["watch", device, until, seconds] => {
             report::watch(device, until, Duration::from_secs(seconds.parse()?));
         }
-        ["report", device] => println!("report {}", report::report(device)),
+        ["report", device] => println!("report {}", report::report(device, None)),
+        ["report", device, held_ms, before] => {
+            let known = Some((held_ms.parse()?, before.parse()?));
+            println!("report {}", report::report(device, known));
+        }
         _ => return Err(USAGE.into()),
     }
     Ok(())

@@ -149,16 +149,16 @@ fn heaps() -> BTreeSet<String> {
     names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The demo's result, but for the board's name, which only the host knows.
-pub(crate) fn report(device: &str) -> Value {
+/// The demo's result, but for the board's name, which only the host knows. `known` is how long the GPU was held, in
+/// milliseconds, and whether it was bound before its driver probed: a daemon that took the binding over does not tell.
+pub(crate) fn report(device: &str, known: Option<(u64, bool)>) -> Value {
     let gpu = Gpu::read(device);
     let entry = gpu.entry();
     let bound =
         gpu.index.and_then(|i| step_us(&gpu.state, &format!("/gpus/{i}/timeline"), "bound"));
-    let before = match (bound, gpu.probed_us()) {
-        (Some(bound), Some(probed)) => json!(bound < probed),
-        _ => Value::Null,
-    };
+    let before = bound.zip(gpu.probed_us()).map(|(bound, probed)| bound < probed);
+    let held_ms = entry["held_us"].as_u64().map(|us| us / 1000);
+    let (held_ms, before) = known.map_or((held_ms, before), |(ms, it)| (Some(ms), Some(it)));
     json!({
         "compatible": gpu.state["platform"]["compatible"],
         "policies": gpu.state["policies"],
@@ -177,7 +177,7 @@ pub(crate) fn report(device: &str) -> Value {
         "protected_exits": counted("protected-exits"),
         "denied": counted("denied"),
         "complaints": counted("complaints"),
-        "held_ms": entry["held_us"].as_u64().map(|us| us / 1000),
+        "held_ms": held_ms,
         "bound_before_probe": before,
         "boot_ms": now_us() / 1000,
     })
