@@ -8,6 +8,9 @@ tell() { [ -z "$1" ] || printf 'story %d %-14s %s\n' "$@"; }
 # said WORDS: what the kernel's log has after them
 said() { dmesg | sed -n "s/.*$1//p" | head -n 1; }
 
+taken_over() { like "$(state_of /written_by)" 'protheapd *'; }
+wait_until 30 taken_over || say 'the daemon did not take the binding over'
+
 held=$(kernel_us 'protheap: held')
 bound=$(kernel_us 'protheap: bound to')
 probed=$(kernel_us "panthor $GPU")
