@@ -604,6 +604,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             self.make_run();
         }
         let Some(run) = &self.run else { return };
+        // Who made the bindings has told more of them than this run could.
+        let is_adopted = |binding: &Binding| binding.reason() == Some(Reason::Adopted);
+        if !DAEMON && run.has_state() && self.engine.bindings().values().all(is_adopted) {
+            return;
+        }
         let written_by = [self.teller.program, env!("CARGO_PKG_VERSION")].join(" ");
         let report = Report::new(&self.engine, &self.refused, &written_by);
         // Only a writer can fail, and this one does not.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use protheap_core::name::HeapName;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, mkdirat, openat, readlinkat_raw,
-    renameat, symlinkat, unlinkat,
+    renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -78,6 +78,11 @@ impl RunDirectory {
                 done => return done.map(|()| Lock { _file: file }).map_err(failed),
             }
         }
+    }
+
+    /// There is a `state.json`.
+    pub fn has_state(&self) -> bool {
+        statat(&self.directory, STATE, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Replaces `state.json`: readers see the old one or the new one, whole.

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
+use crate::past::Past;
 use crate::policy::{GpuPolicy, Policy};
 use crate::state::{Reason, State};
 pub use daemon::{Next, NoRebind};
@@ -216,6 +217,17 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             bindings.insert(device.clone(), Binding::new(policy.gpu(device, &gpu.compatible)));
         }
         Self { policy, facts, bindings }
+    }
+
+    /// Takes over the story that an earlier run has told until `now`.
+    pub fn recall(&mut self, past: &Past, now: Monotonic) {
+        for (device, binding) in &mut self.bindings {
+            if let Some(past) = past.gpu(device) {
+                binding.held = past.held();
+                binding.named = past.named();
+                binding.timeline = past.timeline(now).collect();
+            }
+        }
     }
 
     /// The policy.
@@ -550,10 +562,27 @@ impl Binding {
 
     /// Takes over what another run has bound.
     fn adopt(&mut self, heap: HeapName, in_use: bool, now: Monotonic) {
+        // The story of who bound it may have been told already.
+        let told = self.tells_of(&heap).then_some(self.timeline.len());
         self.request = None;
         self.adopted = Some(heap);
         let state = if in_use { State::InUse } else { State::Bound };
         self.end(state, Some(Reason::Adopted), now, String::new());
+        self.timeline.truncate(told.unwrap_or(usize::MAX));
+    }
+
+    /// The timeline ends with this heap being bound.
+    fn tells_of(&self, heap: &HeapName) -> bool {
+        let mut ends = self.timeline.iter().rev();
+        let end = ends.find(|step| !matches!(&*step.step, "supplied" | "supply-failed"));
+        self.named.as_ref().is_some_and(|(named, _)| named == heap)
+            && end.is_some_and(|step| matches!(&*step.step, "bound" | "in-use"))
+    }
+
+    /// The key of the file that named the heap, of an earlier run's too.
+    pub(crate) fn named_by(&self) -> Option<&Key> {
+        let earlier = self.named.as_ref().filter(|(heap, _)| self.heap() == Some(heap));
+        self.request.as_ref().map(|request| &request.policy).or(earlier.map(|(_, key)| key))
     }
 
     fn bound(

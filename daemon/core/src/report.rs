@@ -131,7 +131,6 @@ impl<'a> GpuReport<'a> {
             }
             _ => None,
         };
-        let named_by = if DAEMON { binding.named_by() } else { None };
         Self {
             device,
             compatible: &gpu.compatible,
@@ -141,7 +140,7 @@ impl<'a> GpuReport<'a> {
             heap: binding.heap(),
             protection: judged.map(|(protection, _)| protection),
             exporter: judged.map(|(_, exporter)| exporter),
-            policy: named_by.or(request.map(|request| &request.policy)),
+            policy: binding.named_by(),
             firmware_bytes: kernel
                 .map(|kernel| kernel.firmware_bytes)
                 .or(request.map(|request| request.firmware_bytes)),

@@ -12,7 +12,6 @@ use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
 use crate::decision::{Considered, Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Source};
 use crate::name::{DeviceName, HeapName, Key};
-use crate::past::Past;
 use crate::policy::Policy;
 use crate::state::{Reason, State};
 
@@ -82,19 +81,6 @@ pub enum NoRebind {
     /// What a driver's parameter says cannot be changed while the system runs, or nothing takes
     /// a binding at all.
     Fixed,
-}
-
-impl Engine<true> {
-    /// Takes over the story that an earlier run has told until `now`.
-    pub fn recall(&mut self, past: &Past, now: Monotonic) {
-        for (device, binding) in &mut self.bindings {
-            if let Some(past) = past.gpu(device) {
-                binding.held = past.held();
-                binding.named = past.named();
-                binding.timeline = past.timeline(now).collect();
-            }
-        }
-    }
 }
 
 impl<const DAEMON: bool> Engine<DAEMON> {
@@ -233,12 +219,6 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 }
 
 impl Binding {
-    /// The key of the file that named the heap, of an earlier run's too.
-    pub(crate) fn named_by(&self) -> Option<&Key> {
-        let earlier = self.named.as_ref().filter(|(heap, _)| self.heap() == Some(heap));
-        self.request.as_ref().map(|request| &request.policy).or(earlier.map(|(_, key)| key))
-    }
-
     fn is_bound(&self) -> bool {
         matches!(self.state, State::Bound | State::InUse)
     }
@@ -262,14 +242,6 @@ impl Binding {
             }
             Plan::Wait | Plan::Keep(_) => None,
         }
-    }
-
-    /// The timeline ends with this heap being bound.
-    fn tells_of(&self, heap: &HeapName) -> bool {
-        let mut ends = self.timeline.iter().rev();
-        let end = ends.find(|step| !matches!(&*step.step, "supplied" | "supply-failed"));
-        self.named.as_ref().is_some_and(|(named, _)| named == heap)
-            && end.is_some_and(|step| matches!(&*step.step, "bound" | "in-use"))
     }
 
     /// The kernel may have something else than it had.
@@ -309,10 +281,7 @@ impl Binding {
         if self.is_bound() && self.heap() == Some(&kernel.heap) {
             self.state = if kernel.in_use { State::InUse } else { State::Bound };
         } else {
-            // The story of who bound it has been told already, if that was of this boot's programs.
-            let told = self.tells_of(&kernel.heap).then_some(self.timeline.len());
             self.adopt(kernel.heap.clone(), kernel.in_use, now);
-            self.timeline.truncate(told.unwrap_or(usize::MAX));
             if let Some(policy) = &mut self.policy {
                 policy.keep_to(&kernel.heap);
             }

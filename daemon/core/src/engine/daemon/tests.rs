@@ -8,6 +8,7 @@ use crate::engine::tests::{
 };
 use crate::engine::{Bound, Change, Event, Opened};
 use crate::facts::{Gpu, Module, Tee};
+use crate::past::Past;
 use crate::policy::Policy;
 
 type Daemon = Engine<true>;
