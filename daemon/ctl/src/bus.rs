@@ -53,7 +53,7 @@ fn explained(error: anyhow::Error) -> anyhow::Error {
     }
     let next = match cause {
         _ if cause.is_access_denied() => "do it as root, or have a polkit rule that allows it",
-        Error::InUse(_) => "until then it stays as it is",
+        Error::InUse(_) => "unload the GPU's driver first, or reboot: the next boot decides anew",
         Error::NotSupported(_) => "reboot: the next boot decides anew",
         Error::NotReady(_) => "try again when `protheapctl` shows it bound",
         Error::NoSuchGpu(_) => "`protheapctl list` lists them",

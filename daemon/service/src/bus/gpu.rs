@@ -139,9 +139,11 @@ impl Gpu {
         };
         let error = match refused {
             NoRebind::NoGpu => Error::NoSuchGpu(format!("{device} is not on the platform bus")),
-            NoRebind::InUse => Error::InUse(format!(
-                "a driver has {device} and its binding: unbind it first, or boot anew"
-            )),
+            NoRebind::InUse => {
+                let driver = self.now(|gpu| gpu.driver.map(str::to_owned));
+                let driver = driver.as_deref().unwrap_or("a driver");
+                Error::InUse(format!("{driver} has {device} and its binding"))
+            }
             NoRebind::Busy => {
                 Error::NotReady(format!("{device} is being decided for: wait for its end"))
             }
