@@ -2,13 +2,16 @@
 //! `cargo xtask bench`: speed and size against their bounds.
 //!
 //! Guest time is counted in instructions, two nanoseconds each (QEMU's `-icount`), so it says the same on a busy
-//! host; what is compared runs in turns in one boot. What needs no guest is measured in processor time, in turns too.
+//! host; what is compared runs in turns in one boot. What needs no guest is measured in turns too: policies in processor
+//! time, the service by the clock.
 //! A figure is a median, shown with the least and the most.
 
+mod bus;
 mod figure;
 mod guest;
 mod policies;
 mod replay;
+mod service;
 
 use std::fs;
 use std::path::Path;
@@ -30,16 +33,17 @@ const SIZE: f64 = 655_360.0;
 const HANDED: &str = "protheap.allocate=0";
 const KERNEL: &str = "protheap.allocate=1";
 
-/// What can be measured; only policies need no guest.
-const NAMES: [&str; 8] =
-    ["speed", "lookup", "size", "memory", "boot", "suspend", "driver", POLICIES];
+/// What can be measured; policies and the service need no guest.
+const NAMES: [&str; 9] =
+    ["speed", "lookup", "size", "memory", "boot", "suspend", "driver", POLICIES, SERVICE];
 const POLICIES: &str = "policies";
+const SERVICE: &str = "service";
 
 /// How to tell the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, policies; all, if none is
-    /// named
+    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, policies, service; all, if
+    /// none is named
     names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
@@ -72,8 +76,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if asked(POLICIES) {
         policies::measure(workspace, &mut tell)?;
     }
+    if asked(SERVICE) {
+        service::measure(workspace, &mut tell)?;
+    }
     let mut phases = Vec::new();
-    if NAMES.iter().any(|name| *name != POLICIES && asked(name)) {
+    if NAMES.iter().any(|name| ![POLICIES, SERVICE].contains(name) && asked(name)) {
         phases = in_guest(workspace, args.clock, &asked, &mut tell)?;
     }
     if !phases.is_empty() {

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `protheapd` against switcheroo-control, a service of the same kind in C with GDBus, on one bus.
+//!
+//! What is compared is measured in turns. Both see the `/sys` of a board, so that they say the same on every host:
+//! that needs root.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::bus::{Arguments, Bus, Client, Object};
+use super::figure::{Figure, Limit, Measure, Unit};
+use crate::cache::{self, Workspace};
+use crate::progress::{Step, output};
+use crate::{host, suite};
+
+/// What is needed beside the packages that all of xtask needs.
+const PACKAGES: [&str; 4] = ["dbus-daemon", "libudev-dev", "pkg-config", "switcheroo-control"];
+const SWITCHEROO: &str = "/usr/libexec/switcheroo-control";
+
+/// How often each is started.
+const STARTS: usize = 20;
+/// Rounds of calls, and how often each method is called in a round.
+const ROUNDS: usize = 40;
+const CALLS: usize = 50;
+/// How long a service that has just started may take for what it still has to do.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long nobody asks anything.
+const IDLE: Duration = Duration::from_secs(60);
+/// What the unit has as `WatchdogSec=`, in microseconds; told at half of it, so not while nobody asks.
+const WATCHDOG: &str = "180000000";
+
+/// The service manager's socket.
+const NOTIFY: &str = "notify";
+
+/// The board that is made of its tree in tests/boards, with a decoder beside its GPU.
+const BOARD: &str = "rk3588-rock-5b-optee";
+/// Number, device, class, node, and where the device is in the device tree.
+const NODES: [((u32, u32), &str, &str, &str, &str); 2] = [
+    ((226, 128), "fb000000.gpu", "drm", "renderD128", "gpu@fb000000"),
+    ((81, 0), "fdc38000.video-codec", "video4linux", "video0", "video-codec@fdc38000"),
+];
+const DECODER: &str = "rockchip,rk3588-vdec\0";
+
+/// Makes a board's place of the machine, says so, and becomes the program when told to.
+const PLACE: &str = "\
+umask 022
+mount --bind \"$1/sys\" /sys
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/protheap/policies
+cp \"$2\"/* /run/protheap/policies
+shift 2
+echo ready
+read -r _
+exec \"$@\" < /dev/null >&2
+";
+
+const MANAGER: Object<'_> =
+    Object { service: "org.protheap1", path: "/org/protheap1", interface: "org.protheap1.Manager" };
+const GPU: Object<'_> =
+    Object { path: "/org/protheap1/gpu/fb000000_2egpu", interface: "org.protheap1.Gpu", ..MANAGER };
+const OTHER: Object<'_> = Object {
+    service: "net.hadess.SwitcherooControl",
+    path: "/net/hadess/SwitcherooControl",
+    interface: "net.hadess.SwitcherooControl",
+};
+const PEER: &str = "org.freedesktop.DBus.Peer";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// Measures all of it; nothing, where it cannot be.
+pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    if let Err(error) = output(Command::new("unshare").args(["--mount", "true"])) {
+        println!("service: not measured: it needs root, and mount name spaces: {error}");
+        return Ok(());
+    }
+    let program = build(workspace)?;
+    let size = fs::metadata(&program).context("looking at protheapd")?.len() as f64;
+    let figure = Figure::one("protheapd, dynamic, of this host", size, Unit::Bytes);
+    tell(Measure::value("size of protheapd", figure, Limit::None));
+
+    let place = Place::make(workspace, &program)?;
+    start(&place, tell)?;
+    let step = Step::new("measuring what services do when nobody asks", SETTLE + IDLE);
+    let [own, other] = rest(&place, tell)?;
+    step.done();
+    calls(&place, tell)?;
+    let figures = vec![
+        Figure::one("protheapd", own.pss()?, Unit::Kibibytes),
+        Figure::one("switcheroo-control", other.pss()?, Unit::Kibibytes),
+    ];
+    let ratio = own.pss()? / other.pss()?;
+    tell(Measure::ratio("PSS after all calls", figures, ratio, Limit::None));
+    Ok(())
+}
+
+/// `protheapd` for this machine, as it is shipped.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let _lock = workspace.lock()?;
+    host::prepare(workspace, &PACKAGES)?;
+    let target = workspace.checkout.join("target-host");
+    let mut cargo = suite::cargo(workspace);
+    cargo.args(["build", "--release", "--locked", "--package", "protheapd"]);
+    cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
+    let program = target.join("release/protheapd");
+    let seconds = if program.exists() { 2 } else { 150 };
+    Step::new("building protheapd", Duration::from_secs(seconds))
+        .run(cargo, &workspace.log("protheapd"))?;
+    Ok(program)
+}
+
+/// Where services run: a bus, and a board.
+#[derive(Debug)]
+struct Place<'a> {
+    bus: Bus,
+    /// What the service manager has, who is told that a service is ready and works.
+    manager: UnixDatagram,
+    dir: PathBuf,
+    policies: PathBuf,
+    program: &'a Path,
+    log: PathBuf,
+}
+
+impl<'a> Place<'a> {
+    fn make(workspace: &Workspace, program: &'a Path) -> Result<Self> {
+        let dir = workspace.checkout.join("bench/service");
+        cache::remove_dir(&dir)?;
+        cache::create_dir(&dir)?;
+        let tree = workspace.root.join("tests/boards").join(BOARD).join("tree/sys");
+        output(Command::new("cp").arg("-a").args([&tree, &dir]))?;
+        complete(&dir.join("sys"))?;
+        let (policies, log) = (workspace.root.join("policies"), workspace.log("bench-service"));
+        cache::write(&log, "")?;
+        let (bus, manager) = (Bus::start(&dir)?, UnixDatagram::bind(dir.join(NOTIFY))?);
+        manager.set_read_timeout(Some(SETTLE))?;
+        Ok(Self { bus, manager, dir, policies, program, log })
+    }
+
+    /// Brings a service to where it has only to be executed.
+    fn prepare(&self, program: &Path, environment: &[(&str, &str)]) -> Result<Service> {
+        let log = fs::File::options().append(true).open(&self.log)?;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-euc", PLACE, "sh"]);
+        command.args([&self.dir, &self.policies]).arg(program);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address()).env_remove("JOURNAL_STREAM");
+        command.envs(environment.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut process = command.spawn().context("starting `unshare`")?;
+        let (go, said) = (process.stdin.take(), process.stdout.take());
+        let service = Service { process, go };
+        let mut line = String::new();
+        BufReader::new(said.context("`unshare` has no output")?).read_line(&mut line)?;
+        if line != "ready\n" {
+            bail!("no place for {}: see {}", program.display(), self.log.display());
+        }
+        Ok(service)
+    }
+
+    /// Starts a service; returns it, and how many nanoseconds passed until it had its name, which
+    /// `client` follows.
+    fn start(
+        &self,
+        client: &mut Client,
+        program: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<(Service, f64)> {
+        let mut service = self.prepare(program, environment)?;
+        let begin = Instant::now();
+        service.go.take().context("it was started before")?.write_all(b"\n")?;
+        client.owner_changed().with_context(|| {
+            format!("{} has got no name: see {}", program.display(), self.log.display())
+        })?;
+        Ok((service, begin.elapsed().as_nanos() as f64))
+    }
+
+    /// A client that follows both names.
+    fn follower(&self) -> Result<Client> {
+        let mut client = self.bus.connect()?;
+        client.follow(MANAGER.service)?;
+        client.follow(OTHER.service)?;
+        Ok(client)
+    }
+}
+
+/// Adds to the board what D-Bus clients ask about, and takes away what cannot be played: a module whose files are
+/// not in configfs.
+fn complete(sys: &Path) -> Result<()> {
+    let config = sys.join("kernel/config/protheap");
+    for file in ["abi", "sources"] {
+        fs::remove_file(config.join(file)).with_context(|| format!("{BOARD} has no {file}"))?;
+    }
+    for counter in ["suspend_free", "suspend_in_use"] {
+        cache::write(&config.join("fb000000.gpu").join(counter), "8\n")?;
+    }
+    let [_, (.., decoder)] = NODES;
+    cache::write(&sys.join("firmware/devicetree/base").join(decoder).join("compatible"), DECODER)?;
+    let link = |target: &str, link: PathBuf| -> Result<()> {
+        // The tree may have it.
+        if link.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        cache::create_dir(link.parent().context("a link at the root")?)?;
+        symlink(target, &link).with_context(|| format!("linking {}", link.display()))
+    };
+    for ((major, minor), device, class, node, of_node) in NODES {
+        let path = sys.join("devices/platform").join(device);
+        link("../../../bus/platform", path.join("subsystem"))?;
+        link(&format!("../../../firmware/devicetree/base/{of_node}"), path.join("of_node"))?;
+        let node_path = path.join(class).join(node);
+        link(&format!("../../../../../class/{class}"), node_path.join("subsystem"))?;
+        let target = format!("../../devices/platform/{device}/{class}/{node}");
+        link(&target, sys.join(format!("dev/char/{major}:{minor}")))?;
+    }
+    Ok(())
+}
+
+/// A service; it ends when this is dropped.
+#[derive(Debug)]
+struct Service {
+    process: Child,
+    /// Starts it, once.
+    go: Option<ChildStdin>,
+}
+
+impl Service {
+    fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.process.id().to_string())
+    }
+
+    /// Its share of the memory that it uses, in KiB.
+    fn pss(&self) -> Result<f64> {
+        let text = cache::read(&self.proc().join("smaps_rollup"))?;
+        field(&text, "Pss:").context("the kernel tells no PSS")
+    }
+
+    /// How often each of its threads has gone to sleep.
+    fn sleeps(&self) -> Result<BTreeMap<OsString, f64>> {
+        let tasks = self.proc().join("task");
+        let mut sleeps = BTreeMap::new();
+        for task in fs::read_dir(&tasks).with_context(|| format!("reading {}", tasks.display()))? {
+            let task = task?;
+            let text = cache::read(&task.path().join("status"))?;
+            let often = field(&text, "voluntary_ctxt_switches:");
+            sleeps.insert(task.file_name(), often.context("the kernel counts no switches")?);
+        }
+        Ok(sleeps)
+    }
+
+    /// How often its threads have woken up since `before`.
+    fn woken(&self, before: &BTreeMap<OsString, f64>) -> Result<f64> {
+        let now = self.sleeps()?;
+        Ok(now.iter().map(|(task, often)| often - before.get(task).unwrap_or(&0.0)).sum())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It has ended by itself, or does now.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The number after a name at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<f64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// From the start to the name on the bus.
+fn start(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let mut client = place.follower()?;
+    let (mut own, mut other) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        for (program, samples) in [(place.program, &mut own), (Path::new(SWITCHEROO), &mut other)] {
+            let (service, time) = place.start(&mut client, program, &[])?;
+            samples.push(time);
+            drop(service);
+            client.owner_changed().context("waiting for a service's end")?;
+        }
+    }
+    let own = Figure::new("protheapd", own, Unit::Nanoseconds)?;
+    let other = Figure::new("switcheroo-control", other, Unit::Nanoseconds)?;
+    let ratio = own.median / other.median;
+    tell(Measure::ratio("start to name owned", vec![own, other], ratio, Limit::AtMost(0.8)));
+    Ok(())
+}
+
+/// What they do while nobody asks, and the memory that they have then; returns both.
+fn rest(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<[Service; 2]> {
+    let socket = place.dir.join(NOTIFY);
+    let environment = [("NOTIFY_SOCKET", &*socket.to_string_lossy()), ("WATCHDOG_USEC", WATCHDOG)];
+    let mut client = place.follower()?;
+    let (own, _) = place.start(&mut client, place.program, &environment)?;
+    let (other, _) = place.start(&mut client, Path::new(SWITCHEROO), &[])?;
+    drop(client);
+    place.manager.recv(&mut [0; 64]).context("protheapd does not say that it is ready")?;
+    sleep(SETTLE);
+    let before = (own.sleeps()?, other.sleeps()?);
+    let begin = Instant::now();
+    while begin.elapsed() < IDLE {
+        // On a system that does something, programs start all the time.
+        output(&mut Command::new("true"))?;
+        sleep(Duration::from_secs(1));
+    }
+    let (own_woke, other_woke) = (own.woken(&before.0)?, other.woken(&before.1)?);
+    let figures = vec![
+        Figure::one("protheapd", own_woke, Unit::Count),
+        Figure::one("switcheroo-control", other_woke, Unit::Count),
+    ];
+    let limit = Limit::AtMost(1.0);
+    tell(Measure::new("wake-ups in a minute's rest", figures, own_woke, Unit::Count, limit));
+    let (own_pss, other_pss) = (own.pss()?, other.pss()?);
+    let figures = vec![
+        Figure::one("protheapd", own_pss, Unit::Kibibytes),
+        Figure::one("switcheroo-control", other_pss, Unit::Kibibytes),
+    ];
+    tell(Measure::ratio("PSS at rest", figures, own_pss / other_pss, Limit::AtMost(0.4)));
+    Ok([own, other])
+}
+
+/// Calls to both, in turns.
+fn calls(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+    let mut client = place.bus.connect()?;
+    let properties = |object| Object { interface: PROPERTIES, ..object };
+    let peer = Object { interface: PEER, ..MANAGER };
+    let get_all = |object: Object<'_>| Arguments::string(object.interface);
+    let devices = NODES.map(|(number, ..)| number);
+    let asked = [
+        (properties(GPU), "GetAll", get_all(GPU)),
+        (properties(MANAGER), "GetAll", get_all(MANAGER)),
+        (properties(OTHER), "GetAll", get_all(OTHER)),
+        (MANAGER, "FindHeap", Arguments::find_heap("secure-video", &devices)),
+        (peer, "Ping", Arguments::default()),
+    ];
+    let mut times = [const { Vec::new() }; 5];
+    for _ in 0..ROUNDS {
+        for ((object, member, arguments), times) in asked.iter().zip(&mut times) {
+            for _ in 0..CALLS {
+                times.push(client.call(*object, member, arguments)?);
+            }
+        }
+    }
+    let [gpu, manager, other, find_heap, ping] = times;
+    let gpu = Figure::new("GetAll of a GPU: 13 properties", gpu, Unit::Nanoseconds)?;
+    let manager = Figure::new("GetAll of the manager: 5", manager, Unit::Nanoseconds)?;
+    let other = Figure::new("GetAll of switcheroo-control: 3", other, Unit::Nanoseconds)?;
+    let find_heap = Figure::new("FindHeap of two devices", find_heap, Unit::Nanoseconds)?;
+    let ping = Figure::new("Ping", ping, Unit::Nanoseconds)?;
+    let ratio = gpu.median / other.median;
+    tell(Measure::ratio("GetAll of a GPU", vec![gpu, other.clone()], ratio, Limit::AtMost(1.0)));
+    let ratio = manager.median / other.median;
+    tell(Measure::ratio("GetAll of the manager", vec![manager, other], ratio, Limit::AtMost(1.0)));
+    let ratio = find_heap.median / ping.median;
+    tell(Measure::ratio("FindHeap", vec![find_heap, ping], ratio, Limit::AtMost(1.5)));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text =
+            "nonvoluntary_ctxt_switches:\t3\nvoluntary_ctxt_switches:\t41\nPss:    1673 kB\n";
+        assert_eq!(field(text, "voluntary_ctxt_switches:"), Some(41.0));
+        assert_eq!(field(text, "Pss:"), Some(1673.0));
+        assert_eq!(field(text, "Rss:"), None);
+    }
+}
