@@ -99,7 +99,7 @@ async fn serve() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hang_up = signal(SignalKind::hangup())?;
     // Before anything is read.
-    let policies = Policies::watch();
+    let policies = Policies::watch("/".as_ref());
     let (bindings, ended) = tokio::select! {
         started = Bindings::start(Root::open("/".as_ref())?) => started?,
         _ = terminate.recv() => return Ok(()),

@@ -21,24 +21,26 @@ const AT_LATEST: Duration = Duration::from_secs(2);
 
 /// Watches the directories that policies are in.
 pub(crate) struct Policies {
+    root: PathBuf,
     watcher: RecommendedWatcher,
     changed: Arc<Notify>,
     watched: BTreeSet<PathBuf>,
 }
 
 impl Policies {
-    /// Begins to watch: what changes from now on is told.
-    pub(crate) fn watch() -> anyhow::Result<Self> {
+    /// Begins to watch: what changes below `root` from now on is told.
+    pub(crate) fn watch(root: &Path) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let tell = Arc::clone(&changed);
+        let (tell, below) = (Arc::clone(&changed), root.to_owned());
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // What was lost can have been anything.
-            if event.as_ref().map_or(true, matters) {
+            if event.as_ref().map_or(true, |event| matters(event, &below)) {
                 tell.notify_one();
             }
         });
         let watcher = watcher.context("watching the policies; inotify has to be there")?;
-        let mut policies = Self { watcher, changed, watched: BTreeSet::new() };
+        let root = root.to_owned();
+        let mut policies = Self { root, watcher, changed, watched: BTreeSet::new() };
         policies.follow();
         Ok(policies)
     }
@@ -59,7 +61,7 @@ impl Policies {
 
     /// Watches what there is now: a directory that comes is told of by the one above it.
     fn follow(&mut self) {
-        let wanted = wanted();
+        let wanted = wanted(&self.root);
         for gone in self.watched.difference(&wanted) {
             // It may be gone with its watch.
             let _ = self.watcher.unwatch(gone);
@@ -75,31 +77,40 @@ impl Policies {
     }
 }
 
-/// The directories that say something of policies, and those above them.
-fn wanted() -> BTreeSet<PathBuf> {
+/// The directories that say something of policies.
+///
+/// Each comes with the one above it, which tells when it is replaced. What is above both is watched
+/// only while one of them is missing or a link: who opens files in `/etc` would wake the daemon.
+fn wanted(root: &Path) -> BTreeSet<PathBuf> {
     let mut wanted = BTreeSet::new();
-    for directory in DIRECTORIES.iter().copied().chain([IMAGE]) {
-        let directory = Path::new("/").join(directory);
-        // Beyond /usr/lib and the like, nobody replaces a directory.
-        wanted
-            .extend(directory.ancestors().take(3).filter(|path| path.is_dir()).map(Path::to_owned));
-        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+    for place in DIRECTORIES.iter().copied().chain([IMAGE]) {
+        let place = root.join(place);
+        let mut ancestors = place.ancestors();
+        let (itself, parent, above) = (ancestors.next(), ancestors.next(), ancestors.next());
+        let is_there = |path: &&Path| path.is_dir() && !path.is_symlink();
+        let watched = itself.into_iter().chain(parent).filter(|path| path.is_dir());
+        wanted.extend(watched.map(Path::to_owned));
+        if parent.filter(is_there).is_none() {
+            wanted.extend(above.map(Path::to_owned));
+        }
+        let Ok(entries) = std::fs::read_dir(&place) else { continue };
         let drop_ins = |path: &PathBuf| path.extension().is_some_and(|end| end == "d");
-        wanted.extend(entries.filter_map(Result::ok).map(|entry| entry.path()).filter(drop_ins));
+        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+        wanted.extend(paths.filter(drop_ins));
     }
     wanted
 }
 
 /// It changed something that policies are read from. Reading does not, nor what Protheap itself
 /// writes beside the policies of `/run`.
-fn matters(event: &Event) -> bool {
+fn matters(event: &Event, root: &Path) -> bool {
     let written = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
         _ => true,
     };
     let is_ours = |path: &PathBuf| {
-        let path = path.strip_prefix("/").unwrap_or(path);
+        let path = path.strip_prefix(root).unwrap_or(path);
         let of = |place: &str| {
             let place = Path::new(place);
             path.starts_with(place) || place.starts_with(path)
@@ -107,4 +118,56 @@ fn matters(event: &Event) -> bool {
         DIRECTORIES.iter().any(|directory| of(directory)) || of(IMAGE)
     };
     written && (event.paths.is_empty() || event.paths.iter().any(is_ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[tokio::test]
+    async fn what_changes_policies_is_told_and_nothing_else() {
+        let root = std::env::temp_dir().join(format!("protheapd-policies-{}", std::process::id()));
+        for directory in ["etc", "run/protheap", "usr/lib"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        let mut policies = Policies::watch(&root).unwrap();
+        let mut told = async || tokio::time::timeout(QUIET * 2, policies.changed()).await.is_ok();
+        let protheap = root.join("etc/protheap");
+        let policy = protheap.join("policies/acme,a9.toml");
+        let drop_ins = policy.with_extension("toml.d");
+
+        fs::write(root.join("etc/other"), "").unwrap();
+        fs::write(root.join("run/protheap/state.json"), "").unwrap();
+        assert!(!told().await);
+        fs::create_dir_all(protheap.join("policies")).unwrap();
+        assert!(told().await);
+        fs::write(&policy, "").unwrap();
+        assert!(told().await);
+        fs::read(&policy).unwrap();
+        fs::read_dir(protheap.join("policies")).unwrap();
+        assert!(!told().await);
+        fs::create_dir(&drop_ins).unwrap();
+        assert!(told().await);
+        fs::write(drop_ins.join("more.toml"), "").unwrap();
+        assert!(told().await);
+
+        // Another directory takes its place, by a link.
+        fs::create_dir(protheap.join("other")).unwrap();
+        symlink("other", protheap.join("link")).unwrap();
+        assert!(!told().await);
+        fs::rename(protheap.join("policies"), protheap.join("old")).unwrap();
+        fs::rename(protheap.join("link"), protheap.join("policies")).unwrap();
+        assert!(told().await);
+        fs::write(protheap.join("old/acme,a9.toml"), "").unwrap();
+        assert!(!told().await);
+        fs::write(protheap.join("other/acme,a9.toml"), "").unwrap();
+        assert!(told().await);
+        fs::remove_dir_all(&protheap).unwrap();
+        assert!(told().await);
+        fs::create_dir_all(protheap.join("policies")).unwrap();
+        assert!(told().await);
+        fs::remove_dir_all(&root).unwrap();
+    }
 }
