@@ -9,6 +9,7 @@ began() { unit_us "$1" starting "$2"; }
 ready() { unit_us "$1" started "$2"; }
 adopted() { ends in-use adopted; }
 lost() { ends failed heap-dead; }
+writable() { nsenter -t "$(main_process protheapd)" -m busybox sh -c 'for path; do mkdir $path/new 2>&1 | grep -q "Read-only" || echo $path; done' sh "$@"; }
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(main_process protheapd)/status"; }
 
 bound=$(kernel_us 'protheap: bound to')
@@ -23,6 +24,7 @@ check 'nothing was allocated twice' is "$(attr state) $(buffers)" 'in-use 17'
 check 'the daemon is there' wait_until 10 unit_is active protheapd
 check 'and has adopted the binding' wait_until 5 adopted
 check 'everybody can read what it tells' is "$(stat -c %a /run/protheap $STATE /run/protheap/heaps | tr '\n' ' ')" '755 644 755 '
+check 'of /sys it can only write what it binds' is "$(writable /sys/block /sys/bus /sys/class /sys/devices /sys/fs/cgroup /sys/kernel /sys/kernel/config /sys/kernel/debug /sys/module $CONFIG)" $CONFIG
 check 'it can do nothing that only root can' is "$(status CapEff)" 0000000000000000
 check 'and not call the whole kernel' is "$(status Seccomp)" 2
 check 'no unit has failed' is "$(systemctl --failed --no-legend --plain)" ''
