@@ -165,8 +165,8 @@ pub struct Binding {
     adopted: Option<HeapName>,
     /// The heap that was bound when a daemon first saw it: a closed image keeps to it.
     kept: Option<HeapName>,
-    /// A driver had it, and has let go of it.
-    let_go: bool,
+    /// A driver had it, and has let go of it: when that was seen.
+    let_go: Option<Monotonic>,
     /// A heap that an earlier run bound, and the key of the file that named it.
     named: Option<(HeapName, Key)>,
     request: Option<Request>,
@@ -292,6 +292,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             Event::Looked(device, found) => {
                 if DAEMON && let Some(binding) = self.bindings.get_mut(&device) {
                     binding.looked(found, now);
+                    self.improve(&device, now, &mut actions);
                 }
             }
             Event::Supplied(device, supplied) => {
@@ -307,9 +308,6 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                     self.rebind(&device, now, &mut actions);
                 }
             }
-        }
-        if DAEMON {
-            self.improve(now, &mut actions);
         }
         for (device, binding) in &mut self.bindings {
             if let Some(gpu) = self.facts.gpus.get(device) {
@@ -462,7 +460,7 @@ impl Binding {
             late: false,
             adopted: None,
             kept: None,
-            let_go: false,
+            let_go: None,
             named: None,
             request: None,
             kernel: None,

@@ -23,6 +23,10 @@ const RETRY: u64 = 1_000_000;
 /// are bound at once.
 const TEE_COMES: u64 = 1_000_000;
 
+/// How long a driver has to be gone before what it had is withdrawn for something better, in
+/// microseconds: who unbinds a driver may bind it at once again, and that must not find nothing.
+const DRIVER_RETURNS: u64 = 1_000_000;
+
 /// How many steps of a timeline are kept: a daemon runs for as long as the machine does.
 const STEPS: usize = 100;
 
@@ -131,33 +135,34 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             binding.phase = Phase::New;
             if binding.is_bound() {
                 actions.push(Action::Remove(device.clone()));
-                (binding.kernel, binding.tee) = (None, None);
-                binding.let_go = false;
+                binding.forget_kernel();
                 binding.phase = Phase::Unbound;
             }
         }
     }
 
-    /// What is better than what is bound takes its place when a driver has let go of that. Not
-    /// before the first driver comes: it could find nothing in the meantime. Nor is anything taken
-    /// away for nothing.
-    pub(super) fn improve(&mut self, now: Monotonic, actions: &mut Vec<Action>) {
-        let let_go = |b: &Binding| b.let_go && b.phase == Phase::Ended && !b.upkeep.look;
-        let free: Vec<_> = self
-            .facts
-            .gpus
-            .iter()
-            .filter(|(_, gpu)| gpu.driver.is_none())
-            .filter(|(device, _)| self.bindings.get(device).is_some_and(let_go))
-            .filter(|(device, _)| self.next(device).is_some_and(|next| next.heap.is_some()))
-            .map(|(device, _)| device.clone())
-            .collect();
-        for device in free {
-            if let Some(binding) = self.bindings.get_mut(&device) {
-                binding.step(now, "withdrawn", "for what the policy prefers now".to_owned());
-            }
-            self.begin_anew(&device, actions);
+    /// What is better than what is bound takes its place when a driver has let go of that, which was
+    /// just looked at. Not before the first driver comes: it could find nothing in the meantime. Nor
+    /// is anything taken away for nothing.
+    pub(super) fn improve(
+        &mut self,
+        device: &DeviceName,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        let (Some(binding), Some(gpu)) = (self.bindings.get(device), self.facts.gpus.get(device))
+        else {
+            return;
+        };
+        let stays_away = binding.let_go.is_some_and(|since| now.0 >= since.0 + DRIVER_RETURNS);
+        let is_free = gpu.driver.is_none() && binding.phase == Phase::Ended && stays_away;
+        if !is_free || self.next(device).is_none_or(|next| next.heap.is_none()) {
+            return;
         }
+        if let Some(binding) = self.bindings.get_mut(device) {
+            binding.step(now, "withdrawn", "for what the policy prefers now".to_owned());
+        }
+        self.begin_anew(device, actions);
     }
 
     /// What is bound stays bound; [`Self::look_again`] does the rest.
@@ -266,7 +271,7 @@ impl Binding {
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
             }
             (Phase::Ended, Ok(None)) if self.is_bound() => {
-                (self.kernel, self.tee) = (None, None);
+                self.forget_kernel();
                 self.upkeep = Upkeep::default();
                 self.end(State::Unprotected, Some(Reason::Withdrawn), now, String::new());
             }
@@ -274,6 +279,11 @@ impl Binding {
             (Phase::Ended, Ok(None)) if self.upkeep.retry.is_some() => self.phase = Phase::Unbound,
             _ => {}
         }
+    }
+
+    /// What the kernel had is withdrawn.
+    fn forget_kernel(&mut self) {
+        (self.kernel, self.tee, self.let_go) = (None, None, None);
     }
 
     /// It is bound. What another run bound is taken over.
@@ -294,10 +304,12 @@ impl Binding {
         if let Some(request) = &self.request {
             self.named = Some((request.heap.clone(), request.policy.clone()));
         }
-        let had = self.let_go || known.as_ref().is_some_and(|known| known.in_use);
-        self.let_go = had && !kernel.in_use;
+        let since = self.let_go.or(known.as_ref().filter(|known| known.in_use).map(|_| now));
+        self.let_go = since.filter(|_| !kernel.in_use);
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
-            self.upkeep = Upkeep::default();
+            let returns = self.let_go.map(|since| Monotonic(since.0 + DRIVER_RETURNS));
+            self.upkeep =
+                Upkeep { retry: returns.filter(|returns| now < *returns), ..Upkeep::default() };
             return;
         }
         let grown = known.is_none_or(|known| {
@@ -328,7 +340,7 @@ impl Binding {
                 Some(_) => {
                     // Its driver waits for the last buffer: those that nobody uses go now.
                     actions.push(Action::Remove(device.clone()));
-                    (self.kernel, self.tee) = (None, None);
+                    self.forget_kernel();
                     self.upkeep = Upkeep::default();
                     self.step(now, "withdrawn", "its TEE has gone".to_owned());
                     return self.end(State::Failed, Some(Reason::HeapDead), now, String::new());

@@ -81,7 +81,8 @@ fn what_the_kernel_has_is_taken_over_untouched() {
     let mut engine = daemon(with_tee(), wanting(0, 65_536));
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
     assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
-    assert_eq!(told(&mut engine, 30, Some(kernel(TEE))), []);
+    let wake = Action::WakeAt(Monotonic(30 + DRIVER_RETURNS));
+    assert_eq!(told(&mut engine, 30, Some(kernel(TEE))), [wake]);
     assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
     // Whatever the policy says, and whatever else comes.
     let other = changed(Change::Heap(heap("low")));
@@ -281,13 +282,31 @@ fn a_better_heap_waits_for_the_driver_to_let_go() {
     assert_eq!(engine.may_rebind(&gpu()), Err(NoRebind::InUse));
     assert_eq!(run(&mut engine, &[(50, Event::Rebind(gpu()))]), []);
     // The kernel tells before the driver is gone.
-    assert_eq!(told(&mut engine, 60, low(false)), []);
-    let gone = Gpu { driver: None, ..engine.facts().gpus[&gpu()].clone() };
-    let gone = changed(Change::Gpu(gpu(), Some(gone)));
+    let returns = |at| at + DRIVER_RETURNS;
+    let wake = |at| Action::WakeAt(Monotonic(returns(at)));
+    assert_eq!(told(&mut engine, 60, low(false)), [wake(60)]);
+    let driver = |engine: &Daemon, driver: Option<&str>| {
+        let csf = &engine.facts().gpus[&gpu()];
+        let csf = Gpu { driver: driver.map(str::to_owned), ..csf.clone() };
+        changed(Change::Gpu(gpu(), Some(csf)))
+    };
+    let gone = driver(&engine, None);
     assert_eq!(run(&mut engine, &[(70, gone)]), [look()]);
-    let actions = run(&mut engine, &[(80, looked(low(false)))]);
+    assert_eq!(run(&mut engine, &[(80, looked(low(false)))]), [wake(60)]);
+    // It comes back.
+    let back = driver(&engine, Some("csf"));
+    assert_eq!(run(&mut engine, &[(85, back)]), [look()]);
+    assert_eq!(run(&mut engine, &[(86, looked(low(true)))]), []);
+    assert_eq!(run(&mut engine, &[(returns(60), Event::Woken)]), []);
+    let gone = driver(&engine, None);
+    assert_eq!(run(&mut engine, &[(returns(70), gone)]), [look()]);
+    let at = returns(80);
+    assert_eq!(run(&mut engine, &[(at, looked(low(false)))]), [wake(at)]);
+    assert_eq!(run(&mut engine, &[(returns(at), Event::Woken)]), [look()]);
+    let actions = run(&mut engine, &[(returns(at) + 1, looked(low(false)))]);
     assert_eq!(actions, [remove(), Action::Open(gpu(), 0)]);
-    let actions = run(&mut engine, &[(90, Event::Opened(gpu(), Opened::NoWindow))]);
+    let opened = (returns(at) + 2, Event::Opened(gpu(), Opened::NoWindow));
+    let actions = run(&mut engine, &[opened]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap(TEE)));
 }
 
@@ -308,11 +327,15 @@ fn a_policy_that_names_nothing_takes_nothing_away() {
     let without = changed(Change::Policy(Box::default()));
     assert_eq!(run(&mut engine, &[(50, without)]), [look()]);
     assert_eq!(run(&mut engine, &[(60, looked(low(true)))]), []);
-    assert_eq!(run(&mut engine, &[(70, hint()), (80, looked(low(false)))]), []);
+    let wake = Action::WakeAt(Monotonic(80 + DRIVER_RETURNS));
+    assert_eq!(run(&mut engine, &[(70, hint()), (80, looked(low(false)))]), [wake]);
+    let later = 80 + DRIVER_RETURNS;
+    assert_eq!(run(&mut engine, &[(later, Event::Woken)]), [look()]);
+    assert_eq!(run(&mut engine, &[(later + 1, looked(low(false)))]), []);
     let next = Next { heap: None, policy: None, reason: "no-policy" };
     assert_eq!(engine.next(&gpu()), Some(next));
     // Unless somebody asks.
-    let actions = run(&mut engine, &[(90, Event::Rebind(gpu()))]);
+    let actions = run(&mut engine, &[(later + 2, Event::Rebind(gpu()))]);
     assert_eq!(actions, [remove()]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
 }
@@ -511,7 +534,8 @@ impl World {
 
 proptest! {
     /// Whatever happens in whatever order: nothing is bound to a GPU that has a binding, nothing is
-    /// taken away from a driver but what is of a TEE that has gone, nothing is bound to or allocated from a TEE that has gone,
+    /// taken away from a driver but what is of a TEE that has gone, nor, unless somebody asks, from
+    /// one that may come back, nothing is bound to or allocated from a TEE that has gone,
     /// nothing is handed over that is not wanted, it comes to rest without further events, and
     /// equal events give equal actions.
     #[test]
@@ -543,14 +567,16 @@ proptest! {
         let mut happenings = happenings.into_iter().peekable();
         // How much was done since something happened.
         let mut done = 0;
-        let mut rested = false;
+        let mut rested = 0;
+        // When the driver was seen to be gone.
+        let mut gone = None;
         loop {
             if queue.is_empty() {
                 let after = match happenings.peek() {
                     Some((after, _)) => *after,
-                    // A TEE that was never seen may take that long.
-                    None if wake.is_some_and(|due| due <= now + TEE_COMES) && !rested => {
-                        rested = true;
+                    // A TEE that was never seen may take that long, after what else was waited for.
+                    None if wake.is_some_and(|due| due <= now + TEE_COMES) && rested < 3 => {
+                        rested += 1;
                         TEE_COMES
                     }
                     None => break,
@@ -568,6 +594,11 @@ proptest! {
             let event = queue.remove(0);
             let mut came = Vec::new();
             now += 1;
+            let asked = matches!(event, Event::Rebind(_));
+            if matches!(event, Event::Looked(..)) {
+                let is_gone = world.bound.as_ref().is_some_and(|bound| !bound.in_use);
+                gone = is_gone.then(|| gone.unwrap_or(now));
+            }
             let actions = engine.on(event.clone(), Monotonic(now));
             prop_assert_eq!(&actions, &twin.on(event, Monotonic(now)));
             for action in actions {
@@ -605,6 +636,8 @@ proptest! {
                         let nobody = bound.is_none_or(|b| !b.in_use) && world.csf().driver.is_none();
                         let dead = bound.is_some_and(KernelBinding::is_of_tee) && !world.has_tee();
                         prop_assert!(dead || nobody, "it has its user");
+                        let stays_away = gone.is_some_and(|gone| now >= gone + DRIVER_RETURNS);
+                        prop_assert!(dead || asked || stays_away, "it may come back");
                         world.withdraw();
                     }
                     Action::Supply(device, from) => {
