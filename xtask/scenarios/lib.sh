@@ -13,6 +13,7 @@ CONFIG=/sys/kernel/config/protheap
 DEVICES=/sys/bus/platform/devices
 STATE=/run/protheap/state.json
 OPTIONS=/run/modprobe.d/protheap-panthor.conf
+DAEMON_LOG=/run/daemon.log
 CHECKS=0
 BINDER_STATUS=''
 DAEMON_STATUS=''
@@ -125,6 +126,16 @@ use_panthor() {
 
 # heap NAME: its path
 heap() { echo "/dev/dma_heap/$1"; }
+
+# hide_heaps: as on a kernel without dma-buf heaps, programs do not find their class
+hide_heaps() {
+	mkdir -p /tmp/sys /tmp/class
+	need mount --bind /sys /tmp/sys
+	for class in /sys/class/*; do
+		[ "${class##*/}" = dma_heap ] || ln -s "/tmp$class" /tmp/class
+	done
+	need mount --bind /tmp/class /sys/class
+}
 
 # drop_tee, restore_tee: the TEE goes away and comes back; its heaps are dead meanwhile
 drop_tee() { echo 1 >/sys/kernel/debug/simtee/drop; }
@@ -259,6 +270,13 @@ has_lines() { at_least "$(wc -l <"$1")" "$2"; }
 # policy KEY: standard input becomes /etc/protheap/policies/KEY.toml
 policy() { mkdir -p /etc/protheap/policies && cat >"/etc/protheap/policies/$1.toml"; }
 
+# prefer HEAP...: a policy that names these heaps in their order, on standard output
+prefer() {
+	printf 'schema = 1\n[gpu."arm,mali-valhall-csf"]\nheaps = ['
+	printf '{ name = "%s" }, ' "$@"
+	echo ']'
+}
+
 # no_policies: forgets those that are installed
 no_policies() { rm -rf /usr/lib/protheap/policies; }
 
@@ -292,20 +310,39 @@ end_binder() {
 }
 
 # start_daemon: in the background, as process $DAEMON; returns when it has told that it is ready. Its words are in
-# /run/daemon.log. stop_daemon ends it as systemd does, or by the signal named; its exit status is in $DAEMON_STATUS.
+# $DAEMON_LOG. stop_daemon ends it as systemd does, or by the signal named; its exit status is in $DAEMON_STATUS.
 start_daemon() {
-	rm -f /run/daemon.ready
-	protheap-guest listen /run/daemon.ready 5 &
+	rm -f "$DAEMON_LOG.ready"
+	protheap-guest listen "$DAEMON_LOG.ready" 5 &
 	listener=$!
-	need wait_until 5 exists /run/daemon.ready
-	NOTIFY_SOCKET=/run/daemon.ready protheapd >>/run/daemon.log 2>&1 &
+	need wait_until 5 exists "$DAEMON_LOG.ready"
+	NOTIFY_SOCKET=$DAEMON_LOG.ready protheapd >>"$DAEMON_LOG" 2>&1 &
 	DAEMON=$!
-	wait $listener || say "the daemon did not say that it is ready: $(cat /run/daemon.log)"
+	wait $listener || say "the daemon did not say that it is ready: $(cat "$DAEMON_LOG")"
 }
 stop_daemon() {
 	need kill "-${1:-TERM}" "$DAEMON"
 	wait "$DAEMON" 2>/dev/null
 	DAEMON_STATUS=$?
+}
+
+# reload_daemon: it reads the policies again, as by `systemctl reload`, and has written what came of it when this returns
+reload_daemon() {
+	written=$(stat -c %i "$STATE")
+	need kill -HUP "$DAEMON"
+	need wait_until 20 is_other_file "$STATE" "$written"
+}
+is_other_file() { differs "$(stat -c %i "$1")" "$2"; }
+
+# daemon_kb NAME: of its memory, in KiB: VmRSS, VmHWM. daemon_ms: how long it has run on a processor.
+daemon_kb() { sed -n "s/^$1:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$DAEMON/status"; }
+daemon_ms() { awk '{ print ($14 + $15) * 10 }' "/proc/$DAEMON/stat"; }
+
+# told PATTERN: how many of its lines match that. complaints: those that do not say how a GPU stands, that policies
+# changed, or that there is no bus.
+told() { grep -c "$1" "$DAEMON_LOG"; }
+complaints() {
+	grep -vE '^protheapd: ([^ ]+: (bound|in-use|unprotected|failed)\>|these policies|there is no system bus)' "$DAEMON_LOG"
 }
 
 # state_of POINTER: from state.json, for instance /gpus/0/state; fails if there is no such member
@@ -316,6 +353,12 @@ step_us() { protheap-guest step "$STATE" "${2:-0}" "$1"; }
 
 # ends STATE REASON: what state.json says of the first GPU
 ends() { is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" "$1 $2"; }
+
+# next_is HEAP: what would be bound now in place of what is bound; `none`: nothing else
+next_is() {
+	next=$(state_of /gpus/0/next/heap) || next=none
+	is "$next" "$1"
+}
 
 # is_count NUMBER COMMAND..., is_zero COMMAND...: what a command prints now
 is_count() { wanted=$1; shift; is "$("$@")" "$wanted"; }

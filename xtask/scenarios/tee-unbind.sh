@@ -69,5 +69,5 @@ check 'state.json says so' wait_until 2 ends failed heap-dead
 need protheap-guest write /sys/bus/platform/drivers/simtee/bind firmware:optee
 check 'and bound again' wait_until 2 holds "$CONFIG/$GPU/state" bound
 stop_daemon
-check 'nothing was wrong' is "$(cat /run/daemon.log)" ''
+check 'nothing was wrong' is "$(complaints)" ''
 check 'the kernel has nothing to complain of' is "$(dmesg | grep -E 'BUG|WARNING|Oops|refcount' | head -3)" ''

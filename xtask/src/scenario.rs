@@ -57,6 +57,7 @@ pub(crate) struct Scenario {
     debug_only: bool,
     systemd: bool,
     smp: u32,
+    by_instructions: bool,
     limit: Duration,
 }
 
@@ -77,6 +78,8 @@ impl Scenario {
     /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
     /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
     /// - `smp`: processors (`1`)
+    /// - `clock`: `instructions` for time that passes by them, and at once where nobody uses it, as always with
+    ///   systemd (`host`)
     /// - `limit`: seconds of host time until it failed (`30`), [`SLOWER`] times as many with `--debug-kernel`
     fn parse(name: &str, script: &str) -> Result<Self> {
         let mut scenario = Self {
@@ -92,6 +95,7 @@ impl Scenario {
             debug_only: false,
             systemd: false,
             smp: 1,
+            by_instructions: false,
             limit: Duration::from_secs(30),
         };
         let list = |value: &str| {
@@ -128,6 +132,13 @@ impl Scenario {
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
+                }
+                "clock" => {
+                    scenario.by_instructions = match value {
+                        "host" => false,
+                        "instructions" => true,
+                        _ => bail!("{name}: `clock: {value}`, which is `host` or `instructions`"),
+                    };
                 }
                 "limit" => {
                     let seconds =
@@ -324,7 +335,7 @@ fn run_one(
     let mut verdict = Verdict::default();
     let mut boot = boot(&scenario.name, &tree, &cmdline, scenario.smp, limit);
     // By the clock, an emulated processor takes longer for all that systemd does than a window can be open.
-    boot.icount = scenario.systemd.then_some(vm::ICOUNT);
+    boot.icount = (scenario.systemd || scenario.by_instructions).then_some(vm::ICOUNT);
     let outcome = boot.run(workspace, image, |line| {
         println!("  {line}");
         verdict.hear(line);
@@ -415,7 +426,7 @@ mod tests {
     fn the_head_says_how_to_boot() {
         let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
-                      # init: script\n# source: handed\n# leave: reboot\n# kernel: debug\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+                      # init: script\n# source: handed\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
         let scenario = Scenario::parse("two", script).unwrap();
         assert!(scenario.runs_on(Flavor::Debug) && !scenario.runs_on(Flavor::Plain));
         assert!(scenario.limit(Flavor::Debug) > scenario.limit(Flavor::Plain));
@@ -429,6 +440,7 @@ mod tests {
         );
         assert_eq!(scenario.says, ["so: much", "more"]);
         assert_eq!((scenario.smp, scenario.limit), (2, Duration::from_secs(12)));
+        assert!(scenario.by_instructions);
     }
 
     #[test]
@@ -436,6 +448,7 @@ mod tests {
         assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# clock: wall\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# kernel: new\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemv\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# without: csfgpu\n").is_err());

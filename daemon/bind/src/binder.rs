@@ -37,7 +37,7 @@ const LONGEST_STATE: usize = 1 << 20;
 pub struct Binder<const DAEMON: bool> {
     root: Root,
     teller: Teller,
-    /// `/run/protheap`, where it can be written.
+    /// `/run/protheap`, where it can be written. Of a daemon only while it acts: it may be taken away.
     run: Option<RunDirectory>,
     /// Of a binder from its start to its end; of a daemon only while it acts.
     lock: Option<Lock>,
@@ -46,12 +46,14 @@ pub struct Binder<const DAEMON: bool> {
     engine: Engine<DAEMON>,
     /// What could not be used.
     refused: Vec<Refused>,
-    /// So many of these, the first, are about policy files.
+    /// So many of these, the first, are about policies.
     files: usize,
     /// Of a daemon: what policy files said before they became bad.
     last_good: LastGood,
     /// Of a daemon: what it wrote last.
     written: Vec<u8>,
+    /// Why that could not be written: told already.
+    unwritten: Option<Problem>,
     /// What was allocated for a GPU and not handed over yet.
     buffers: Vec<(DeviceName, Buffers)>,
     wake: Option<Monotonic>,
@@ -131,6 +133,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             files,
             last_good,
             written: Vec::new(),
+            unwritten: None,
             buffers: Vec::new(),
             wake: None,
             ready: false,
@@ -193,6 +196,9 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             (self.lock, self.module) = (None, None);
         }
         self.report();
+        if DAEMON {
+            self.run = None;
+        }
     }
 
     /// Takes an event and all that comes of it, before anything else: what the kernel was seen to
@@ -249,7 +255,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 None
             }
             Action::Remove(device) => {
-                let removed = self.module().and_then(|module| Ok(module.remove(&device)?));
+                let removed = self.module().and_then(|module| match module.remove(&device) {
+                    // Somebody was faster.
+                    Err(error) if error.is_absent() => Ok(()),
+                    removed => Ok(removed?),
+                });
                 self.warn(&device, "taking away its binding", removed);
                 None
             }
@@ -273,9 +283,10 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         }
     }
 
-    /// The module, for a change: with the lock.
+    /// The module, for a change: with the lock, where there can be one.
     fn module(&mut self) -> Result<&Module> {
-        if DAEMON && self.lock.is_none() && self.make_run() {
+        if DAEMON && self.lock.is_none() {
+            self.make_run();
             let (teller, ready) = (self.teller, self.ready);
             // Another program is at work, which is enough for the boot to go on.
             let busy = || {
@@ -283,8 +294,9 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                     ready::tell(teller);
                 }
             };
-            if let Some(run) = &self.run {
-                self.lock = Some(run.lock(busy)?);
+            match self.run.as_ref().map(|run| run.lock(busy)).transpose() {
+                Ok(lock) => self.lock = lock,
+                Err(problem) => self.refuse(problem),
             }
         }
         self.module_to_read()
@@ -297,15 +309,17 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         Ok(self.module.as_ref().ok_or("protheap.ko is not loaded")?)
     }
 
-    /// Makes `/run/protheap`, where it is needed and was not made yet.
-    fn make_run(&mut self) -> bool {
-        if self.run.is_none() && !self.engine.facts().gpus.is_empty() {
-            match RunDirectory::open(&self.root) {
-                Ok(run) => self.run = Some(run),
-                Err(problem) => self.refuse(problem),
-            }
+    /// Makes `/run/protheap`, where it is needed and is not there.
+    fn make_run(&mut self) {
+        if !self.engine.bindings().is_empty() {
+            self.run = match RunDirectory::open(&self.root) {
+                Ok(run) => Some(run),
+                Err(problem) => {
+                    self.refuse(problem);
+                    None
+                }
+            };
         }
-        self.run.is_some()
     }
 
     /// Tells of a problem, once.
@@ -600,7 +614,15 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
     fn report(&mut self) {
+        let written_by = [self.teller.program, env!("CARGO_PKG_VERSION")].join(" ");
+        let report = Report::new(&self.engine, &self.refused, &written_by);
+        // Only a writer can fail, and this one does not.
+        let json = serde_json::to_vec(&report).unwrap_or_default();
+        let heaps = report.heaps().clone();
         if DAEMON {
+            if self.written == json {
+                return;
+            }
             self.make_run();
         }
         let Some(run) = &self.run else { return };
@@ -609,19 +631,15 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         if !DAEMON && run.has_state() && self.engine.bindings().values().all(is_adopted) {
             return;
         }
-        let written_by = [self.teller.program, env!("CARGO_PKG_VERSION")].join(" ");
-        let report = Report::new(&self.engine, &self.refused, &written_by);
-        // Only a writer can fail, and this one does not.
-        let json = serde_json::to_vec(&report).unwrap_or_default();
-        if DAEMON && self.written == json {
-            return;
+        let problem = run.write_state(&json).and_then(|()| run.link_heaps(&heaps)).err();
+        match &problem {
+            None if DAEMON => self.written = json,
+            Some(problem) if self.unwritten.as_ref() != Some(problem) => {
+                self.teller.tell(&Told::Other(format_args!("{problem}")));
+            }
+            _ => {}
         }
-        let written = run.write_state(&json);
-        match written.and_then(|()| run.link_heaps(report.heaps())) {
-            Ok(()) if DAEMON => self.written = json,
-            Ok(()) => {}
-            Err(problem) => self.teller.tell(&Told::Other(format_args!("{problem}"))),
-        }
+        self.unwritten = problem;
     }
 }
 
@@ -682,7 +700,6 @@ impl Binder<true> {
             platform,
             lockdown,
             Some(&mut self.last_good),
-            &mut problems,
         );
         let changed = policy != *self.engine.policy();
         let different = changed || self.refused.get(..self.files) != Some(&refused);
@@ -697,6 +714,8 @@ impl Binder<true> {
         for problem in problems {
             self.refuse(problem);
         }
+        // `/run/protheap` may have been taken away.
+        self.written.clear();
         self.finish();
         different
     }

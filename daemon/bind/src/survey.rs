@@ -23,7 +23,7 @@ pub struct Survey {
     pub facts: Facts,
     /// What was there and could not be used: told already.
     pub refused: Vec<Refused>,
-    /// So many of these, the first, are about policy files.
+    /// So many of these, the first, are about policies.
     pub files: usize,
 }
 
@@ -35,8 +35,7 @@ impl Survey {
         let platform = platform::read(root, &mut problems);
         let kernel = kernel::read(root, &mut problems);
         let is_daemon = daemon.is_some();
-        let (policy, mut refused) =
-            read_policy(root, teller, &platform, kernel.lockdown, daemon, &mut problems);
+        let (policy, mut refused) = read_policy(root, teller, &platform, kernel.lockdown, daemon);
         let mut facts = read_facts(root, kernel, &policy, is_daemon, &mut problems);
         facts.platform = platform;
         read_firmware(root, &policy, is_daemon, &mut facts, &mut problems);
@@ -53,10 +52,11 @@ pub(crate) fn read_policy(
     platform: &Platform,
     lockdown: bool,
     daemon: Option<&mut LastGood>,
-    problems: &mut Vec<Problem>,
 ) -> (Policy, Vec<Refused>) {
+    let mut problems = Vec::new();
     let extent = if daemon.is_some() { Extent::AndTrust } else { Extent::Applying };
-    let (mut files, closed) = read_files(root, &platform.compatible, lockdown, extent, problems);
+    let (mut files, closed) =
+        read_files(root, &platform.compatible, lockdown, extent, &mut problems);
     let kept = daemon.map_or_else(Vec::new, |last_good| last_good.keep(&mut files));
     let (merged, judged) = judge(files);
     let mut refused = Vec::new();
@@ -67,6 +67,7 @@ pub(crate) fn read_policy(
     for file in judged {
         tell_file(teller, file, &mut refused);
     }
+    refused.extend(problems.into_iter().map(|problem| tell(teller, problem)));
     (Policy::new(merged).closed(closed), refused)
 }
 

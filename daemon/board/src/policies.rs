@@ -30,6 +30,8 @@ pub const MASK: &str = "hides this name in the directories after it";
 pub const DENIED: &str = "may not be read by this user: try it as root";
 /// How much the policies of a board may say together, in bytes.
 const MOST_BYTES: usize = 1 << 20;
+/// How many drop-ins a file may have.
+const MOST_DROP_INS: usize = 256;
 /// The longest policy that is read, in bytes.
 const LONGEST: usize = protheap_core::fragment::LARGEST;
 
@@ -110,7 +112,13 @@ impl Directories {
                     }
                 });
             }
-            for name in &names {
+            if names.len() > MOST_DROP_INS
+                && let Some(layer) = layers.first()
+            {
+                let why = format!("more than {MOST_DROP_INS} drop-ins: only the first by name count");
+                problems.push(Problem::new(root.shown(&layer.path), why));
+            }
+            for name in names.iter().take(MOST_DROP_INS) {
                 files.take(root, key, &layers, name);
             }
         }

@@ -153,11 +153,11 @@ pub(crate) fn tell_changes(before: &Snapshot, now: &Snapshot) {
             tell_gpu(device, &gpu);
         }
     }
+    // What becomes bad again is told again.
+    if let Ok(mut told) = TOLD.lock() {
+        told.retain(|path, _| now.refused.iter().any(|refused| refused.path == *path));
+    }
     if before.engine.policy() != now.engine.policy() {
-        // What becomes bad again is told again.
-        if let Ok(mut told) = TOLD.lock() {
-            told.retain(|path, _| now.refused.iter().any(|refused| refused.path == *path));
-        }
         let keys: Vec<_> = now.engine.policy().keys().into_iter().map(Key::as_str).collect();
         let keys = keys.join(", ");
         info!(MESSAGE_ID = id::RELOADED, POLICIES = keys, "these policies apply now: {keys}");

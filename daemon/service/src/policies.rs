@@ -10,7 +10,11 @@ use std::time::Duration;
 use anyhow::Context;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use protheap_board::platform;
 use protheap_board::policies::{DIRECTORIES, IMAGE};
+use protheap_board::root::Root;
+use protheap_core::cascade::keys;
+use protheap_core::name::Key;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +29,8 @@ pub(crate) struct Policies {
     watcher: RecommendedWatcher,
     changed: Arc<Notify>,
     watched: BTreeSet<PathBuf>,
+    /// What the files of this board are named after.
+    keys: Vec<Key>,
 }
 
 impl Policies {
@@ -39,8 +45,11 @@ impl Policies {
             }
         });
         let watcher = watcher.context("watching the policies; inotify has to be there")?;
+        // Who binds tells what is wrong with it.
+        let platform = platform::read(&Root::open(root)?, &mut Vec::new());
+        let keys = keys(&platform.compatible);
         let root = root.to_owned();
-        let mut policies = Self { root, watcher, changed, watched: BTreeSet::new() };
+        let mut policies = Self { root, watcher, changed, watched: BTreeSet::new(), keys };
         policies.follow();
         Ok(policies)
     }
@@ -61,7 +70,7 @@ impl Policies {
 
     /// Watches what there is now: a directory that comes is told of by the one above it.
     fn follow(&mut self) {
-        let wanted = wanted(&self.root);
+        let wanted = wanted(&self.root, &self.keys);
         for gone in self.watched.difference(&wanted) {
             // It may be gone with its watch.
             let _ = self.watcher.unwatch(gone);
@@ -77,11 +86,11 @@ impl Policies {
     }
 }
 
-/// The directories that say something of policies.
+/// The directories that say something of a board's policies.
 ///
 /// Each comes with the one above it, which tells when it is replaced. What is above both is watched
 /// only while one of them is missing or a link: who opens files in `/etc` would wake the daemon.
-fn wanted(root: &Path) -> BTreeSet<PathBuf> {
+fn wanted(root: &Path, keys: &[Key]) -> BTreeSet<PathBuf> {
     let mut wanted = BTreeSet::new();
     for place in DIRECTORIES.iter().copied().chain([IMAGE]) {
         let place = root.join(place);
@@ -93,10 +102,8 @@ fn wanted(root: &Path) -> BTreeSet<PathBuf> {
         if parent.filter(is_there).is_none() {
             wanted.extend(above.map(Path::to_owned));
         }
-        let Ok(entries) = std::fs::read_dir(&place) else { continue };
-        let drop_ins = |path: &PathBuf| path.extension().is_some_and(|end| end == "d");
-        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-        wanted.extend(paths.filter(drop_ins));
+        let drop_ins = keys.iter().map(|key| place.join(format!("{key}.toml.d")));
+        wanted.extend(drop_ins.filter(|path| path.is_dir()));
     }
     wanted
 }
@@ -129,9 +136,11 @@ mod tests {
     #[tokio::test]
     async fn what_changes_policies_is_told_and_nothing_else() {
         let root = std::env::temp_dir().join(format!("protheapd-policies-{}", std::process::id()));
-        for directory in ["etc", "run/protheap", "usr/lib"] {
+        let tree = "sys/firmware/devicetree/base";
+        for directory in ["etc", "run/protheap", "usr/lib", tree] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
+        fs::write(root.join(tree).join("compatible"), "acme,a9\0").unwrap();
         let mut policies = Policies::watch(&root).unwrap();
         let mut told = async || tokio::time::timeout(QUIET * 2, policies.changed()).await.is_ok();
         let protheap = root.join("etc/protheap");
@@ -152,6 +161,11 @@ mod tests {
         assert!(told().await);
         fs::write(drop_ins.join("more.toml"), "").unwrap();
         assert!(told().await);
+        let other = protheap.join("policies/acme,b2.toml.d");
+        fs::create_dir(&other).unwrap();
+        assert!(told().await);
+        fs::write(other.join("more.toml"), "").unwrap();
+        assert!(!told().await);
 
         // Another directory takes its place, by a link.
         fs::create_dir(protheap.join("other")).unwrap();

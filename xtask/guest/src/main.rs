@@ -8,6 +8,7 @@ mod faults;
 mod fuzz;
 #[cfg(target_arch = "aarch64")]
 mod kexec;
+mod kill;
 mod node;
 mod panthor;
 mod report;
@@ -72,6 +73,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
     and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
   node PATH                                the hardware behind a device node, as Protheap finds it: NUMBER DEVICE COMPATIBLE...
   querycap PATH                            the driver of a video node, and what the node is
+  kill-at N COMMAND...                     runs it, and kills it in front of its N-th change to bindings, buffers or
+                                           /run/protheap: says which, or `ended COUNT` if it was over before
   kexec                                    starts another kernel, which powers the machine off
   watch DEVICE FILE SECONDS                tells the GPU's story until that file is there
   report DEVICE [HELD BEFORE]              tells the demo's result: who does not know how long the GPU was held, in
@@ -153,6 +156,9 @@ fn run(words: &[&str]) -> Outcome {
         ["panthor", rest @ ..] => panthor::run(rest)?,
         ["node", path] => println!("{}", node::hardware(path)?),
         ["querycap", path] => println!("{}", node::querycap(path)?),
+        ["kill-at", number, program, arguments @ ..] => {
+            println!("{}", kill::kill_at(number.parse()?, program, arguments)?);
+        }
         #[cfg(target_arch = "aarch64")]
         ["kexec"] => kexec::kexec()?,
         ["watch", device, until, seconds] => {

@@ -92,6 +92,21 @@ fn the_first_directory_wins_by_name_and_drop_ins_follow_their_file() {
 }
 
 #[test]
+fn a_directory_full_of_drop_ins_costs_little() {
+    let tree = Tree::new();
+    let most = u32::try_from(MOST_DROP_INS).unwrap();
+    for number in 0..2 * most {
+        let layer = if number % 2 == 0 { "etc" } else { "run" };
+        let text = number.to_string();
+        tree.file(&format!("{layer}/protheap/policies/a.toml.d/{number:04}.toml"), text);
+    }
+    let (files, problems, _) = counting(&tree, &["a"], true);
+    let expected: Vec<_> = (0..most).map(|n| ("a".to_owned(), n.to_string())).collect();
+    assert_eq!(files, expected);
+    assert!(matches!(&problems[..], [one] if one.path.ends_with("/etc/protheap/policies/a.toml.d")));
+}
+
+#[test]
 fn what_hides_another_is_named() {
     let tree = Tree::new();
     let at = |layer: &str| format!("{layer}/protheap/policies/a.toml");

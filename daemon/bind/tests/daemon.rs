@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What a daemon does when `/run/protheap` or its policies are not as they should be. The machine is
+//! a tree: nothing is bound.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use protheap_bind::binder::Binder;
+use protheap_bind::tell::{Teller, Told};
+use protheap_board::root::Root;
+
+/// What was told.
+static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn say(_: &str, told: &Told<'_>) {
+    let text = match told {
+        Told::Skipped(problem) => problem.to_string(),
+        Told::Refused(path, _) => (*path).to_owned(),
+        Told::Gpu(_, text) | Told::Other(text) => text.to_string(),
+    };
+    TOLD.lock().unwrap().push(text);
+}
+
+fn told() -> Vec<String> {
+    std::mem::take(&mut TOLD.lock().unwrap())
+}
+
+/// A machine with a GPU, removed when it is dropped.
+struct Machine(PathBuf);
+
+impl Machine {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("protheap-daemon-{}-{number}", std::process::id());
+        let machine = Self(std::env::temp_dir().join(name));
+        let node = machine.path("sys/bus/platform/devices/fb000000.gpu/of_node");
+        fs::create_dir_all(&node).unwrap();
+        fs::write(node.join("compatible"), "arm,mali-valhall-csf\0").unwrap();
+        fs::create_dir_all(machine.path("etc/protheap/policies")).unwrap();
+        fs::create_dir_all(machine.path("run")).unwrap();
+        machine
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// A policy whose only fault is this key.
+    fn refuse(&self, key: &str) {
+        let path = "etc/protheap/policies/default.toml";
+        fs::write(self.path(path), format!("schema = 1\n{key} = 1\n")).unwrap();
+        self.chmod(path, 0o644);
+    }
+
+    fn chmod(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn state(&self) -> Option<String> {
+        fs::read_to_string(self.path("run/protheap/state.json")).ok()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_it_cannot_write_is_told_once_and_written_when_it_can() {
+    let machine = Machine::new();
+    // Nothing can be made in a file.
+    fs::remove_dir(machine.path("run")).unwrap();
+    fs::write(machine.path("run"), "").unwrap();
+    let root = Root::open(&machine.0).unwrap();
+    let mut daemon = Binder::<true>::new(root, Teller { program: "test", say }).unwrap();
+    daemon.start();
+    daemon.reload();
+    assert!(matches!(&told()[..], [told] if told.contains("/run/protheap: cannot be made")));
+
+    fs::remove_file(machine.path("run")).unwrap();
+    fs::create_dir(machine.path("run")).unwrap();
+    daemon.reload();
+    assert!(machine.state().unwrap().contains("fb000000.gpu"));
+
+    // Somebody takes it away.
+    fs::remove_dir_all(machine.path("run/protheap")).unwrap();
+    daemon.reload();
+    assert!(machine.state().unwrap().contains("fb000000.gpu"));
+    assert!(told().is_empty());
+
+    // What is in its place cannot be replaced.
+    let state = machine.path("run/protheap/state.json");
+    fs::remove_file(&state).unwrap();
+    fs::create_dir(&state).unwrap();
+    for key in ["x", "y"] {
+        machine.refuse(key);
+        daemon.reload();
+    }
+    let unwritten = || told().iter().filter(|told| told.contains("cannot be written")).count();
+    assert_eq!(unwritten(), 1);
+    fs::remove_dir(&state).unwrap();
+    daemon.reload();
+    assert!(machine.state().unwrap().contains("`y`"));
+    assert_eq!(unwritten(), 0);
+    fs::remove_file(&state).unwrap();
+    fs::create_dir(&state).unwrap();
+    daemon.reload();
+    assert_eq!(unwritten(), 1, "it was well in the meantime");
+}
+
+#[test]
+fn what_was_mended_is_not_refused_any_more() {
+    fn silent(_: &str, _: &Told<'_>) {}
+    let machine = Machine::new();
+    let policies = "etc/protheap/policies";
+    machine.chmod(policies, 0o777);
+    let root = Root::open(&machine.0).unwrap();
+    let mut daemon = Binder::<true>::new(root, Teller { program: "test", say: silent }).unwrap();
+    daemon.start();
+    for _ in 0..2 {
+        let [refused] = daemon.refused() else { panic!("{:?}", daemon.refused()) };
+        assert!(refused.path.ends_with(policies) && !refused.kept);
+        daemon.reload();
+    }
+    machine.chmod(policies, 0o755);
+    assert!(daemon.reload());
+    assert_eq!(daemon.refused(), []);
+    machine.chmod(policies, 0o777);
+    assert!(daemon.reload());
+    assert_eq!(daemon.refused().len(), 1);
+}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: /run cannot be written, is full, or loses what was in it: all is bound as ever, and the daemon complains once
+# source: kernel, handed
+# limit: 60
+
+RUN=/run/protheap
+DAEMON_LOG=/tmp/daemon.log
+
+# binds WHAT: nothing is bound; the binder binds, then the daemon binds what was taken away from it, and again
+binds() {
+	rm -f $DAEMON_LOG*
+	check "$1: the binder ends well" protheap-bind
+	check 'it has bound' is "$(attr state)" bound
+	need rmdir "$CONFIG/$GPU"
+	start_daemon
+	check 'the daemon binds' wait_until 5 holds "$CONFIG/$GPU/state" bound
+	drop_tee
+	need wait_until 5 absent "$CONFIG/$GPU"
+	restore_tee
+	check 'again' wait_until 5 holds "$CONFIG/$GPU/state" bound
+	check 'it complains of each path once' is "$(grep -o "/run[^:]*: cannot[^:]*" $DAEMON_LOG | sort | uniq -d)" ''
+}
+# ends_well: also the binding goes
+ends_well() {
+	stop_daemon
+	check 'it ends well' is "$DAEMON_STATUS" 0
+	need rmdir "$CONFIG/$GPU"
+}
+is_bound() { is "$(state_of /gpus/0/state)" bound; }
+
+load_tee
+load_protheap
+need mount -o remount,ro /run
+binds 'nothing can be made in /run'
+check 'of that' is "$(told "$RUN: cannot be made")" 1
+need mount -o remount,rw /run
+drop_tee
+check 'it can: the next state is written' wait_until 5 ends failed heap-dead
+restore_tee
+need wait_until 5 is_bound
+ends_well
+
+need mount -t tmpfs -o ro none $RUN
+binds 'nothing can be written in /run/protheap'
+check 'of that' is "$(told "$RUN/state.json: cannot be written")" 1
+need umount $RUN
+drop_tee
+check 'it can: the next state is written' wait_until 5 ends failed heap-dead
+restore_tee
+need wait_until 5 is_bound
+ends_well
+
+need mount -t tmpfs -o size=16k none $RUN
+dd if=/dev/zero of=$RUN/full bs=1k 2>/dev/null
+binds 'there is no room in /run'
+check 'of that' is "$(told "$RUN/state.json: cannot be written")" 1
+rm $RUN/full
+drop_tee
+check 'there is: the next state is written' wait_until 5 ends failed heap-dead
+restore_tee
+need wait_until 5 is_bound
+check 'nothing else is left there' is "$(ls -A $RUN | tr '\n' ' ')" 'heaps lock state.json '
+ends_well
+need umount $RUN
+
+binds 'there is nothing wrong with /run'
+rm -r $RUN
+check 'what was taken away is made anew' wait_until 5 is_bound
+check 'with its links' is "$(readlink $RUN/heaps/secure-video)" /dev/dma_heap/protected,secure-video
+check 'and nobody complained' is "$(told cannot)" 0
+ends_well
