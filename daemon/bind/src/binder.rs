@@ -694,13 +694,8 @@ impl Binder<true> {
         let mut problems = Vec::new();
         let lockdown = kernel::read(&self.root, &mut problems).lockdown;
         let platform = &self.engine.facts().platform;
-        let (policy, refused) = read_policy(
-            &self.root,
-            self.teller,
-            platform,
-            lockdown,
-            Some(&mut self.last_good),
-        );
+        let (policy, refused) =
+            read_policy(&self.root, self.teller, platform, lockdown, Some(&mut self.last_good));
         let changed = policy != *self.engine.policy();
         let different = changed || self.refused.get(..self.files) != Some(&refused);
         let files = std::mem::replace(&mut self.files, refused.len());

@@ -115,7 +115,8 @@ impl Directories {
             if names.len() > MOST_DROP_INS
                 && let Some(layer) = layers.first()
             {
-                let why = format!("more than {MOST_DROP_INS} drop-ins: only the first by name count");
+                let why =
+                    format!("more than {MOST_DROP_INS} drop-ins: only the first by name count");
                 problems.push(Problem::new(root.shown(&layer.path), why));
             }
             for name in names.iter().take(MOST_DROP_INS) {

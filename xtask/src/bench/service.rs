@@ -45,7 +45,8 @@ const NOTIFY: &str = "notify";
 /// The board that is made of its tree in tests/boards, with a decoder beside its GPU.
 const BOARD: &str = "rk3588-rock-5b-optee";
 /// Number, device, class, node, and where the device is in the device tree.
-const NODES: [((u32, u32), &str, &str, &str, &str); 2] = [
+type Node = ((u32, u32), &'static str, &'static str, &'static str, &'static str);
+const NODES: [Node; 2] = [
     ((226, 128), "fb000000.gpu", "drm", "renderD128", "gpu@fb000000"),
     ((81, 0), "fdc38000.video-codec", "video4linux", "video0", "video-codec@fdc38000"),
 ];

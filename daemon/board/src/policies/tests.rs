@@ -103,7 +103,9 @@ fn a_directory_full_of_drop_ins_costs_little() {
     let (files, problems, _) = counting(&tree, &["a"], true);
     let expected: Vec<_> = (0..most).map(|n| ("a".to_owned(), n.to_string())).collect();
     assert_eq!(files, expected);
-    assert!(matches!(&problems[..], [one] if one.path.ends_with("/etc/protheap/policies/a.toml.d")));
+    assert!(
+        matches!(&problems[..], [one] if one.path.ends_with("/etc/protheap/policies/a.toml.d"))
+    );
 }
 
 #[test]
