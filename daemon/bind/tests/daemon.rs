@@ -3,6 +3,8 @@
 //! What a daemon does when `/run/protheap` or its policies are not as they should be. The machine is
 //! a tree: nothing is bound.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
