@@ -34,6 +34,7 @@ mod scenario;
 mod suite;
 mod systemd;
 mod toolchain;
+mod units;
 mod userspace;
 mod vm;
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
-use crate::{boards, client, firmware, host, kernel, scenario};
+use crate::{boards, client, firmware, host, kernel, scenario, units};
 
 /// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace) -> bool {
@@ -42,6 +42,11 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
     tally.one("client", client::check(workspace));
     tally.one("firmware images", firmware::check(workspace));
     tally.one("boards", boards::check(workspace));
+    if units::can_check() {
+        tally.one("units", units::check(workspace));
+    } else {
+        println!("units ... skipped: this host has no systemd-analyze");
+    }
     match scenario::run_all(workspace) {
         Ok(results) => {
             for (name, good) in results {

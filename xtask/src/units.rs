@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the host's systemd says of the units: that it knows all that is in them, and how much they leave open. The
+//! systemd that runs them in the guest is another one.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Workspace};
+
+const ANALYZE: &str = "systemd-analyze";
+
+/// Units, and ten times what `systemd-analyze security` may find in each at most.
+const EXPOSURE: [(&str, u32); 2] = [("protheapd.service", 17), ("protheap-bind.service", 30)];
+
+/// The host has systemd's tools.
+pub(crate) fn can_check() -> bool {
+    let mut version = Command::new(ANALYZE);
+    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
+}
+
+/// Checks every unit that is shipped.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let units = cache::files(&workspace.root.join("systemd/system"))?;
+    let run =
+        |command: &mut Command| command.output().with_context(|| format!("running {ANALYZE}"));
+    // Its status tells also of programs that are not installed here.
+    let output = run(Command::new(ANALYZE).args(["verify", "--man=no"]).args(&units))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let absent = "is not executable: No such file or directory";
+    let complaints: Vec<_> = said.lines().filter(|line| !line.ends_with(absent)).collect();
+    if !complaints.is_empty() {
+        bail!("{}", complaints.join("\n"));
+    }
+    for unit in units {
+        let name = unit.file_name().unwrap_or_default();
+        let Some((_, limit)) = EXPOSURE.iter().find(|(known, _)| name == *known) else {
+            bail!("{}: how exposed may it be? xtask/src/units.rs has to say", unit.display());
+        };
+        let threshold = format!("--threshold={limit}");
+        let args = ["security", "--offline=true", "--no-pager", &threshold];
+        let output = run(Command::new(ANALYZE).args(args).arg(&unit))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let result = said.lines().last().unwrap_or_default();
+            bail!("more than {}.{}: {result}", limit / 10, limit % 10);
+        }
+    }
+    Ok(())
+}
