@@ -397,8 +397,55 @@ message_us() {
 	dmesg | grep -F "$1" | head -n 1 | sed 's/^\[ *\([0-9]*\)\.\([0-9]*\)\].*/\1\2/; s/^0*\([0-9]\)/\1/'
 }
 
-# main_process UNIT: its number
-main_process() { systemctl show --property MainPID --value "$1"; }
+# soft_reboot: systemd begins anew in the same kernel, and with it the scenario, with all of /run. $LIFE says which of
+# its lives this is: 1, 2...
+LIFE=$(cat /run/scenario.life 2>/dev/null || echo 1)
+[ "$LIFE" = 1 ] || CHECKS=$(cat /run/scenario.checks)
+soft_reboot() {
+	echo $((LIFE + 1)) >/run/scenario.life
+	echo "$CHECKS" >/run/scenario.checks
+	need systemctl soft-reboot
+	sleep 60
+	need systemctl is-active soft-reboot.target
+}
+
+# unit_says PROPERTY UNIT: as `systemctl show` does. main_process UNIT: its number. status_of UNIT FIELD: that process's,
+# of /proc.
+unit_says() { systemctl show --property "$1" --value "$2"; }
+main_process() { unit_says MainPID "$1"; }
+status_of() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(main_process "$1")/status"; }
+
+# started_anew UNIT NUMBER: its main process is another one than that
+started_anew() { unit_is active "$1" && differs "$(main_process "$1")" "$2"; }
+
+# log_of UNIT [MATCHES]: what its programs said in this boot
+log_of() {
+	unit=$1
+	shift
+	journalctl --sync
+	journalctl --boot --quiet --output=cat "_SYSTEMD_UNIT=$unit.service" "$@"
+}
+has_failed() { systemctl --failed --no-legend --plain; }
+
+# --- the system bus, there ---
+
+# as_user NUMBER COMMAND...: with no other rights than that user's
+as_user() { protheap-guest as "$@"; }
+
+# bus COMMAND...: a client of protheapd; see `protheap-guest`
+bus() { protheap-guest bus "$@"; }
+
+# property OBJECT NAME: of the daemon's object `manager`, `gpu` or `heap`, as busctl shows it
+GPU_OBJECT=/org/protheap1/gpu/$(echo "$GPU" | sed 's/\./_2e/g')
+HEAP_OBJECT=/org/protheap1/heap/protected_2csecure_2dvideo
+property() {
+	case $1 in
+	manager) set /org/protheap1 Manager "$2" ;;
+	gpu) set "$GPU_OBJECT" Gpu "$2" ;;
+	heap) set "$HEAP_OBJECT" Heap "$2" ;;
+	esac
+	busctl get-property org.protheap1 "$1" "org.protheap1.$2" "$3"
+}
 
 # --- storms: what many processes did at once ---
 

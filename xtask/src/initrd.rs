@@ -104,7 +104,8 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     Ok(archive)
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>> {
+/// The content of a file.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 

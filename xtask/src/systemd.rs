@@ -12,6 +12,7 @@ use crate::cache::{self, Workspace};
 use crate::image::Parts;
 use crate::initrd::{self, Archive};
 use crate::progress::output;
+use crate::userspace;
 
 /// What the host needs to make the disk.
 pub(crate) const PACKAGES: &[&str] = &["erofs-utils"];
@@ -136,6 +137,8 @@ fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archi
         archive.directory(dir);
     }
     archive.link("sbin", "usr/sbin");
+    // Units reload by it.
+    archive.link("usr/bin/kill", "busybox");
     archive.link("var/run", "/run");
     mask(&mut archive, &MASKED);
     archive.copy(&workspace.root.join("xtask/guest/systemd/both"), "", &|_| true)?;
@@ -154,6 +157,7 @@ pub(crate) fn initrd(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     mask(&mut archive, &MASKED_EARLY);
     archive.link("init", "usr/lib/systemd/systemd");
     archive.directory("sysroot");
+    archive.link(&format!("{LOCAL}/initrd.target.wants/bare-root.service"), "../bare-root.service");
     Ok(archive)
 }
 
@@ -168,6 +172,9 @@ pub(crate) fn root(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     for (from, to) in INSTALLED {
         archive.tree(&systemd.join(from), to)?;
     }
+    archive.tree(&workspace.root.join("docs/examples"), "usr/share/doc/protheap/examples")?;
+    let player = userspace::player(workspace, &parts.tools)?;
+    archive.file("usr/bin/player", 0o755, &initrd::bytes(&player)?);
     archive
         .link(&format!("{LOCAL}/multi-user.target.wants/scenario.service"), "../scenario.service");
     Ok(archive)

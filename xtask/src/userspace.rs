@@ -16,6 +16,8 @@ use crate::toolchain::{CROSS, Toolchain};
 const STATIC: [&str; 3] = ["protheap-bind", "protheapctl", "protheap-guest"];
 /// What needs libudev, which is a shared library.
 const DYNAMIC: [&str; 1] = ["protheapd"];
+/// What players begin with, as anybody would build it.
+const PLAYER: [&str; 4] = ["-p", "protheap-client", "--example", "player"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// How a program gets its C library.
@@ -34,6 +36,12 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Vec<Pa
     Ok(programs)
 }
 
+/// Builds the example of a player; returns its path.
+pub(crate) fn player(workspace: &Workspace, tools: &Toolchain) -> Result<PathBuf> {
+    let release = compile(workspace, tools, &workspace.root, Linking::Static, &PLAYER)?;
+    Ok(release.join("examples/player"))
+}
+
 /// Builds programs of the cargo workspace at `root`; returns their paths.
 pub(crate) fn build(
     workspace: &Workspace,
@@ -42,6 +50,19 @@ pub(crate) fn build(
     linking: Linking,
     programs: &[&str],
 ) -> Result<Vec<PathBuf>> {
+    let what: Vec<_> = programs.iter().flat_map(|program| ["-p", program]).collect();
+    let release = compile(workspace, tools, root, linking, &what)?;
+    Ok(programs.iter().map(|program| release.join(program)).collect())
+}
+
+/// Has cargo build what its arguments say; returns the directory of what it made.
+fn compile(
+    workspace: &Workspace,
+    tools: &Toolchain,
+    root: &Path,
+    linking: Linking,
+    what: &[&str],
+) -> Result<PathBuf> {
     // Each has its flags, beside those of .cargo/config.toml, which are of all that it is made of.
     let (dir, feature) = match linking {
         Linking::Static => ("target", "+crt-static"),
@@ -55,8 +76,8 @@ pub(crate) fn build(
     if root == workspace.root {
         cargo.arg("--locked");
     }
-    cargo.args(programs.iter().flat_map(|program| ["-p", program]));
     cargo
+        .args(what)
         .env("RUSTC", tools.rustc())
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{CROSS}gcc"));
@@ -75,6 +96,5 @@ pub(crate) fn build(
     let cold = !target.join(TARGET).exists();
     Step::new("building arm64 user space", Duration::from_secs(if cold { 60 } else { 2 }))
         .run(cargo, &workspace.log("userspace"))?;
-    let release = target.join(TARGET).join("release");
-    Ok(programs.iter().map(|program| release.join(program)).collect())
+    Ok(target.join(TARGET).join("release"))
 }

@@ -38,11 +38,15 @@ const O_RDWR_CLOEXEC: u32 = 0o2 | 0o2_000_000;
 
 /// Allocates a dma-buf from a heap.
 pub(crate) fn allocate(heap: &str, len: u64) -> io::Result<OwnedFd> {
-    let heap = File::open(format!("/dev/dma_heap/{heap}"))?;
+    allocate_from(&File::open(format!("/dev/dma_heap/{heap}"))?, len)
+}
+
+/// Allocates a dma-buf from a heap that is open.
+pub(crate) fn allocate_from(heap: impl AsFd, len: u64) -> io::Result<OwnedFd> {
     let mut data = Allocation { len, fd: 0, fd_flags: O_RDWR_CLOEXEC, heap_flags: 0 };
     // SAFETY: the opcode is DMA_HEAP_IOCTL_ALLOC, which reads and writes this very structure.
     unsafe {
-        ioctl(&heap, Updater::<{ DMA_HEAP_IOCTL_ALLOC }, _>::new(&mut data))?;
+        ioctl(heap, Updater::<{ DMA_HEAP_IOCTL_ALLOC }, _>::new(&mut data))?;
     };
     // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(data.fd.cast_signed()) })

@@ -4,6 +4,7 @@
 //! A command that meets an errno prints its name, `EBUSY`, and exits with 1, so that scripts can compare it.
 
 mod buffer;
+mod bus;
 mod faults;
 mod fuzz;
 #[cfg(target_arch = "aarch64")]
@@ -19,11 +20,13 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use protheap_board::uevents::{Received, Uevents};
+use rustix::fs::{FlockOperation, flock};
 use rustix::system::{delete_module, finit_module};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -35,6 +38,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   write FILE TEXT                          one write to a file that exists
   mkdir PATH                               makes a directory
   count-fds PID                            open files of a process
+  as UID COMMAND...                        becomes that command, with that user and group
+  lock FILE LOCKED UNTIL                   has a file's lock, from when there is the second file until there is the third
   listen SOCKET SECONDS                    waits for a service to say READY=1 there, as to systemd
   uevents FILE SECONDS                     writes what protheap tells, once the file is there: STATE WANT
   alloc HEAP BYTES [--hold SECONDS]        allocates a buffer
@@ -71,6 +76,14 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --job             `group` runs a job in each
       --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then
     and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
+  bus COMMAND                              asks protheapd over D-Bus; an error is the last word of its name:
+      reload            reads the policies again
+      rebind DEVICE     decides anew for a GPU
+      open HEAP         opens a heap
+      fill HEAP FILE    opens a heap, takes all of it, says how many buffers, and keeps them until that file is there
+      find COUNT BYTES DEVICES  so many FindHeap, some at once, with a usage of so many bytes and so many devices; says
+                        how many answers of which kind came
+      deaf COUNT FILE   so many of them, and reads no answer; says how many the bus took, and stays until that file
   node PATH                                the hardware behind a device node, as Protheap finds it: NUMBER DEVICE COMPATIBLE...
   querycap PATH                            the driver of a video node, and what the node is
   kill-at N COMMAND...                     runs it, and kills it in front of its N-th change to bindings, buffers or
@@ -120,6 +133,18 @@ fn run(words: &[&str]) -> Outcome {
         }
         ["mkdir", path] => fs::create_dir(path)?,
         ["count-fds", pid] => println!("{}", fs::read_dir(format!("/proc/{pid}/fd"))?.count()),
+        ["lock", file, locked, until] => {
+            let file = fs::File::open(file)?;
+            flock(&file, FlockOperation::LockExclusive).map_err(io::Error::from)?;
+            fs::File::create(locked)?;
+            while !fs::exists(until)? {
+                sleep(Duration::from_millis(20));
+            }
+        }
+        ["as", user, program, arguments @ ..] => {
+            let id = user.parse()?;
+            return Err(Command::new(program).args(arguments).uid(id).gid(id).exec().into());
+        }
         ["listen", socket, seconds] => {
             let socket = UnixDatagram::bind(socket)?;
             socket.set_read_timeout(Some(Duration::from_secs(seconds.parse()?)))?;
@@ -154,6 +179,7 @@ fn run(words: &[&str]) -> Outcome {
         ["stress-worker", rest @ ..] => stress::worker(rest)?,
         ["unload", gpu, file, count] => println!("{}", unload(gpu, file, count.parse()?)?),
         ["panthor", rest @ ..] => panthor::run(rest)?,
+        ["bus", rest @ ..] => bus::run(rest)?,
         ["node", path] => println!("{}", node::hardware(path)?),
         ["querycap", path] => println!("{}", node::querycap(path)?),
         ["kill-at", number, program, arguments @ ..] => {
