@@ -2,7 +2,7 @@
 # about: what systemd makes of the units: the sandboxes are on, and the watchdog means both threads of the daemon
 # init: systemd
 # cmdline: simtee.delay_ms=200
-# limit: 150
+# limit: 240
 
 DROP_IN=/run/systemd/system/protheapd.service.d
 
