@@ -41,7 +41,7 @@ check 'a GPU that comes is a reason to bind again' wait_until 2 holds "$CONFIG/$
 stop_daemon
 need rmdir "$CONFIG/$GPU"
 start_daemon
-check 'what the GPU still has of a binding is waited for' ends unprotected withdrawn
+check 'what the GPU still has of a binding is waited for' wait_until 2 ends unprotected withdrawn
 check 'and left to it' is "$(gpu bound)" 1
 need modprobe -r csfgpu
 check 'until it lets go' wait_until 2 holds "$CONFIG/$GPU/state" bound

@@ -561,7 +561,7 @@ impl Binding {
     /// Takes over what another run has bound.
     fn adopt(&mut self, heap: HeapName, in_use: bool, now: Monotonic) {
         // The story of who bound it may have been told already.
-        let told = self.tells_of(&heap).then_some(self.timeline.len());
+        let told = self.tells_of(&heap, in_use).then_some(self.timeline.len());
         self.request = None;
         self.adopted = Some(heap);
         let state = if in_use { State::InUse } else { State::Bound };
@@ -569,12 +569,12 @@ impl Binding {
         self.timeline.truncate(told.unwrap_or(usize::MAX));
     }
 
-    /// The timeline ends with this heap being bound.
-    fn tells_of(&self, heap: &HeapName) -> bool {
+    /// The timeline ends with this heap being bound, and used if it is.
+    fn tells_of(&self, heap: &HeapName, in_use: bool) -> bool {
         let mut ends = self.timeline.iter().rev();
         let end = ends.find(|step| !matches!(&*step.step, "supplied" | "supply-failed"));
         self.named.as_ref().is_some_and(|(named, _)| named == heap)
-            && end.is_some_and(|step| matches!(&*step.step, "bound" | "in-use"))
+            && end.is_some_and(|step| step.step == "in-use" || step.step == "bound" && !in_use)
     }
 
     /// The key of the file that named the heap, of an earlier run's too.

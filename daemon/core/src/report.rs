@@ -162,8 +162,9 @@ impl<'a> GpuReport<'a> {
     /// When it was bound, or found to be, in microseconds of `CLOCK_MONOTONIC`; `None` if it is
     /// not.
     pub fn bound_at(&self) -> Option<u64> {
-        let bound = |step: &&Step| matches!(&*step.step, "bound" | "in-use");
+        // It may have been in use when it was first seen.
+        let last = |word| self.timeline.iter().rev().find(|step| step.step == word);
         let is_bound = matches!(self.state, State::Bound | State::InUse);
-        self.timeline.iter().rev().find(bound).filter(|_| is_bound).map(|step| step.at.0)
+        last("bound").or(last("in-use")).filter(|_| is_bound).map(|step| step.at.0)
     }
 }

@@ -397,6 +397,13 @@ fn the_story_of_an_earlier_run_goes_on() {
         (step(100, "window-opened"), step(300, "bound"), step(2_010, "bound"));
     let key = || Some("acme,a9".to_owned());
     assert_eq!(story(&past(TEE, 1)), (200, key(), vec![opened.clone(), bound.clone()]));
+    let mut engine = Daemon::new(two(), with_tee());
+    engine.recall(&past(TEE, 1), Monotonic(1_000));
+    run(&mut engine, &[(2_000, Event::Started), (2_010, looked(wanting(0, 65_536)))]);
+    let binding = &engine.bindings()[&gpu()];
+    let words: Vec<_> = binding.timeline().iter().map(|step| &*step.step).collect();
+    assert_eq!(words, ["window-opened", "bound", "in-use"]);
+    assert_eq!(crate::report::GpuReport::new(&engine, &gpu(), binding).bound_at(), Some(300));
     // The kernel has another: who bound that is not known.
     assert_eq!(story(&past("low", 1)), (200, None, vec![opened, bound, adopted.clone()]));
     assert_eq!(story(&past(TEE, 2)), (0, None, vec![adopted]));
