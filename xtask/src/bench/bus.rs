@@ -52,14 +52,16 @@ impl Bus {
         cache::write(&config, text)?;
         let mut command = Command::new("dbus-daemon");
         command.arg(format!("--config-file={}", config.display()));
-        command.args(["--nofork", "--nopidfile", "--print-address"]).stdout(Stdio::piped());
+        command.args(["--nofork", "--nopidfile", "--print-address"]);
+        let log = dir.join("bus.log");
+        command.stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
         let mut daemon = command.spawn().context("starting dbus-daemon")?;
         let output = daemon.stdout.take();
         let bus = Self { daemon, socket };
         let mut address = String::new();
         BufReader::new(output.context("dbus-daemon has no output")?).read_line(&mut address)?;
         if address.is_empty() {
-            bail!("dbus-daemon ended at once: see above");
+            bail!("dbus-daemon ended at once: see {}", log.display());
         }
         Ok(bus)
     }
