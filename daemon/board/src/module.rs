@@ -226,14 +226,11 @@ pub struct Module {
     node: OnceCell<OwnedFd>,
 }
 
-/// Reads how many suspend buffers of a binding are free, and how many groups have; `None` if it is
-/// not there. Who asks needs no right but to read.
-pub fn counters(root: &Root, device: &DeviceName) -> Option<(u32, u32)> {
-    let read = |name: &str| {
-        let path = format!("{CONFIGFS}/{device}/{name}");
-        root.text(&path, &mut Vec::new())?.trim().parse().ok()
-    };
-    Some((read("suspend_free")?, read("suspend_in_use")?))
+/// Reads a counter of a binding: `suspend_free`, or `suspend_in_use`, the buffers that groups have.
+/// `None` if it is not there. Who asks needs no right but to read.
+pub fn counter(root: &Root, device: &DeviceName, name: &str) -> Option<u32> {
+    let path = format!("{CONFIGFS}/{device}/{name}");
+    root.text(&path, &mut Vec::new())?.trim().parse().ok()
 }
 
 impl Module {

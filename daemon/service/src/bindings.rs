@@ -68,6 +68,7 @@ pub(crate) struct Bindings {
     commands: mpsc::Sender<Command>,
     bell: Arc<OwnedFd>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    root: Arc<Root>,
 }
 
 /// The thread has ended, and with it the reason to go on.
@@ -78,9 +79,9 @@ pub(crate) struct Ended;
 impl Bindings {
     /// Takes over what is bound, and starts the thread that owns it from then on. The receiver tells
     /// why it ended.
-    pub(crate) async fn start(
-        root: Root,
-    ) -> anyhow::Result<(Self, oneshot::Receiver<anyhow::Error>)> {
+    pub(crate) async fn start() -> anyhow::Result<(Self, oneshot::Receiver<anyhow::Error>)> {
+        let machine = || Root::open("/".as_ref());
+        let (root, its) = (Arc::new(machine()?), machine()?);
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .context("making an eventfd")?;
         let bell = Arc::new(bell);
@@ -91,13 +92,13 @@ impl Bindings {
         std::thread::Builder::new()
             .name("bindings".to_owned())
             .spawn(move || {
-                let Err(error) = run(root, &rung, &asked, begin);
+                let Err(error) = run(its, &rung, &asked, begin);
                 // Nobody hears it only if all ends anyway.
                 let _ = end.send(error);
             })
             .context("starting the thread that owns the bindings")?;
         match began.await {
-            Ok(snapshots) => Ok((Self { commands, bell, snapshots }, ended)),
+            Ok(snapshots) => Ok((Self { commands, bell, snapshots, root }, ended)),
             Err(_) => Err(ended.await?),
         }
     }
@@ -105,6 +106,11 @@ impl Bindings {
     /// What is known now.
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// The machine, for what is read only when somebody asks.
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
     }
 
     /// A receiver of what will be known.
@@ -145,7 +151,8 @@ impl Bindings {
     pub(crate) fn given(engine: Engine<true>) -> Self {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
         let snapshot = Arc::new(Snapshot { engine, refused: Vec::new() });
-        Self { commands: mpsc::channel().0, bell, snapshots: watch::channel(snapshot).1 }
+        let root = Arc::new(Root::open("/".as_ref()).unwrap());
+        Self { commands: mpsc::channel().0, bell, snapshots: watch::channel(snapshot).1, root }
     }
 }
 

@@ -25,7 +25,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bindings::Bindings;
 use policies::Policies;
-use protheap_board::root::Root;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -101,7 +100,7 @@ async fn serve() -> anyhow::Result<()> {
     // Before anything is read.
     let policies = Policies::watch("/".as_ref());
     let (bindings, ended) = tokio::select! {
-        started = Bindings::start(Root::open("/".as_ref())?) => started?,
+        started = Bindings::start() => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

@@ -2,8 +2,7 @@
 
 //! `org.protheap1.Gpu`.
 
-use protheap_board::module::counters;
-use protheap_board::root::Root;
+use protheap_board::module::counter;
 use protheap_client::Error;
 use protheap_core::engine::NoRebind;
 use protheap_core::name::DeviceName;
@@ -32,10 +31,9 @@ impl Gpu {
         self.bindings.now().gpu(&self.device).as_ref().map(say).unwrap_or_default()
     }
 
-    /// Suspend buffers that are free, and in use.
-    fn counters(&self) -> (u32, u32) {
-        let root = Root::open("/".as_ref()).ok();
-        root.and_then(|root| counters(&root, &self.device)).unwrap_or_default()
+    /// A counter of suspend buffers.
+    fn counter(&self, name: &str) -> u32 {
+        counter(self.bindings.root(), &self.device, name).unwrap_or_default()
     }
 }
 
@@ -112,12 +110,12 @@ impl Gpu {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn suspend_free(&self) -> u32 {
-        self.counters().0
+        self.counter("suspend_free")
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn suspend_in_use(&self) -> u32 {
-        self.counters().1
+        self.counter("suspend_in_use")
     }
 
     #[zbus(property(emits_changed_signal = "false"))]

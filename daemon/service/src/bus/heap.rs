@@ -3,7 +3,6 @@
 //! `org.protheap1.Heap`.
 
 use protheap_board::heaps;
-use protheap_board::root::Root;
 use protheap_client::Error;
 use protheap_core::engine::Binding;
 use protheap_core::facts::Verdict;
@@ -120,8 +119,7 @@ impl Heap {
             let text = "the GPUs have not got their buffers yet: wait for their State";
             return Err(Error::NotReady(text.to_owned()).into());
         }
-        let root = Root::open("/".as_ref()).map_err(|error| Error::Failed(error.to_string()))?;
-        let heap = heaps::Heap::open(&root, &self.name)
+        let heap = heaps::Heap::open(self.bindings.root(), &self.name)
             .map_err(|error| Error::HeapGone(error.to_string()))?;
         let (name, uid, pid) = (&caller.name, caller.uid, caller.pid.unwrap_or_default());
         info!(

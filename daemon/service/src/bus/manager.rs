@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use protheap_board::nodes::{self, NodeError};
-use protheap_board::root::Root;
 use protheap_client::{Error, gpu_path, heap_path};
 use protheap_core::share::{Number, Question, ShareError, find};
 use zbus::message::Header;
@@ -80,11 +79,10 @@ impl Manager {
     ) -> Result<(OwnedObjectPath, String, HashMap<&'static str, Variant<'static>>), Failure> {
         let snapshot = self.bindings.now();
         let allow_unknown = bounded(usage, &devices, options)?;
-        let root = Root::open("/".as_ref()).map_err(|error| Error::Failed(error.to_string()))?;
         let mut identified = BTreeMap::new();
         for (major, minor) in devices {
             let number = Number { major, minor };
-            let device = match nodes::read(&root, number) {
+            let device = match nodes::read(self.bindings.root(), number) {
                 // What is not there is no device of a pipeline, known or not.
                 Err(error @ NodeError::Absent(_)) => {
                     return Err(Error::UnknownDevice(error.to_string()).into());
