@@ -17,7 +17,8 @@ find_heap() {
 }
 opened_by() { journalctl --sync; journalctl --boot --quiet --output=verbose "MESSAGE_ID=$OPENED" "CLIENT_UID=$1"; }
 
-check 'the device of the GPU has started the daemon' like "$(unit_says WantedBy protheapd)" '*.device'
+wanted_by_device() { like "$(unit_says WantedBy protheapd)" '*.device'; }
+check 'the device of the GPU has started the daemon' wait_until 10 wanted_by_device
 check 'its objects are there' is "$(busctl tree --list org.protheap1 | grep -E '/(gpu|heap)/' | tr '\n' ' ')" "$GPU_OBJECT $HEAP_OBJECT "
 check 'the GPU says what it has' wait_until 5 state_is in-use
 check 'and why' is "$(property gpu Reason) $(property gpu Driver)" 's "adopted" s "panthor"'

@@ -172,6 +172,7 @@ pub(crate) fn root(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     for (from, to) in INSTALLED {
         archive.tree(&systemd.join(from), to)?;
     }
+    wants(&mut archive, "timers.target", "protheapd.timer");
     archive.tree(&workspace.root.join("docs/examples"), "usr/share/doc/protheap/examples")?;
     let player = userspace::player(workspace, &parts.tools)?;
     archive.file("usr/bin/player", 0o755, &initrd::bytes(&player)?);
