@@ -2,7 +2,7 @@
 # about: the root after the initrd has nothing of Protheap: the GPU stays bound and in use, and nothing fails
 # init: systemd
 # cmdline: simtee.delay_ms=200 xtask.bare-root
-# limit: 90
+# limit: 240
 
 check 'this root has no Protheap' is "$(find /usr /etc -name '*protheap*' ! -name protheap-guest)" ''
 check 'nor systemd a unit of it' is "$(systemctl list-unit-files --no-legend 'protheap*')" ''

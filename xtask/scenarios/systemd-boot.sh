@@ -3,7 +3,7 @@
 # init: systemd
 # source: kernel, handed
 # cmdline: simtee.delay_ms=200
-# limit: 90
+# limit: 240
 
 began() { unit_us "$1" starting "$2"; }
 ready() { unit_us "$1" started "$2"; }

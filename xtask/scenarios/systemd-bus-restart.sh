@@ -2,7 +2,7 @@
 # about: the system bus goes and comes back, or comes late: the daemon and its bindings do not depend on it
 # init: systemd
 # cmdline: simtee.delay_ms=200
-# limit: 120
+# limit: 240
 
 BUS=87b62167e07a46218ca1969adbf41224
 

@@ -2,7 +2,7 @@
 # about: media stacks ask over D-Bus: what they see, what is signalled, who may do what, and what the log has of it
 # init: systemd
 # cmdline: simtee.delay_ms=200
-# limit: 150
+# limit: 300
 
 OPENED=0ba5c79dc2484806a6aa059d1870de14
 BOUND=09db2812771449af8b6825897e91babb

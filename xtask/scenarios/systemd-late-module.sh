@@ -3,7 +3,7 @@
 # init: systemd
 # source: kernel, handed
 # cmdline: modprobe.blacklist=protheap,panthor,tyr,csfgpu
-# limit: 90
+# limit: 240
 
 bound() { holds "$CONFIG/$GPU/state" bound; }
 

@@ -2,7 +2,7 @@
 # about: a machine without a GPU that Protheap is for: the binder is done at once, and there is no daemon but for who asks
 # init: systemd
 # overlay: no-gpu
-# limit: 180
+# limit: 300
 
 check 'there is no GPU' is "$GPUS" ''
 check 'no daemon was started' is "$(unit_says ActiveEnterTimestampMonotonic protheapd)" 0

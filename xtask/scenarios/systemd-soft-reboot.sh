@@ -3,7 +3,7 @@
 # init: systemd
 # source: handed
 # cmdline: simtee.delay_ms=200
-# limit: 150
+# limit: 300
 
 story() { echo "$(state_of /gpus/0/held_us) $(step_us bound) $(step_us held)"; }
 

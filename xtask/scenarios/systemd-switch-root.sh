@@ -3,7 +3,7 @@
 # init: systemd
 # source: kernel, handed
 # cmdline: simtee.delay_ms=2500
-# limit: 90
+# limit: 240
 
 is_in_use() { holds "$CONFIG/$GPU/state" in-use; }
 

@@ -3,7 +3,7 @@
 # init: systemd
 # source: handed
 # cmdline: simtee.delay_ms=200
-# limit: 150
+# limit: 300
 
 UNIT=/usr/lib/systemd/system/protheapd.service
 
