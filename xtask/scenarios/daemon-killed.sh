@@ -55,7 +55,7 @@ kill_everywhere() {
 		number=$((number + 1))
 	done
 	check "$1: killed in front of $((number - 1)) changes, one after the other" is "$(cat /run/faults)" ''
-	check 'of which there are many' at_least $number 20
+	check 'of which there are many' at_least $number 10
 }
 
 policy radxa,rock-5b <<END
