@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::cache::{self, Workspace};
 use crate::dtbs::{self, Board, GPU, OKAY};
 use crate::progress::{Step, output};
-use crate::{host, suite};
+use crate::{host, userspace};
 
 /// What is generated, in the checkout.
 const DOCUMENT: &str = "docs/boards.md";
@@ -280,14 +280,7 @@ impl Explain {
     /// Builds the program and makes the root.
     pub(crate) fn prepare(workspace: &Workspace) -> Result<Self> {
         let _lock = workspace.lock()?;
-        let target = workspace.checkout.join("target-host");
-        let mut cargo = suite::cargo(workspace);
-        cargo.args(["build", "--release", "--locked", "--package", "protheapctl"]);
-        cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
-        let program = target.join("release/protheapctl");
-        let seconds = if program.exists() { 2 } else { 80 };
-        Step::new("building protheapctl", Duration::from_secs(seconds))
-            .run(cargo, &workspace.log("protheapctl"))?;
+        let program = userspace::for_host(workspace, "protheapctl", 80)?;
 
         let root = workspace.checkout.join("boards");
         cache::remove_dir(&root)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs for arm64: what is under test, and the scenarios' helper.
+//! Programs for arm64: what is under test, and the scenarios' helper; and those that run on this machine.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::cache::Workspace;
 use crate::progress::Step;
+use crate::suite;
 use crate::toolchain::{CROSS, Toolchain};
 
 /// What needs nothing else in the guest.
@@ -40,6 +41,19 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Vec<Pa
 pub(crate) fn player(workspace: &Workspace, tools: &Toolchain) -> Result<PathBuf> {
     let release = compile(workspace, tools, &workspace.root, Linking::Static, &PLAYER)?;
     Ok(release.join("examples/player"))
+}
+
+/// Builds a program for this machine, as it is shipped; returns its path. A cold build takes that many seconds.
+pub(crate) fn for_host(workspace: &Workspace, program: &str, cold: u64) -> Result<PathBuf> {
+    let target = workspace.checkout.join("target-host");
+    let mut cargo = suite::cargo(workspace);
+    cargo.args(["build", "--release", "--locked", "--package", program]);
+    cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
+    let path = target.join("release").join(program);
+    let seconds = if path.exists() { 2 } else { cold };
+    Step::new(&format!("building {program}"), Duration::from_secs(seconds))
+        .run(cargo, &workspace.log(program))?;
+    Ok(path)
 }
 
 /// Builds programs of the cargo workspace at `root`; returns their paths.

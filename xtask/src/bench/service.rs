@@ -21,7 +21,7 @@ use super::bus::{Arguments, Bus, Client, Object};
 use super::figure::{Figure, Limit, Measure, Unit};
 use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
-use crate::{host, suite};
+use crate::{host, userspace};
 
 /// What is needed beside the packages that all of xtask needs.
 const PACKAGES: [&str; 2] = ["dbus-daemon", "switcheroo-control"];
@@ -124,15 +124,7 @@ pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> R
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let _lock = workspace.lock()?;
     host::prepare(workspace, &PACKAGES)?;
-    let target = workspace.checkout.join("target-host");
-    let mut cargo = suite::cargo(workspace);
-    cargo.args(["build", "--release", "--locked", "--package", "protheapd"]);
-    cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
-    let program = target.join("release/protheapd");
-    let seconds = if program.exists() { 2 } else { 150 };
-    Step::new("building protheapd", Duration::from_secs(seconds))
-        .run(cargo, &workspace.log("protheapd"))?;
-    Ok(program)
+    userspace::for_host(workspace, "protheapd", 150)
 }
 
 /// Where services run: a bus, and a board.
