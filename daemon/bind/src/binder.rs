@@ -614,6 +614,13 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
     fn report(&mut self) {
+        // Who made the bindings has told more of them than this run could.
+        let is_adopted = |binding: &Binding| binding.reason() == Some(Reason::Adopted);
+        let has_no_news =
+            |run: &RunDirectory| run.has_state() && self.engine.bindings().values().all(is_adopted);
+        if !DAEMON && self.run.as_ref().is_none_or(has_no_news) {
+            return;
+        }
         let written_by = [self.teller.program, env!("CARGO_PKG_VERSION")].join(" ");
         let report = Report::new(&self.engine, &self.refused, &written_by);
         // Only a writer can fail, and this one does not.
@@ -626,11 +633,6 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             self.make_run();
         }
         let Some(run) = &self.run else { return };
-        // Who made the bindings has told more of them than this run could.
-        let is_adopted = |binding: &Binding| binding.reason() == Some(Reason::Adopted);
-        if !DAEMON && run.has_state() && self.engine.bindings().values().all(is_adopted) {
-            return;
-        }
         let problem = run.write_state(&json).and_then(|()| run.link_heaps(&heaps)).err();
         match &problem {
             None if DAEMON => self.written = json,
