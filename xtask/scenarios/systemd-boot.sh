@@ -18,7 +18,8 @@ check 'before udev looks for drivers to load' at_least "$(began systemd-udev-tri
 check 'which loads that of the GPU when it is held' at_least "$(kernel_us 'csfmodel: GPU')" "$(kernel_us 'protheap: held')"
 check 'panthor probes when it is bound' at_least "$(kernel_us 'panthor fb000000.gpu')" "$bound"
 check 'all of that before the switch of root' at_least "$(began initrd-switch-root.service initrd)" "$bound"
-check 'the binder of the next root leaves it at that' at_least "$(ready protheap-bind.service system)" "$bound"
+check 'the next root needs no binder' is "$(unit_says ConditionResult protheap-bind)" no
+check 'nor a modprobe of what is loaded' is "$(unit_says ConditionResult modprobe@protheap)" no
 check 'nothing was allocated twice' is "$(attr state) $(buffers)" 'in-use 17'
 
 check 'the daemon is there' wait_until 10 unit_is active protheapd

@@ -17,7 +17,7 @@ check 'the hold is not over' is "$(kernel_us 'protheap: nothing was decided in t
 check "the initrd's binder is at work until the switch of root" at_least "$stopped" "$held"
 check 'which waits for its end' at_least "$switched" "$stopped"
 check 'but not for the heap' at_least "$bound" "$switched"
-check 'the next root has a binder of its own' at_least "$(unit_us protheap-bind.service starting system)" "$switched"
+check 'the next root has a binder of its own' at_least "$(unit_says ExecMainStartTimestampMonotonic protheap-bind)" "$switched"
 check 'which ends well' wait_until 5 unit_is inactive protheap-bind
 check 'with no more buffers than the GPU needs' is "$(buffers)" 17
 check 'the daemon takes over' wait_until 5 ends in-use adopted

@@ -9,7 +9,7 @@ DROP_IN=/run/systemd/system/protheapd.service.d
 for unit in protheapd protheap-bind; do
 	check "$unit is as it was installed" is "$(unit_says FragmentPath $unit) $(unit_says DropInPaths $unit)" "/usr/lib/systemd/system/$unit.service "
 	check "systemd knows all that is in it" is "$(systemd-analyze verify --man=no $unit.service 2>&1)" ''
-	for property in NoNewPrivileges PrivateUsers PrivateTmp MemoryDenyWriteExecute RestrictRealtime ProtectKernelTunables; do
+	for property in NoNewPrivileges PrivateUsers ProtectHome MemoryDenyWriteExecute RestrictRealtime ProtectKernelTunables; do
 		check "its $property is on" is "$(unit_says $property $unit)" yes
 	done
 	check 'it can do nothing that only root can' is "$(unit_says CapabilityBoundingSet $unit)" ''

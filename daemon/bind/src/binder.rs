@@ -664,8 +664,17 @@ impl Binder<false> {
             self.wake();
         }
         self.tell_ready();
-        let states = self.engine.bindings().values().map(Binding::state);
-        Ok(states.into_iter().any(|state| state == State::Failed))
+        let mut states = self.engine.bindings().values().map(Binding::state);
+        let is_bound = |state| matches!(state, State::Bound | State::InUse);
+        // What is only named to a driver is not in the kernel yet.
+        if self.module.is_some()
+            && states.clone().all(is_bound)
+            && let (Some(run), Some(lock)) = (&self.run, &self.lock)
+            && let Err(problem) = run.say_bound(lock)
+        {
+            self.teller.tell(&Told::Other(format_args!("{problem}")));
+        }
+        Ok(states.any(|state| state == State::Failed))
     }
 }
 

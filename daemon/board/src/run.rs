@@ -19,6 +19,7 @@ const DIRECTORY: &str = "protheap";
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 const HEAPS: &str = "heaps";
+const BOUND: &str = "bound";
 
 /// A directory of `/run`, open for writing into. No link in it is ever followed.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl RunDirectory {
     }
 
     /// Becomes the one program of this machine that makes bindings, for as long as the lock lives.
-    /// Calls `busy` before it waits for another one to end.
+    /// Calls `busy` before it waits for another one to end. What was said to be bound may change.
     ///
     /// # Errors
     ///
@@ -75,9 +76,21 @@ impl RunDirectory {
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Err(Errno::INTR) => {}
-                done => return done.map(|()| Lock { _file: file }).map_err(failed),
+                done => {
+                    let _ = unlinkat(&self.directory, BOUND, AtFlags::empty());
+                    return done.map(|()| Lock { _file: file }).map_err(failed);
+                }
             }
         }
+    }
+
+    /// Says that each GPU is bound: a later root's binder has nothing to do, until somebody takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// It could not be written.
+    pub fn say_bound(&self, _: &Lock) -> Result<(), Problem> {
+        self.replace(BOUND, b"")
     }
 
     /// There is a `state.json`.
@@ -251,6 +264,17 @@ mod tests {
             drop(held.take());
         });
         assert!(second.is_ok() && waited);
+    }
+
+    #[test]
+    fn what_is_bound_is_so_until_somebody_may_change_it() {
+        let tree = Tree::new();
+        let run = opened(&tree);
+        let path = tree.0.join("run/protheap/bound");
+        run.say_bound(&run.lock(|| {}).unwrap()).unwrap();
+        assert!(path.is_file());
+        run.lock(|| {}).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
