@@ -16,7 +16,7 @@
 
 #define MAX_COMPLAINTS	32
 /* Physical addresses that are looked at: those of the test boards. */
-#define WINDOW_PAGES	(SZ_4G / PAGE_SIZE)
+#define WINDOW_PAGES	(2 * SZ_4G / PAGE_SIZE)
 /* Ticks between two looks: at least, where there is a reason, and at most. */
 #define AT_LEAST	200
 #define AT_MOST		2000
