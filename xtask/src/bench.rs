@@ -9,6 +9,7 @@
 mod bus;
 mod figure;
 mod guest;
+mod image;
 mod policies;
 mod replay;
 mod service;
@@ -21,6 +22,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use crate::cache::Workspace;
+use crate::dist::deb;
 use crate::userspace::Linking;
 use figure::{Figure, Limit, Measure, Unit};
 use guest::{Guest, Script};
@@ -33,17 +35,21 @@ const SIZE: f64 = 655_360.0;
 const HANDED: &str = "protheap.allocate=0";
 const KERNEL: &str = "protheap.allocate=1";
 
-/// What can be measured; policies and the service need no guest.
-const NAMES: [&str; 9] =
-    ["speed", "lookup", "size", "memory", "boot", "suspend", "driver", POLICIES, SERVICE];
+/// What can be measured; the last ones need no guest.
+const NAMES: [&str; 11] = [
+    "speed", "lookup", "size", "memory", "boot", "suspend", "driver", POLICIES, SERVICE, INSTALLED,
+    IMAGE,
+];
+const IMAGE: &str = "image";
+const INSTALLED: &str = "installed";
 const POLICIES: &str = "policies";
 const SERVICE: &str = "service";
 
 /// How to tell the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, policies, service; all, if
-    /// none is named
+    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, policies, service,
+    /// installed, image; all, if none is named
     names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
@@ -79,8 +85,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if asked(SERVICE) {
         service::measure(workspace, &mut tell)?;
     }
+    if asked(INSTALLED) {
+        let kib = deb::installed_kib(&deb::build(workspace)?)?;
+        let figure = Figure::one("protheap and protheap-bind", kib as f64, Unit::Kibibytes);
+        tell(Measure::value("installed", figure, Limit::AtMost(deb::INSTALLED_KIB as f64)));
+    }
+    if asked(IMAGE) {
+        image::measure(workspace, &mut tell)?;
+    }
     let mut phases = Vec::new();
-    if NAMES.iter().any(|name| ![POLICIES, SERVICE].contains(name) && asked(name)) {
+    if NAMES.iter().any(|name| ![POLICIES, SERVICE, INSTALLED, IMAGE].contains(name) && asked(name))
+    {
         phases = in_guest(workspace, args.clock, &asked, &mut tell)?;
     }
     if !phases.is_empty() {

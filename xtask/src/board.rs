@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
 use crate::progress::output;
-use crate::vm;
+use crate::vm::{self, Machine};
 
 /// Names of the boards: every overlay that says what board it is.
 pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
@@ -27,24 +27,33 @@ pub(crate) fn device_tree(
     workspace: &Workspace,
     board: &str,
     overlays: &[String],
-    smp: u32,
+    machine: Machine,
+) -> Result<PathBuf> {
+    let all: Vec<_> = std::iter::once(board).chain(overlays.iter().map(String::as_str)).collect();
+    device_tree_of_machine(workspace, &all, machine)
+}
+
+/// Makes the device tree of the machine with overlays on it.
+pub(crate) fn device_tree_of_machine(
+    workspace: &Workspace,
+    overlays: &[&str],
+    machine: Machine,
 ) -> Result<PathBuf> {
     let dir = workspace.checkout.join("boards");
     cache::create_dir(&dir)?;
     let sources = workspace.root.join("driver/testing/boards");
-    let all = [&[board.to_owned()], overlays].concat();
-    let tree = dir.join(format!("{}-{smp}.dtb", all.join("+")));
+    let tree = dir.join(format!("{}-{}.dtb", overlays.join("+"), machine.name()));
 
-    let base = dir.join(format!("virt-{smp}.dtb"));
+    let base = dir.join(format!("virt-{}.dtb", machine.name()));
     let mut dump = Command::new(vm::QEMU);
-    let mut machine = vm::machine(smp);
-    machine[1].push_str(&format!(",dumpdtb={}", base.display()));
-    output(dump.args(machine).args(["-serial", "null", "-serial", "null"]).stdout(Stdio::null()))
+    let mut arguments = machine.arguments();
+    arguments[1].push_str(&format!(",dumpdtb={}", base.display()));
+    output(dump.args(arguments).args(["-serial", "null", "-serial", "null"]).stdout(Stdio::null()))
         .context("asking QEMU for its device tree")?;
 
     let mut merge = Command::new("fdtoverlay");
     merge.arg("-i").arg(&base).arg("-o").arg(&tree);
-    for name in &all {
+    for name in overlays {
         let source = sources.join(format!("{name}.dtso"));
         if !source.is_file() {
             bail!(
@@ -62,6 +71,6 @@ pub(crate) fn device_tree(
         .with_context(|| format!("compiling {}", source.display()))?;
         merge.arg(overlay);
     }
-    output(&mut merge).with_context(|| format!("applying the overlays {}", all.join(", ")))?;
+    output(&mut merge).with_context(|| format!("applying the overlays {}", overlays.join(", ")))?;
     Ok(tree)
 }

@@ -7,10 +7,10 @@
 //!   debs/                      packages being downloaded
 //!   dtbs/                      device trees of Debian's newest arm64 kernel
 //!   firmware/SUITE/            firmware images of a Debian suite
-//!   systemd/SUITE/             systemd and what it depends on, unpacked
+//!   systemd/SUITE-DIGEST/      systemd and what it depends on, unpacked: packages of that digest
 //!   tools/                     rustc, bindgen, busybox
 //!   kernel/                    sources and builds, named by a digest of what they are made of
-//!   checkouts/DIGEST/          what is built from one checkout: modules, user space, initrd, disk, boards, logs
+//!   checkouts/DIGEST/          what is built from one checkout: modules, user space, initrds, disks, boards, logs
 //! ```
 
 use std::fs::{self, File, TryLockError};

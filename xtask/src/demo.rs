@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask demo`: one boot of a board whose protected heap comes late, told as it unfolds.
 
+pub(crate) mod uki;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Workspace;
 use crate::kernel::Flavor;
-use crate::vm::{self, Boot};
+use crate::vm::{self, Boot, Machine};
 use crate::{board, image};
 
 /// Host time after which the demo is given up; it takes about five seconds, with systemd half a minute.
@@ -107,15 +109,18 @@ impl Report {
 /// What to show.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Board to boot
-    #[arg(long, default_value = "rk3588")]
-    board: String,
+    /// Board to boot; with --uki, that one alone instead of all [default: rk3588]
+    #[arg(long)]
+    board: Option<String>,
     /// Let the stand-in drive the GPU, which shows when buffers are taken, instead of the real panthor on a modelled GPU
     #[arg(long)]
     stand_in: bool,
     /// Boot it with systemd: an initrd whose binder binds, and a root whose daemon takes over
     #[arg(long, conflicts_with = "stand_in")]
     systemd: bool,
+    /// Boot one signed unified kernel image under Secure Boot on every board, and show that it is refused once tampered with
+    #[arg(long, conflicts_with_all = ["stand_in", "systemd"])]
+    uki: bool,
     /// Stay there, in a shell of root's, until `poweroff`
     #[arg(long, requires = "systemd", conflicts_with = "json")]
     shell: bool,
@@ -126,26 +131,34 @@ pub(crate) struct Args {
 
 /// Boots the board. `true` only if its GPU got protected buffers.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let board = args.board.as_deref().unwrap_or("rk3588");
     let boards = board::names(workspace)?;
-    if !boards.contains(&args.board) {
-        bail!("no board `{}`: there are {}", args.board, boards.join(", "));
+    if !boards.iter().any(|name| name == board) {
+        bail!("no board `{board}`: there are {}", boards.join(", "));
+    }
+    if args.uki {
+        let told = uki::run(workspace, args.board.as_deref())?;
+        print!("\n{told}");
+        if args.json {
+            println!("{}", serde_json::to_string(&told)?);
+        }
+        return Ok(told.good());
     }
     let (image, icount) = if args.systemd {
         (image::prepare_systemd(workspace, Flavor::Plain)?, Some(vm::ICOUNT_BY_CLOCK))
     } else {
         (image::prepare(workspace, Flavor::Plain)?, None)
     };
-    let tree = board::device_tree(workspace, &args.board, &[], 1)?;
+    let tree = board::device_tree(workspace, board, &[], Machine::Direct(1))?;
     let (script, late) = match (args.systemd, args.shell, args.stand_in) {
         (true, true, _) => ("demo-shell", 200),
         (true, false, _) => ("demo-systemd", 200),
         (false, _, true) => ("demo-stand-in", 2000),
         (false, _, false) => ("demo", 2000),
     };
-    let cmdline =
-        format!("xtask.scenario={script} xtask.board={} simtee.delay_ms={late}", args.board);
+    let cmdline = format!("xtask.scenario={script} xtask.board={board} simtee.delay_ms={late}");
     let boot = Boot { name: "demo", board: &tree, cmdline: &cmdline, smp: 1, icount, limit: LIMIT };
-    println!("booting {}: its protected heap comes {late} ms after the TEE is found", args.board);
+    println!("booting {board}: its protected heap comes {late} ms after the TEE is found");
     if args.systemd {
         println!("with systemd that takes an emulated processor half a minute; the story follows");
     }
@@ -166,7 +179,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         bail!("the guest ended without a report; its console is in {}", outcome.log.display());
     };
     let mut report: Report = serde_json::from_str(&sent).context("reading the guest's report")?;
-    report.board.clone_from(&args.board);
+    board.clone_into(&mut report.board);
     println!();
     for (name, value) in report.rows() {
         println!("  {name:<18}  {value}");

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::cache::{self, Digest, Workspace};
 use crate::image::Parts;
 use crate::progress::output;
-use crate::{csffw, firmware, systemd};
+use crate::{csffw, firmware, modules, systemd};
 
 /// What programs that are not static are loaded with, in the directory of libraries of arm64.
 const SHARED: [&str; 5] =
@@ -36,7 +36,7 @@ pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<u8>> {
 
 /// What every root of the guest has, whoever its init is.
 pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    let Parts { tools, kernel, modules, panthors, programs } = parts;
+    let Parts { tools, kernel, modules: built, panthors, programs } = parts;
     let mut archive = Archive::default();
     for dir in ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib"] {
         archive.directory(dir);
@@ -54,16 +54,12 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
         archive.file(&format!("usr/bin/{name}"), 0o755, &bytes(program)?);
     }
 
-    for (name, module) in panthors {
-        archive.file(&format!("usr/lib/panthor/{name}/panthor.ko"), 0o644, &bytes(module)?);
-    }
-
     // depmod wants the directory as it will be.
     let stage = workspace.checkout.join("stage");
     cache::remove_dir(&stage)?;
     let lib = stage.join("lib/modules").join(&kernel.release);
     cache::create_dir(&lib)?;
-    for module in modules {
+    for module in built {
         fs::copy(module, lib.join(module.file_name().unwrap_or_default()))
             .with_context(|| format!("copying {}", module.display()))?;
     }
@@ -73,12 +69,22 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
         fs::copy(&module, lib.join(module.file_name().unwrap_or_default()))
             .with_context(|| format!("copying {}", module.display()))?;
     }
+    modules::sign(kernel, &cache::files(&lib)?)?;
     for name in ["modules.builtin", "modules.order"] {
         fs::copy(kernel.build.join(name), lib.join(name))
             .with_context(|| format!("copying {name}"))?;
     }
     output(Command::new("/sbin/depmod").arg("-b").arg(&stage).arg(&kernel.release))?;
     archive.tree(&stage, "usr")?;
+
+    cache::remove_dir(&stage)?;
+    cache::create_dir(&stage)?;
+    for (name, module) in panthors {
+        let copy = stage.join(name);
+        fs::copy(module, &copy).with_context(|| format!("copying {}", module.display()))?;
+        modules::sign(kernel, std::slice::from_ref(&copy))?;
+        archive.file(&format!("usr/lib/panthor/{name}/panthor.ko"), 0o644, &bytes(&copy)?);
+    }
 
     // The modelled GPU's firmware where the kernel looks for it, and Debian's, if it is here, where it does not.
     for arch in csffw::directories(workspace)? {
@@ -93,7 +99,16 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     let xtask = workspace.root.join("xtask");
     archive.file("scenario.sh", 0o644, &bytes(&xtask.join("guest/scenario.sh"))?);
     archive.tree(&xtask.join("scenarios"), "scenarios")?;
-    for name in ["demo", "demo-shell", "demo-stand-in", "demo-systemd"] {
+    for name in [
+        "demo",
+        "demo-shell",
+        "demo-stand-in",
+        "demo-systemd",
+        "demo-uki",
+        "demo-uki-extras",
+        "bench-uki",
+        "generate",
+    ] {
         let name = format!("{name}.sh");
         archive.file(
             &format!("scenarios/{name}"),
@@ -110,13 +125,13 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// What a root consists of. All is owned by root, with no time of change.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Archive {
     entries: Vec<Entry>,
     directories: BTreeSet<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     path: String,
     mode: u32,
@@ -202,6 +217,36 @@ impl Archive {
         Ok(())
     }
 
+    /// Adds all of another one, whose files take the place of those that are there.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+        self.directories.extend(other.directories);
+    }
+
+    /// What is below `dir`, with the directories that it is in, and all else.
+    pub(crate) fn split(self, dir: &str) -> (Self, Self) {
+        let mut inside = Self::default();
+        inside.directory(dir);
+        let (below, rest) = self
+            .entries
+            .into_iter()
+            .partition(|entry| is_below(&entry.path, dir) && entry.path != dir);
+        inside.entries.extend::<Vec<_>>(below);
+        (inside, Self { entries: rest, directories: self.directories })
+    }
+
+    /// All but these paths and what is below them.
+    pub(crate) fn without(self, paths: &[&str]) -> Self {
+        self.only(&|path| !paths.iter().any(|unwanted| is_below(path, unwanted)))
+    }
+
+    /// The paths that are wanted.
+    pub(crate) fn only(mut self, wanted: &dyn Fn(&str) -> bool) -> Self {
+        self.entries.retain(|entry| wanted(&entry.path));
+        self.directories.retain(|path| wanted(path));
+        self
+    }
+
     fn parent(&mut self, path: &str) {
         if let Some((parent, _)) = path.rsplit_once('/') {
             self.directory(parent);
@@ -253,6 +298,11 @@ impl Archive {
         }
         Ok(())
     }
+}
+
+/// Whether a path is that one, or below it.
+fn is_below(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Entry {

@@ -175,7 +175,7 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
     if tree.is_dir() && (!stamp.is_file() || remove_patches(&tree, &stamp).is_err()) {
         cache::remove_dir(&tree)?;
     }
-    let tar = tarball(workspace, &dir)?;
+    let tar = tarball(workspace)?;
     cache::once(&tree, |part| {
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(&tar).arg("--strip-components=1").arg("-C").arg(part);
@@ -259,8 +259,9 @@ fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(patches)
 }
 
-/// The source as it is packed: kept, because patched trees are unpacked from it as well.
-fn tarball(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
+/// The source as it is packed: kept, because other trees are unpacked from it as well.
+pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
+    let dir = workspace.cache.join("kernel");
     let there = cache::files(&dir.join("tarball"))?;
     if let Some(tar) = there.into_iter().find(|path| path.extension().is_some_and(|e| e == "xz")) {
         return Ok(tar);

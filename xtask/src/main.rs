@@ -3,25 +3,31 @@
 //!
 //! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
 //! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`panthor`] and [`userspace`] build
-//! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`systemd`] does so with systemd as
-//! init, [`board`] makes a device tree, [`vm`] boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what
-//! the guest says.
+//! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`systemd`] does so with systemd as init,
+//! [`debian`] with dpkg beside it, [`generator`] has dracut and others do it, [`board`] makes a device tree, [`vm`]
+//! boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
 //!
 //! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
 //! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces, and
-//! [`manuals`] writes what `protheapctl` says of itself for packages.
+//! [`manuals`] writes what `protheapctl` says of itself for packages. [`dist`] makes the packages, by `packaging/`,
+//! and [`audit`] and [`release`] say whether they may be given out; [`tools`] are what they ask.
 #![forbid(unsafe_code)]
 
 mod apt;
+mod audit;
 mod bench;
 mod board;
 mod boards;
 mod cache;
 mod client;
 mod csffw;
+mod debian;
 mod demo;
+mod dist;
 mod dtbs;
+mod extension;
 mod firmware;
+mod generator;
 mod host;
 mod image;
 mod initrd;
@@ -30,10 +36,14 @@ mod manuals;
 mod modules;
 mod panthor;
 mod progress;
+mod release;
 mod scenario;
 mod suite;
 mod systemd;
 mod toolchain;
+mod tools;
+mod uefi;
+mod uki;
 mod units;
 mod userspace;
 mod vm;
@@ -74,6 +84,10 @@ enum Command {
     Client(client::Args),
     /// Write the man pages and completions that packages install
     Manuals(manuals::Args),
+    /// Make what distributions take: the source with its crates, and packages
+    Dist(dist::Args),
+    /// Go through what has to be true before a version is given out, and make what is given out
+    Release(release::Args),
     /// Measure speed and size against their bounds
     Bench(bench::Args),
 }
@@ -111,6 +125,8 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Boards(args) => boards::run(&workspace, &args),
         Command::Client(args) => client::run(&workspace, &args),
         Command::Manuals(args) => manuals::run(&workspace, &args),
+        Command::Dist(args) => dist::run(&workspace, &args),
+        Command::Release(args) => release::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
     }
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernel modules of this checkout, built out of tree: `driver/module` and every module in `driver/testing`.
+//! Kernel modules of this checkout, built out of tree: `driver/module` and every module in `driver/testing`; and their
+//! signatures.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Digest, Workspace};
 use crate::kernel::Kernel;
-use crate::progress::Step;
+use crate::progress::{Step, output};
 use crate::toolchain::Toolchain;
 
 /// Builds the modules whose sources changed. Returns all `.ko` files.
@@ -63,4 +65,16 @@ pub(crate) fn prepare(
     }
     cache::write(&stamp, digest)?;
     Ok(modules)
+}
+
+/// Signs modules in place with the key that the kernel's build made for itself, which is the one that it trusts: under
+/// lockdown it loads no others. Kernel: `Documentation/admin-guide/module-signing.rst`.
+pub(crate) fn sign(kernel: &Kernel, modules: &[PathBuf]) -> Result<()> {
+    let key = |extension: &str| kernel.build.join("certs/signing_key").with_extension(extension);
+    for module in modules {
+        let mut sign = Command::new(kernel.build.join("scripts/sign-file"));
+        sign.arg("sha256").args([&key("pem"), &key("x509")]).arg(module);
+        output(&mut sign).with_context(|| format!("signing {}", module.display()))?;
+    }
+    Ok(())
 }

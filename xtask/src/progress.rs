@@ -153,6 +153,22 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a short command with that as its standard input.
+pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().with_context(|| format!("starting `{program}`: is it installed?"))?;
+    // Dropped at once, so that the program sees the end.
+    let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(input));
+    let output = child.wait_with_output().with_context(|| format!("waiting for `{program}`"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} failed ({}): {}", output.status, complaint.trim());
+    }
+    written.with_context(|| format!("telling `{program}`"))
+}
+
 /// Minutes and seconds.
 pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();

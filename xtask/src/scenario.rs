@@ -13,9 +13,10 @@ use clap::Args as ClapArgs;
 
 use crate::board;
 use crate::cache::{self, Workspace};
+use crate::generator::{BOOTED, Generated};
 use crate::image::{self, Image};
 use crate::kernel::Flavor;
-use crate::vm::{self, Boot, Outcome};
+use crate::vm::{self, Boot, Machine, Outcome};
 
 /// Which scenarios to run, and how.
 #[derive(Debug, ClapArgs)]
@@ -56,6 +57,8 @@ pub(crate) struct Scenario {
     says: Vec<String>,
     debug_only: bool,
     systemd: bool,
+    initrds: Vec<String>,
+    debian: bool,
     smp: u32,
     by_instructions: bool,
     limit: Duration,
@@ -77,6 +80,8 @@ impl Scenario {
     /// - `says`: what the kernel's console must say by the end; there may be several
     /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
     /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
+    /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
+    /// - `root`: with systemd, `debian` for one in which dpkg can install Protheap's packages (`installed`)
     /// - `smp`: processors (`1`)
     /// - `clock`: `instructions` for time that passes by them, and at once where nobody uses it, as always with
     ///   systemd (`host`)
@@ -94,6 +99,8 @@ impl Scenario {
             says: Vec::new(),
             debug_only: false,
             systemd: false,
+            initrds: Vec::new(),
+            debian: false,
             smp: 1,
             by_instructions: false,
             limit: Duration::from_secs(30),
@@ -129,6 +136,14 @@ impl Scenario {
                         _ => bail!("{name}: `init: {value}`, which is `script` or `systemd`"),
                     };
                 }
+                "initrd" => scenario.initrds = list(value),
+                "root" => {
+                    scenario.debian = match value {
+                        "installed" => false,
+                        "debian" => true,
+                        _ => bail!("{name}: `root: {value}`, which is `installed` or `debian`"),
+                    };
+                }
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
@@ -157,6 +172,15 @@ impl Scenario {
         }
         if scenario.systemd && scenario.debug_only {
             bail!("{name}: `init: systemd` is not for the debug kernel, which is too slow for it");
+        }
+        if let Some(initrd) = scenario.initrds.iter().find(|i| !BOOTED.contains(&i.as_str())) {
+            bail!("{name}: `initrd: {initrd}`, which is one of {}", BOOTED.join(", "));
+        }
+        if !scenario.systemd && !scenario.initrds.is_empty() {
+            bail!("{name}: `initrd` is for `init: systemd`, whose root follows an initrd");
+        }
+        if scenario.debian && !scenario.systemd {
+            bail!("{name}: `root: debian` is for `init: systemd`, whose initrd switches to it");
         }
         if scenario.systemd && !scenario.without.is_empty() {
             bail!("{name}: `without` is not for `init: systemd`, whose initrd has all modules");
@@ -198,7 +222,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let flavor = if args.debug_kernel { Flavor::Debug } else { Flavor::Plain };
     if args.shell {
         let image = image::prepare(workspace, flavor)?;
-        let tree = board::device_tree(workspace, &args.board, &[], 1)?;
+        let tree = board::device_tree(workspace, &args.board, &[], Machine::Direct(1))?;
         let cmdline = format!("xtask.scenario=shell xtask.board={}", args.board);
         boot("shell", &tree, &cmdline, 1, Duration::MAX).interactive(&image)?;
         return Ok(true);
@@ -250,26 +274,55 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<Vec<(String, bool)>> {
     Ok(run_each(workspace, &images, &scenarios, How { flavor, seed: None, console: false }))
 }
 
+/// Runs one scenario with another image than all have; `false` if it failed.
+pub(crate) fn run_on(workspace: &Workspace, image: &Image, name: &str) -> Result<bool> {
+    let mut scenarios = all(workspace)?;
+    scenarios.retain(|scenario| scenario.name == name);
+    let images = Images { script: image.clone(), systemd: None, generated: None, debian: None };
+    let how = How { flavor: Flavor::Plain, seed: None, console: false };
+    let results = run_each(workspace, &images, &scenarios, how);
+    Ok(!results.is_empty() && results.iter().all(|(_, good)| *good))
+}
+
 /// What the scenarios boot.
 #[derive(Debug)]
 struct Images {
     script: Image,
     systemd: Option<Image>,
+    generated: Option<Generated>,
+    debian: Option<Image>,
 }
 
 impl Images {
     /// Makes those that the scenarios need.
     fn prepare(workspace: &Workspace, flavor: Flavor, scenarios: &[Scenario]) -> Result<Self> {
         let systemd = scenarios.iter().any(|scenario| scenario.systemd);
-        Ok(Self {
-            script: image::prepare(workspace, flavor)?,
-            systemd: systemd.then(|| image::prepare_systemd(workspace, flavor)).transpose()?,
-        })
+        let generated = scenarios.iter().any(|scenario| !scenario.initrds.is_empty());
+        let script = image::prepare(workspace, flavor)?;
+        let systemd = systemd.then(|| image::prepare_systemd(workspace, flavor)).transpose()?;
+        let debian = scenarios.iter().any(|scenario| scenario.debian);
+        let debian = debian.then(|| image::prepare_debian(workspace, flavor)).transpose()?;
+        let debian =
+            systemd.clone().filter(|_| debian.is_some()).map(|i| Image { disk: debian, ..i });
+        let generated =
+            generated.then(|| image::prepare_generated(workspace, flavor, &script)).transpose()?;
+        Ok(Self { script, systemd, debian, generated })
     }
 
-    /// What that scenario boots.
-    fn of(&self, scenario: &Scenario) -> &Image {
-        self.systemd.as_ref().filter(|_| scenario.systemd).unwrap_or(&self.script)
+    /// What that scenario boots, each with what tells it from others.
+    fn of(&self, scenario: &Scenario) -> Vec<(String, Image)> {
+        let systemd = if scenario.debian { &self.debian } else { &self.systemd };
+        let image = systemd.as_ref().filter(|_| scenario.systemd).unwrap_or(&self.script);
+        match &self.generated {
+            Some(generated) if !scenario.initrds.is_empty() => {
+                let with = |name: &String| {
+                    let initrd = generated.image(name);
+                    (format!(", {name}"), Image { initrd, ..image.clone() })
+                };
+                scenario.initrds.iter().map(with).collect()
+            }
+            _ => vec![(String::new(), image.clone())],
+        }
     }
 }
 
@@ -294,15 +347,18 @@ fn run_each(
     let mut results = Vec::new();
     for scenario in scenarios {
         let mut good = true;
-        let runs =
-            scenario.boards.iter().flat_map(|b| scenario.sources.iter().map(move |s| (b, s)));
-        for (board, source) in runs {
-            // What cannot be booted failed, and the others still have their turn.
-            let run = run_one(workspace, images.of(scenario), scenario, board, source, how);
-            good &= run.unwrap_or_else(|error| {
-                println!("  FAILED: {error:#}");
-                false
-            });
+        for (with, image) in images.of(scenario) {
+            let runs =
+                scenario.boards.iter().flat_map(|b| scenario.sources.iter().map(move |s| (b, s)));
+            for (board, source) in runs {
+                println!("{} ({board}, {source}{with}): {}", scenario.name, scenario.about);
+                // What cannot be booted failed, and the others still have their turn.
+                let run = run_one(workspace, &image, scenario, board, source, how);
+                good &= run.unwrap_or_else(|error| {
+                    println!("  FAILED: {error:#}");
+                    false
+                });
+            }
         }
         results.push((scenario.name.clone(), good));
     }
@@ -318,8 +374,8 @@ fn run_one(
     source: &str,
     how: How,
 ) -> Result<bool> {
-    println!("{} ({board}, {source}): {}", scenario.name, scenario.about);
-    let tree = board::device_tree(workspace, board, &scenario.overlays, scenario.smp)?;
+    let tree =
+        board::device_tree(workspace, board, &scenario.overlays, Machine::Direct(scenario.smp))?;
     let seed = how.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos()
     });
@@ -453,6 +509,9 @@ mod tests {
         assert!(Scenario::parse("x", "# about: x\n# init: systemv\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# without: csfgpu\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n").is_ok_and(|s| s.systemd));
+        assert!(Scenario::parse("x", "# about: x\n# initrd: dracut\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# initrd: grub\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# root: debian\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# kernel: debug\n").is_err());
     }
 

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
-use crate::{boards, client, firmware, host, kernel, scenario, units};
+use crate::{
+    audit, boards, client, demo, dist, firmware, generator, host, kernel, release, scenario, units,
+};
 
 /// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace) -> bool {
@@ -47,6 +49,13 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
     } else {
         println!("units ... skipped: this host has no systemd-analyze");
     }
+    tally.perhaps("reuse", audit::reuse(workspace));
+    tally.perhaps("cargo deny", audit::deny(workspace));
+    tally.perhaps("cargo deny advisories", audit::advisories(workspace));
+    tally.perhaps("sbom", dist::sbom::check(workspace));
+    tally.perhaps("offline build", dist::offline::check(workspace));
+    tally.one("SELinux module", dist::selinux::check(workspace));
+    tally.one("Debian's packages", dist::deb::check(workspace));
     match scenario::run_all(workspace) {
         Ok(results) => {
             for (name, good) in results {
@@ -60,9 +69,20 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
         }
         Err(error) => tally.one("scenarios", Err(error)),
     }
+    tally.one("packages for Fedora", dist::rpm::check(workspace));
+    tally.one("packages for Arch Linux", dist::arch::check(workspace));
+    tally.one("reproducible programs", dist::reproducible::check(workspace));
+    tally.one("dkms", dist::dkms::check(workspace));
+    tally.one("initrds", generator::check(workspace));
+    tally.one("signed images", demo::uki::check(workspace));
     tally.one("checkpatch", kernel::check_patches(workspace));
     if !tally.names.is_empty() {
         println!("failed: {}", tally.names.join(", "));
+    }
+    if tally.failed == 0
+        && let Err(error) = release::passed(workspace)
+    {
+        eprintln!("warning: {error:#}");
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     tally.failed == 0
@@ -71,6 +91,15 @@ pub(crate) fn run(workspace: &Workspace) -> bool {
 fn packages(workspace: &Workspace) -> Result<()> {
     let _lock = workspace.lock()?;
     host::prepare(workspace, &[])
+}
+
+/// What became of a check that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It looked, and all was well.
+    Good,
+    /// It did not look, and why.
+    Skipped(String),
 }
 
 /// What passed and what failed.
@@ -93,6 +122,14 @@ impl Tally {
                 self.failed += 1;
                 self.names.push(name.to_owned());
             }
+        }
+    }
+
+    /// A check that needs what a host may not have.
+    fn perhaps(&mut self, name: &str, result: Result<Outcome>) {
+        match result {
+            Ok(Outcome::Skipped(why)) => println!("{name} ... skipped: {why}"),
+            result => self.one(name, result.map(|_| ())),
         }
     }
 
@@ -184,5 +221,14 @@ mod tests {
             tally.hear(line);
         }
         assert_eq!(tally, Tally { passed: 12, failed: 2, names: Vec::new() });
+    }
+
+    #[test]
+    fn what_is_skipped_counts_for_nothing() {
+        let mut tally = Tally::default();
+        tally.perhaps("there", Ok(Outcome::Good));
+        tally.perhaps("not there", Ok(Outcome::Skipped("no network".to_owned())));
+        tally.perhaps("wrong", Err(anyhow::anyhow!("wrong")));
+        assert_eq!((tally.passed, tally.failed), (1, 1));
     }
 }

@@ -8,23 +8,26 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::apt::{self, Client};
-use crate::cache::{self, Workspace};
+use crate::cache::{self, Digest, Workspace};
+use crate::dist::apparmor;
 use crate::image::Parts;
 use crate::initrd::{self, Archive};
 use crate::progress::output;
 use crate::userspace;
 
-/// What the host needs to make the disk.
-pub(crate) const PACKAGES: &[&str] = &["erofs-utils"];
+/// What the host needs to make the disk, and the profiles.
+pub(crate) const PACKAGES: &[&str] = &[apparmor::PACKAGE, "erofs-utils"];
 
-/// Command line of the kernel: the disk is only read, with a layer in memory over it, and no terminal wants a login.
+/// Command line of the kernel: the disk is only read, with a layer in memory over it, and no terminal wants a login. It
+/// says all that AppArmor denies.
 pub(crate) const CMDLINE: &str = "root=/dev/vda rootfstype=erofs ro systemd.volatile=overlay \
-    systemd.getty_auto=no systemd.show_status=no systemd.log_target=journal";
+    systemd.getty_auto=no systemd.show_status=no systemd.log_target=journal sysctl.kernel.printk_ratelimit=0";
 
 /// The release whose systemd it is.
-const SUITE: &str = "trixie";
+pub(crate) const SUITE: &str = "trixie";
 /// What is asked for, beside what it depends on.
-const GUEST: [&str; 5] = ["dbus-broker", "kmod", "polkitd", "systemd", "udev"];
+pub(crate) const GUEST: [&str; 6] =
+    ["dbus-broker", "kmod", "libcryptsetup12", "polkitd", "systemd", "udev"];
 
 /// Directories of the packages that nothing in the guest looks into.
 const UNUSED: [&str; 15] = [
@@ -45,10 +48,14 @@ const UNUSED: [&str; 15] = [
     "usr/share/zsh",
 ];
 /// What the initrd can do without.
-const UNUSED_EARLY: [&str; 9] = [
+const UNUSED_EARLY: [&str; 13] = [
     "usr/bin/dbus-broker",
     "usr/bin/dbus-broker-launch",
+    "usr/lib/aarch64-linux-gnu/libargon2.so.1",
+    "usr/lib/aarch64-linux-gnu/libcryptsetup.so.12.10.0",
     "usr/lib/aarch64-linux-gnu/libdb-5.3.so",
+    "usr/lib/aarch64-linux-gnu/libdevmapper.so.1.02.1",
+    "usr/lib/aarch64-linux-gnu/libjson-c.so.5.4.0",
     "usr/lib/aarch64-linux-gnu/security",
     "usr/lib/polkit-1",
     "usr/lib/systemd/systemd-networkd",
@@ -56,6 +63,9 @@ const UNUSED_EARLY: [&str; 9] = [
     "usr/share/dbus-1",
     "usr/share/polkit-1",
 ];
+
+/// A package's may not take the place of busybox.
+const SHELL: &str = "usr/bin/sh";
 
 /// The only generator that is needed: it makes a unit of `root=`. Each costs an emulated processor a tenth of a second.
 const GENERATORS: &str = "usr/lib/systemd/system-generators/";
@@ -109,22 +119,32 @@ const INSTALLED: [(&str, &str); 6] = [
     ("udev/rules.d", "usr/lib/udev/rules.d"),
 ];
 
-/// Packages, and all that they depend on, as a tree.
+/// Packages of the guest, and all that they depend on, as a tree.
 pub(crate) fn base(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.cache.join("systemd").join(SUITE);
+    packages(workspace, &GUEST, &[])
+}
+
+/// Packages and all that they depend on, and `alone` without that, as a tree.
+pub(crate) fn packages(workspace: &Workspace, asked: &[&str], alone: &[&str]) -> Result<PathBuf> {
+    let mut packages = Digest::new();
+    asked.iter().chain(alone).for_each(|package| packages.add(package.as_bytes()));
+    let dir = workspace.cache.join("systemd").join(format!("{SUITE}-{}", packages.hex()));
     cache::once(&dir, |part| {
         let client = Client::open(workspace, SUITE, "main", "arm64")?;
         let debs = part.with_extension("debs");
-        for deb in client.download_all(workspace, &GUEST, &debs)? {
+        for deb in client.download_all(workspace, asked, &debs)? {
             apt::unpack(&deb, part)?;
+        }
+        for package in alone {
+            apt::unpack(&client.download(workspace, package)?, part)?;
         }
         cache::remove_dir(&debs)
     })?;
     Ok(dir)
 }
 
-/// What both roots have.
-fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archive> {
+/// What both roots have, made of that tree of packages.
+fn common(workspace: &Workspace, parts: &Parts, base: &Path, unused: &[&str]) -> Result<Archive> {
     let mut archive = initrd::contents(workspace, parts)?;
     let wanted = |path: &str| {
         let generator = path.strip_prefix(GENERATORS);
@@ -132,7 +152,7 @@ fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archi
             && !UNUSED.contains(&path)
             && !unused.contains(&path)
     };
-    archive.copy(&base(workspace)?, "", &wanted)?;
+    archive.copy(base, "", &wanted)?;
     for dir in ["home", "root", "var/lib", "var/log", "var/tmp"] {
         archive.directory(dir);
     }
@@ -147,12 +167,13 @@ fn common(workspace: &Workspace, parts: &Parts, unused: &[&str]) -> Result<Archi
     archive.tree(&systemd.join("system"), UNITS)?;
     archive.tree(&systemd.join("modprobe.d"), "usr/lib/modprobe.d")?;
     wants(&mut archive, "sysinit.target", "protheap-bind.service");
+    archive.tree(&apparmor::compile(workspace)?, apparmor::EARLY)?;
     Ok(archive)
 }
 
 /// The initrd.
 pub(crate) fn initrd(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    let mut archive = common(workspace, parts, &UNUSED_EARLY)?;
+    let mut archive = common(workspace, parts, &base(workspace)?, &UNUSED_EARLY)?;
     archive.copy(&workspace.root.join("xtask/guest/systemd/initrd"), "", &|_| true)?;
     mask(&mut archive, &MASKED_EARLY);
     archive.link("init", "usr/lib/systemd/systemd");
@@ -163,7 +184,12 @@ pub(crate) fn initrd(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
 
 /// The root that follows it.
 pub(crate) fn root(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    let mut archive = common(workspace, parts, &[])?;
+    root_of(workspace, parts, &base(workspace)?)
+}
+
+/// The same of another tree of packages.
+pub(crate) fn root_of(workspace: &Workspace, parts: &Parts, base: &Path) -> Result<Archive> {
+    let mut archive = common(workspace, parts, base, &[SHELL])?;
     archive.copy(&workspace.root.join("xtask/guest/systemd/root"), "", &|_| true)?;
     archive.link("etc/os-release", "../usr/lib/os-release");
     archive.link(&format!("{LOCAL}/default.target"), &format!("/{UNITS}/multi-user.target"));
@@ -197,6 +223,7 @@ fn wants(archive: &mut Archive, target: &str, unit: &str) {
 pub(crate) fn disk(workspace: &Workspace, root: &Archive, path: &Path) -> Result<()> {
     let stage = workspace.checkout.join("systemd-stage");
     cache::remove_dir(&stage)?;
+    cache::create_dir(&stage)?;
     root.unpack(&stage)?;
     let mut mkfs = Command::new("mkfs.erofs");
     mkfs.args(["--quiet", "--all-root", "-T0", "-x-1"]);

@@ -28,7 +28,8 @@ pub(crate) const CROSS: &str = "aarch64-linux-gnu-";
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     usr: PathBuf,
-    libraries: PathBuf,
+    /// What they are loaded with.
+    pub(crate) libraries: PathBuf,
     bindgen: PathBuf,
     /// A tree with libudev for arm64.
     libudev: PathBuf,

@@ -31,30 +31,54 @@ pub(crate) const ICOUNT_BY_CLOCK: &str = "shift=1,sleep=on";
 /// that nobody uses stands in for registers, and costs nothing until it is touched.
 const MEMORY: &str = "mem=512M";
 
-/// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one
-/// is the machine's own.
-pub(crate) fn machine(smp: u32) -> Vec<String> {
-    let smp = smp.to_string();
-    let words = [
-        "-machine",
-        "virt,gic-version=3",
-        "-accel",
-        "tcg",
-        "-cpu",
-        "cortex-a72",
-        "-smp",
-        &smp,
-        "-m",
-        "3072",
-        "-display",
-        "none",
-        "-monitor",
-        "none",
-        "-nic",
-        "none",
-        "-no-reboot",
-    ];
-    words.map(str::to_owned).to_vec()
+/// What a guest runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// QEMU starts the kernel, on that many processors.
+    Direct(u32),
+    /// Firmware starts what it finds on a disk. It takes what it needs from the end of memory, so that there is more
+    /// behind the registers that memory stands in for.
+    Uefi,
+}
+
+impl Machine {
+    /// Names the device trees that are made for it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Direct(smp) => smp.to_string(),
+            Self::Uefi => "uefi".to_owned(),
+        }
+    }
+
+    /// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one is the
+    /// machine's own.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let (machine, smp, memory) = match self {
+            Self::Direct(smp) => ("virt,gic-version=3", smp, "3072"),
+            Self::Uefi => ("virt,gic-version=3,acpi=off", 1, "6144"),
+        };
+        let smp = smp.to_string();
+        let words = [
+            "-machine",
+            machine,
+            "-accel",
+            "tcg",
+            "-cpu",
+            "cortex-a72",
+            "-smp",
+            &smp,
+            "-m",
+            memory,
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-nic",
+            "none",
+            "-no-reboot",
+        ];
+        words.map(str::to_owned).to_vec()
+    }
 }
 
 /// What to boot, beside the image.
@@ -91,11 +115,17 @@ impl Boot<'_> {
     fn command(&self, image: &Image) -> Command {
         let mut command = Command::new(QEMU);
         command
-            .args(machine(self.smp))
+            .args(Machine::Direct(self.smp).arguments())
             .arg("-kernel")
             .arg(&image.kernel)
             .arg("-initrd")
             .arg(&image.initrd);
+        // The last disk is the first one to be found.
+        if let Some(output) = &image.output {
+            let mut drive = OsString::from("if=none,id=output,format=raw,file=");
+            drive.push(output);
+            command.arg("-drive").arg(drive).args(["-device", "virtio-blk-device,drive=output"]);
+        }
         let mut root = "";
         if let Some(disk) = &image.disk {
             let mut drive = OsString::from("if=none,id=root,format=raw,readonly=on,file=");
@@ -121,44 +151,7 @@ impl Boot<'_> {
         image: &Image,
         mut said: impl FnMut(&str),
     ) -> Result<Outcome> {
-        let log = workspace.log(&format!("vm-{}", self.name));
-        let errors = workspace.log(&format!("vm-{}-qemu", self.name));
-        let mut serial = OsString::from("file:");
-        serial.push(&log);
-        let mut command = self.command(image);
-        command.arg("-serial").arg(serial).args(["-serial", "stdio"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
-
-        let started = Instant::now();
-        let mut guest = Guest(command.spawn().with_context(|| format!("starting {QEMU}"))?);
-        let output = guest.0.stdout.take().context("QEMU has no output")?;
-        let (send, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(io::Result::ok) {
-                if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut timed_out = false;
-        loop {
-            let left = self.limit.saturating_sub(started.elapsed());
-            match lines.recv_timeout(left) {
-                Ok(line) => said(&line),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    timed_out = true;
-                    break;
-                }
-            }
-        }
-        let status = guest.end(timed_out)?;
-        if !timed_out && !status.success() {
-            bail!("QEMU failed ({status}): {}", cache::read(&errors)?.trim());
-        }
-        let console = std::fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
-        let console = String::from_utf8_lossy(&console).into_owned();
-        Ok(Outcome { timed_out, elapsed: started.elapsed(), console, log })
+        attend(workspace, self.name, self.command(image), self.limit, &mut said, None)
     }
 
     /// Boots with the terminal as the guest's console; there is no time limit.
@@ -171,6 +164,61 @@ impl Boot<'_> {
         }
         Ok(())
     }
+}
+
+/// How often the console is looked at for words that end the machine.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Runs a machine until it powers off, its limit comes, or its console says `last`. Its two serial ports are added to the
+/// command.
+pub(crate) fn attend(
+    workspace: &Workspace,
+    name: &str,
+    mut command: Command,
+    limit: Duration,
+    said: &mut dyn FnMut(&str),
+    last: Option<&str>,
+) -> Result<Outcome> {
+    let log = workspace.log(&format!("vm-{name}"));
+    let errors = workspace.log(&format!("vm-{name}-qemu"));
+    let mut serial = OsString::from("file:");
+    serial.push(&log);
+    command.arg("-serial").arg(serial).args(["-serial", "stdio"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
+
+    let started = Instant::now();
+    let mut guest = Guest(command.spawn().with_context(|| format!("starting {QEMU}"))?);
+    let output = guest.0.stdout.take().context("QEMU has no output")?;
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(io::Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let console = || -> Result<String> {
+        let bytes = std::fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (mut timed_out, mut killed) = (false, false);
+    while !killed {
+        let left = limit.saturating_sub(started.elapsed());
+        match lines.recv_timeout(if last.is_some() { left.min(LOOK) } else { left }) {
+            Ok(line) => said(&line),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                timed_out = started.elapsed() >= limit;
+                killed =
+                    timed_out || last.is_some_and(|last| console().is_ok_and(|c| c.contains(last)));
+            }
+        }
+    }
+    let status = guest.end(killed)?;
+    if !killed && !status.success() {
+        bail!("QEMU failed ({status}): {}", cache::read(&errors)?.trim());
+    }
+    Ok(Outcome { timed_out, elapsed: started.elapsed(), console: console()?, log })
 }
 
 /// A running QEMU, killed when this is dropped.
@@ -194,8 +242,10 @@ impl Drop for Guest {
     }
 }
 
-/// What no kernel may say during a scenario.
-const FAULTS: [&str; 29] = [
+/// What no kernel may say during a scenario. AppArmor names a profile of ours when that denies
+/// something.
+const FAULTS: [&str; 30] = [
+    " profile=\"protheap",
     "------------[ cut here ]------------",
     "BUG:",
     "Call trace:",
@@ -239,7 +289,7 @@ mod tests {
 
     #[test]
     fn faults_of_the_kernel_are_seen() {
-        let good = "[    0.1] Booting Linux\n[    0.5] csfgpu fb000000.gpu: probed\n[    0.6] reboot: Power down\n";
+        let good = "[    0.1] audit: type=1400 audit(1.0:2): apparmor=\"STATUS\" operation=\"profile_load\" profile=\"unconfined\" name=\"protheapd\"\n[    0.1] Booting Linux\n[    0.5] csfgpu fb000000.gpu: probed\n[    0.6] reboot: Power down\n";
         assert!(faults(good).is_empty());
         for bad in [
             "[    1.0] ------------[ cut here ]------------",
@@ -253,6 +303,7 @@ mod tests {
             "[    1.0] kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
             "[    1.0] ODEBUG: free active (active state 0) object type: work_struct",
             "[    1.0]     not ok 2 a_value_is_one_line",
+            "[    1.0] audit: type=1400 audit(1.0:9): apparmor=\"DENIED\" operation=\"open\" profile=\"protheapd\"",
         ] {
             assert_eq!(faults(&format!("{good}{bad}\n")), [bad]);
         }

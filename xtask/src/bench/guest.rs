@@ -18,7 +18,7 @@ use crate::kernel::Flavor;
 use crate::progress::Step;
 use crate::toolchain::{self, CROSS, Toolchain};
 use crate::userspace::{self, Linking};
-use crate::vm::{self, Boot};
+use crate::vm::{self, Boot, Machine};
 
 const BOARD: &str = "rk3588";
 /// Host time after which a boot is given up; they take seconds.
@@ -162,7 +162,7 @@ impl<'a> Guest<'a> {
     pub(super) fn boot(&self, script: &Script<'_>) -> Result<Said> {
         let Script { name, image, overlays, cmdline } = script;
         let overlays: Vec<_> = overlays.iter().map(|&overlay| overlay.to_owned()).collect();
-        let tree = board::device_tree(self.workspace, BOARD, &overlays, 1)?;
+        let tree = board::device_tree(self.workspace, BOARD, &overlays, Machine::Direct(1))?;
         let log = format!("bench-{name}");
         let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {cmdline}");
         let boot = Boot {

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask demo --uki`: one signed file serves every board, and what was tampered with is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fmt, fs};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Report;
+use crate::cache::{self, Workspace};
+use crate::uefi::{self, Boot};
+use crate::uki::{self, Builder};
+use crate::vm;
+
+/// Host time after which a boot is given up; it takes half a minute.
+const LIMIT: Duration = Duration::from_secs(180);
+/// The board whose boots are not for the board's sake: [`uki`] has a vendor's policy for it.
+const TRIED: &str = "rk3588";
+/// What the guest has to tell of all that was put beside the image.
+const REFUSED: [&str; 6] = [
+    "unsigned-addon",
+    "unsigned-module",
+    "credential",
+    "etc-policy",
+    "foreign-sysext",
+    "signed-confext",
+];
+const HONOURED: [&str; 3] = ["signed-addon", "signed-module", "signed-sysext"];
+/// What systemd-tmpfiles would make of a credential, if it believed it.
+const CREDENTIAL: &str =
+    "f /etc/protheap/policies/by-credential.toml 0644 root root - schema = 1\n";
+
+/// What came of all boots.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Told {
+    /// What the guest told, by board.
+    pub(crate) boards: BTreeMap<String, Value>,
+    /// What must not work, and whether it was refused.
+    pub(crate) refused: BTreeMap<String, bool>,
+    /// What must work, and whether it did.
+    pub(crate) honoured: BTreeMap<String, bool>,
+    /// What no kernel may say, of the boot with strangers.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Told {
+    /// Whether every board is served, and all is refused and honoured as it should be.
+    pub(crate) fn good(&self) -> bool {
+        !self.boards.is_empty()
+            && self.faults.is_empty()
+            && self.boards.values().all(served)
+            && self.refused.values().chain(self.honoured.values()).all(|held| *held)
+    }
+}
+
+impl fmt::Display for Told {
+    /// The result as people read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |board: &Value, name: &str| match &board[name] {
+            Value::String(text) => text.clone(),
+            Value::Array(list) => {
+                list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" > ")
+            }
+            Value::Null => "-".to_owned(),
+            other => other.to_string(),
+        };
+        for (name, board) in &self.boards {
+            writeln!(f, "  {name:<22}  {}", if served(board) { "served" } else { "NOT served" })?;
+            for fact in ["model", "policies", "heap", "state", "lockdown", "bound_before_probe"] {
+                writeln!(f, "    {fact:<20}  {}", text(board, fact))?;
+            }
+        }
+        for (case, held) in &self.refused {
+            writeln!(f, "  {case:<22}  {}", if *held { "refused" } else { "NOT refused" })?;
+        }
+        for (case, held) in &self.honoured {
+            writeln!(f, "  {case:<22}  {}", if *held { "honoured" } else { "NOT honoured" })?;
+        }
+        self.faults.iter().try_for_each(|fault| writeln!(f, "kernel: {fault}"))
+    }
+}
+
+impl Told {
+    /// What the TPM has of the boards' boots, and of that of one board with strangers beside the image. The registers are
+    /// those of systemd-stub(7), and of firmware before it.
+    fn measure(&mut self, tried: &str, strangers: &Map<String, Value>) {
+        let of = |board: &str, pcr: &str| self.boards.get(board).and_then(|facts| facts.get(pcr));
+        let same = |pcr: &str| {
+            let first = of(tried, pcr);
+            first.is_some() && self.boards.keys().all(|board| of(board, pcr) == first)
+        };
+        let mut sections: Vec<_> =
+            self.boards.keys().filter_map(|board| of(board, "pcr11")?.as_str()).collect();
+        sections.sort_unstable();
+        sections.dedup();
+        let told = [
+            // The file and who signs for it: for every board the same. An addon is one more file.
+            ("measured-image", same("pcr4") && same("pcr7")),
+            // Its sections, of which each board has its own device tree.
+            (
+                "measured-sections",
+                sections.len() == self.boards.len()
+                    && of(tried, "pcr11").is_some()
+                    && of(tried, "pcr11") == strangers.get("pcr11"),
+            ),
+            // Addons and credentials.
+            (
+                "measured-addon",
+                ["pcr4", "pcr12"]
+                    .iter()
+                    .all(|pcr| of(tried, pcr).is_some() && of(tried, pcr) != strangers.get(*pcr)),
+            ),
+        ];
+        self.honoured.extend(told.map(|(case, held)| (case.to_owned(), held)));
+    }
+}
+
+/// Whether a board was started as it should be, and its GPU got protected buffers before its driver probed, and used them.
+fn served(board: &Value) -> bool {
+    let report = serde_json::from_value::<Report>(board.clone());
+    report.is_ok_and(|report| report.bound() && report.used())
+        && board["secure_boot"] == true
+        && board["lockdown"] == "integrity"
+        && board["bound_in_initrd"] == true
+        && board["faults"].as_array().is_some_and(Vec::is_empty)
+}
+
+/// Boots them all, or one board alone, telling each as it ends.
+pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<Told> {
+    let builder = Builder::prepare(workspace)?;
+    let signed = builder.path("protheap.efi");
+    builder.build(Some(&builder.key), &signed)?;
+    let all = All { workspace, builder: &builder };
+    let mut told = Told::default();
+    for (name, tree) in
+        builder.boards.iter().filter(|(name, _)| only.is_none_or(|only| only == name))
+    {
+        println!("{name}: the signed image, {} MiB", fs::metadata(&signed)?.len() >> 20);
+        let board = all.board(name, tree, &signed)?;
+        println!(
+            "  {}",
+            if served(&board) { "bound before its driver probed" } else { "NOT served" }
+        );
+        told.boards.insert(name.clone(), board);
+    }
+    if only.is_none() {
+        all.strangers(&signed, &mut told)?;
+        all.refusals(&signed, &mut told.refused)?;
+    }
+    Ok(told)
+}
+
+/// All of the demonstration, as a step of `cargo xtask test`.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let told = run(workspace, None)?;
+    if !told.good() {
+        bail!("{}", serde_json::to_string(&told)?);
+    }
+    Ok(())
+}
+
+/// What every boot needs.
+#[derive(Debug, Clone, Copy)]
+struct All<'a> {
+    workspace: &'a Workspace,
+    builder: &'a Builder<'a>,
+}
+
+impl All<'_> {
+    /// Boots the image on one board; what the guest told of it.
+    fn board(&self, name: &str, tree: &Path, image: &Path) -> Result<Value> {
+        let firmware = self.builder.firmware_tree(name, tree)?;
+        let disk = self.disk(&[(uefi::IMAGE, image)])?;
+        let mut facts = Map::new();
+        let words = format!("xtask.scenario=demo-uki xtask.board={name}");
+        let log = format!("uki-{name}");
+        let boot = self.boot(&log, &firmware, &disk, &words);
+        let mut hear = |line: &str| {
+            let told = match line.split_once(' ') {
+                Some(("fact", told)) => told.split_once(' '),
+                Some(("report", object)) => Some(("", object)),
+                _ => {
+                    println!("  {line}");
+                    None
+                }
+            };
+            match told.map(|(name, value)| (name, serde_json::from_str(value))) {
+                Some(("", Ok(Value::Object(report)))) => facts.extend(report),
+                Some((name, Ok(value))) => {
+                    facts.insert(name.to_owned(), value);
+                }
+                Some((_, Err(error))) => println!("  {line}: {error}"),
+                None => {}
+            }
+        };
+        let outcome =
+            boot.run(self.workspace, &self.builder.tools, &self.builder.key, &mut hear, None)?;
+        if outcome.timed_out {
+            println!("  it did not end in {} s: {}", LIMIT.as_secs(), outcome.log.display());
+        }
+        facts.insert("board".to_owned(), name.into());
+        facts.insert("faults".to_owned(), vm::faults(&outcome.console).into());
+        Ok(facts.into())
+    }
+
+    /// The board that all else is tried on.
+    fn tried(&self) -> Result<&(String, PathBuf)> {
+        self.builder.boards.iter().find(|(name, _)| name == TRIED).context("there is no such board")
+    }
+
+    /// One boot with all that somebody may put beside the image or into its root, to be believed or not.
+    fn strangers(&self, signed: &Path, told: &mut Told) -> Result<()> {
+        let (name, tree) = self.tried()?;
+        println!("{name}: the signed image, and what others have put beside it");
+        let firmware = self.builder.firmware_tree(name, tree)?;
+        let beside = |name: &str| self.builder.path(name);
+        let (honoured, ignored, credential) = (
+            beside("signed.addon.efi"),
+            beside("unsigned.addon.efi"),
+            beside("tmpfiles.extra.cred"),
+        );
+        let key = &self.builder.key;
+        self.builder.addon(Some(key), "demonstration=signed-addon", &honoured)?;
+        self.builder.addon(None, "demonstration=unsigned-addon", &ignored)?;
+        cache::write(&credential, CREDENTIAL)?;
+        let there = |name: &str| format!("{}.extra.d/{name}", uefi::IMAGE);
+        let disk = self.disk(&[
+            (uefi::IMAGE, signed),
+            (&there("signed.addon.efi"), &honoured),
+            (&there("unsigned.addon.efi"), &ignored),
+            (&there("tmpfiles.extra.cred"), &credential),
+        ])?;
+        let words = format!("xtask.scenario=demo-uki-extras xtask.board={name}");
+        let mut facts = Map::new();
+        let mut hear = |line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            let cases = match words.as_slice() {
+                ["refused", _, _] => &mut told.refused,
+                ["honoured", _, _] => &mut told.honoured,
+                ["fact", name, value] => {
+                    facts.insert((*name).to_owned(), Value::from(value.trim_matches('"')));
+                    return;
+                }
+                _ => return println!("  {line}"),
+            };
+            cases.insert(words[1].to_owned(), words[2] == "true");
+            println!("  {line}");
+        };
+        let boot = self.boot("uki-strangers", &firmware, &disk, &words);
+        let outcome = boot.run(self.workspace, &self.builder.tools, key, &mut hear, None)?;
+        for case in REFUSED {
+            told.refused.entry(case.to_owned()).or_default();
+        }
+        for case in HONOURED {
+            told.honoured.entry(case.to_owned()).or_default();
+        }
+        told.measure(TRIED, &facts);
+        told.faults.extend(vm::faults(&outcome.console).into_iter().map(str::to_owned));
+        Ok(())
+    }
+
+    /// What must not be started: each is the signed image but for one thing.
+    fn refusals(&self, signed: &Path, refused: &mut BTreeMap<String, bool>) -> Result<()> {
+        let (name, tree) = self.tried()?;
+        let firmware = self.builder.firmware_tree(name, tree)?;
+        let image = fs::read(signed).with_context(|| format!("reading {}", signed.display()))?;
+        let initrd = self.builder.initrd_begins()?;
+        let changed: [(&str, Option<&[u8]>); 4] = [
+            ("unsigned", None),
+            ("policy", Some(b"schema = 1")),
+            ("initrd", Some(&initrd)),
+            ("command-line", Some(b"lockdown=integrity")),
+        ];
+        for (case, what) in changed {
+            println!(
+                "{case}: the image {}",
+                match what {
+                    None => "without its signature".to_owned(),
+                    Some(_) => format!("with one byte of the {case} changed"),
+                }
+            );
+            let path = self.builder.path("tampered.efi");
+            match what {
+                None => self.builder.build(None, &path)?,
+                Some(what) => cache::write(&path, uki::tampered(&image, what)?)?,
+            }
+            let disk = self.disk(&[(uefi::IMAGE, &path)])?;
+            let mut spoke = false;
+            let words = "xtask.scenario=demo-uki";
+            let outcome = self.boot(&format!("uki-{case}"), &firmware, &disk, words).run(
+                self.workspace,
+                &self.builder.tools,
+                &self.builder.key,
+                &mut |_| spoke = true,
+                Some(uefi::REFUSED),
+            )?;
+            let good = !spoke
+                && outcome.console.contains(uefi::REFUSED)
+                && !outcome.console.contains("Linux version");
+            println!("  {}", if good { "refused by the firmware" } else { "NOT refused" });
+            refused.insert(case.to_owned(), good);
+        }
+        Ok(())
+    }
+
+    fn boot<'b>(
+        &'b self,
+        name: &'b str,
+        board: &'b Path,
+        disk: &'b Path,
+        words: &'b str,
+    ) -> Boot<'b> {
+        let root = &self.builder.root;
+        Boot {
+            name,
+            board,
+            system_partition: disk,
+            root,
+            words,
+            limit: LIMIT,
+            icount: Some(vm::ICOUNT),
+        }
+    }
+
+    fn disk(&self, files: &[(&str, &Path)]) -> Result<PathBuf> {
+        let path = self.builder.path("system.img");
+        uefi::system_partition(&path, files)?;
+        Ok(path)
+    }
+}

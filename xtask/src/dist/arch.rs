@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packages for Arch Linux: made by makepkg of the programs that the packages for Fedora have.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{layout, rpm, source};
+use crate::cache::{self, Workspace};
+use crate::host;
+use crate::progress::{Step, output};
+
+/// What the host must have.
+const PACKAGES: [&str; 5] =
+    ["fakeroot", "libarchive-tools", "makepkg", "pacman-package-manager", "shellcheck"];
+/// The packages, and the parts that they have.
+const NAMES: [(&str, &[&str]); 3] = [
+    ("protheap", &["daemon", "client"]),
+    ("protheap-bind", &["bind", "dracut"]),
+    ("protheap-dkms", &["dkms"]),
+];
+/// What shellcheck cannot know of a file that makepkg reads: its variables, and that `cd` ends it.
+const EXCEPT: &str = "SC2034,SC2154,SC2164";
+
+/// Makes the packages into `directory`; returns their paths.
+pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
+    rpm::packages(workspace)?;
+    let _lock = workspace.lock()?;
+    host::prepare(workspace, &PACKAGES)?;
+    let target = rpm::target(workspace);
+    let dir = workspace.checkout.join("arch");
+    cache::remove_dir(&dir)?;
+    let (from, to) = (workspace.root.join("packaging/arch/PKGBUILD"), dir.join("PKGBUILD"));
+    cache::write(&to, cache::read(&from)?)?;
+    let sources = dir.join("src");
+    cache::create_dir(&sources)?;
+    let tree = source::unpacked(workspace)?;
+    let link = sources.join(source::name());
+    symlink(&tree, &link).with_context(|| format!("making {}", link.display()))?;
+    let config = dir.join("makepkg.conf");
+    // strip and its like are the host's own.
+    cache::write(
+        &config,
+        ". /etc/makepkg.conf\nCARCH=aarch64\nOPTIONS=(!strip !debug docs emptydirs zipman)\nPKGEXT=.pkg.tar.zst\n",
+    )?;
+    // makepkg is not for root.
+    let mut makepkg = Command::new("unshare");
+    makepkg.args(["--user", "--map-user=1000", "--map-group=1000", "makepkg"]);
+    makepkg.args(["--repackage", "--nodeps", "--force", "--config"]).arg(&config);
+    makepkg.current_dir(&dir).env_remove("BUILDDIR").env("PKGDEST", directory);
+    makepkg.env("TARGET_DIR", target.join(rpm::RELEASE)).env("SHARE", target.join("share"));
+    Step::new("making the packages for Arch Linux", Duration::from_secs(10))
+        .run(makepkg, &workspace.log("makepkg"))?;
+    let made = cache::files(directory)?;
+    Ok(made.into_iter().filter(|path| path.to_string_lossy().ends_with(".pkg.tar.zst")).collect())
+}
+
+/// Makes them, and looks at what is in them.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let directory = workspace.checkout.join("arch-packages");
+    cache::remove_dir(&directory)?;
+    cache::create_dir(&directory)?;
+    let packages = write(workspace, &directory)?;
+    let mut shellcheck = Command::new("shellcheck");
+    shellcheck.args(["--shell=bash", "--exclude", EXCEPT]);
+    output(shellcheck.arg(workspace.root.join("packaging/arch/PKGBUILD")))?;
+
+    let target = rpm::target(workspace);
+    let (programs, share) = (target.join(rpm::RELEASE), target.join("share"));
+    let target = layout::Target { programs: &programs, share: &share };
+    let mut names = Vec::new();
+    for package in &packages {
+        let information = output(Command::new("bsdtar").arg("-xOqf").arg(package).arg(".PKGINFO"))?;
+        let name = information.lines().find_map(|line| line.strip_prefix("pkgname = "));
+        let name = name.with_context(|| format!("{} has no name", package.display()))?;
+        let Some((_, parts)) = NAMES.iter().find(|(known, _)| *known == name) else {
+            bail!("what has {name} to have? xtask/src/dist/arch.rs has to say");
+        };
+        let list = output(Command::new("bsdtar").arg("-tf").arg(package))?;
+        // Besides directories there is what pacman wants to know.
+        let files = list.lines().filter(|path| !path.ends_with('/') && !path.starts_with('.'));
+        let files = files.map(|path| format!("/{path}")).collect();
+        layout::compare(name, &files, &layout::files(workspace, &target, parts)?)?;
+        names.push(name.to_owned());
+    }
+    names.sort();
+    if names != NAMES.map(|(name, _)| name) {
+        bail!("the packages are {}", names.join(", "));
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The driver's source as DKMS builds it, on a machine's own kernel: what it makes, and which kernels it leaves alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{VERSION, source};
+use crate::apt::{self, Client};
+use crate::cache::{self, Workspace};
+use crate::image::{self, Image};
+use crate::initrd::{self, Archive};
+use crate::kernel::{self, Flavor, Kernel};
+use crate::progress::{Step, output};
+use crate::toolchain::{self, Toolchain};
+use crate::{host, scenario};
+
+/// What it builds, and the scenario that shows both at work.
+const MODULES: [&str; 2] = ["protheap.ko", "panthor.ko"];
+const SCENARIO: &str = "panthor-bound";
+/// Where Debian's newest kernel is.
+const SUITE: &str = "trixie-backports";
+const HEADERS: &str = "linux-headers-arm64";
+/// What dkms ends with where a kernel is not to be built for.
+const SKIPPED: i32 = 77;
+
+/// Builds both modules with dkms against the test kernel, boots them, and has Debian's kernel skipped.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let (modules, kernel) = {
+        let _lock = workspace.lock()?;
+        host::prepare(workspace, &["dkms"])?;
+        let tools = toolchain::prepare(workspace)?;
+        let kernel = kernel::prepare(workspace, &tools, Flavor::Plain)?;
+        let modules = modules(workspace, &tools, &kernel)?;
+        skipped(workspace, &headers(workspace)?)?;
+        (modules, kernel)
+    };
+    let image = boots(workspace, &kernel, &modules)?;
+    if !scenario::run_on(workspace, &image, SCENARIO)? {
+        bail!("{SCENARIO} failed with the modules that dkms built: see above");
+    }
+    Ok(())
+}
+
+/// A tree of its own for dkms, with the source in it.
+#[derive(Debug)]
+struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    fn new(workspace: &Workspace, root: PathBuf) -> Result<Self> {
+        cache::remove_dir(&root)?;
+        for dir in ["tree", "modules"] {
+            cache::create_dir(&root.join(dir))?;
+        }
+        let mut install = Command::new(workspace.root.join("packaging/install"));
+        output(install.arg("dkms").arg(&root))?;
+        let conf = cache::read(&root.join("usr/src").join(source::name()).join("dkms.conf"))?;
+        if !conf.lines().any(|line| line == format!("PACKAGE_VERSION=\"{VERSION}\"")) {
+            bail!("packaging/dkms/dkms.conf has another version than {VERSION}");
+        }
+        Ok(Self { root })
+    }
+
+    /// A command of dkms for a kernel, whose build directory or headers are in `kernel`.
+    fn dkms(&self, action: &str, release: &str, kernel: &Path) -> Command {
+        let mut command = Command::new("nice");
+        command.args(["-n", "10", "dkms", action, "-m", "protheap", "-v", VERSION]);
+        command.args(["-k", release, "-a", "aarch64", "--kernelsourcedir"]).arg(kernel);
+        command.arg("--dkmstree").arg(self.root.join("tree"));
+        command.arg("--sourcetree").arg(self.root.join("usr/src"));
+        command.arg("--installtree").arg(self.root.join("modules"));
+        command.env("LC_ALL", "C.UTF-8").env_remove("MAKEFLAGS");
+        command
+    }
+}
+
+/// Has dkms build them, unless that was done. Returns their paths.
+fn modules(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<Vec<PathBuf>> {
+    let dir = workspace.checkout.join("dkms").join(&kernel.digest);
+    let below = ["packaging/dkms", "packaging/install", "driver/module", "driver/patches"];
+    let digest = source::digest(workspace, &below)?.hex();
+    let stamp = dir.join("complete");
+    let built =
+        dir.join("tree/protheap").join(VERSION).join(&kernel.release).join("aarch64/module");
+    let modules: Vec<_> = MODULES.iter().map(|name| built.join(name)).collect();
+    if !cache::read(&stamp).is_ok_and(|stamped| stamped == digest) {
+        let tree = Tree::new(workspace, dir)?;
+        let mut build = tree.dkms("build", &kernel.release, &kernel.build);
+        build.env("ARCH", "arm64").env("CROSS_COMPILE", toolchain::CROSS);
+        build.env("RUSTC", tools.rustc());
+        // As distributions have it, while the kernel has its patches already.
+        build.env("PROTHEAP_DRIVER_SOURCE", kernel::tarball(workspace)?);
+        tools.environment(&mut build);
+        Step::new("building the driver with dkms", Duration::from_secs(60))
+            .run(build, &workspace.log("dkms"))?;
+        for module in &modules {
+            let release = output(Command::new("/sbin/modinfo").arg("-Fvermagic").arg(module))?;
+            if release.split_whitespace().next() != Some(&kernel.release) {
+                bail!("{} is for {release}, not for {}", module.display(), kernel.release);
+            }
+        }
+        cache::write(&stamp, digest)?;
+    }
+    Ok(modules)
+}
+
+/// The image that every scenario boots, with these modules in place of the kernel's.
+fn boots(workspace: &Workspace, kernel: &Kernel, modules: &[PathBuf]) -> Result<Image> {
+    let mut archive = Archive::default();
+    for (name, module) in MODULES.iter().zip(modules) {
+        let path = format!("usr/lib/modules/{}/{name}", kernel.release);
+        archive.file(&path, 0o644, &initrd::bytes(module)?);
+    }
+    image::prepare(workspace, Flavor::Plain)?.with(workspace, "dkms", archive)
+}
+
+/// The headers of Debian's newest arm64 kernel, unpacked once: their directory.
+fn headers(workspace: &Workspace) -> Result<PathBuf> {
+    let dir = workspace.cache.join("headers").join(SUITE);
+    cache::once(&dir, |part| {
+        let client = Client::open(workspace, SUITE, "main", "arm64")?;
+        let named = |packages: Vec<String>| {
+            packages.into_iter().filter(|name| name.starts_with("linux-headers-"))
+        };
+        let package = named(client.depends(HEADERS)?)
+            .next()
+            .with_context(|| format!("{HEADERS} of {SUITE} names no kernel"))?;
+        for name in named(client.depends(&package)?).chain([package]) {
+            apt::unpack(&client.download(workspace, &name)?, part)?;
+        }
+        Ok(())
+    })?;
+    // That of the architecture alone has a configuration.
+    let found = fs::read_dir(dir.join("usr/src"))
+        .with_context(|| format!("looking for headers in {}", dir.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.join(".config").is_file());
+    found.with_context(|| format!("{} has no headers: remove it, and try again", dir.display()))
+}
+
+/// What Debian's kernel lacks is said in one line, and it is skipped: that is no failure.
+fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
+    let name = headers.file_name().unwrap_or_default().to_string_lossy();
+    let release = name.trim_start_matches("linux-headers-");
+    let tree = Tree::new(workspace, workspace.checkout.join("dkms-skipped"))?;
+    let run = |action| -> Result<Output> {
+        let mut command = tree.dkms(action, release, headers);
+        command.output().with_context(|| format!("starting dkms {action}"))
+    };
+    let build = run("build")?;
+    let said = String::from_utf8_lossy(&build.stderr);
+    let line = said.lines().find(|line| line.starts_with("protheap: "));
+    println!("  {}", line.unwrap_or("dkms says nothing of protheap"));
+    if build.status.code() != Some(SKIPPED) {
+        bail!("dkms does not skip {release} ({}): {said}", build.status);
+    }
+    // What it lacked in November 2026; a kernel with all of them would be built for.
+    for lacked in ["CONFIG_CONFIGFS_FS", "CONFIG_DMABUF_HEAPS", "Rust metadata"] {
+        if !line.is_some_and(|line| line.contains(lacked)) {
+            bail!("dkms skips {release}, and does not say that it lacks {lacked}: {said}");
+        }
+    }
+    let remove = run("remove")?;
+    if !remove.status.success() {
+        bail!("what was skipped cannot be removed: {}", String::from_utf8_lossy(&remove.stderr));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `missing` says of headers with these options and files, and a compiler of version 1.96.0.
+    fn missing(name: &str, release: &str, config: &str, files: &[&str]) -> String {
+        let dir = std::env::temp_dir().join(format!("xtask-dkms-{name}-{}", std::process::id()));
+        cache::remove_dir(&dir).unwrap();
+        cache::write(&dir.join(".config"), config).unwrap();
+        files.iter().for_each(|file| cache::write(&dir.join(file), "").unwrap());
+        let rustc = dir.join("rustc");
+        cache::write(&rustc, "#!/bin/sh\necho rustc 1.96.0 here\n").unwrap();
+        output(Command::new("chmod").arg("755").arg(&rustc)).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/dkms/missing");
+        let mut command = Command::new(script);
+        let said = output(command.arg(&dir).arg(release).env("RUSTC", &rustc)).unwrap();
+        cache::remove_dir(&dir).unwrap();
+        said.trim().to_owned()
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_said() {
+        let config = "CONFIG_MODULES=y\nCONFIG_OF=y\nCONFIG_RUST=y\nCONFIG_CONFIGFS_FS=y\nCONFIG_DRM=m\n\
+                      CONFIG_DMABUF_HEAPS=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0 here\"\n";
+        let files = ["rust/libkernel.rmeta"];
+        assert_eq!(missing("all", "7.3.4-x", config, &files), "");
+        assert!(missing("old", "7.30.1", config, &files).starts_with("it is not Linux 7.3"));
+        for (name, from, to, said) in [
+            ("configfs", "FIGFS_FS=y", "FIGFS_FS=m", "CONFIG_CONFIGFS_FS is m instead of y"),
+            ("rust", "CONFIG_RUST=y\n", "", "CONFIG_RUST=y is not set"),
+            ("heaps", "CONFIG_DMABUF_HEAPS=y", "", "CONFIG_DMABUF_HEAPS is not set"),
+            ("rustc", "1.96.0", "1.95.0", "its compiler is 'rustc 1.95.0 here', and"),
+        ] {
+            let found = missing(name, "7.3", &config.replace(from, to), &files);
+            assert!(found.starts_with(said) && !found.contains('\n'), "{name}: {found}");
+        }
+        assert!(missing("metadata", "7.3", config, &[]).contains("no Rust metadata"));
+        assert!(missing("none", "7.3", "", &[]).contains("CONFIG_MODULES=y is not set; "));
+    }
+}

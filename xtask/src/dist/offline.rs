@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A build of the source that distributions take, where there is no network: of all programs, so that nothing of theirs
+//! is missing among the crates.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::source;
+use crate::cache::{self, Workspace};
+use crate::progress::{Step, output};
+use crate::suite::{self, Outcome};
+
+/// Checks the source that is unpacked, with its crates, in a network namespace of its own and without cargo's downloads.
+pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
+    // In a namespace of users, this needs no right that the caller has not.
+    let unshare = ["--user", "--map-current-user", "--net"];
+    if let Err(error) = output(Command::new("unshare").args(unshare).arg("true")) {
+        return Ok(Outcome::Skipped(format!("this host cuts nobody off the network: {error:#}")));
+    }
+    let _lock = workspace.lock()?;
+    let tree = source::unpacked(workspace)?;
+    let home = workspace.checkout.join("offline/cargo");
+    cache::remove_dir(&home)?;
+    cache::create_dir(&home)?;
+    let cargo = suite::cargo(workspace);
+    let mut check = Command::new("unshare");
+    check.args(unshare).arg(cargo.get_program());
+    check.args(["check", "--workspace", "--release", "--frozen"]).current_dir(&tree);
+    check
+        .env("CARGO_HOME", &home)
+        .env("CARGO_TARGET_DIR", workspace.checkout.join("offline/target"));
+    Step::new("building without the network", Duration::from_secs(60))
+        .run(check, &workspace.log("offline"))?;
+    Ok(Outcome::Good)
+}

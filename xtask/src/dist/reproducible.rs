@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether the programs depend on where they are built: those that dpkg-buildpackage had made against those that rpmbuild
+//! had made, in another directory, before either stripped them.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use super::{deb, rpm};
+use crate::cache::Workspace;
+
+const PROGRAMS: [&str; 3] = ["protheap-bind", "protheapctl", "protheapd"];
+
+/// Compares them, byte for byte.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    deb::build(workspace)?;
+    rpm::packages(workspace)?;
+    for name in PROGRAMS {
+        let [one, other] = [deb::target(workspace), rpm::target(workspace)]
+            .map(|target| target.join(rpm::RELEASE).join(name));
+        let read = |path| fs::read(path).with_context(|| format!("reading {name}"));
+        if read(&one)? != read(&other)? {
+            bail!("{} and {} differ: diffoscope says in what", one.display(), other.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The source as distributions take it: what git tracks, and the crates that it is built of, for a build without the
+//! network.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::VERSION;
+use crate::cache::{self, Digest, Workspace};
+use crate::progress::{Step, output};
+use crate::suite;
+
+/// Where the crates are in a tree.
+const VENDOR: &str = "vendor";
+/// Cargo's configuration, of which the tree has its own.
+const CONFIG: &str = ".cargo/config.toml";
+/// What is added to it, to build from the crates in the tree.
+const VENDORED: &str =
+    "\n[source.crates-io]\nreplace-with = \"vendor\"\n\n[source.vendor]\ndirectory = \"vendor\"\n";
+
+/// Name and version, as in the names of archives.
+pub(crate) fn name() -> String {
+    format!("protheap-{VERSION}")
+}
+
+/// Writes both archives into `dir`; returns their paths. The same commit gives the same bytes.
+pub(crate) fn archives(workspace: &Workspace, dir: &Path) -> Result<Vec<PathBuf>> {
+    let _lock = workspace.lock()?;
+    Ok(vec![own(workspace, dir)?, crates(workspace, dir)?])
+}
+
+/// Writes the archive of what is tracked. Whoever calls this has locked the cache.
+pub(crate) fn own(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
+    let name = name();
+    let path = dir.join(format!("{name}.tar.xz"));
+    archive(workspace, &workspace.root, &listed(workspace)?, &format!("{name}/"), &path)?;
+    Ok(path)
+}
+
+/// Writes the archive of the crates, which is unpacked in the tree of the other. Whoever calls this has locked the cache.
+pub(crate) fn crates(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
+    let vendor = vendor(workspace)?;
+    let path = dir.join(format!("{}-vendor.tar.xz", name()));
+    archive(workspace, &vendor, &relative(&vendor)?, &format!("{VENDOR}/"), &path)?;
+    Ok(path)
+}
+
+/// What git tracks and is there, by its path in the checkout, sorted. Links are among it, which boards of tests have.
+fn listed(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let list = output(Command::new("git").arg("-C").arg(&workspace.root).args(["ls-files", "-z"]))
+        .context("packages are made of what git tracks")?;
+    let mut paths: Vec<_> = list.split_terminator('\0').map(PathBuf::from).collect();
+    paths.retain(|path| workspace.root.join(path).symlink_metadata().is_ok());
+    paths.sort();
+    Ok(paths)
+}
+
+/// The files of it.
+pub(crate) fn tracked(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let mut paths = listed(workspace)?;
+    paths.retain(|path| workspace.root.join(path).is_file());
+    Ok(paths)
+}
+
+/// Names what is tracked below these paths and its contents.
+pub(crate) fn digest(workspace: &Workspace, below: &[&str]) -> Result<Digest> {
+    let mut digest = Digest::new();
+    for path in tracked(workspace)? {
+        if below.iter().any(|dir| path.starts_with(dir)) {
+            digest.add(path.as_os_str().as_encoded_bytes());
+            digest.add(&bytes(&workspace.root.join(path))?);
+        }
+    }
+    Ok(digest)
+}
+
+/// A tree of what is tracked, with the crates that it is built of and set up to use them. Files that have not changed
+/// keep their time, so that a build goes on from the last one. Whoever calls this has locked the cache.
+pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
+    let tree = workspace.checkout.join("source").join(name());
+    let vendor = vendor(workspace)?;
+    let paths: BTreeSet<_> = tracked(workspace)?.into_iter().collect();
+    for path in &paths {
+        let mut content = bytes(&workspace.root.join(path))?;
+        if path == Path::new(CONFIG) {
+            content.extend_from_slice(VENDORED.as_bytes());
+        }
+        let copy = tree.join(path);
+        if fs::read(&copy).is_ok_and(|old| old == content) {
+            continue;
+        }
+        cache::write(&copy, content)?;
+        let mode = fs::metadata(workspace.root.join(path))?.permissions();
+        fs::set_permissions(&copy, mode)
+            .with_context(|| format!("setting the mode of {}", copy.display()))?;
+    }
+    for path in relative(&tree)? {
+        if !path.starts_with(VENDOR) && !paths.contains(&path) {
+            let path = tree.join(path);
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    // Of another Cargo.lock it would be a directory of another name.
+    let (copy, stamp) = (tree.join(VENDOR), tree.with_extension("vendor"));
+    let wanted = vendor.display().to_string();
+    if cache::read(&stamp).ok().as_deref() != Some(&wanted) || !copy.is_dir() {
+        cache::remove_dir(&copy)?;
+        output(Command::new("cp").arg("-al").arg(&vendor).arg(&copy))?;
+        cache::write(&stamp, wanted)?;
+    }
+    Ok(tree)
+}
+
+/// The crates of Cargo.lock, as cargo's directories of them are, once for each.
+fn vendor(workspace: &Workspace) -> Result<PathBuf> {
+    let mut lock = Digest::new();
+    lock.add(&bytes(&workspace.root.join("Cargo.lock"))?);
+    let dir = workspace.cache.join("vendor").join(lock.hex());
+    cache::once(&dir, |part| {
+        let mut cargo = suite::cargo(workspace);
+        cargo.args(["vendor", "--locked", "--versioned-dirs"]).arg(part);
+        Step::new("fetching the crates", Duration::from_secs(30))
+            .run(cargo, &workspace.log("vendor"))
+    })?;
+    Ok(dir)
+}
+
+/// All files below a directory, by their path in it, sorted.
+fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
+    cache::files(dir)?
+        .iter()
+        .map(|path| Ok(path.strip_prefix(dir)?.to_owned()))
+        .collect::<Result<_>>()
+}
+
+/// An archive of files of `dir`, with `prefix` before their names, root's, and of the time of the last commit.
+fn archive(
+    workspace: &Workspace,
+    dir: &Path,
+    files: &[PathBuf],
+    prefix: &str,
+    to: &Path,
+) -> Result<()> {
+    let log = ["log", "-1", "--format=%ct"];
+    let time = output(Command::new("git").arg("-C").arg(&workspace.root).args(log))?;
+    let mut list = Vec::new();
+    for file in files {
+        list.extend_from_slice(file.as_os_str().as_encoded_bytes());
+        list.push(0);
+    }
+    let names = workspace.checkout.join("archive.list");
+    cache::write(&names, list)?;
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--format=gnu", "--owner=root:0", "--group=root:0"]);
+    tar.args(["--mode=u+rw,go=rX", "--use-compress-program=xz -T2"]);
+    tar.arg(format!("--mtime=@{}", time.trim()));
+    tar.arg(format!("--transform=flags=r;s,^,{prefix},"));
+    tar.arg("--file").arg(to).arg("--directory").arg(dir);
+    tar.args(["--null", "--verbatim-files-from", "--no-recursion", "--files-from"]).arg(&names);
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    Step::new(&format!("writing {name}"), Duration::from_secs(30)).run(tar, &workspace.log("tar"))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask release`: what has to be true before a version is given out, looked at one by one, and the files that are
+//! given out. docs/release.md says what people do before and after.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+
+use crate::cache::{self, Workspace};
+use crate::dist::{self, VERSION, offline, sbom};
+use crate::progress::output;
+use crate::suite::{self, Outcome};
+use crate::{audit, boards, client};
+
+/// What `cargo xtask dist` makes of it. No UKI: those who boot one sign it with their own key.
+const MADE: [&str; 5] = ["source", "sbom", "deb", "rpm", "arch"];
+/// The digests of all files, for sha256sum --check.
+const DIGESTS: &str = "SHA256SUMS";
+
+/// What to look at.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Leave the tests out: the rest can be looked at, but this stays open
+    #[arg(long)]
+    skip_tests: bool,
+    /// Where to make the directory of what is given out
+    #[arg(default_value = "target")]
+    directory: PathBuf,
+}
+
+/// Goes through the list to its end; `false` if something is open.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let directory = std::path::absolute(&args.directory).context("finding the directory")?;
+    let release = directory.join(dist::source::name());
+    let mut list = List::default();
+    for (file, version) in FILES {
+        list.item(&format!("version in {file}"), same_version(workspace, file, version));
+    }
+    list.item("CHANGELOG.md says when", dated(workspace));
+    list.item("packaging/deb/changelog says for whom", addressed(workspace));
+    list.item("nothing uncommitted", clean(workspace).map(|_| Outcome::Good));
+    list.item("tag is free", tag(workspace));
+    list.item("docs/boards.md", boards::check(workspace).map(|()| Outcome::Good));
+    list.item("daemon/client", client::check(workspace).map(|()| Outcome::Good));
+    list.item("reuse", audit::reuse(workspace));
+    list.item("cargo deny", audit::deny(workspace));
+    list.item("cargo deny advisories", audit::advisories(workspace));
+    list.item("sbom", sbom::check(workspace));
+    list.item("offline build", offline::check(workspace));
+    list.item("cargo xtask test", tests(workspace, args.skip_tests));
+    cache::remove_dir(&release)?;
+    cache::create_dir(&release)?;
+    for what in MADE {
+        list.item(&format!("cargo xtask dist {what}"), make(workspace, what, &release));
+    }
+    list.item(DIGESTS, digests(&release));
+    println!("{} is in {}", dist::source::name(), release.display());
+    println!("{} done, {} open", list.done, list.open);
+    Ok(list.open == 0)
+}
+
+/// Remembers that all tests of this commit have passed.
+pub(crate) fn passed(workspace: &Workspace) -> Result<()> {
+    // Of what is not committed nobody else can say what it was.
+    let Ok(commit) = clean(workspace) else { return Ok(()) };
+    cache::write(&stamp(workspace), commit)
+}
+
+/// What was looked at.
+#[derive(Debug, Default)]
+struct List {
+    done: u32,
+    open: u32,
+}
+
+impl List {
+    /// Says what became of an item. One that was not looked at is open.
+    fn item(&mut self, name: &str, result: Result<Outcome>) {
+        let open = match result {
+            Ok(Outcome::Good) => None,
+            Ok(Outcome::Skipped(why)) => Some(format!("not looked at: {why}")),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        match open {
+            None => {
+                println!("{name} ... done");
+                self.done += 1;
+            }
+            Some(why) => {
+                println!("{name} ... OPEN: {why}");
+                self.open += 1;
+            }
+        }
+    }
+}
+
+/// Finds the version that a file says first.
+type Version = fn(&str) -> Option<&str>;
+
+/// Files that say a version, besides Cargo.toml.
+const FILES: [(&str, Version); 4] = [
+    ("CHANGELOG.md", changelog),
+    ("packaging/deb/changelog", debian_changelog),
+    ("packaging/rpm/protheap.spec", spec),
+    ("packaging/arch/PKGBUILD", pkgbuild),
+];
+
+fn same_version(workspace: &Workspace, file: &str, version: Version) -> Result<Outcome> {
+    let text = cache::read(&workspace.root.join(file))?;
+    match version(&text) {
+        Some(VERSION) => Ok(Outcome::Good),
+        Some(found) => bail!("it is {found}, and {VERSION} in Cargo.toml: make them the same"),
+        None => bail!("it says no version: {VERSION} in Cargo.toml"),
+    }
+}
+
+/// `## [VERSION] - DATE`
+fn changelog(text: &str) -> Option<&str> {
+    Some(text.lines().find_map(|line| line.strip_prefix("## ["))?.split_once(']')?.0)
+}
+
+/// `protheap (VERSION-REVISION) SUITE; urgency=medium`
+fn debian_changelog(text: &str) -> Option<&str> {
+    let version = text.lines().next()?.split_once('(')?.1.split_once(')')?.0;
+    Some(version.rsplit_once('-').map_or(version, |(upstream, _)| upstream))
+}
+
+/// `Version: VERSION`
+fn spec(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("Version:")).map(str::trim)
+}
+
+/// `pkgver=VERSION`
+fn pkgbuild(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("pkgver=")).map(str::trim)
+}
+
+/// The newest version has the day on which it is given out.
+fn dated(workspace: &Workspace) -> Result<Outcome> {
+    let text = cache::read(&workspace.root.join("CHANGELOG.md"))?;
+    let heading = text.lines().find(|line| line.starts_with("## [")).unwrap_or_default();
+    if !heading.ends_with(|c: char| c.is_ascii_digit()) {
+        bail!("write the day (`## [{VERSION}] - YYYY-MM-DD`) in place of {heading:?}");
+    }
+    Ok(Outcome::Good)
+}
+
+/// What Debian's tools write until the version is for one of its suites.
+fn addressed(workspace: &Workspace) -> Result<Outcome> {
+    let text = cache::read(&workspace.root.join("packaging/deb/changelog"))?;
+    if text.lines().next().is_some_and(|line| line.contains(") UNRELEASED;")) {
+        bail!("write a suite, such as unstable, in place of UNRELEASED (`dch --release`)");
+    }
+    Ok(Outcome::Good)
+}
+
+fn git(workspace: &Workspace, args: &[&str]) -> Result<String> {
+    output(Command::new("git").arg("-C").arg(&workspace.root).args(args))
+}
+
+/// The commit that this tree is.
+fn clean(workspace: &Workspace) -> Result<String> {
+    let changed = git(workspace, &["status", "--porcelain"])?;
+    if let Some(first) = changed.lines().next() {
+        let number = changed.lines().count();
+        bail!("{number} paths are not as committed (`{first}`): commit them, or take them away");
+    }
+    git(workspace, &["rev-parse", "HEAD"])
+}
+
+fn tag(workspace: &Workspace) -> Result<Outcome> {
+    let name = format!("v{VERSION}");
+    if !git(workspace, &["tag", "--list", &name])?.is_empty() {
+        bail!("there is a tag {name} already: raise the version in Cargo.toml");
+    }
+    Ok(Outcome::Good)
+}
+
+/// Where the commit is whose tests have all passed.
+fn stamp(workspace: &Workspace) -> PathBuf {
+    workspace.checkout.join("passed")
+}
+
+/// All tests have passed, now or on this same commit before.
+fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
+    let commit = clean(workspace)?;
+    if fs::read_to_string(stamp(workspace)).is_ok_and(|passed| passed == commit) {
+        return Ok(Outcome::Good);
+    }
+    if skip {
+        return Ok(Outcome::Skipped("--skip-tests".to_owned()));
+    }
+    if !suite::run(workspace) {
+        bail!("see above");
+    }
+    Ok(Outcome::Good)
+}
+
+/// Makes something as packagers do.
+fn make(workspace: &Workspace, what: &str, directory: &Path) -> Result<Outcome> {
+    let mut xtask = suite::cargo(workspace);
+    xtask.args(["xtask", "dist", what]).arg(directory).stdout(Stdio::null());
+    if !xtask.status().context("running cargo xtask")?.success() {
+        bail!("see above");
+    }
+    Ok(Outcome::Good)
+}
+
+/// Writes the digests of all that is given out, beside it.
+fn digests(directory: &Path) -> Result<Outcome> {
+    let mut names = Vec::new();
+    for path in cache::files(directory)? {
+        let name = path.strip_prefix(directory)?.to_owned();
+        if name.extension().is_some_and(|extension| extension == "efi") {
+            bail!("{} is signed by nobody whom a user knows: take it away", path.display());
+        }
+        names.push(name);
+    }
+    if names.is_empty() {
+        bail!("nothing was made");
+    }
+    let digests = output(Command::new("sha256sum").args(names).current_dir(directory))?;
+    cache::write(&directory.join(DIGESTS), digests)?;
+    Ok(Outcome::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found() {
+        assert_eq!(
+            changelog("# Changelog\n\n## [0.2.0] - 2027-01-01\n## [0.1.0]\n"),
+            Some("0.2.0")
+        );
+        assert_eq!(debian_changelog("protheap (0.1.0-1) unstable; urgency=low\n"), Some("0.1.0"));
+        assert_eq!(debian_changelog("protheap (0.1.0) unstable; urgency=low\n"), Some("0.1.0"));
+        assert_eq!(spec("Name: protheap\nVersion:        0.1.0\n"), Some("0.1.0"));
+        assert_eq!(pkgbuild("pkgname=(a b)\npkgver=0.1.0\npkgrel=1\n"), Some("0.1.0"));
+        assert_eq!(spec("Name: protheap\n"), None);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_open() {
+        let mut list = List::default();
+        list.item("good", Ok(Outcome::Good));
+        list.item("skipped", Ok(Outcome::Skipped("no network".to_owned())));
+        list.item("bad", Err(anyhow::anyhow!("wrong")));
+        assert_eq!((list.done, list.open), (1, 2));
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tools that judge what is released. They come from where their makers publish them, are kept in the cache, and may be
+//! out of reach: what they would have said is skipped then, and said to be.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cache::{self, Digest, Workspace};
+use crate::progress::Step;
+use crate::{host, suite};
+
+/// Debian's own, for which it has pip.
+const PYTHON: &str = "/usr/bin/python3";
+/// As seen for cargo-deny on two cores that had more to do: half of it without.
+const BUILD: Duration = Duration::from_secs(300);
+
+/// Programs in Python, of one set of packages.
+#[derive(Debug)]
+pub(crate) struct Python(PathBuf);
+
+impl Python {
+    /// Installs packages, each with its version, where no other program finds them.
+    pub(crate) fn prepare(workspace: &Workspace, name: &str, packages: &[&str]) -> Result<Self> {
+        let mut digest = Digest::new();
+        packages.iter().for_each(|package| digest.add(package.as_bytes()));
+        let path = directory(workspace)?.join(format!("{name}-{}", digest.hex()));
+        let _lock = workspace.lock()?;
+        cache::once(&path, |part| {
+            host::prepare(workspace, &["python3-pip"])?;
+            let mut pip = Command::new(PYTHON);
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+            pip.arg("--target").arg(part).args(packages);
+            let what = format!("installing {name}");
+            Step::new(&what, Duration::from_secs(20)).run(pip, &workspace.log(name))
+        })?;
+        Ok(Self(path))
+    }
+
+    /// Python, with these packages in reach.
+    pub(crate) fn command(&self) -> Command {
+        let mut python = Command::new(PYTHON);
+        python.env("PYTHONPATH", &self.0).env("PYTHONDONTWRITEBYTECODE", "1");
+        python
+    }
+}
+
+/// Builds a program of a crate, in the versions that its makers tested; returns its path.
+pub(crate) fn cargo(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf> {
+    let path = directory(workspace)?.join(format!("{name}-{version}"));
+    let _lock = workspace.lock()?;
+    cache::once(&path, |part| {
+        let mut cargo = suite::cargo(workspace);
+        cargo.args(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
+        // Away from this checkout, whose .cargo/config.toml is not about it.
+        cargo.arg(part).current_dir(part).env_remove("CARGO_TARGET_DIR");
+        Step::new(&format!("building {name}"), BUILD).run(cargo, &workspace.log(name))
+    })?;
+    Ok(path.join("bin").join(name))
+}
+
+/// Where they are.
+fn directory(workspace: &Workspace) -> Result<PathBuf> {
+    let path = workspace.cache.join("tools");
+    cache::create_dir(&path)?;
+    Ok(path)
+}

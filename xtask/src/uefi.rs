@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A virtual machine that starts as a board does: UEFI with Secure Boot looks for an image on a disk and measures it into
+//! a TPM.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::{self, Client};
+use crate::cache::{self, Workspace};
+use crate::progress::output;
+use crate::vm::{self, Machine, Outcome};
+
+/// What the host needs, beside what [`Tools`] unpacks.
+pub(crate) const PACKAGES: &[&str] = &[
+    "mtools",
+    "openssl",
+    "python3-cryptography",
+    "python3-importlib-resources",
+    "python3-pefile",
+    "sbsigntool",
+    "swtpm",
+];
+
+/// The release whose firmware and stub these are.
+const SUITE: &str = "trixie";
+/// The firmware, the program that fills its variables, and what a unified kernel image is made with.
+const UNPACKED: [&str; 4] =
+    ["python3-virt-firmware", "qemu-efi-aarch64", "systemd-boot-efi", "systemd-ukify"];
+
+/// Where firmware looks for what it starts when nobody has told it (UEFI specification, 3.5.1.1).
+pub(crate) const IMAGE: &str = "EFI/BOOT/BOOTAA64.EFI";
+
+/// What is written on the console when firmware refuses an image.
+pub(crate) const REFUSED: &str = "Access Denied";
+
+/// Debian's packages, unpacked.
+#[derive(Debug)]
+pub(crate) struct Tools(PathBuf);
+
+impl Tools {
+    /// Fetches them, unless they are there.
+    pub(crate) fn prepare(workspace: &Workspace) -> Result<Self> {
+        let dir = workspace.cache.join("tools/uefi");
+        cache::once(&dir, |part| {
+            let client = Client::open(workspace, SUITE, "main", "arm64")?;
+            for package in UNPACKED {
+                apt::unpack(&client.download(workspace, package)?, part)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self(dir))
+    }
+
+    /// A file of theirs.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// The host's Python, which finds their libraries.
+    pub(crate) fn python(&self) -> Command {
+        let mut python = Command::new("/usr/bin/python3");
+        python.env("PYTHONPATH", self.file("usr/lib/python3/dist-packages"));
+        python
+    }
+}
+
+/// Who may sign what the firmware starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    /// Private, in PEM.
+    pub(crate) private: PathBuf,
+    /// X.509, in PEM.
+    pub(crate) certificate: PathBuf,
+}
+
+impl Key {
+    /// Makes a throw-away one, unless this checkout has it by that name.
+    pub(crate) fn throw_away(workspace: &Workspace, name: &str) -> Result<Self> {
+        let dir = workspace.checkout.join(name);
+        cache::once(&dir, |part| {
+            let mut openssl = Command::new("openssl");
+            openssl.args(["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-sha256"]);
+            openssl.args([
+                "-days",
+                "3650",
+                "-subj",
+                &format!("/CN=Protheap demonstration: {name}/"),
+            ]);
+            openssl.arg("-keyout").arg(part.join("db.key")).arg("-out").arg(part.join("db.pem"));
+            output(&mut openssl).context("making a key")?;
+            Ok(())
+        })?;
+        Ok(Self { private: dir.join("db.key"), certificate: dir.join("db.pem") })
+    }
+
+    /// The firmware's variables with Secure Boot on, where this key alone signs.
+    pub(crate) fn variables(&self, tools: &Tools, path: &Path) -> Result<()> {
+        // Whoever owns the key: the firmware only compares it.
+        const OWNER: &str = "7f5bd1a5-2d25-4b4c-9f0e-6d1a40c8a6a1";
+        let mut fill = tools.python();
+        fill.args(["-m", "virt.firmware.vars", "--input"]);
+        fill.arg(tools.file("usr/share/AAVMF/AAVMF_VARS.fd")).arg("--output").arg(path);
+        for list in ["--set-pk", "--add-kek", "--add-db"] {
+            fill.args([list, OWNER]).arg(&self.certificate);
+        }
+        output(fill.arg("--secure-boot")).context("filling the firmware's variables")?;
+        Ok(())
+    }
+}
+
+/// Makes a disk with one FAT file system, as firmware looks for it: `(path there, file here)` each.
+pub(crate) fn system_partition(path: &Path, files: &[(&str, &Path)]) -> Result<()> {
+    let sizes = files.iter().map(|(_, file)| {
+        fs::metadata(file).with_context(|| format!("looking at {}", file.display()))
+    });
+    let bytes: u64 = sizes.map(|m| m.map(|m| m.len())).sum::<Result<u64>>()?;
+    let disk = fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    // Room for its tables, and never less than FAT32 has.
+    disk.set_len((bytes + (8 << 20)).max(48 << 20).next_multiple_of(1 << 20))?;
+    let mtool = |name: &str| {
+        let mut tool = Command::new(name);
+        tool.arg("-i").arg(path).env("MTOOLS_SKIP_CHECK", "1");
+        tool
+    };
+    output(mtool("mformat").args(["-F", "-v", "ESP", "::"]))?;
+    let mut made = Vec::new();
+    for (there, file) in files {
+        for (at, _) in there.match_indices('/') {
+            let dir = &there[..at];
+            if !made.contains(&dir) {
+                output(mtool("mmd").arg(format!("::{dir}")))?;
+                made.push(dir);
+            }
+        }
+        output(mtool("mcopy").arg(file).arg(format!("::{there}")))?;
+    }
+    Ok(())
+}
+
+/// What to boot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Boot<'a> {
+    /// Names its logs.
+    pub(crate) name: &'a str,
+    /// Device tree that the firmware has.
+    pub(crate) board: &'a Path,
+    /// Disk with the image, see [`system_partition`].
+    pub(crate) system_partition: &'a Path,
+    /// Disk with the root that the image switches to.
+    pub(crate) root: &'a Path,
+    /// What the guest's scenario is told, as on a kernel's command line.
+    pub(crate) words: &'a str,
+    /// Host time after which the machine is killed.
+    pub(crate) limit: Duration,
+    /// QEMU's `-icount`.
+    pub(crate) icount: Option<&'a str>,
+}
+
+impl Boot<'_> {
+    /// Boots, hands each line that the guest's scenario says to `said`, and waits for power-off, or for the console to say
+    /// `last`.
+    pub(crate) fn run(
+        &self,
+        workspace: &Workspace,
+        tools: &Tools,
+        key: &Key,
+        said: &mut dyn FnMut(&str),
+        last: Option<&str>,
+    ) -> Result<Outcome> {
+        let dir = workspace.checkout.join(format!("uefi-{}", self.name));
+        cache::remove_dir(&dir)?;
+        cache::create_dir(&dir)?;
+        let variables = dir.join("variables.fd");
+        key.variables(tools, &variables)?;
+        let words = dir.join("words");
+        // A disk is whole sectors.
+        cache::write(&words, format!("{:<511}\n", self.words))?;
+        let tpm = Tpm::start(&dir.join("tpm"))?;
+
+        let mut command = Command::new(vm::QEMU);
+        command.args(Machine::Uefi.arguments()).arg("-dtb").arg(self.board);
+        let mut drive = |options: &str, file: &Path, device: Option<&str>| {
+            let mut argument = OsString::from(format!("format=raw,{options},file="));
+            argument.push(file);
+            command.arg("-drive").arg(argument);
+            if let Some(device) = device {
+                command.arg("-device").arg(format!("virtio-blk-device,{device}"));
+            }
+        };
+        drive(
+            "if=pflash,unit=0,readonly=on",
+            &tools.file("usr/share/AAVMF/AAVMF_CODE.secboot.fd"),
+            None,
+        );
+        drive("if=pflash,unit=1", &variables, None);
+        // The kernel finds the last one first.
+        for (name, file) in
+            [("words", words.as_path()), ("system", self.system_partition), ("root", self.root)]
+        {
+            let options = format!("if=none,id={name},readonly=on");
+            drive(&options, file, Some(&format!("drive={name},serial={name}")));
+        }
+        let mut socket = OsString::from("socket,id=tpm,path=");
+        socket.push(&tpm.socket);
+        command.arg("-chardev").arg(socket);
+        command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm"]);
+        command.args(["-device", "tpm-tis-device,tpmdev=tpm0"]);
+        if let Some(icount) = self.icount {
+            command.args(["-icount", icount]);
+        }
+        let outcome = vm::attend(workspace, self.name, command, self.limit, said, last);
+        drop(tpm);
+        cache::remove_dir(&dir)?;
+        outcome
+    }
+}
+
+/// A TPM that is played, for one boot.
+#[derive(Debug)]
+struct Tpm {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Tpm {
+    fn start(dir: &Path) -> Result<Self> {
+        cache::create_dir(dir)?;
+        let socket = dir.join("socket");
+        let argument = |name: &str, path: &Path| {
+            let mut argument = OsString::from(name);
+            argument.push(path);
+            argument
+        };
+        let mut swtpm = Command::new("swtpm");
+        swtpm.args(["socket", "--tpm2", "--terminate", "--tpmstate"]).arg(argument("dir=", dir));
+        swtpm.arg("--ctrl").arg(argument("type=unixio,path=", &socket));
+        swtpm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let tpm = Self { process: swtpm.spawn().context("starting swtpm")?, socket };
+        let started = Instant::now();
+        while !tpm.socket.exists() {
+            if started.elapsed() > Duration::from_secs(10) {
+                bail!("swtpm made no {} in 10 s", tpm.socket.display());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(tpm)
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        // It ends by itself when QEMU does.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

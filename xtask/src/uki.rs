@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One unified kernel image for all the boards: kernel, initrd, policies and device trees in one signed file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+
+use crate::cache::{self, Digest, Workspace};
+use crate::image::{self, Parts, Pieces};
+use crate::initrd::{self, Archive};
+use crate::progress::output;
+use crate::uefi::{Key, Tools};
+use crate::vm::Machine;
+use crate::{board, extension, systemd};
+
+/// Where ukify finds what every signed command line needs.
+const CONFIGURATION: &str = "packaging/uki/uki.conf";
+/// Words of the demonstration's own: where its console is, and which heaps its TEE has, and when.
+const WORDS: &str = "console=ttyAMA0 panic=-1 oops=panic simtee.delay_ms=200 \
+    simtee.heaps=protected,secure-video;protected,trusted-ui";
+/// The board that a vendor's extension has a policy for.
+const VENDORS_BOARD: &str = "radxa,rock-5b";
+/// Overlay with the TPM that the machine has.
+const TPM: &str = "tpm";
+
+/// Whose key signs, and where the image is written.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// File that is written
+    #[arg(default_value = "target/dist/protheap.efi")]
+    output: PathBuf,
+    /// Private key in PEM that signs; a throw-away one, if none is given
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Its certificate in PEM, which the boards' firmware has to have
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+}
+
+/// Makes the image that the demonstration boots.
+pub(crate) fn write(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
+    let builder = Builder::prepare(workspace)?;
+    let key = match (&args.key, &args.certificate) {
+        (Some(private), Some(certificate)) => {
+            Key { private: private.clone(), certificate: certificate.clone() }
+        }
+        _ => builder.key.clone(),
+    };
+    let path = std::path::absolute(&args.output).context("finding the output")?;
+    if let Some(dir) = path.parent() {
+        cache::create_dir(dir)?;
+    }
+    builder.build(Some(&key), &path)?;
+    println!("signed by {}", key.certificate.display());
+    Ok(path)
+}
+
+/// What an image is made of, and tools to make it.
+#[derive(Debug)]
+pub(crate) struct Builder<'a> {
+    workspace: &'a Workspace,
+    /// Who signs for the demonstration.
+    pub(crate) key: Key,
+    pub(crate) tools: Tools,
+    pub(crate) pieces: Pieces,
+    /// Where images are built.
+    dir: PathBuf,
+    /// Compressed, without policies.
+    initrd: PathBuf,
+    /// As it is, so that what is in it can be seen, and changed, in the image.
+    policies: PathBuf,
+    /// Disk with the root that follows.
+    pub(crate) root: PathBuf,
+    /// Name and device tree of each board.
+    pub(crate) boards: Vec<(String, PathBuf)>,
+    cmdline: String,
+}
+
+impl<'a> Builder<'a> {
+    /// Builds what changed in this checkout.
+    pub(crate) fn prepare(workspace: &'a Workspace) -> Result<Self> {
+        let key = Key::throw_away(workspace, "key")?;
+        let pieces =
+            image::pieces(workspace, |parts, root| strangers(workspace, &key, parts, root))?;
+        Self::assemble(workspace, key, pieces, "uki")
+    }
+
+    /// The same without anything of Protheap's, to compare with.
+    pub(crate) fn without_protheap(&self) -> Result<Self> {
+        let pieces = self.pieces.clone().without_protheap();
+        Self::assemble(self.workspace, self.key.clone(), pieces, "uki-without")
+    }
+
+    /// Gets ready to build images in a directory of that name.
+    fn assemble(workspace: &'a Workspace, key: Key, pieces: Pieces, name: &str) -> Result<Self> {
+        let dir = workspace.checkout.join(name);
+        cache::create_dir(&dir)?;
+        let _lock = workspace.lock()?;
+        let tools = Tools::prepare(workspace)?;
+        let initrd = compress(&dir, &pieces.initrd)?;
+        let policies = dir.join("policies.cpio");
+        cache::write(&policies, pieces.policies.clone().finish())?;
+        let mut digest = Digest::new();
+        pieces.root.digest(&mut digest);
+        let root =
+            image::keep(workspace, &format!("{name}-root"), &digest.hex(), "erofs", |path| {
+                systemd::disk(workspace, &pieces.root, path)
+            })?;
+        let mut boards = Vec::new();
+        for name in board::names(workspace)? {
+            let tree = board::device_tree(workspace, &name, &[TPM.to_owned()], Machine::Uefi)?;
+            boards.push((name, tree));
+        }
+        let configuration = cache::read(&workspace.root.join(CONFIGURATION))?;
+        let Some(cmdline) = configuration.lines().find_map(|line| line.strip_prefix("Cmdline="))
+        else {
+            bail!("{CONFIGURATION} has no line `Cmdline=`");
+        };
+        let cmdline = format!("{cmdline} {WORDS} {}", systemd::CMDLINE);
+        Ok(Self { workspace, key, tools, pieces, dir, initrd, policies, root, boards, cmdline })
+    }
+
+    /// Makes the image, signed by the key, if one is given.
+    pub(crate) fn build(&self, key: Option<&Key>, path: &Path) -> Result<()> {
+        let mut ukify = self.ukify(key);
+        ukify.arg("--linux").arg(&self.pieces.kernel).args(["--uname", &self.pieces.release]);
+        ukify.arg("--initrd").arg(&self.initrd).arg("--initrd").arg(&self.policies);
+        ukify.args(["--cmdline", &self.cmdline]);
+        ukify.arg("--os-release");
+        ukify.arg("NAME=\"Protheap's demonstration\"\nID=protheap-demo\nVERSION_ID=1\n");
+        ukify.args(["--stub"]).arg(self.stub("linuxaa64.efi.stub"));
+        for (_, tree) in &self.boards {
+            ukify.arg("--devicetree-auto").arg(tree);
+        }
+        ukify.arg("--output").arg(path);
+        output(&mut ukify).with_context(|| format!("making {}", path.display()))?;
+        Ok(())
+    }
+
+    /// Makes an addon that adds words to the command line.
+    pub(crate) fn addon(&self, key: Option<&Key>, words: &str, path: &Path) -> Result<()> {
+        let mut ukify = self.ukify(key);
+        ukify.args(["--cmdline", words, "--stub"]).arg(self.stub("addonaa64.efi.stub"));
+        ukify.arg("--output").arg(path);
+        output(&mut ukify).with_context(|| format!("making {}", path.display()))?;
+        Ok(())
+    }
+
+    fn stub(&self, name: &str) -> PathBuf {
+        self.tools.file("usr/lib/systemd/boot/efi").join(name)
+    }
+
+    fn ukify(&self, key: Option<&Key>) -> Command {
+        let mut ukify = self.tools.python();
+        ukify.arg(self.tools.file("usr/lib/systemd/ukify")).args(["build", "--efi-arch", "aa64"]);
+        if let Some(Key { private, certificate }) = key {
+            ukify.args(["--signtool", "sbsign", "--secureboot-private-key"]).arg(private);
+            ukify.arg("--secureboot-certificate").arg(certificate);
+        }
+        ukify
+    }
+
+    /// The device tree that a board's firmware has: the machine's, with no more of the board than who it is. All else
+    /// comes with the image.
+    pub(crate) fn firmware_tree(&self, name: &str, tree: &Path) -> Result<PathBuf> {
+        let bare = board::device_tree_of_machine(self.workspace, &[TPM], Machine::Uefi)?;
+        let path = self.dir.join(format!("firmware-{name}.dtb"));
+        fs::copy(&bare, &path).with_context(|| format!("copying {}", bare.display()))?;
+        for property in ["compatible", "model"] {
+            let strings =
+                output(Command::new("fdtget").args(["-t", "s"]).arg(tree).args(["/", property]))?;
+            let mut put = Command::new("fdtput");
+            put.args(["-t", "s"]).arg(&path).args(["/", property]);
+            // Strings of a list come with spaces between them; a model is one string.
+            match property {
+                "compatible" => put.args(strings.split_whitespace()),
+                _ => put.arg(strings.trim()),
+            };
+            output(&mut put)?;
+        }
+        Ok(path)
+    }
+
+    /// Bytes of all that it has beside the kernel, as they are in the image: initrd and policies.
+    pub(crate) fn initrd_bytes(&self) -> Result<u64> {
+        let size = |path: &Path| {
+            let file =
+                fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+            Ok::<_, anyhow::Error>(file.len())
+        };
+        Ok(size(&self.initrd)? + size(&self.policies)?)
+    }
+
+    /// How its compressed initrd begins.
+    pub(crate) fn initrd_begins(&self) -> Result<Vec<u8>> {
+        let bytes =
+            fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
+        Ok(bytes.get(..64).unwrap_or(&bytes).to_vec())
+    }
+
+    /// A path for something that is made of this.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// What comes into the root from elsewhere, to be believed or not: a module without its signature, and a vendor's policy
+/// as an extension that the demonstration's key has signed, or another one.
+fn strangers(workspace: &Workspace, key: &Key, parts: &Parts, root: &mut Archive) -> Result<()> {
+    let dir = &workspace.checkout.join("extensions");
+    cache::create_dir(dir)?;
+    let is_unsigned = |path: &&PathBuf| path.ends_with("csfgpu.ko");
+    let module = parts.modules.iter().find(is_unsigned).context("there is no csfgpu.ko")?;
+    root.file("usr/lib/unsigned/csfgpu.ko", 0o644, &initrd::bytes(module)?);
+
+    root.file("usr/lib/verity.d/vendor.crt", 0o644, &initrd::bytes(&key.certificate)?);
+    let foreign = Key::throw_away(workspace, "foreign-key")?;
+    let policy = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nheaps = [{ name = \"protected,trusted-ui\" }]\n";
+    for (name, below, release, key) in [
+        ("signed", "usr/lib", "usr/lib/extension-release.d", key),
+        ("foreign", "usr/lib", "usr/lib/extension-release.d", &foreign),
+        ("confext", "etc", "etc/extension-release.d", key),
+    ] {
+        let mut files = Archive::default();
+        let file = format!("{below}/protheap/policies/{VENDORS_BOARD}.toml");
+        files.file(&file, 0o644, policy.as_bytes());
+        files.file(&format!("{release}/extension-release.vendor"), 0o644, b"ID=_any\n");
+        let path = dir.join("vendor.raw");
+        extension::build(dir, &files, key, &path)?;
+        let there = format!("usr/lib/extensions-of-vendor/{name}.raw");
+        root.file(&there, 0o644, &initrd::bytes(&path)?);
+    }
+    Ok(())
+}
+
+/// Compresses an initrd, unless that was done.
+fn compress(dir: &Path, archive: &Archive) -> Result<PathBuf> {
+    let bytes = archive.clone().finish();
+    let mut digest = Digest::new();
+    digest.add(&bytes);
+    let path = dir.join(format!("initrd-{}.cpio.zst", digest.hex()));
+    if !path.is_file() {
+        for old in cache::files(dir)?.iter().filter(|old| {
+            old.file_name().is_some_and(|name| name.to_string_lossy().starts_with("initrd-"))
+        }) {
+            fs::remove_file(old).with_context(|| format!("removing {}", old.display()))?;
+        }
+        let plain = dir.join("initrd.cpio");
+        cache::write(&plain, bytes)?;
+        let part = dir.join("initrd.part");
+        let mut zstd = Command::new("zstd");
+        zstd.args(["--quiet", "--force", "-T0", "-15", "-o"]).args([&part, &plain]);
+        output(&mut zstd)?;
+        fs::remove_file(&plain).with_context(|| format!("removing {}", plain.display()))?;
+        fs::rename(&part, &path).with_context(|| format!("renaming {}", part.display()))?;
+    }
+    Ok(path)
+}
+
+/// The image with one byte changed: the first one of `what`, which has to be there. Its signature stays as it was.
+pub(crate) fn tampered(image: &[u8], what: &[u8]) -> Result<Vec<u8>> {
+    let Some(at) = image.windows(what.len()).position(|window| window == what) else {
+        bail!("the image has no {:?}", String::from_utf8_lossy(&what[..what.len().min(40)]));
+    };
+    let mut changed = image.to_vec();
+    // Upper and lower case of a letter, and something else of anything else.
+    changed[at] ^= 0x20;
+    Ok(changed)
+}
