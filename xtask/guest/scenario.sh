@@ -3,7 +3,7 @@
 # Runs the scenario that the kernel command line names, as an init's last word or as a unit of systemd's, and leaves
 # as it says: poweroff, reboot or kexec. Where the command line is signed, a disk of its own has these words.
 
-SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff SEED=1
+SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff SEED=1 CLOCK=host
 WORDS=''
 for disk in /sys/class/block/vd*; do
 	[ "$(cat "$disk/serial" 2>/dev/null)" != words ] || WORDS=$(head -n 1 "/dev/${disk##*/}")
@@ -14,10 +14,11 @@ for word in $(cat /proc/cmdline) $WORDS; do
 	xtask.board=*) BOARD=${word#*=} ;;
 	xtask.leave=*) LEAVE=${word#*=} ;;
 	xtask.seed=*) SEED=${word#*=} ;;
+	xtask.clock=*) CLOCK=${word#*=} ;;
 	xtask.without=*) WITHOUT=$(echo "${word#*=}" | tr , ' ') ;;
 	esac
 done
-export SCENARIO BOARD SEED
+export SCENARIO BOARD SEED CLOCK
 
 # A guest without a module: neither its file nor a word of it.
 for module in $WITHOUT; do

@@ -3,6 +3,8 @@
 # kernel: debug
 # overlay: second-gpu
 # smp: 2
+# clock: host
+# why: system calls race only on processors that run in parallel
 # limit: 240
 
 echo N >/sys/kernel/debug/failslab/ignore-gfp-wait

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: 12 processes do everything with the real panthor for a minute, and all comes back
 # smp: 2
+# clock: host
+# why: clients race only on processors that run in parallel
 # limit: 240
 
 bound_panthor 8

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: panthor is unbound and bound while programs use it: they fail, and all comes back
 # smp: 2
+# clock: host
+# why: unbind and clients race only on processors that run in parallel
 # limit: 120
 
 bound_panthor 8

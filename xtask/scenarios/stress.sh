@@ -2,6 +2,8 @@
 # about: eight processes do at random what binders, administrators and GPU drivers do: nothing hangs, all comes back
 # overlay: second-gpu
 # smp: 2
+# clock: host
+# why: system calls race only on processors that run in parallel
 # limit: 60
 
 load_tee

@@ -66,6 +66,8 @@ pub(crate) struct Scenario {
 
 /// How many times as long as on the plain kernel a scenario may take on the one that watches itself.
 const SLOWER: u32 = 6;
+/// Factor between the time that a boot may take on an idle host and the time after which it is taken for a hang.
+const HANG: u32 = 5;
 
 impl Scenario {
     /// Reads the comments at the head of a script:
@@ -83,9 +85,11 @@ impl Scenario {
     /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
     /// - `root`: with systemd, `debian` for one in which dpkg can install Protheap's packages (`installed`)
     /// - `smp`: processors (`1`)
-    /// - `clock`: `instructions` for time that passes by them, and at once where nobody uses it, as always with
-    ///   systemd (`host`)
-    /// - `limit`: seconds of host time until it failed (`30`), [`SLOWER`] times as many with `--debug-kernel`
+    /// - `clock`: `instructions` for guest time that advances with executed instructions, and at once while the guest is
+    ///   idle; `host` for host time, which no claim may depend on, and processors that run in parallel (`instructions`)
+    /// - `why`: the reason for `clock: host`, which needs one
+    /// - `limit`: seconds that a boot takes at most on an idle host (`30`), with `--debug-kernel` [`SLOWER`] times as
+    ///   many; [`HANG`] times that is taken for a hang
     fn parse(name: &str, script: &str) -> Result<Self> {
         let mut scenario = Self {
             name: name.to_owned(),
@@ -102,9 +106,10 @@ impl Scenario {
             initrds: Vec::new(),
             debian: false,
             smp: 1,
-            by_instructions: false,
+            by_instructions: true,
             limit: Duration::from_secs(30),
         };
+        let mut why = false;
         let list = |value: &str| {
             value.split([',', ' ']).filter(|v| !v.is_empty()).map(str::to_owned).collect()
         };
@@ -144,6 +149,7 @@ impl Scenario {
                         _ => bail!("{name}: `root: {value}`, which is `installed` or `debian`"),
                     };
                 }
+                "why" => why = !value.is_empty(),
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
@@ -169,6 +175,9 @@ impl Scenario {
         }
         if scenario.about.is_empty() {
             bail!("xtask/scenarios/{name}.sh: its head lacks `# about: what it shows`");
+        }
+        if !scenario.by_instructions && !why {
+            bail!("{name}: `clock: host` needs `# why:`, the reason for parallel processors");
         }
         if scenario.systemd && scenario.debug_only {
             bail!("{name}: `init: systemd` is not for the debug kernel, which is too slow for it");
@@ -196,11 +205,11 @@ impl Scenario {
         }
     }
 
-    /// Host time until it failed.
+    /// Host time after which a boot is taken for a hang.
     fn limit(&self, flavor: Flavor) -> Duration {
         match flavor {
-            Flavor::Plain => self.limit,
-            Flavor::Debug => self.limit * SLOWER,
+            Flavor::Plain => self.limit * HANG,
+            Flavor::Debug => self.limit * HANG * SLOWER,
         }
     }
 }
@@ -381,17 +390,18 @@ fn run_one(
     });
     let limit = scenario.limit(how.flavor);
     let cmdline = format!(
-        "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} xtask.seed={seed} protheap.allocate={} {}",
+        "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} xtask.clock={} xtask.seed={seed} protheap.allocate={} {}",
         scenario.name,
         scenario.without.join(","),
         scenario.leave,
+        if scenario.by_instructions { "instructions" } else { "host" },
         u8::from(source == "kernel"),
         scenario.cmdline
     );
     let mut verdict = Verdict::default();
     let mut boot = boot(&scenario.name, &tree, &cmdline, scenario.smp, limit);
-    // By the clock, an emulated processor takes longer for all that systemd does than a window can be open.
-    boot.icount = (scenario.systemd || scenario.by_instructions).then_some(vm::ICOUNT);
+    // Guest time that follows the host's would make claims depend on the host's load.
+    boot.icount = scenario.by_instructions.then_some(vm::ICOUNT);
     let outcome = boot.run(workspace, image, |line| {
         println!("  {line}");
         verdict.hear(line);
@@ -505,6 +515,8 @@ mod tests {
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# clock: wall\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# clock: host\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# clock: host\n# why: races\n").is_ok());
         assert!(Scenario::parse("x", "# about: x\n# kernel: new\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemv\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# without: csfgpu\n").is_err());

@@ -20,6 +20,8 @@ use crate::faults;
 use crate::worker::{CONFIG, HEAP, Random, Worker, bind, driver, run, store, write};
 
 const PAGE: usize = 4096;
+/// Least number of steps of each process.
+const STEPS: u64 = 500;
 
 /// Files of a binding, and one that is none.
 const ATTRIBUTES: [&str; 17] = [
@@ -94,7 +96,7 @@ pub(crate) fn worker(words: &[&str]) -> Outcome {
         files: Vec::new(),
         memory: Memory::new()?,
     };
-    run(words, |worker| {
+    run(words, STEPS, |worker| {
         // One allocation or copy of what follows fails.
         let fault = worker.random.one_in(3).then(|| 1 + worker.random.below(40));
         let fault = fault.and_then(|nth| faults::begin(nth).ok());

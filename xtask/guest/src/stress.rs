@@ -15,20 +15,24 @@ use crate::worker::{CONFIG, HEAP, Worker, bind, driver, let_go, run, store, writ
 /// While this is there, everybody lets go: the TEE waits for the last of its buffers.
 const QUIET: &str = "/run/quiet";
 
-/// How long the TEE stays.
+/// How long the TEE stays, and after how many steps it leaves at the latest.
 const RESTARTS: Duration = Duration::from_millis(1500);
+const STEPS_BETWEEN: u32 = 100;
+/// Least number of steps of each process.
+const STEPS: u64 = 400;
 
 /// One of the processes.
 pub(crate) fn worker(words: &[&str]) -> Outcome {
-    let mut restarted = Instant::now();
-    run(words, |worker| {
+    let (mut restarted, mut since) = (Instant::now(), 0);
+    run(words, STEPS, |worker| {
+        since += 1;
         if Path::new(QUIET).exists() {
             let_go(&worker.gpus);
             sleep(Duration::from_millis(5));
-        } else if worker.number == 0 && restarted.elapsed() > RESTARTS {
+        } else if worker.number == 0 && (restarted.elapsed() > RESTARTS || since > STEPS_BETWEEN) {
             let result = restart_tee(&worker.gpus);
             worker.count("tee-restarted", result);
-            restarted = Instant::now();
+            (restarted, since) = (Instant::now(), 0);
         } else {
             step(worker);
         }
@@ -145,11 +149,11 @@ fn restart_tee(gpus: &[String]) -> io::Result<()> {
     gone.and_then(|()| wait(is_alive))
 }
 
-/// Until that is true, for at most ten seconds.
+/// Waits until that is true, for at most a minute: longer is a hang, however busy the host is.
 fn wait(mut is_true: impl FnMut() -> bool) -> io::Result<()> {
     let started = Instant::now();
     while !is_true() {
-        if started.elapsed() > Duration::from_secs(10) {
+        if started.elapsed() > Duration::from_secs(60) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         sleep(Duration::from_millis(5));

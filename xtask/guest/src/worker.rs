@@ -124,8 +124,9 @@ pub(crate) fn lead(command: &[&str], workers: u32, words: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Is one of them, with `NUMBER SEED SECONDS GPU...`: does `step` again and again for that long.
-pub(crate) fn run(words: &[&str], mut step: impl FnMut(&mut Worker)) -> Outcome {
+/// Runs one of them, with `NUMBER SEED SECONDS GPU...`: repeats `step` for that long, and at least `steps` times: on a
+/// busy host less is done in a second.
+pub(crate) fn run(words: &[&str], steps: u64, mut step: impl FnMut(&mut Worker)) -> Outcome {
     let [number, seed, seconds, gpus @ ..] = words else {
         return Err("NUMBER SEED SECONDS GPU... are missing".into());
     };
@@ -140,9 +141,11 @@ pub(crate) fn run(words: &[&str], mut step: impl FnMut(&mut Worker)) -> Outcome 
         return Err("no GPU is named".into());
     }
     let (started, limit) = (Instant::now(), Duration::from_secs(seconds.parse()?));
-    while started.elapsed() < limit {
+    let mut done = 0;
+    while started.elapsed() < limit || done < steps {
         step(&mut worker);
         worker.count("step", Ok(()));
+        done += 1;
     }
     for (name, count) in worker.counts {
         println!("{name} {count}");

@@ -19,6 +19,9 @@ use super::uapi::Priority;
 const CLIENTS: usize = 4;
 const GROUPS: usize = 6;
 
+/// Least number of steps of each process.
+const STEPS: u64 = 60;
+
 /// A client of the GPU.
 struct Client {
     vm: Vm,
@@ -35,7 +38,7 @@ pub(super) fn lead(seed: &str, seconds: &str, processes: &str, gpus: &[&str]) ->
 /// One of the processes.
 pub(super) fn worker(words: &[&str]) -> Outcome {
     let mut clients = Vec::new();
-    worker::run(words, |worker| {
+    worker::run(words, STEPS, |worker| {
         step(worker, &mut clients);
     })
 }
