@@ -160,7 +160,7 @@ fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
         bail!("dkms does not skip {release} ({}): {said}", build.status);
     }
     // What it lacked in November 2026; a kernel with all of them would be built for.
-    for lacked in ["CONFIG_CONFIGFS_FS", "CONFIG_DMABUF_HEAPS", "Rust metadata"] {
+    for lacked in ["CONFIG_DMABUF_HEAPS", "Rust metadata"] {
         if !line.is_some_and(|line| line.contains(lacked)) {
             bail!("dkms skips {release}, and does not say that it lacks {lacked}: {said}");
         }
@@ -197,10 +197,14 @@ mod tests {
         let config = "CONFIG_MODULES=y\nCONFIG_OF=y\nCONFIG_RUST=y\nCONFIG_CONFIGFS_FS=y\nCONFIG_DRM=m\n\
                       CONFIG_DMABUF_HEAPS=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0 here\"\n";
         let files = ["rust/libkernel.rmeta"];
-        assert_eq!(missing("all", "7.3.4-x", config, &files), "");
+        for release in ["7.3.4-x", "7.3", "7.3.0-rc3", "7.3~rc3-arm64", "7.3.4+deb13-arm64"] {
+            assert_eq!(missing("all", release, config, &files), "");
+        }
+        let modular = config.replace("FIGFS_FS=y", "FIGFS_FS=m");
+        assert_eq!(missing("modular", "7.3.4-x", &modular, &files), "");
         assert!(missing("old", "7.30.1", config, &files).starts_with("it is not Linux 7.3"));
         for (name, from, to, said) in [
-            ("configfs", "FIGFS_FS=y", "FIGFS_FS=m", "CONFIG_CONFIGFS_FS is m instead of y"),
+            ("configfs", "CONFIG_CONFIGFS_FS=y\n", "", "CONFIG_CONFIGFS_FS is not set"),
             ("rust", "CONFIG_RUST=y\n", "", "CONFIG_RUST=y is not set"),
             ("heaps", "CONFIG_DMABUF_HEAPS=y", "", "CONFIG_DMABUF_HEAPS is not set"),
             ("rustc", "1.96.0", "1.95.0", "its compiler is 'rustc 1.95.0 here', and"),
@@ -210,5 +214,178 @@ mod tests {
         }
         assert!(missing("metadata", "7.3", config, &[]).contains("no Rust metadata"));
         assert!(missing("none", "7.3", "", &[]).contains("CONFIG_MODULES=y is not set; "));
+    }
+
+    /// A kernel's source, with one patch for it.
+    struct Source {
+        dir: PathBuf,
+    }
+
+    impl Source {
+        fn new(name: &str, patchlevel: &str, sublevel: &str, extra: &str) -> Self {
+            let name = format!("xtask-dkms-driver-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            cache::remove_dir(&dir).unwrap();
+            let source = Self { dir };
+            let makefile = format!(
+                "# SPDX\nVERSION = 7\nPATCHLEVEL = {patchlevel}\nSUBLEVEL = {sublevel}\nEXTRAVERSION ={extra}\nNAME = x\n"
+            );
+            source.write("linux/Makefile", &makefile);
+            source.write("linux/drivers/gpu/drm/panthor/Makefile", "obj-m += panthor.o\n");
+            source.write("linux/drivers/gpu/drm/panthor/panthor_drv.c", "old\n");
+            source.write("linux/include/drm.h", "old\n");
+            source.write("headers/.config", "CONFIG_DRM_PANTHOR=m\n");
+            let patch =
+                |path: &str| format!("--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-old\n+new\n");
+            let all = patch("drivers/gpu/drm/panthor/panthor_drv.c") + &patch("include/drm.h");
+            source.write("patches/0001.patch", &all);
+            // What dpkg knows of, by package; a machine without dpkg has none.
+            source.write(
+                "bin/dpkg-query",
+                "#!/bin/sh\nfor package; do :; done\ncat \"${0%/*}/$package\" 2>/dev/null\n",
+            );
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/dkms/driver");
+            fs::copy(script, source.dir.join("driver")).unwrap();
+            output(Command::new("chmod").arg("755").arg(source.dir.join("bin/dpkg-query")))
+                .unwrap();
+            output(
+                Command::new("tar")
+                    .args(["-cJf", "linux.tar.xz", "linux"])
+                    .current_dir(&source.dir),
+            )
+            .unwrap();
+            source
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            cache::write(&self.dir.join(path), text).unwrap();
+        }
+
+        /// Runs the script on a tree or an archive; without its name, it has to find Debian's.
+        fn run(&self, what: &str, release: &str, named: Option<&str>) -> Result<String, String> {
+            let mut command = Command::new(self.dir.join("driver"));
+            command.args([what, "headers", release]).current_dir(&self.dir);
+            command.env_remove("PROTHEAP_DRIVER_SOURCE");
+            let path = format!("{}/bin:{}", self.dir.display(), std::env::var("PATH").unwrap());
+            command.env("PATH", path);
+            if let Some(named) = named {
+                command.env("PROTHEAP_DRIVER_SOURCE", self.dir.join(named));
+            }
+            let output = command.output().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            if output.status.success() {
+                Ok(text(&output.stdout))
+            } else {
+                Err(text(&output.stderr))
+            }
+        }
+    }
+
+    impl Drop for Source {
+        fn drop(&mut self) {
+            cache::remove_dir(&self.dir).unwrap();
+        }
+    }
+
+    #[test]
+    fn driver_needs_the_source_of_the_whole_version() {
+        let of =
+            |(sublevel, extra)| Source::new(&format!("{sublevel}{extra}"), "3", sublevel, extra);
+        let sources = [("0", ""), ("4", ""), ("9", ""), ("10", ""), ("0", " -rc3"), ("4", " -1")];
+        let sources = sources.map(of);
+        for (release, good) in [
+            ("7.3.0", vec![0]),
+            ("7.3-arch1-1", vec![0]),
+            ("7.3.4", vec![1, 5]),
+            ("7.3.4-1", vec![1, 5]),
+            ("7.3.4+deb13-arm64", vec![1, 5]),
+            ("7.3.4-200.fc44.aarch64", vec![1, 5]),
+            ("7.3.9", vec![2]),
+            ("7.3.9+deb13.1-arm64", vec![2]),
+            ("7.3.10", vec![3]),
+            ("7.3.1", vec![]),
+            ("7.3.0-rc3", vec![4]),
+            ("7.3-rc3", vec![4]),
+            ("7.3~rc3-arm64", vec![4]),
+            ("7.3.0-rc30", vec![]),
+            ("7.30.4", vec![]),
+            ("next", vec![]),
+        ] {
+            for (index, source) in sources.iter().enumerate() {
+                for named in ["linux", "linux.tar.xz"] {
+                    let found = source.run("find", release, Some(named));
+                    assert_eq!(
+                        found.is_ok(),
+                        good.contains(&index),
+                        "{release}: {index}: {found:?}"
+                    );
+                    let said = found.err().unwrap_or_default();
+                    assert!(!said.contains('\n'), "{said}");
+                }
+            }
+        }
+        let said = sources[0].run("find", "7.3.9", Some("linux")).unwrap_err();
+        assert!(
+            said.ends_with(
+                "linux is of Linux 7.3.0, and the kernel is 7.3.9: install the source of 7.3.9"
+            ),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn driver_needs_the_revision_of_the_distribution() {
+        let source = Source::new("revision", "3", "4", "");
+        // Debian's own place is not to be written to by a test.
+        let script = fs::read_to_string(source.dir.join("driver")).unwrap();
+        let there = source.dir.join("usr-src").display().to_string();
+        cache::create_dir(&source.dir.join("usr-src")).unwrap();
+        fs::copy(
+            source.dir.join("linux.tar.xz"),
+            source.dir.join("usr-src/linux-source-7.3.tar.xz"),
+        )
+        .unwrap();
+        assert!(script.contains("/usr/src/$package"));
+        fs::write(
+            source.dir.join("driver"),
+            script.replace("/usr/src/$package", &format!("{there}/$package")),
+        )
+        .unwrap();
+        let release = "7.3.4+deb13-arm64";
+        let find = || source.run("find", release, None);
+        assert!(find().is_ok());
+        source.write(&format!("bin/linux-headers-{release}"), "7.3.4-2");
+        assert!(
+            find()
+                .unwrap_err()
+                .contains("linux-source-7.3 is of no package, and the kernel is 7.3.4-2")
+        );
+        source.write("bin/linux-source-7.3", "7.3.4-1");
+        assert!(
+            find().unwrap_err().contains("linux-source-7.3 is 7.3.4-1, and the kernel is 7.3.4-2")
+        );
+        source.write("bin/linux-source-7.3", "7.3.4-2");
+        assert!(find().is_ok());
+    }
+
+    #[test]
+    fn driver_is_found_only_if_it_can_be_patched() {
+        let source = Source::new("patched", "3", "4", "");
+        assert!(source.run("unpack", "7.3.4", Some("linux.tar.xz")).is_ok());
+        let patched = source.dir.join("linux/drivers/gpu/drm/panthor/panthor_drv.c");
+        assert_eq!(fs::read_to_string(patched).unwrap(), "new\n");
+
+        let source = Source::new("unpatched", "3", "4", "");
+        source.write("linux/include/drm.h", "other\n");
+        let said = source.run("find", "7.3.4", Some("linux")).unwrap_err();
+        assert!(said.contains("0001.patch does not apply to"), "{said}");
+        source.write("linux.tar.xz", "no archive");
+        let said = source.run("find", "7.3.4", Some("linux.tar.xz")).unwrap_err();
+        assert!(said.contains("is of Linux (unknown)"), "{said}");
+        assert!(source.run("find", "7.3.4", Some("nowhere")).unwrap_err().contains("no "));
+        source.write("headers/.config", "CONFIG_DRM_PANTHOR=y\n");
+        assert!(
+            source.run("find", "7.3.4", Some("linux")).unwrap_err().contains("CONFIG_DRM_PANTHOR")
+        );
     }
 }
