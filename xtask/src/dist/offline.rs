@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::source;
+use super::{source, vendored};
 use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
 use crate::suite::{self, Outcome};
@@ -21,6 +21,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     }
     let _lock = workspace.lock()?;
     let tree = source::unpacked(workspace)?;
+    vendored::check(workspace, &tree.join(source::VENDOR))?;
     let home = workspace.checkout.join("offline/cargo");
     cache::remove_dir(&home)?;
     cache::create_dir(&home)?;

@@ -146,7 +146,7 @@ pub(crate) fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         let _lock = workspace.lock()?;
         source::own(workspace, &sources)?;
         // This one takes a minute, and changes rarely.
-        let (lock, of) = (source::digest(workspace, &["Cargo.lock"])?.hex(), top.join("crates"));
+        let (lock, of) = (source::crates_digest(workspace)?, top.join("crates"));
         if cache::read(&of).ok().as_ref() != Some(&lock) {
             source::crates(workspace, &sources)?;
             cache::write(&of, lock)?;

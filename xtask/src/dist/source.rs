@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::VERSION;
+use super::{VERSION, vendored};
 use crate::cache::{self, Digest, Workspace};
 use crate::progress::{Step, output};
 use crate::suite;
 
 /// Where the crates are in a tree.
-const VENDOR: &str = "vendor";
+pub(super) const VENDOR: &str = "vendor";
 /// Cargo's configuration, of which the tree has its own.
 const CONFIG: &str = ".cargo/config.toml";
 /// What is added to it, to build from the crates in the tree.
@@ -116,22 +116,32 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// The crates of Cargo.lock, as cargo's directories of them are, once for each.
+/// Returns the directory of the crates of Cargo.lock, vendored once for each, without the contents of those that no Linux
+/// needs.
 fn vendor(workspace: &Workspace) -> Result<PathBuf> {
-    let mut lock = Digest::new();
-    lock.add(&bytes(&workspace.root.join("Cargo.lock"))?);
-    let dir = workspace.cache.join("vendor").join(lock.hex());
+    let dir = workspace.cache.join("vendor").join(crates_digest(workspace)?);
     cache::once(&dir, |part| {
         let mut cargo = suite::cargo(workspace);
         cargo.args(["vendor", "--locked", "--versioned-dirs"]).arg(part);
         Step::new("fetching the crates", Duration::from_secs(30))
-            .run(cargo, &workspace.log("vendor"))
+            .run(cargo, &workspace.log("vendor"))?;
+        let emptied = vendored::filter(workspace, part)?;
+        println!("  {emptied} crates are for other systems: their sources are left out");
+        Ok(())
     })?;
     Ok(dir)
 }
 
+/// Names what is vendored.
+pub(crate) fn crates_digest(workspace: &Workspace) -> Result<String> {
+    let mut digest = Digest::new();
+    digest.add(&bytes(&workspace.root.join("Cargo.lock"))?);
+    vendored::TARGETS.iter().for_each(|target| digest.add(target.as_bytes()));
+    Ok(digest.hex())
+}
+
 /// All files below a directory, by their path in it, sorted.
-fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
     cache::files(dir)?
         .iter()
         .map(|path| Ok(path.strip_prefix(dir)?.to_owned()))
