@@ -102,6 +102,7 @@ struct model {
 	enum where section_where;
 	bool prepared;	/* what protected mode needs, at the last fresh boot */
 	u64 booted_at;	/* the last fresh boot, in microseconds of CLOCK_MONOTONIC */
+	u64 report_at;	/* when to raise the interrupt of that boot; 0 if it was raised */
 
 	/* Protected mode. */
 	bool protected;
@@ -123,7 +124,7 @@ struct model {
 };
 
 extern struct model model;
-extern uint suspend_bytes, protected_suspend_bytes, protected_ticks;
+extern uint suspend_bytes, protected_suspend_bytes, protected_ticks, boot_interrupt_ms;
 
 static inline void count(enum counter counter)
 {

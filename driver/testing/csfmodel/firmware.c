@@ -181,6 +181,7 @@ void firmware_boot(void)
 		fail();
 		return;
 	}
+	model.report_at = 0;
 	halted = shared(HALTED);
 	resumed = model.halted && *halted == HALTED_MAGIC;
 	locate_section();
@@ -196,11 +197,14 @@ void firmware_boot(void)
 		/* Only here: who comes back from a halt goes on with what it knew. */
 		model.prepared = model.section_where != NOWHERE;
 		check_soon();
+		if (boot_interrupt_ms)
+			model.report_at = model.booted_at + boot_interrupt_ms * USEC_PER_MSEC;
 	}
 	model.halted = false;
 	model.up = true;
 	set(MCU_CONTROL_BASE + MCU_STATUS, MCU_STATUS_ENABLED);
-	raise(JOB, JOB_INT_GLOBAL_IF);
+	if (!model.report_at)
+		raise(JOB, JOB_INT_GLOBAL_IF);
 }
 
 /* lost: it will not be able to go on from where it was */
@@ -276,6 +280,10 @@ void firmware_tick(void)
 		firmware_stop(true);
 		fail();
 		return;
+	}
+	if (model.report_at && ktime_to_us(ktime_get()) >= model.report_at) {
+		model.report_at = 0;
+		raise(JOB, JOB_INT_GLOBAL_IF);
 	}
 	/* Each is cleared first: what is rung meanwhile is rung for the next tick. */
 	for (u32 i = 0; model.up && i <= GROUPS; i++) {

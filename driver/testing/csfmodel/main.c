@@ -42,6 +42,10 @@ uint protected_ticks = 20;
 module_param(protected_ticks, uint, 0644);
 MODULE_PARM_DESC(protected_ticks, "How many looks protected mode lasts, at least");
 
+uint boot_interrupt_ms;
+module_param(boot_interrupt_ms, uint, 0644);
+MODULE_PARM_DESC(boot_interrupt_ms, "Milliseconds from a boot of the firmware to the interrupt that reports it");
+
 static struct hrtimer timer;
 
 static enum hrtimer_restart tick(struct hrtimer *unused)
