@@ -8,8 +8,8 @@ protheap-guest watch "$GPU" /run/demo.over 20 &
 WATCH=$!
 start_binder
 load_gpu
-wait_until 20 gpu_probed
-create_group
+need wait_until 20 gpu_probed
+need create_group
 touch /run/demo.over
 wait $WATCH
 end_binder

@@ -9,7 +9,7 @@ tell() { [ -z "$1" ] || printf 'story %d %-14s %s\n' "$@"; }
 said() { dmesg | sed -n "s/.*$1//p" | head -n 1; }
 
 taken_over() { like "$(state_of /written_by)" 'protheapd *'; }
-wait_until 30 taken_over || say 'the daemon did not take the binding over'
+need wait_until 30 taken_over
 
 held=$(kernel_us 'protheap: held')
 bound=$(kernel_us 'protheap: bound to')
@@ -26,9 +26,10 @@ probed=$(kernel_us "panthor $GPU")
 	tell "$(unit_us protheapd.service started system)" systemd 'protheapd.service has taken the binding over'
 } | sort -n -k 2
 
+need wait_until 30 gpu_probed
 keep_groups 2 --protected
 tell "$(protheap-guest now)" panthor 'two protected groups have got their suspend buffers'
-panthor protected-job --count 3 >/run/jobs 2>&1 || say "the protected jobs failed: $(cat /run/jobs)"
+need panthor protected-job --count 3
 tell "$(protheap-guest now)" csfmodel "the firmware has entered protected mode $(model protected-entries) times, for jobs"
 protheap-guest report "$GPU" "$(((bound - held) / 1000))" "$([ "$bound" -lt "$probed" ] && echo true || echo false)"
 release_groups

@@ -31,7 +31,7 @@ outcome_of() {
 }
 
 taken_over() { like "$(state_of /written_by)" 'protheapd *'; }
-wait_until 30 taken_over || say 'the daemon did not take the binding over'
+need wait_until 30 taken_over
 need is "$(attr heap)" "$HEAP"
 
 for pcr in 4 7 11 12; do

@@ -7,7 +7,7 @@ fact() { echo "fact $1 $2"; }
 measured() { fact "pcr$1" "\"$(cat "/sys/class/tpm/tpm0/pcr-sha256/$1")\""; }
 
 taken_over() { like "$(state_of /written_by)" 'protheapd *'; }
-wait_until 30 taken_over || say 'the daemon did not take the binding over'
+need wait_until 30 taken_over
 
 # The value comes behind four bytes of attributes.
 secure=$(tail -c 1 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c | od -A n -t u1 | tr -d ' ')
@@ -23,7 +23,8 @@ bound=$(kernel_us 'protheap: bound to')
 probed=$(kernel_us "panthor $GPU")
 switched=$(unit_us initrd-switch-root.service starting initrd)
 fact bound_in_initrd "$([ "$bound" -lt "$switched" ] && echo true || echo false)"
+need wait_until 30 gpu_probed
 keep_groups 2 --protected
-panthor protected-job --count 3 >/run/jobs 2>&1 || say "the protected jobs failed: $(cat /run/jobs)"
+need panthor protected-job --count 3
 protheap-guest report "$GPU" "$(((bound - held) / 1000))" "$([ "$bound" -lt "$probed" ] && echo true || echo false)"
 release_groups

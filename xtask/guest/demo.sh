@@ -9,10 +9,9 @@ protheap-guest watch "$GPU" /run/demo.over 20 &
 WATCH=$!
 start_binder
 load_panthor
-wait_until 20 gpu_probed
-wait_until 5 is_count 1 firmware_says up
+need wait_until 20 gpu_probed
 keep_groups 2 --protected
-panthor protected-job --count 3 >/run/jobs 2>&1 || say "the protected jobs failed: $(cat /run/jobs)"
+need panthor protected-job --count 3
 touch /run/demo.over
 wait $WATCH
 end_binder

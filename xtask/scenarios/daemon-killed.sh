@@ -43,7 +43,7 @@ kill_everywhere() {
 			kill -KILL $killer
 			break
 		fi
-		wait $killer
+		wait $killer || fail "kill-at $number: $(cat /run/killed)"
 		{
 			is_whole
 			start_daemon

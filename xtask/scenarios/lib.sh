@@ -48,9 +48,13 @@ check() {
 
 # need COMMAND...: what the claims rest on; if it fails, the scenario fails at once
 need() {
-	seen=$("$@" 2>&1) && return
+	seen=$("$@" 2>&1) || fail "$* ($seen)"
+}
+
+# fail WHY: ends the scenario, which has failed
+fail() {
 	CHECKS=$((CHECKS + 1))
-	echo "not ok - $* ($seen)"
+	echo "not ok - $*"
 	exit 1
 }
 
@@ -186,7 +190,28 @@ buffers() { sed -n 's/^Total \([0-9]*\) objects.*/\1/p' /sys/kernel/debug/dma_bu
 # driver [DEVICE]: the driver bound to the device; nothing, if none is
 driver() { link=$(readlink "$DEVICES/${1:-$GPU}/driver") && echo "${link##*/}"; }
 
-gpu_probed() { exists "$DEVICES/${1:-$GPU}/driver"; }
+# gpu_probed [DEVICE]: its driver has probed it, and can be used. The link to the driver is there from the beginning of
+# probe on; a driver's files and nodes come at its end.
+gpu_probed() {
+	case $(driver "$@") in
+	'')
+		echo "${1:-$GPU} has no driver"
+		return 1
+		;;
+	csfgpu) exists "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" ;;
+	panthor | tyr) render_node "$@" ;;
+	esac
+}
+
+# render_node [DEVICE]: the node of its driver, if programs can open it
+render_node() {
+	for node in "$DEVICES/${1:-$GPU}/drm"/renderD*; do
+		node=/dev/dri/${node##*/}
+		(: <>"$node") 2>/dev/null && echo "$node" && return
+	done
+	echo "${1:-$GPU} has no render node that can be opened"
+	return 1
+}
 
 # gpu VALUE [DEVICE]: probed_at_us, bound, firmware_bytes, groups, late_bounds...
 gpu() { cat "/sys/kernel/debug/csfgpu/${2:-$GPU}/$1"; }
@@ -231,8 +256,8 @@ check_model() { cat $MODEL/check; }
 # inject FAULT: see driver/testing/csfmodel/inject.c
 inject() { protheap-guest write $MODEL/inject "$1"; }
 
-# is_driver NAME: of $GPU
-is_driver() { is "$(driver)" "$1"; }
+# is_driver NAME: it has probed $GPU
+is_driver() { is "$(driver)" "$1" && gpu_probed; }
 
 # gpu_sleeps, booted_since BOOTS
 gpu_sleeps() { holds "$DEVICES/$GPU/power/runtime_status" suspended; }
@@ -242,19 +267,29 @@ booted_since() { at_least "$(model boots)" $(($1 + 1)); }
 keep_awake() { echo on >"$DEVICES/$GPU/power/control"; }
 let_sleep() { echo auto >"$DEVICES/$GPU/power/control"; }
 
-# keep_groups NUMBER [OPTIONS]: a program that makes groups and keeps them, until release_groups. groups_said is what
-# it said so far, group_buffers which memory their two suspend buffers are of (each answer once).
+# keep_groups NUMBER [OPTIONS]: a program makes that many groups and keeps them until release_groups. The scenario fails
+# unless it has made all of them, and with --job, run a job in each. try_groups returns when it has made as many as it
+# could. groups_said is the program's output so far, group_buffers the memory of the groups' two suspend buffers (each
+# answer once).
 keep_groups() {
+	try_groups "$@"
+	wanted="groups $1"
+	case $* in *--job*) wanted="groups $1, jobs $1/$1" ;; esac
+	[ "$(groups_said)" = "$wanted" ] || fail "keep_groups $*: saw '$(groups_said)', wanted '$wanted'"
+}
+try_groups() {
 	rm -f /run/groups.release
 	protheap-guest panthor group --count "$@" --hold /run/groups.release >/run/groups.said 2>&1 &
 	GROUPS_KEEPER=$!
 	lines=1
 	case $* in *--job*) lines=2 ;; esac
-	need wait_until 20 has_lines /run/groups.said $lines
+	need wait_until $((20 * SLOW)) groups_answered $lines
 }
+# It ends before release_groups only if it could not begin.
+groups_answered() { has_lines /run/groups.said "$1" || absent "/proc/$GROUPS_KEEPER/exe"; }
 release_groups() {
 	touch /run/groups.release
-	wait $GROUPS_KEEPER
+	wait "$GROUPS_KEEPER" || fail "the program that kept groups failed: $(groups_said)"
 }
 groups_said() { paste -s -d , /run/groups.said | sed 's/,/, /g'; }
 group_buffers() { awk '{ print $7, $10 }' $MODEL/groups | sort -u; }
@@ -299,32 +334,33 @@ run_binder() {
 	BINDER_STATUS=$?
 }
 
-# start_binder [ARGUMENTS]: in the background, as process $BINDER; returns when it has told, as it tells systemd,
-# that its windows are open. end_binder waits for its end.
+# start_binder [ARGUMENTS]: in the background, as process $BINDER; returns when it has notified, as it notifies systemd,
+# that its windows are open; the scenario fails if it does not. end_binder waits for its end.
 start_binder() {
 	rm -f /run/binder.ready
-	protheap-guest listen /run/binder.ready 5 &
+	protheap-guest listen /run/binder.ready $((30 * SLOW * PATIENCE)) &
 	listener=$!
 	need wait_until 5 exists /run/binder.ready
 	NOTIFY_SOCKET=/run/binder.ready protheap-bind "$@" >/run/binder.log 2>&1 &
 	BINDER=$!
-	wait $listener || say "the binder did not say that it is ready: $(cat /run/binder.log)"
+	wait $listener || fail "start_binder: the binder is not ready: $(cat /run/binder.log)"
 }
 end_binder() {
 	wait "$BINDER"
 	BINDER_STATUS=$?
 }
 
-# start_daemon: in the background, as process $DAEMON; returns when it has told that it is ready. Its words are in
-# $DAEMON_LOG. stop_daemon ends it as systemd does, or by the signal named; its exit status is in $DAEMON_STATUS.
+# start_daemon: in the background, as process $DAEMON; returns when it has notified that it is ready; the scenario fails
+# if it does not. Its output is in $DAEMON_LOG. stop_daemon ends it as systemd does, or by the signal named; its exit
+# status is in $DAEMON_STATUS.
 start_daemon() {
 	rm -f "$DAEMON_LOG.ready"
-	protheap-guest listen "$DAEMON_LOG.ready" 5 &
+	protheap-guest listen "$DAEMON_LOG.ready" $((30 * SLOW * PATIENCE)) &
 	listener=$!
 	need wait_until 5 exists "$DAEMON_LOG.ready"
 	NOTIFY_SOCKET=$DAEMON_LOG.ready protheapd >>"$DAEMON_LOG" 2>&1 &
 	DAEMON=$!
-	wait $listener || say "the daemon did not say that it is ready: $(cat "$DAEMON_LOG")"
+	wait $listener || fail "start_daemon: the daemon is not ready: $(cat "$DAEMON_LOG")"
 }
 stop_daemon() {
 	need kill "-${1:-TERM}" "$DAEMON"

@@ -3,7 +3,7 @@
 # limit: 60
 
 bound_panthor 16
-keep_groups 64 --protected --job
+try_groups 64 --protected --job
 check 'as many groups are made as there are buffers' is "$(groups_said)" 'groups 16 ENOBUFS, jobs 16/16'
 check 'all of which are in use' is "$(attr suspend_in_use) $(attr suspend_free)" '16 0'
 check 'somebody else gets none' is "$(panthor group --protected 2>&1)" 'groups 0 ENOBUFS'

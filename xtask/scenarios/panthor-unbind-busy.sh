@@ -17,8 +17,10 @@ for round in 1 2 3 4 5 6 7 8; do
 	need bind_gpu panthor
 done
 wait $stress
+ended=$?
 dmesg -n 8
 say "$(paste -s -d , /run/counts)"
+check 'no process failed' is $ended 0
 check 'there were jobs' at_least "$(count job)" 20
 check 'none did what it should not' is "$(count job-wrong)" 0
 check 'every suspend buffer is free' wait_until 10 holds "$CONFIG/$GPU/suspend_in_use" 0

@@ -11,6 +11,7 @@ check 'Protheap finds it' is "$(protheap-guest node /dev/video0)" "$NUMBER fdc38
 
 load_model
 load_panthor
+need wait_until 5 gpu_probed
 for node in /dev/dri/renderD128 /dev/dri/card0; do
 	check "and the GPU behind $node" like "$(protheap-guest node $node)" "226:* $GPU rockchip,rk3588-mali arm,mali-valhall-csf"
 done

@@ -106,7 +106,7 @@ impl<'a> Options<'a> {
 
     /// A new client of the GPU, with an address space.
     fn vm(&self) -> io::Result<Vm> {
-        Vm::create(&Device::open(self.gpu)?)
+        Vm::create(&Device::open(self.gpu, limit())?)
     }
 
     fn purpose(&self, protected: bool, access: Access) -> Purpose {
@@ -115,7 +115,7 @@ impl<'a> Options<'a> {
 }
 
 fn query(options: &Options<'_>) -> Outcome {
-    let device = Device::open(options.gpu)?;
+    let device = Device::open(options.gpu, limit())?;
     let (major, minor) = device.version()?;
     let csif = device.csif()?;
     println!("version {major}.{minor}");

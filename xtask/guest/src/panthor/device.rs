@@ -10,6 +10,8 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
@@ -30,8 +32,23 @@ pub(super) const PAGE: u64 = 4096;
 pub(super) struct Device(Rc<File>);
 
 impl Device {
-    /// Opens the node of that GPU, or else of any which panthor drives. ENODEV if there is none.
-    pub(super) fn open(gpu: Option<&str>) -> io::Result<Self> {
+    /// Opens the render node of `gpu`, or of any GPU that panthor drives if none is named.
+    ///
+    /// A driver that probes, or is being unbound, has no node that can be opened: waits until it has one or is gone, at
+    /// most `limit`. Fails with `ENODEV` at once if no driver is there.
+    pub(super) fn open(gpu: Option<&str>, limit: Duration) -> io::Result<Self> {
+        let begun = Instant::now();
+        loop {
+            match Self::open_now(gpu) {
+                Err(error) if is_early(&error) && is_driven(gpu) && begun.elapsed() < limit => {
+                    sleep(Duration::from_millis(5));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_now(gpu: Option<&str>) -> io::Result<Self> {
         for entry in fs::read_dir("/sys/class/drm").into_iter().flatten() {
             let entry = entry?;
             let name = entry.file_name();
@@ -80,6 +97,24 @@ impl Device {
     /// Sends an ioctl.
     pub(super) fn call<T: Request>(&self, argument: &mut T) -> io::Result<()> {
         call(&*self.0, argument)
+    }
+}
+
+/// Whether opening a node fails like that before it is registered: sysfs lists it first, then `/dev` has it, then DRM
+/// finds it.
+fn is_early(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NODEV | Errno::NOENT))
+}
+
+/// Whether a driver is bound to `gpu`, or panthor to any GPU if none is named. sysfs has the link from the beginning of
+/// probe to the end of remove.
+fn is_driven(gpu: Option<&str>) -> bool {
+    match gpu {
+        Some(gpu) => Path::new("/sys/bus/platform/devices").join(gpu).join("driver").exists(),
+        None => fs::read_dir("/sys/bus/platform/drivers/panthor").is_ok_and(|entries| {
+            // Devices, and the module.
+            entries.flatten().any(|entry| entry.path().join("driver").exists())
+        }),
     }
 }
 

@@ -101,7 +101,7 @@ fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
 
 impl Client {
     fn open(gpu: &str) -> io::Result<Self> {
-        let vm = Vm::create(&Device::open(Some(gpu))?)?;
+        let vm = Vm::create(&Device::open(Some(gpu), limit())?)?;
         Ok(Self { vm, protected: None, contexts: Vec::new() })
     }
 
