@@ -615,9 +615,25 @@ impl Binding {
         &self.suspend
     }
 
-    /// A free suspend buffer for the driver, still owned by the binding until it is put back.
-    pub(crate) fn take_suspend(&mut self) -> Option<NonNull<Suspend>> {
-        self.suspend.take()
+    /// Returns a free suspend buffer for a client of the driver that holds `held` of them, still
+    /// owned by the binding until it is put back.
+    ///
+    /// `EDQUOT` if the client holds `limit`, or if that is 0, half of the buffers that there are,
+    /// at least 1; `ENOBUFS` if none is free.
+    pub(crate) fn take_suspend(&mut self, held: u32, limit: u32) -> Result<NonNull<Suspend>> {
+        let limit = match limit {
+            0 => (self.suspend.len() / 2).max(1),
+            limit => limit as usize,
+        };
+        if held as usize >= limit {
+            return Err(EDQUOT);
+        }
+        self.suspend.take().ok_or(ENOBUFS)
+    }
+
+    /// Whether there are fewer suspend buffers than there should be.
+    pub(crate) fn is_lacking(&self) -> bool {
+        self.suspend_lacking() > 0
     }
 
     /// The driver gives a suspend buffer back. True: it can serve again, and stays.
@@ -665,6 +681,7 @@ impl Binding {
         writeln!(out, "suspend-peak {}", self.suspend.peak())?;
         writeln!(out, "suspend-waits {}", self.tally.waits)?;
         writeln!(out, "suspend-exhausted {}", self.tally.exhausted)?;
+        writeln!(out, "suspend-over-limit {}", self.tally.over_limit)?;
         for (reason, count) in self.tally.refusals() {
             writeln!(out, "refused-{reason} {count}")?;
         }
@@ -772,7 +789,7 @@ mod tests {
     fn what_is_withdrawn_lives_until_the_driver_lets_go() -> Result {
         let mut binding = bound(4096, 2)?;
         drop(binding.take_firmware(1)?);
-        let group = binding.take_suspend().ok_or(ENOBUFS)?;
+        let group = binding.take_suspend(0, 0)?;
         binding.withdraw();
         assert!(binding.state() == State::Absent && !binding.is_bound());
         assert_eq!(binding.sizes(), (2, 8192 + 4096));
@@ -789,7 +806,7 @@ mod tests {
     #[test]
     fn the_driver_tells_the_size_of_a_suspend_buffer() -> Result {
         let mut binding = bound(4096, 3)?;
-        let group = binding.take_suspend().ok_or(ENOBUFS)?;
+        let group = binding.take_suspend(0, 0)?;
         binding.configure_suspend(2048);
         assert_eq!((binding.suspend().len(), binding.suspend_wanted()), (3, 0));
         binding.configure_suspend(8192);
@@ -801,6 +818,44 @@ mod tests {
             binding.hand_over(Kind::Suspend, buffer(8192)?, false)?;
         }
         assert_eq!(binding.suspend_wanted(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_client_gets_half_of_the_suspend_buffers() -> Result {
+        let mut binding = bound(4096, 5)?;
+        assert!(binding.take_suspend(0, 0).is_ok());
+        assert!(binding.take_suspend(1, 0).is_ok());
+        assert!(binding.take_suspend(2, 0) == Err(EDQUOT));
+        assert!(binding.take_suspend(2, 3).is_ok());
+        assert!(binding.take_suspend(3, 3) == Err(EDQUOT));
+        // Another client.
+        assert!(binding.take_suspend(0, 0).is_ok());
+        assert!(binding.take_suspend(1, 0).is_ok());
+        assert!(binding.take_suspend(0, 0) == Err(ENOBUFS));
+        Ok(())
+    }
+
+    #[test]
+    fn the_only_suspend_buffer_is_for_any_client() -> Result {
+        let mut binding = bound(4096, 1)?;
+        assert!(binding.take_suspend(1, 0) == Err(EDQUOT));
+        assert!(binding.take_suspend(0, 0).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_client_gets_half_of_what_there_is_and_not_of_what_is_wanted() -> Result {
+        let mut binding = binding(4096, 8)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        for _ in 0..4 {
+            binding.hand_over(Kind::Suspend, buffer(4096)?, false)?;
+        }
+        bind(&mut binding)?;
+        assert!(binding.is_lacking());
+        assert!(binding.take_suspend(0, 0).is_ok());
+        assert!(binding.take_suspend(1, 0).is_ok());
+        assert!(binding.take_suspend(2, 0) == Err(EDQUOT));
         Ok(())
     }
 

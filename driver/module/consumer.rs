@@ -107,10 +107,14 @@ pub(crate) unsafe extern "C" fn protheap_suspend_configure(
 ///
 /// `protheap` must come from [`protheap_attach`], and must not be detached meanwhile.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn protheap_suspend_get(protheap: *mut Gpu) -> *mut Suspend {
+pub(crate) unsafe extern "C" fn protheap_suspend_get(
+    protheap: *mut Gpu,
+    held: c_uint,
+    limit: c_uint,
+) -> *mut Suspend {
     // SAFETY: By the safety requirements.
     let gpu = unsafe { attached(protheap) };
-    ptr_or_err(gpu.take_suspend().map(NonNull::as_ptr))
+    ptr_or_err(gpu.take_suspend(held, limit).map(NonNull::as_ptr))
 }
 
 /// Gives a suspend buffer back; see `protheap.h`.

@@ -428,31 +428,30 @@ impl Gpu {
         Ok(())
     }
 
-    /// A suspend buffer; see `protheap_suspend_get()`.
-    pub(crate) fn take_suspend(&self) -> Result<NonNull<Suspend>> {
+    /// Takes a suspend buffer for a client that holds `held`; see `protheap_suspend_get()`.
+    pub(crate) fn take_suspend(&self, held: u32, limit: u32) -> Result<NonNull<Suspend>> {
         let mut inner = self.inner.lock();
         let mut patience = msecs_to_jiffies(SUSPEND_WAIT);
         let mut waited = false;
         loop {
             let binding = inner.bound()?;
             let first = !binding.is_in_use();
-            if let Some(suspend) = binding.take_suspend() {
-                if first {
-                    self.publish(inner);
+            let err = match binding.take_suspend(held, limit) {
+                Ok(suspend) => {
+                    if first {
+                        self.publish(inner);
+                    }
+                    return Ok(suspend);
                 }
-                return Ok(suspend);
-            }
-            if patience == 0 || binding.options.suspend_count == 0 {
-                binding.tally.exhausted = binding.tally.exhausted.saturating_add(1);
-                if binding.tally.exhausted == 1 {
-                    dev_warn!(
-                        self.dev,
-                        "protheap: no suspend buffer is free: of {} there are {}; see `suspend` in the policy, and whether the heap is alive\n",
-                        binding.options.suspend_count,
-                        binding.suspend().len(),
-                    );
+                Err(err) => err,
+            };
+            // Only buffers that are still to come can raise a client's limit.
+            let settled = err == EDQUOT && !binding.is_lacking();
+            if patience == 0 || settled || binding.options.suspend_count == 0 {
+                if binding.tally.fail_suspend(err) {
+                    self.warn_exhausted(binding);
                 }
-                return Err(ENOBUFS);
+                return Err(err);
             }
             if !waited {
                 waited = true;
@@ -471,6 +470,22 @@ impl Gpu {
                 CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
             };
         }
+    }
+
+    /// Logs that a driver got no suspend buffer. Only the driver knows its clients: it names them.
+    fn warn_exhausted(&self, binding: &Binding) {
+        // SAFETY: The device is valid. Its driver is attached, so it is bound to that driver, whose
+        // name outlives this.
+        let driver = unsafe { CStr::from_char_ptr(bindings::dev_driver_string(raw(&self.dev))) };
+        let suspend = binding.suspend();
+        dev_warn!(
+            self.dev,
+            "protheap: no suspend buffer is free: {} of {} are in use by {}, the policy has {}\n",
+            suspend.in_use(),
+            suspend.len(),
+            BStr::from_bytes(driver.to_bytes()),
+            binding.options.suspend_count,
+        );
     }
 
     /// A suspend buffer comes back; see `protheap_suspend_put()`.

@@ -85,14 +85,20 @@ int protheap_suspend_configure(struct protheap *protheap, size_t size);
 /**
  * protheap_suspend_get() - take a suspend buffer for a new protected group
  * @protheap:	the attachment
+ * @held:	number of suspend buffers that the group's client holds already;
+ *	a client is an open file of the driver's node
+ * @limit:	most suspend buffers of one client, or 0 for half of those that
+ *	the binding has, at least 1
  *
  * Waits for a free one for at most 100 ms, interruptibly. Never call it where
  * a fence waits.
  *
  * Return: the buffer; ERR_PTR(-ENOENT) if the device is not bound to a heap;
- * ERR_PTR(-ENOBUFS) if none came free; ERR_PTR(-ERESTARTSYS).
+ * ERR_PTR(-ENOBUFS) if none came free; ERR_PTR(-EDQUOT) if the client holds as
+ * many as it may; ERR_PTR(-ERESTARTSYS).
  */
-struct protheap_suspend *protheap_suspend_get(struct protheap *protheap);
+struct protheap_suspend *protheap_suspend_get(struct protheap *protheap,
+					      unsigned int held, unsigned int limit);
 
 /**
  * protheap_suspend_put() - give a suspend buffer back

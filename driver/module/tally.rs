@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) waits: u32,
     /// Drivers that got none in time.
     pub(crate) exhausted: u32,
+    /// Drivers that got none because of their client's limit.
+    pub(crate) over_limit: u32,
     refusals: [u32; REASONS.len()],
     others: u32,
 }
@@ -38,6 +40,17 @@ impl Tally {
         let count = count.unwrap_or(&mut self.others);
         *count = count.saturating_add(1);
         *count == 1
+    }
+
+    /// Counts a suspend buffer that a driver did not get. Returns whether the buffers were
+    /// exhausted for the first time.
+    pub(crate) fn fail_suspend(&mut self, why: Error) -> bool {
+        let count = match why == EDQUOT {
+            true => &mut self.over_limit,
+            false => &mut self.exhausted,
+        };
+        *count = count.saturating_add(1);
+        why != EDQUOT && *count == 1
     }
 
     /// How many were refused, by reason.

@@ -267,9 +267,12 @@ booted_since() { at_least "$(model boots)" $(($1 + 1)); }
 keep_awake() { echo on >"$DEVICES/$GPU/power/control"; }
 let_sleep() { echo auto >"$DEVICES/$GPU/power/control"; }
 
+# groups_per_file NUMBER: protected groups that one open file may have, in place of half of the suspend buffers (0)
+groups_per_file() { echo "$1" >/sys/module/panthor/parameters/protheap_groups_per_file; }
+
 # keep_groups NUMBER [OPTIONS]: a program makes that many groups and keeps them until release_groups. The scenario fails
 # unless it has made all of them, and with --job, run a job in each. try_groups returns when it has made as many as it
-# could. groups_said is the program's output so far, group_buffers the memory of the groups' two suspend buffers (each
+# could, and has $GROUPS_USER's rights, root's by default. groups_said is the program's output so far, group_buffers the memory of the groups' two suspend buffers (each
 # answer once).
 keep_groups() {
 	try_groups "$@"
@@ -279,7 +282,8 @@ keep_groups() {
 }
 try_groups() {
 	rm -f /run/groups.release
-	protheap-guest panthor group --count "$@" --hold /run/groups.release >/run/groups.said 2>&1 &
+	protheap-guest as "${GROUPS_USER:-0}" protheap-guest panthor group --count "$@" --hold /run/groups.release \
+		>/run/groups.said 2>&1 &
 	GROUPS_KEEPER=$!
 	lines=1
 	case $* in *--job*) lines=2 ;; esac

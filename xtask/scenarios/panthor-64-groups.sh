@@ -3,6 +3,7 @@
 # limit: 60
 
 bound_panthor 16
+groups_per_file 64
 try_groups 64 --protected --job
 check 'as many groups are made as there are buffers' is "$(groups_said)" 'groups 16 ENOBUFS, jobs 16/16'
 check 'all of which are in use' is "$(attr suspend_in_use) $(attr suspend_free)" '16 0'

@@ -3,7 +3,7 @@
 # source: kernel, handed
 # limit: 60
 
-bound_panthor 3
+bound_panthor 4
 at=$(firmware_says protected-section-at)
 all=$(given_out)
 

@@ -3,6 +3,7 @@
 
 bound_panthor 4 protected_suspend_bytes=131072
 keep_awake
+groups_per_file 4
 keep_groups 4 --protected --job
 check 'as many groups are made as there may be' is "$(groups_said)" 'groups 4, jobs 4/4'
 check 'with protected suspend buffers' is "$(group_buffers)" 'ordinary carve-out'

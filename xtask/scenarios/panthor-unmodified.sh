@@ -12,7 +12,7 @@ keep_awake
 check 'panthor probes' is "$(driver)" panthor
 check 'the binding is not used' is "$(attr state)" bound
 check 'the firmware has no protected section' is "$(firmware_says protected-section) $(firmware_says prepared)" 'none 0'
-check 'a protected group is not known' is "$(panthor group --protected 2>&1)" 'groups 0 EINVAL'
+check 'a protected group is not known' is "$(panthor group --protected 2>&1)" 'groups 0 ENOTTY'
 keep_groups 1 --job
 check 'the suspend buffer for protected mode is of ordinary memory' is "$(group_buffers)" 'ordinary ordinary'
 release_groups

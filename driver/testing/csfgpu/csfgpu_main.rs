@@ -90,7 +90,9 @@ impl Protected {
     }
 
     fn create_group(&mut self, dev: &Device<Bound>) -> Result {
-        let buffer = self.attachment.as_ref().ok_or(ENODEV)?.suspend_buffer()?;
+        let attachment = self.attachment.as_ref().ok_or(ENODEV)?;
+        // Each group counts as the first of its client.
+        let buffer = attachment.suspend_buffer(0)?;
         let group = Group {
             // SAFETY: `unbind()` drops it.
             _suspended: unsafe { Mapping::new(dev, buffer.dma_buf()?) }?,
@@ -114,7 +116,7 @@ impl Protected {
         let attachment = self.attachment.as_ref().ok_or(ENODEV)?;
         let started = Instant::<Monotonic>::now();
         for _ in 0..count {
-            drop(attachment.suspend_buffer()?);
+            drop(attachment.suspend_buffer(0)?);
         }
         let took = started.elapsed().as_nanos();
         self.suspend_ns = took.checked_div(count.into()).ok_or(EINVAL)?;

@@ -65,7 +65,7 @@ struct Symbols {
     detach: unsafe extern "C" fn(*mut RawAttachment),
     firmware_buffer: unsafe extern "C" fn(*mut RawAttachment, usize) -> *mut bindings::dma_buf,
     suspend_configure: unsafe extern "C" fn(*mut RawAttachment, usize) -> c_int,
-    suspend_get: unsafe extern "C" fn(*mut RawAttachment) -> *mut RawSuspend,
+    suspend_get: unsafe extern "C" fn(*mut RawAttachment, c_uint, c_uint) -> *mut RawSuspend,
     suspend_put: unsafe extern "C" fn(*mut RawSuspend),
 }
 
@@ -164,14 +164,14 @@ impl Attachment {
         to_result(unsafe { (self.symbols.suspend_configure)(self.raw.as_ptr(), size) })
     }
 
-    /// Takes a suspend buffer; waits for at most 100 ms, interruptibly. It may outlive the
-    /// attachment.
+    /// Takes a suspend buffer for a client that holds `held` of them; waits for at most 100 ms,
+    /// interruptibly. It may outlive the attachment.
     ///
-    /// `ENOENT` if the device is not bound to a heap, `ENOBUFS` if no buffer came free,
-    /// `ERESTARTSYS`.
-    pub(crate) fn suspend_buffer(&self) -> Result<SuspendBuffer> {
+    /// `ENOENT` if the device is not bound to a heap, `ENOBUFS` if no buffer came free, `EDQUOT` if
+    /// the client holds half of them, `ERESTARTSYS`.
+    pub(crate) fn suspend_buffer(&self, held: u32) -> Result<SuspendBuffer> {
         // SAFETY: Attached by the type invariant.
-        let raw = from_err_ptr(unsafe { (self.symbols.suspend_get)(self.raw.as_ptr()) })?;
+        let raw = from_err_ptr(unsafe { (self.symbols.suspend_get)(self.raw.as_ptr(), held, 0) })?;
         let raw = NonNull::new(raw).ok_or(ENOENT)?;
         // INVARIANT: Just taken.
         Ok(SuspendBuffer {

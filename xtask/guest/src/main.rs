@@ -61,6 +61,9 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       protected-job     the same in protected mode, where each writes protected memory
       unprotected-write tells what comes of a job that writes it, but not in protected mode
       group             makes groups
+      group-bits        tries to create groups with a bit set that must be zero
+      churn             creates protected groups and destroys them with their jobs, keeping --groups N of them
+      lose-groups       runs a protected region in ordinary groups, each of which is lost
       oversubscribe     jobs in more groups than the firmware has slots, all at once
       clients N         N processes that run jobs, and N more that run protected ones
       stress SEED SECONDS PROCESSES GPU...  does everything at once; says how often what came of it

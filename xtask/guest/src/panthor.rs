@@ -8,6 +8,7 @@ mod stream;
 mod stress;
 mod uapi;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -19,6 +20,7 @@ use crate::{Outcome, errno_text};
 
 use self::context::{Access, Context, Purpose, limit, map_protected};
 use self::device::{Device, Vm};
+use self::group::Group;
 use self::uapi::Priority;
 
 /// Runs `panthor COMMAND ...`; see the usage.
@@ -29,6 +31,9 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         ["protected-job", options @ ..] => protected_job(&Options::parse(options)?),
         ["unprotected-write", options @ ..] => unprotected_write(&Options::parse(options)?),
         ["group", options @ ..] => group(&Options::parse(options)?),
+        ["group-bits", options @ ..] => group_bits(&Options::parse(options)?),
+        ["churn", options @ ..] => churn(&Options::parse(options)?),
+        ["lose-groups", options @ ..] => lose_groups(&Options::parse(options)?),
         ["oversubscribe", options @ ..] => oversubscribe(&Options::parse(options)?),
         ["clients", count, options @ ..] => clients(count.parse()?, options),
         ["stress", seed, seconds, processes, gpus @ ..] => {
@@ -122,6 +127,11 @@ fn query(options: &Options<'_>) -> Outcome {
     println!("gpu-id {:#010x}", device.gpu()?.gpu_id);
     println!("csg-slots {}", csif.csg_slot_count);
     println!("cs-slots {}", csif.cs_slot_count);
+    match device.has_protected_memory() {
+        Ok(true) => println!("protected-memory yes"),
+        Ok(false) => println!("protected-memory no"),
+        Err(error) => println!("protected-memory {}", errno_text(&error)),
+    }
     Ok(())
 }
 
@@ -223,6 +233,64 @@ fn group(options: &Options<'_>) -> Outcome {
         }
     }
     Ok(say(tally("destroyed", contexts.into_iter(), |context| context.destroy(&vm)))?)
+}
+
+/// Tries to create ordinary groups with a bit set that must be zero, and says for how many bits which errno came.
+fn group_bits(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let mut answers = BTreeMap::new();
+    for bit in 0..u32::BITS {
+        let answer = match Group::create_padded(&vm, 1 << bit) {
+            Ok(_) => "created".to_owned(),
+            Err(error) => errno_text(&error),
+        };
+        *answers.entry(answer).or_insert(0) += 1;
+    }
+    for (answer, count) in answers {
+        println!("{answer} {count}");
+    }
+    Ok(())
+}
+
+/// Creates protected groups as fast as it can, and destroys each with a job that has not ended: more than it may have,
+/// if those that were destroyed did not count. Says how many were refused.
+fn churn(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let purpose = options.purpose(true, Access::None);
+    let (mut contexts, mut created, mut refused) = (VecDeque::new(), 0, 0);
+    for _ in 0..options.count {
+        match Context::create(&vm, purpose) {
+            Ok(mut context) => {
+                context.submit()?;
+                contexts.push_back(context);
+                created += 1;
+            }
+            Err(error) if errno_text(&error) == "ENOBUFS" => refused += 1,
+            Err(error) => return Err(error.into()),
+        }
+        if contexts.len() > options.groups
+            && let Some(context) = contexts.pop_front()
+        {
+            context.destroy(&vm)?;
+        }
+    }
+    println!("created {created}");
+    println!("refused {refused}");
+    Ok(())
+}
+
+/// Runs a protected region in one ordinary group after the other, each of which is lost. Says how many were.
+fn lose_groups(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let access = Access::Protected(map_protected(&vm, options.heap)?);
+    let mut lost = 0;
+    for _ in 0..options.count {
+        let mut context = Context::create(&vm, options.purpose(false, access))?;
+        lost += u32::from(context.run().is_err());
+        context.destroy(&vm)?;
+    }
+    println!("lost {lost}");
+    Ok(())
 }
 
 /// Makes more groups than the firmware has slots, each a client of its own, and keeps all of them busy at once.

@@ -19,7 +19,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::uapi::{
     Address, BoCreate, BoMmapOffset, CsifInfo, DevQuery, GemClose, GpuInfo, Info, MAP_NOEXEC,
-    ObjArray, PrimeHandle, Request, UNMAP, Version, VmBind, VmBindOp, VmCreate, VmDestroy,
+    ObjArray, PROTHEAP_READY, PrimeHandle, ProtheapQuery, Request, UNMAP, Version, VmBind,
+    VmBindOp, VmCreate, VmDestroy,
 };
 
 /// Where buffers begin in an address space; nothing is at 0.
@@ -86,6 +87,13 @@ impl Device {
     /// What its firmware can.
     pub(super) fn csif(&self) -> io::Result<CsifInfo> {
         self.query()
+    }
+
+    /// Whether the device has protected memory. `ENOTTY` if the driver has no protected groups.
+    pub(super) fn has_protected_memory(&self) -> io::Result<bool> {
+        let mut query = ProtheapQuery::default();
+        self.call(&mut query)?;
+        Ok(query.flags & PROTHEAP_READY != 0)
     }
 
     fn query<T: Info>(&self) -> io::Result<T> {

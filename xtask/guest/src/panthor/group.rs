@@ -10,9 +10,9 @@ use crate::now_us;
 
 use super::device::{self, Device, Vm};
 use super::uapi::{
-    Address, EXPORT_SYNC_FILE, GROUP_CREATE_PROTECTED, GroupCreate, GroupDestroy, GroupGetState,
-    GroupSubmit, ObjArray, Priority, QueueCreate, QueueSubmit, SIGNAL_SYNCOBJ, SyncFileInfo,
-    SyncOp, SyncobjCreate, SyncobjDestroy, SyncobjHandle, SyncobjWait,
+    Address, EXPORT_SYNC_FILE, GroupCreate, GroupDestroy, GroupGetState, GroupSubmit, ObjArray,
+    Priority, ProtectedGroupCreate, QueueCreate, QueueSubmit, SIGNAL_SYNCOBJ, SyncFileInfo, SyncOp,
+    SyncobjCreate, SyncobjDestroy, SyncobjHandle, SyncobjWait,
 };
 
 /// How many queues a group has.
@@ -28,27 +28,51 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Makes one in that address space, which may use all of the GPU.
+    /// Creates a group in `vm` that may use all of the GPU.
     pub(super) fn create(vm: &Vm, protected: bool, priority: Priority) -> io::Result<Self> {
+        Self::request(vm, priority, |mut request| {
+            if protected {
+                let mut request = ProtectedGroupCreate(request);
+                vm.device().call(&mut request)?;
+                return Ok(request.0.group_handle);
+            }
+            vm.device().call(&mut request)?;
+            Ok(request.group_handle)
+        })
+    }
+
+    /// Creates an ordinary group with `pad`, which must be zero.
+    pub(super) fn create_padded(vm: &Vm, pad: u32) -> io::Result<Self> {
+        Self::request(vm, Priority::Medium, |request| {
+            let mut request = GroupCreate { pad, ..request };
+            vm.device().call(&mut request)?;
+            Ok(request.group_handle)
+        })
+    }
+
+    fn request(
+        vm: &Vm,
+        priority: Priority,
+        call: impl FnOnce(GroupCreate<'_>) -> io::Result<u32>,
+    ) -> io::Result<Self> {
         let gpu = vm.device().gpu()?;
         let queues: [_; QUEUES as usize] =
             array::from_fn(|_| QueueCreate { priority: 1, pad: [0; 3], ringbuf_size: RING_BYTES });
         let cores = |mask: u64| u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
-        let mut request = GroupCreate {
+        let handle = call(GroupCreate {
             queues: ObjArray::of(&queues),
             max_compute_cores: cores(gpu.shader_present),
             max_fragment_cores: cores(gpu.shader_present),
             max_tiler_cores: cores(gpu.tiler_present),
             priority: priority as u8,
-            flags: if protected { GROUP_CREATE_PROTECTED } else { 0 },
+            pad: 0,
             compute_core_mask: gpu.shader_present,
             fragment_core_mask: gpu.shader_present,
             tiler_core_mask: gpu.tiler_present,
             vm_id: vm.id(),
             group_handle: 0,
-        };
-        vm.device().call(&mut request)?;
-        Ok(Self { device: vm.device().clone(), handle: request.group_handle })
+        })?;
+        Ok(Self { device: vm.device().clone(), handle })
     }
 
     /// Runs the stream at that address on one of its queues.

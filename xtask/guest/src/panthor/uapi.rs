@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What panthor and DRM take and give: include/uapi/drm/{panthor_drm,drm}.h and linux/sync_file.h of Linux 7.3, as far
-//! as it is used here, and the flag of protected groups, which Protheap's patch of panthor adds.
+//! as it is used here, and panthor_protheap.h, which Protheap's patch of panthor adds.
 //!
 //! Fields are named as there; what must be zero is called `pad`.
 
@@ -24,6 +24,9 @@ const fn drm<T>(number: u8) -> Opcode {
     opcode::read_write::<T>(b'd', number)
 }
 
+/// Type of the ioctls of protected groups: `PANTHOR_PROTHEAP_IOCTL_BASE`.
+const PROTHEAP: u8 = 0xbb;
+
 macro_rules! requests {
     ($($argument:ty = $opcode:expr;)*) => { $(
         // SAFETY: so the headers say. Addresses in it are those of what it borrows, or null.
@@ -44,6 +47,8 @@ requests! {
     BoCreate = drm::<Self>(0x45);
     BoMmapOffset = drm::<Self>(0x46);
     GroupCreate<'_> = drm::<Self>(0x47);
+    ProtheapQuery = opcode::read::<Self>(PROTHEAP, 0x40);
+    ProtectedGroupCreate<'_> = opcode::read_write::<Self>(PROTHEAP, 0x41);
     GroupDestroy = drm::<Self>(0x48);
     GroupSubmit<'_> = drm::<Self>(0x49);
     GroupGetState = drm::<Self>(0x4a);
@@ -340,8 +345,7 @@ pub(super) struct GroupCreate<'a> {
     pub(super) max_tiler_cores: u8,
     /// A `Priority`.
     pub(super) priority: u8,
-    /// `pad` without the patch.
-    pub(super) flags: u32,
+    pub(super) pad: u32,
     pub(super) compute_core_mask: u64,
     pub(super) fragment_core_mask: u64,
     pub(super) tiler_core_mask: u64,
@@ -349,8 +353,21 @@ pub(super) struct GroupCreate<'a> {
     pub(super) group_handle: u32,
 }
 
-/// `DRM_PANTHOR_GROUP_CREATE_PROTECTED` of the patch
-pub(super) const GROUP_CREATE_PROTECTED: u32 = 1 << 0;
+/// Argument of `PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE`
+#[derive(Debug)]
+#[repr(transparent)]
+pub(super) struct ProtectedGroupCreate<'a>(pub(super) GroupCreate<'a>);
+
+/// `struct panthor_protheap_query`
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct ProtheapQuery {
+    pub(super) flags: u32,
+    pub(super) pad: u32,
+}
+
+/// `PANTHOR_PROTHEAP_READY`
+pub(super) const PROTHEAP_READY: u32 = 1 << 0;
 
 /// `struct drm_panthor_group_destroy`
 #[derive(Debug)]
@@ -422,6 +439,8 @@ mod tests {
             (BoCreate::OPCODE, 0xc018_6445),
             (BoMmapOffset::OPCODE, 0xc010_6446),
             (GroupCreate::OPCODE, 0xc038_6447),
+            (ProtheapQuery::OPCODE, 0x8008_bb40),
+            (ProtectedGroupCreate::OPCODE, 0xc038_bb41),
             (GroupDestroy::OPCODE, 0xc008_6448),
             (GroupSubmit::OPCODE, 0xc018_6449),
             (GroupGetState::OPCODE, 0xc010_644a),
@@ -452,7 +471,7 @@ mod tests {
         assert_eq!(std::mem::offset_of!(GpuInfo, shader_present), 72);
         assert_eq!(std::mem::offset_of!(GpuInfo, tiler_present), 88);
         assert_eq!(std::mem::offset_of!(GroupCreate<'_>, priority), 19);
-        assert_eq!(std::mem::offset_of!(GroupCreate<'_>, flags), 20);
+        assert_eq!(std::mem::offset_of!(GroupCreate<'_>, pad), 20);
         assert_eq!(std::mem::offset_of!(GroupCreate<'_>, group_handle), 52);
         assert_eq!(std::mem::offset_of!(QueueSubmit<'_>, syncs), 24);
     }
