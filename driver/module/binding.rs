@@ -214,7 +214,8 @@ pub(crate) struct Allocated {
 }
 
 impl Request {
-    /// Allocates them, until something fails. What was allocated before that is returned as well.
+    /// Allocates the firmware buffer, then suspend buffers until the heap has no memory for more: one
+    /// of them is enough. What was allocated before an error is returned as well.
     pub(crate) fn allocate(&self) -> (Allocated, Result) {
         let mut allocated = Allocated::default();
         let result = self.fill(&mut allocated);
@@ -227,8 +228,11 @@ impl Request {
         }
         let (count, bytes) = self.suspend;
         for _ in 0..count {
-            let buffer = self.source.allocate(&self.heap, bytes)?;
-            allocated.suspend.push(buffer, GFP_KERNEL)?;
+            match self.source.allocate(&self.heap, bytes) {
+                Ok(buffer) => allocated.suspend.push(buffer, GFP_KERNEL)?,
+                Err(ENOMEM) if !allocated.suspend.is_empty() => break,
+                Err(err) => return Err(err),
+            }
         }
         Ok(())
     }
@@ -398,7 +402,8 @@ impl Binding {
         })
     }
 
-    /// Binds, with what was allocated. It needs a firmware buffer (`ENODATA`) that fits what the
+    /// Binds, with what was allocated: it may have fewer suspend buffers than the options allow. It
+    /// needs a firmware buffer (`ENODATA`) that fits what the
     /// options say by now (`EMSGSIZE`, `EPERM`).
     pub(crate) fn bind(&mut self, (allocated, result): (Allocated, Result)) -> Result {
         self.preparing = false;
@@ -594,8 +599,8 @@ impl Binding {
         self.suspend.retain(|buffer| buffer.size() >= wanted);
     }
 
-    /// How many suspend buffers there should be beside those that there are.
-    fn suspend_lacking(&self) -> usize {
+    /// How many suspend buffers there may be beside those that there are.
+    pub(crate) fn suspend_lacking(&self) -> usize {
         if self.options.suspend_bytes == 0 {
             return 0;
         }
@@ -701,6 +706,10 @@ mod tests {
     use crate::source::{
         from_name,
         tests::buffer, //
+    };
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
     };
 
     /// An open binding whose buffers are handed over, and may be of any memory.
@@ -871,6 +880,48 @@ mod tests {
         binding.decide_against(Driver::Attached)?;
         assert!(binding.state() == State::None);
         assert!(binding.reason(Driver::Absent) == Reason::HeapLate);
+        Ok(())
+    }
+
+    /// Gives so many buffers, and is exhausted then.
+    struct Exhausted(Atomic<u32>);
+
+    impl Source for Exhausted {
+        fn name(&self) -> &'static str {
+            "exhausted"
+        }
+
+        fn is_handed(&self) -> bool {
+            false
+        }
+
+        fn allocate(&self, _heap: &CStr, bytes: usize) -> Result<Buffer> {
+            match self.0.load(Relaxed) {
+                0 => Err(ENOMEM),
+                left => {
+                    self.0.store(left - 1, Relaxed);
+                    buffer(bytes)
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bind_takes_fewer_suspend_buffers_than_allowed() -> Result {
+        static HEAP: Exhausted = Exhausted(Atomic::new(0));
+        let bind_with = |buffers, count| {
+            HEAP.0.store(buffers, Relaxed);
+            let mut binding = binding(4096, count)?;
+            binding.options_mut()?.source = &HEAP;
+            bind(&mut binding)?;
+            Ok::<_, Error>((binding.suspend().len(), binding.suspend_lacking()))
+        };
+        assert!(bind_with(0, 0) == Err(ENOMEM));
+        assert!(bind_with(1, 0) == Ok((0, 0)));
+        assert!(bind_with(1, 4) == Err(ENOMEM));
+        assert!(bind_with(2, 4) == Ok((1, 3)));
+        assert!(bind_with(4, 4) == Ok((3, 1)));
+        assert!(bind_with(5, 4) == Ok((4, 0)));
         Ok(())
     }
 

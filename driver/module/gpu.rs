@@ -345,6 +345,15 @@ impl Gpu {
             BStr::from_bytes(&options.heap),
             BStr::from_bytes(&options.origin),
         );
+        if binding.suspend_lacking() > 0 {
+            dev_info!(
+                self.dev,
+                "protheap: got {} of {} suspend buffers of {} bytes\n",
+                binding.suspend().len(),
+                options.suspend_count,
+                options.suspend_bytes,
+            );
+        }
         if binding.is_unprotected() {
             dev_warn!(
                 self.dev,

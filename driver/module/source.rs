@@ -68,7 +68,9 @@ impl Source for Kernel {
         let ptr = from_err_ptr(unsafe { protheap_glue_allocate(heap.as_char_ptr(), bytes) });
         let ptr = ptr.map_err(|err| match err {
             ENODEV | ENOMEM => err,
-            // What a heap says that cannot allocate at all is its own affair.
+            // Other words of heaps for the same.
+            ENOSPC | EOVERFLOW | EFBIG | E2BIG => ENOMEM,
+            // A heap that cannot allocate at all has no error code of its own.
             _ => EIO,
         })?;
         // SAFETY: It gave us a reference.

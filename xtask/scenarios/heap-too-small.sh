@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the heap cannot hold what the GPU needs: for its firmware, or for its groups
+# about: a heap without memory for the firmware buffer, or for a single suspend buffer, is too small
 # source: kernel, handed
 
 load_tee size=131072
@@ -13,7 +13,7 @@ check 'without protected memory' is "$(gpu bound)" 0
 check 'nothing stays allocated' wait_until 2 is_zero buffers
 
 need rmmod csfgpu simtee
-load_tee size=524288
+load_tee size=262144
 run_binder
-check 'too small for the groups is too small' is "$(state_of /gpus/0/reason)" heap-too-small
+check 'a heap with memory for the firmware buffer alone is too small' is "$(state_of /gpus/0/reason)" heap-too-small
 check 'nothing stays allocated then either' wait_until 2 is_zero buffers

@@ -18,13 +18,13 @@ check 'memory that can be mapped' fails_with EPERM store commit bind
 need store heap $TEE
 need store firmware_bytes_wanted 2097152
 check 'too large a firmware buffer' fails_with ENOMEM store commit bind
+need store firmware_bytes_wanted 1048576
+check 'no memory for a suspend buffer' fails_with ENOMEM store commit bind
+check 'what failed left nothing' wait_until 2 is_zero given_out
 need store firmware_bytes_wanted 262144
 need store suspend_count 13
-check 'one suspend buffer too many' fails_with ENOMEM store commit bind
-check 'what failed left nothing' wait_until 2 is_zero given_out
 check 'nothing is handed over here' fails_with EOPNOTSUPP hand_over firmware $TEE 262144
 check 'what was refused is counted' is "$(counter refused-no-heap) $(counter refused-not-protected) $(counter refused-heap-too-small) $(counter refused-not-handed)" '1 1 2 1'
-need store suspend_count 12
 check 'what fits is bound' store commit bind
 check 'by the heap that it names' is "$(attr state) $(attr exporter) $(attr suspend_free)" 'bound tee 12'
 check 'with every byte' is "$(given_out)" 1048576

@@ -9,14 +9,14 @@ use protheap_board::module::{self, BindingState, Commit, Kind, Module, Setup, Wi
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
-use protheap_board::{Problem, clock, devices, kernel, panthor, tee};
+use protheap_board::{Problem, clock, cma, devices, kernel, panthor, tee};
 use protheap_core::cascade::LastGood;
 use protheap_core::decision::Request;
 use protheap_core::engine::{
     Action, Binding, Bound, Change, Engine, Event, Monotonic, NoRebind, Opened, Supplied,
 };
 use protheap_core::facts::{
-    Facts, Gpu, KernelBinding, Parameter, Protection, Provider, Source, Verdict,
+    Facts, Gpu, KernelBinding, Parameter, Protection, Provider, Shortage, Source, Verdict,
 };
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::policy::Policy;
@@ -233,8 +233,14 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             Action::Try(device, request) => Some(match self.bind(&device, &request) {
                 Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
                 Err(error) => {
-                    self.teller.gpu(&device, format_args!("{}: {error}", request.heap));
                     let verdict = error.downcast_ref().and_then(module::Error::verdict);
+                    let verdict = verdict.map(|verdict| self.too_small(&request, verdict));
+                    match &verdict {
+                        Some(Verdict::TooSmall(why)) => {
+                            self.teller.gpu(&device, format_args!("{}: {why}", request.heap));
+                        }
+                        _ => self.teller.gpu(&device, format_args!("{}: {error}", request.heap)),
+                    }
                     (
                         now(),
                         match verdict {
@@ -383,7 +389,8 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         })
     }
 
-    /// Allocates everything that the GPU needs, and judges it by its first buffer.
+    /// Allocates the firmware buffer, then suspend buffers until there are as many as requested or
+    /// the heap has no more, and judges them by the first one.
     fn allocate(&mut self, device: &DeviceName, request: &Request) -> Verdict {
         let teller = self.teller;
         let told = |error: AllocateError| {
@@ -394,24 +401,48 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             Ok(heap) => heap,
             Err(error) => return told(error),
         };
-        let allocate = |bytes| heap.allocate(bytes).map_err(told);
-        let firmware = match allocate(request.firmware_bytes) {
+        let firmware = match heap.allocate(request.firmware_bytes) {
             Ok(buffer) => buffer,
-            Err(verdict) => return verdict,
+            Err(error) => return self.too_small(request, told(error)),
         };
         let (protection, exporter) = firmware.judge();
+        let mut shortage = None;
         if protection != Protection::None || request.allow_unprotected {
-            let suspend = (0..request.suspend_count).map(|_| allocate(request.suspend_bytes));
-            match suspend.collect() {
-                // The driver allocates anew.
-                Ok(_) if request.source == Source::Driver => {}
-                Ok(suspend) => {
-                    self.buffers.push((device.clone(), Buffers { firmware, suspend }));
+            let mut suspend = Vec::new();
+            for allocated in 0..request.suspend_count {
+                match heap.allocate(request.suspend_bytes) {
+                    Ok(buffer) => suspend.push(buffer),
+                    Err(error @ AllocateError::TooSmall { .. }) if allocated > 0 => {
+                        let (wanted, why) = (request.suspend_count, error.to_string());
+                        shortage = Some(Shortage { allocated, wanted, why });
+                        break;
+                    }
+                    Err(error) => return told(error),
                 }
-                Err(verdict) => return verdict,
+            }
+            if let Some(shortage) = &shortage {
+                teller.gpu(device, format_args!("allocated {shortage}"));
+            }
+            // The driver allocates its own.
+            if request.source != Source::Driver {
+                self.buffers.push((device.clone(), Buffers { firmware, suspend }));
             }
         }
-        Verdict::Allocated { protection, exporter }
+        Verdict::Allocated { protection, exporter, shortage }
+    }
+
+    /// Adds what is known of CMA to the verdict on a heap that had no memory for the first buffer.
+    fn too_small(&self, request: &Request, verdict: Verdict) -> Verdict {
+        let bytes = request.suspend_bytes.saturating_mul(u64::from(request.suspend_count.min(1)));
+        let bytes = request.firmware_bytes.saturating_add(bytes);
+        let explain = || cma::read(&self.root)?.explain(&request.heap, bytes);
+        match verdict {
+            Verdict::TooSmall(why) => Verdict::TooSmall(match explain() {
+                Some(cma) => format!("{why}; {cma}"),
+                None => why,
+            }),
+            verdict => verdict,
+        }
     }
 
     fn take_buffers(&mut self, device: &DeviceName) -> Option<Buffers> {
@@ -455,7 +486,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             Source::Handed | Source::Driver => None,
             Source::Kernel => {
                 let (protection, exporter) = binding.judge(request.allow_unprotected)?;
-                Some(Verdict::Allocated { protection, exporter })
+                let shortage = kernel_shortage(&self.root, &binding, request)?;
+                if let Some(shortage) = &shortage {
+                    self.teller.gpu(device, format_args!("allocated {shortage}"));
+                }
+                Some(Verdict::Allocated { protection, exporter, shortage })
             }
         };
         Ok((at, Bound { in_use, judged }))
@@ -742,6 +777,22 @@ impl Binder<true> {
         self.finish();
         Ok(())
     }
+}
+
+/// Suspend buffers that the kernel had no memory for when it committed `request`. `None` if it has all
+/// of them, or if the GPU driver has changed their size meanwhile: then their number says nothing.
+fn kernel_shortage(
+    root: &Root,
+    binding: &module::Binding,
+    request: &Request,
+) -> Result<Option<Shortage>> {
+    let allocated = binding.suspend_buffers()?;
+    let wanted = request.suspend_count;
+    if allocated >= wanted || binding.suspend_bytes()? != request.suspend_bytes {
+        return Ok(None);
+    }
+    let why = Heap::exhausted(root, &request.heap, request.suspend_bytes).to_string();
+    Ok(Some(Shortage { allocated, wanted, why }))
 }
 
 /// What an event is about, as far as it matters.

@@ -36,7 +36,7 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
 #[derive(Debug, thiserror::Error)]
 pub enum AllocateError {
     /// It has memory, but not as much.
-    #[error("{node} has no {bytes} bytes left ({errno}): a larger carve-out is needed")]
+    #[error("failed to allocate {bytes} bytes from {node}: {errno}; enlarge the heap's memory")]
     TooSmall {
         /// The heap's node.
         node: String,
@@ -76,7 +76,7 @@ impl AllocateError {
     /// The fact that it is.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::TooSmall { .. } => Verdict::TooSmall,
+            Self::TooSmall { .. } => Verdict::TooSmall(self.to_string()),
             Self::Dead { .. } => Verdict::Dead,
         }
     }
@@ -129,6 +129,12 @@ impl Heap {
             return Err(failed(Errno::NODEV));
         }
         Ok(Self { node, path: root.shown(&path) })
+    }
+
+    /// The error of an allocation of `bytes` bytes for which the heap `name` has no memory.
+    pub fn exhausted(root: &Root, name: &HeapName, bytes: u64) -> AllocateError {
+        let node = root.shown(&format!("dev/dma_heap/{name}"));
+        AllocateError::new(node, bytes, Errno::NOMEM)
     }
 
     /// Allocates `bytes`.
@@ -269,7 +275,7 @@ mod tests {
     #[test]
     fn too_little_memory_is_not_a_dead_heap() {
         let verdict = |errno| AllocateError::new(String::new(), 1, errno).verdict();
-        assert_eq!(verdict(Errno::NOMEM), Verdict::TooSmall);
+        assert!(matches!(verdict(Errno::NOMEM), Verdict::TooSmall(_)));
         assert_eq!(verdict(Errno::INVAL), Verdict::Dead);
         assert_eq!(verdict(Errno::NODEV), Verdict::Dead);
     }

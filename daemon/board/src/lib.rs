@@ -8,6 +8,7 @@
 
 mod aliases;
 pub mod clock;
+pub mod cma;
 pub mod config;
 pub mod devices;
 pub mod devicetree;

@@ -113,10 +113,12 @@ impl Error {
             // Other attributes have their own reasons.
             _ if !path.ends_with("/commit") => None,
             Errno::NODEV | Errno::IO => Some(Verdict::Dead),
-            Errno::NOMEM => Some(Verdict::TooSmall),
-            Errno::PERM => {
-                Some(Verdict::Allocated { protection: Protection::None, exporter: String::new() })
-            }
+            Errno::NOMEM => Some(Verdict::TooSmall(self.to_string())),
+            Errno::PERM => Some(Verdict::Allocated {
+                protection: Protection::None,
+                exporter: String::new(),
+                shortage: None,
+            }),
             _ => None,
         }
     }
@@ -493,8 +495,28 @@ impl Binding {
             firmware_bytes: self.number("firmware_bytes")?,
             suspend_bytes: self.number("suspend_bytes")?,
             suspend_count: self.number("suspend_count")?,
+            suspend_buffers: self.suspend_buffers()?,
             suspend_wanted: self.number("suspend_wanted")?,
         }))
+    }
+
+    /// Reads how many suspend buffers there are, free and in use.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn.
+    pub fn suspend_buffers(&self) -> Result<u32, Error> {
+        let free: u32 = self.number("suspend_free")?;
+        Ok(free.saturating_add(self.number("suspend_in_use")?))
+    }
+
+    /// Reads the size that a suspend buffer has to have, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// It was withdrawn.
+    pub fn suspend_bytes(&self) -> Result<u64, Error> {
+        self.number("suspend_bytes")
     }
 
     /// What can be known of the buffers' protection, and the name of their exporter. The module
@@ -583,7 +605,7 @@ mod tests {
         assert_eq!(store("/protheap/a.gpu/allow_unprotected", Errno::PERM), None);
         assert_eq!(said(Errno::NODEV), Some(Verdict::Dead));
         assert_eq!(said(Errno::IO), Some(Verdict::Dead));
-        assert_eq!(said(Errno::NOMEM), Some(Verdict::TooSmall));
+        assert!(matches!(said(Errno::NOMEM), Some(Verdict::TooSmall(_))));
         assert!(matches!(
             said(Errno::PERM),
             Some(Verdict::Allocated { protection: Protection::None, .. })

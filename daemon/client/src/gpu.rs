@@ -45,6 +45,15 @@ pub trait Gpu {
     #[zbus(property(emits_changed_signal = "false"))]
     fn suspend_bytes(&self) -> crate::Result<u64>;
 
+    /// The most suspend buffers that the policy allows.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_count(&self) -> crate::Result<u32>;
+
+    /// Why SuspendFree and SuspendInUse together are fewer than SuspendCount, for people; empty if
+    /// they are not, or if the reason is not known.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_shortage(&self) -> crate::Result<String>;
+
     /// Suspend buffers that no group has, and that groups have, at this moment.
     #[zbus(property(emits_changed_signal = "false"))]
     fn suspend_free(&self) -> crate::Result<u32>;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Source, Verdict};
+use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Shortage, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::{GpuPolicy, Policy};
 use crate::schema::{Candidate, Pattern};
@@ -57,7 +57,7 @@ pub struct Request {
     pub firmware_bytes: u64,
     /// The size of each suspend buffer, in bytes.
     pub suspend_bytes: u64,
-    /// The number of suspend buffers.
+    /// The most suspend buffers. One is enough, if it is not 0.
     pub suspend_count: u32,
     /// The kernel has to take memory that can be mapped.
     pub allow_unprotected: bool,
@@ -83,7 +83,9 @@ pub struct Considered {
 words! {
     /// What became of a candidate.
     Outcome {
-        /// It is the one.
+        /// It is bound.
+        Bound = "bound",
+        /// It passed and is to be bound.
         Chosen = "chosen",
         /// It is there and was not tried yet.
         Untried = "untried",
@@ -262,7 +264,7 @@ impl Search<'_> {
                 return (Outcome::Awaited, detail, Some(Plan::Wait));
             }
             Some(Verdict::Dead) => (Outcome::Dead, "", Reason::HeapDead),
-            Some(Verdict::TooSmall) => (Outcome::TooSmall, "", Reason::HeapTooSmall),
+            Some(Verdict::TooSmall(why)) => (Outcome::TooSmall, why.as_str(), Reason::HeapTooSmall),
             Some(Verdict::Allocated { protection: Protection::None, .. })
                 if !self.policy.allow_unprotected() =>
             {
@@ -274,9 +276,10 @@ impl Search<'_> {
                 let detail = "allow-unprotected has no effect under kernel lockdown";
                 (Outcome::NotProtected, detail, Reason::HeapNotProtected)
             }
-            Some(Verdict::Allocated { exporter, .. }) => {
+            Some(Verdict::Allocated { exporter, shortage, .. }) => {
                 let plan = Plan::Bind(self.request(candidate, heap));
-                return (Outcome::Chosen, format!("exporter {exporter}"), Some(plan));
+                let detail = allocated(exporter, shortage.as_ref());
+                return (Outcome::Chosen, detail, Some(plan));
             }
         };
         self.failed = self.failed.or(Some(reason));
@@ -328,6 +331,36 @@ impl Search<'_> {
     }
 }
 
+/// Details of a heap that gave its buffers.
+fn allocated(exporter: &str, shortage: Option<&Shortage>) -> String {
+    let shortage = shortage.map(|shortage| format!("; {shortage}"));
+    format!("exporter {exporter}{}", shortage.unwrap_or_default())
+}
+
+/// The trace of a GPU that is bound to `heap`: the candidate that names it is [`Outcome::Bound`].
+pub(crate) fn bound_trace(
+    mut trace: Vec<Considered>,
+    heap: &HeapName,
+    verdict: Option<&Verdict>,
+) -> Vec<Considered> {
+    let fits = |one: &Considered| {
+        let prefix = one.candidate.strip_suffix('*');
+        prefix.map_or(one.candidate == heap.as_str(), |prefix| heap.as_str().starts_with(prefix))
+    };
+    let selected = |one: &Considered| matches!(one.outcome, Outcome::Chosen | Outcome::Untried);
+    let unmet = |one: &Considered| one.outcome == Outcome::ConditionUnmet;
+    // One name may stand in several candidates with different conditions.
+    let at = trace.iter().position(|one| fits(one) && selected(one));
+    let at = at.or_else(|| trace.iter().position(|one| fits(one) && !unmet(one)));
+    if let Some(considered) = at.and_then(|at| trace.get_mut(at)) {
+        considered.outcome = Outcome::Bound;
+        if let Some(Verdict::Allocated { exporter, shortage, .. }) = verdict {
+            considered.detail = allocated(exporter, shortage.as_ref());
+        }
+    }
+    trace
+}
+
 /// Whether `provider` is one of those that could bring the candidate: the one it names, else any.
 fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
     candidate.provider.as_ref().is_none_or(|name| provider.compatible.contains(name))
@@ -376,7 +409,7 @@ mod tests {
     }
 
     fn allocated(protection: Protection) -> Verdict {
-        Verdict::Allocated { protection, exporter: "tee".into() }
+        Verdict::Allocated { protection, exporter: "tee".into(), shortage: None }
     }
 
     fn one(policy: &Policy, facts: &Facts) -> GpuDecision {
@@ -460,10 +493,44 @@ mod tests {
     fn a_heap_that_fails_gives_way_to_the_next_and_its_reason_stays() {
         let first = judged(facts(&["high", "low"]), "high", Verdict::Dead);
         assert_eq!(tried(&one(&policy(TWO), &first)), "low");
-        let both = judged(first, "low", Verdict::TooSmall);
+        let both = judged(first, "low", Verdict::TooSmall("no memory".into()));
         let decision = one(&policy(TWO), &both);
         assert_eq!(decision.plan, Plan::Fail(Reason::HeapDead));
         assert_eq!(outcomes(&decision), [Outcome::Dead, Outcome::TooSmall]);
+    }
+
+    #[test]
+    fn a_heap_with_fewer_buffers_is_bound_before_the_next_candidate() {
+        let short = Shortage { allocated: 12, wanted: 16, why: "no memory".into() };
+        let exporter = "tee".to_owned();
+        let verdict =
+            Verdict::Allocated { protection: Protection::Tee, exporter, shortage: Some(short) };
+        let facts = judged(facts(&["high", "low"]), "high", verdict);
+        let decision = one(&policy(TWO), &facts);
+        assert!(matches!(&decision.plan, Plan::Bind(request) if request.heap.as_str() == "high"));
+        assert_eq!(decision.trace[0].detail, "exporter tee; 12 of 16 suspend buffers: no memory");
+        let small = judged(facts, "high", Verdict::TooSmall("no memory".into()));
+        let decision = one(&policy(TWO), &small);
+        assert_eq!(tried(&decision), "low");
+        assert_eq!(decision.trace[0].detail, "no memory");
+    }
+
+    #[test]
+    fn trace_of_a_binding_has_one_bound_candidate() {
+        let policy = policy(
+            "heaps = [{ name = 'a', kernel = '>=8' }, { name = 'b' }, { name = 'a' }, { name = 'p,*' }]",
+        );
+        let trace = |there: &[&str], bound: &str| {
+            let decision = one(&policy, &facts(there));
+            let trace = bound_trace(decision.trace, &heap(bound), None);
+            trace.iter().map(|one| one.outcome).collect::<Vec<_>>()
+        };
+        use Outcome::{Absent, Bound, ConditionUnmet, NotReached, Untried};
+        assert_eq!(trace(&["a"], "a"), [ConditionUnmet, Absent, Bound, NotReached]);
+        // Another run bound it, before a preferred heap came.
+        assert_eq!(trace(&["a", "b"], "a"), [ConditionUnmet, Untried, Bound, NotReached]);
+        assert_eq!(trace(&["p,x"], "p,x"), [ConditionUnmet, Absent, Absent, Bound]);
+        assert_eq!(trace(&["b"], "other"), [ConditionUnmet, Untried, NotReached, NotReached]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, decide_gpu};
+use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, bound_trace, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::past::Past;
@@ -123,8 +123,9 @@ pub enum Change {
 pub enum Action {
     /// Open a binding, and a window of this many milliseconds unless that is 0.
     Open(DeviceName, u32),
-    /// Allocate all buffers of the request and judge them; keep them for [`Action::Bind`]. Where
-    /// the kernel allocates, commit.
+    /// Allocate the firmware buffer of the request, then suspend buffers until there are as many as
+    /// requested or the heap has no more; judge them and keep them for [`Action::Bind`]. Where the
+    /// kernel allocates, commit.
     Try(DeviceName, Request),
     /// Hand the buffers over and commit.
     Bind(DeviceName, Request),
@@ -175,6 +176,8 @@ pub struct Binding {
     /// Whether the TEE of what is bound was seen with it.
     tee: Option<TeeOfBinding>,
     upkeep: Upkeep,
+    /// Why there are fewer suspend buffers than the policy allows, where the last allocation failed.
+    shortage: Option<String>,
     trace: Vec<Considered>,
     timeline: Vec<Step>,
 }
@@ -225,9 +228,31 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             if let Some(past) = past.gpu(device) {
                 binding.held = past.held();
                 binding.named = past.named();
+                binding.shortage = past.shortage();
                 binding.timeline = past.timeline(now).collect();
             }
         }
+    }
+
+    /// The policy's candidates and their outcomes when they were last considered; of a binding that
+    /// another run made, as they would be now.
+    pub fn considered<'a>(
+        &'a self,
+        device: &DeviceName,
+        binding: &'a Binding,
+    ) -> Cow<'a, [Considered]> {
+        let Some(heap) = binding.heap().filter(|_| binding.is_bound()) else {
+            return Cow::Borrowed(&binding.trace);
+        };
+        let gpu = self.facts.gpus.get(device);
+        let trace = match gpu {
+            Some(gpu) if DAEMON && binding.trace.is_empty() => {
+                let policy = binding.policy.as_ref();
+                decide_gpu(policy, &self.facts, gpu, Patience::LastCall).trace
+            }
+            _ => binding.trace.clone(),
+        };
+        bound_trace(trace, heap, gpu.and_then(|gpu| gpu.verdicts.get(heap))).into()
     }
 
     /// The policy.
@@ -341,22 +366,23 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     }
 
     fn change(&mut self, change: Change, now: Monotonic) {
-        let only = match &change {
+        let (gpu, heap) = match &change {
             Change::Binding(device) => {
                 if let Some(binding) = self.bindings.get_mut(device) {
                     binding.look();
                 }
                 return;
             }
-            Change::Gpu(device, _) => Some(device.clone()),
-            _ => None,
+            Change::Gpu(device, _) => (Some(device.clone()), None),
+            Change::Heap(heap) => (None, Some(heap.clone())),
+            _ => (None, None),
         };
         match change {
             Change::Policy(policy) if DAEMON => self.change_policy(*policy),
             change => self.change_facts(change, now),
         }
         if DAEMON {
-            self.look_again(only.as_ref());
+            self.look_again(gpu.as_ref(), heap.as_ref());
         }
     }
 
@@ -424,6 +450,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     fn judged(&mut self, device: &DeviceName, heap: HeapName, verdict: Verdict, now: Monotonic) {
         if let Some(binding) = self.bindings.get_mut(device) {
             binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
+            binding.shortage = verdict.shortage().map(|shortage| shortage.why.clone());
         }
         if let Some(gpu) = self.facts.gpus.get_mut(device) {
             gpu.verdicts.insert(heap, verdict);
@@ -440,10 +467,12 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 
 fn describe(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Allocated { protection, exporter } => {
-            format!("protection {}, exporter {exporter}", protection.as_str())
+        Verdict::Allocated { protection, exporter, shortage } => {
+            let shortage = shortage.as_ref().map(|shortage| format!("; {shortage}"));
+            let shortage = shortage.unwrap_or_default();
+            format!("protection {}, exporter {exporter}{shortage}", protection.as_str())
         }
-        Verdict::TooSmall => "too small".to_owned(),
+        Verdict::TooSmall(why) => format!("too small: {why}"),
         Verdict::Dead => "dead".to_owned(),
     }
 }
@@ -466,6 +495,7 @@ impl Binding {
             kernel: None,
             tee: None,
             upkeep: Upkeep::default(),
+            shortage: None,
             trace: Vec::new(),
             timeline: Vec::new(),
         }
@@ -510,9 +540,14 @@ impl Binding {
         self.held
     }
 
-    /// What became of the policy's candidates when it was last decided.
-    pub fn trace(&self) -> &[Considered] {
-        &self.trace
+    /// Whether a heap is bound to the GPU.
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(self.state, State::Bound | State::InUse)
+    }
+
+    /// Why the last allocation of a suspend buffer failed.
+    pub(crate) fn shortage(&self) -> Option<&str> {
+        self.shortage.as_deref()
     }
 
     /// What happened, in its order.

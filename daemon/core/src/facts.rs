@@ -148,6 +148,8 @@ pub struct KernelBinding {
     pub suspend_bytes: u64,
     /// The most suspend buffers, free and in use.
     pub suspend_count: u32,
+    /// The suspend buffers that there are, free and in use.
+    pub suspend_buffers: u32,
     /// How many more suspend buffers are to be handed over.
     pub suspend_wanted: u32,
 }
@@ -248,6 +250,65 @@ pub struct Firmware {
     pub protected_bytes: u64,
 }
 
+/// Suspend buffers that a heap had no memory for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// How many suspend buffers were allocated.
+    pub allocated: u32,
+    /// How many the policy allows.
+    pub wanted: u32,
+    /// Why the next allocation failed.
+    pub why: String,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { allocated, wanted, why } = self;
+        write!(f, "{allocated} of {wanted} suspend buffers: {why}")
+    }
+}
+
+impl Verdict {
+    /// Why the heap gave fewer suspend buffers than the policy allows.
+    pub fn shortage(&self) -> Option<&Shortage> {
+        match self {
+            Self::Allocated { shortage, .. } => shortage.as_ref(),
+            Self::TooSmall(_) | Self::Dead => None,
+        }
+    }
+}
+
+/// Free and total memory of the kernel's contiguous memory allocator, in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cma {
+    /// `CmaTotal` of `/proc/meminfo`.
+    pub total: u64,
+    /// `CmaFree` of `/proc/meminfo`.
+    pub free: u64,
+}
+
+impl Cma {
+    /// How CMA bears on `heap` having no memory for `bytes` bytes, and the remedy. Only the heaps
+    /// of a TEE can take their pool from CMA (`drivers/tee/optee/protmem.c`), as a whole and at the
+    /// first allocation; the size of the pool is the TEE's.
+    pub fn explain(self, heap: &HeapName, bytes: u64) -> Option<String> {
+        if !heap.is_of_tee() {
+            return None;
+        }
+        let Self { total, free } = self;
+        Some(if free < bytes.div_ceil(1024) {
+            format!(
+                "CMA has {free} of {total} KiB free: increase `cma=` on the kernel command line"
+            )
+        } else {
+            format!(
+                "CMA has {free} of {total} KiB free: if the TEE takes a larger pool from it, increase \
+                 `cma=` on the kernel command line"
+            )
+        })
+    }
+}
+
 /// How well a heap's memory is protected from the CPU, as far as user space can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -276,18 +337,37 @@ impl Protection {
     }
 }
 
-/// What came of allocating from a heap the buffers that a GPU needs.
+/// Result of allocating the buffers that a GPU needs from a heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The buffers are there.
+    /// The firmware buffer and suspend buffers were allocated.
     Allocated {
         /// What is known of their protection.
         protection: Protection,
         /// The exporter's name, from the buffer's `fdinfo`.
         exporter: String,
+        /// Set if the heap ran out of memory before the last suspend buffer.
+        shortage: Option<Shortage>,
     },
-    /// The heap has memory, but not enough.
-    TooSmall,
+    /// The heap has no memory for the firmware buffer and one suspend buffer. The text says what
+    /// was allocated and what was refused.
+    TooSmall(String),
     /// The heap refuses any allocation, as a heap does whose TEE has gone.
     Dead,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cma_explains_only_heaps_of_a_tee() {
+        let heap = |name| HeapName::new(name).unwrap();
+        let cma = Cma { total: 65_536, free: 128 };
+        let said = cma.explain(&heap("protected,secure-video"), 262_144).unwrap();
+        assert!(said.starts_with("CMA has 128 of 65536 KiB free: increase `cma=`"), "{said}");
+        let said = Cma { free: 256, ..cma }.explain(&heap("protected,a"), 262_144).unwrap();
+        assert!(said.contains("if the TEE takes a larger pool"), "{said}");
+        assert_eq!(cma.explain(&heap("acme_svp"), 262_144), None);
+    }
 }

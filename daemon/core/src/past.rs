@@ -24,6 +24,8 @@ pub struct PastGpu {
     heap: Option<String>,
     policy: Option<String>,
     #[serde(default)]
+    suspend_shortage: Option<String>,
+    #[serde(default)]
     held_us: u64,
     #[serde(default)]
     timeline: Vec<PastStep>,
@@ -50,6 +52,11 @@ impl PastGpu {
     pub(crate) fn named(&self) -> Option<(HeapName, Key)> {
         let heap = HeapName::new(self.heap.as_deref()?).ok()?;
         Some((heap, Key::new(self.policy.as_deref()?).ok()?))
+    }
+
+    /// Why it had fewer suspend buffers than the policy allows.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        self.suspend_shortage.clone()
     }
 
     /// How long its probe was held, in microseconds.

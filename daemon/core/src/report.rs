@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::decision::Considered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Binding, Engine, Next, Step};
-use crate::facts::{Gpu, Platform, Protection, Verdict};
+use crate::facts::{Gpu, KernelBinding, Platform, Protection, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::GpuPolicy;
 use crate::state::{Reason, State};
@@ -75,6 +75,8 @@ pub struct GpuReport<'a> {
     pub firmware_bytes: Option<u64>,
     pub suspend_bytes: Option<u64>,
     pub suspend_count: Option<u32>,
+    pub suspend_buffers: Option<u32>,
+    pub suspend_shortage: Option<&'a str>,
     pub next: Option<Next>,
     pub held_us: u64,
     pub considered: Cow<'a, [Considered]>,
@@ -113,6 +115,17 @@ impl<'a> Report<'a> {
 
 static NO_GPU: Gpu = Gpu { compatible: Vec::new(), driver: None, verdicts: BTreeMap::new() };
 
+/// How many suspend buffers a binding has: as the kernel showed it last, else as they were
+/// allocated. `None` without a binding, and where the GPU driver allocates them.
+fn buffers(kernel: Option<&KernelBinding>, binding: &Binding, gpu: &Gpu) -> Option<u32> {
+    let request = binding.request().filter(|request| request.source != Source::Driver);
+    let allocated = request.filter(|_| binding.is_bound()).map(|request| {
+        let shortage = gpu.verdicts.get(&request.heap).and_then(Verdict::shortage);
+        shortage.map_or(request.suspend_count, |shortage| shortage.allocated)
+    });
+    kernel.map(|kernel| kernel.suspend_buffers).or(allocated)
+}
+
 impl<'a> GpuReport<'a> {
     /// What an engine knows of a GPU.
     pub fn new<const DAEMON: bool>(
@@ -126,11 +139,16 @@ impl<'a> GpuReport<'a> {
         // What the kernel has comes before what was asked for.
         let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
             (Some(kernel), _) => Some((kernel.protection, kernel.exporter.as_str())),
-            (None, Some(Verdict::Allocated { protection, exporter })) => {
+            (None, Some(Verdict::Allocated { protection, exporter, .. })) => {
                 Some((*protection, exporter.as_str()))
             }
             _ => None,
         };
+        let suspend_buffers = buffers(kernel, binding, gpu);
+        let suspend_count = kernel
+            .map(|kernel| kernel.suspend_count)
+            .or(request.map(|request| request.suspend_count))
+            .or(binding.policy().map(GpuPolicy::suspend_count));
         Self {
             device,
             compatible: &gpu.compatible,
@@ -148,10 +166,11 @@ impl<'a> GpuReport<'a> {
                 .map(|kernel| kernel.suspend_bytes)
                 .or(request.map(|request| request.suspend_bytes))
                 .or(binding.policy().map(GpuPolicy::suspend_bytes)),
-            suspend_count: kernel
-                .map(|kernel| kernel.suspend_count)
-                .or(request.map(|request| request.suspend_count))
-                .or(binding.policy().map(GpuPolicy::suspend_count)),
+            suspend_count,
+            suspend_buffers,
+            suspend_shortage: binding
+                .shortage()
+                .filter(|_| suspend_buffers.is_some() && suspend_buffers < suspend_count),
             next: if DAEMON { engine.next(device) } else { None },
             held_us: binding.held(),
             considered: engine.considered(device, binding),

@@ -83,7 +83,7 @@ words! {
         AlreadyProbed = "already-probed",
         /// The heap refuses any allocation.
         HeapDead = "heap-dead",
-        /// The heap cannot hold all buffers.
+        /// The heap has no memory for the firmware buffer and one suspend buffer.
         HeapTooSmall = "heap-too-small",
         /// The heap's memory can be mapped.
         HeapNotProtected = "heap-not-protected",

@@ -10,7 +10,7 @@ use protheap_board::heaps::Heap;
 use protheap_board::{devices, firmware};
 use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Gpu, Protection, Verdict};
 use protheap_core::name::{DeviceName, HeapName, Key};
-use protheap_core::policy::{SUSPEND_BYTES, SUSPEND_COUNT};
+use protheap_core::policy::SUSPEND_BYTES;
 
 use crate::machine::{Machine, Which};
 use crate::state_file::StateFile;
@@ -108,7 +108,7 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
             Ok(Verdict::Allocated { protection: Protection::None, .. }) => {
                 left_out.push(leave("its memory can be mapped: it protects nothing"));
             }
-            Ok(Verdict::Allocated { protection, exporter }) => {
+            Ok(Verdict::Allocated { protection, exporter, .. }) => {
                 let proof = match protection {
                     Protection::Tee => "the kernel's TEE heap",
                     _ => "necessary, but no proof that it is protected",
@@ -120,7 +120,7 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
                     protection: Some(protection),
                 });
             }
-            Ok(Verdict::TooSmall) => left_out.push(leave(
+            Ok(Verdict::TooSmall(_)) => left_out.push(leave(
                 "it has too little memory left for a GPU's buffers: is it in use, or small?",
             )),
             Ok(Verdict::Dead) => left_out.push(leave("it gives no memory: has its TEE gone?")),
@@ -135,7 +135,7 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
     (candidates, left_out)
 }
 
-/// Allocates what a GPU needs, and frees it. `Err`: why that says nothing of the heap.
+/// Allocates the least that a GPU needs, and frees it. `Err`: why that says nothing of the heap.
 fn try_heap(machine: &Machine, name: &HeapName, images: &[Firmware]) -> Result<Verdict, String> {
     let heap = match Heap::open(&machine.root, name) {
         Ok(heap) => heap,
@@ -151,14 +151,13 @@ fn try_heap(machine: &Machine, name: &HeapName, images: &[Firmware]) -> Result<V
         Err(error) => return Ok(error.verdict()),
     };
     let (protection, exporter) = firmware.judge();
-    if protection != Protection::None {
-        let suspend: Result<Vec<_>, _> =
-            (0..SUSPEND_COUNT).map(|_| heap.allocate(SUSPEND_BYTES)).collect();
-        if let Err(error) = suspend {
-            return Ok(error.verdict());
-        }
+    // One suspend buffer is enough for a binding.
+    if protection != Protection::None
+        && let Err(error) = heap.allocate(SUSPEND_BYTES)
+    {
+        return Ok(error.verdict());
     }
-    Ok(Verdict::Allocated { protection, exporter })
+    Ok(Verdict::Allocated { protection, exporter, shortage: None })
 }
 
 /// What a device tree says of heaps that could come.

@@ -121,8 +121,8 @@ fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
     let answer = share::find(&machine.policy, question)?;
     let mut verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(&answer.heap));
     let judged = verdicts.find_map(|verdict| match verdict {
-        Verdict::Allocated { protection, exporter } => Some((*protection, exporter.clone())),
-        Verdict::TooSmall | Verdict::Dead => None,
+        Verdict::Allocated { protection, exporter, .. } => Some((*protection, exporter.clone())),
+        Verdict::TooSmall(_) | Verdict::Dead => None,
     });
     Ok(Found {
         schema: SCHEMA,

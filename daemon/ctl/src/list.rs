@@ -87,7 +87,7 @@ impl Heap {
         let mut verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(heap));
         let protection = verdicts.find_map(|verdict| match verdict {
             Verdict::Allocated { protection, .. } => Some(protection.as_str()),
-            Verdict::TooSmall | Verdict::Dead => None,
+            Verdict::TooSmall(_) | Verdict::Dead => None,
         });
         let (mut gpus, mut usages) = (Vec::new(), Vec::new());
         for (device, gpu) in &machine.facts.gpus {

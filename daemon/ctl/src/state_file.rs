@@ -63,6 +63,10 @@ pub(crate) struct Binding {
     #[serde(skip_serializing)]
     pub(crate) suspend_count: Option<u32>,
     #[serde(skip_serializing)]
+    pub(crate) suspend_buffers: Option<u32>,
+    #[serde(skip_serializing)]
+    pub(crate) suspend_shortage: Option<String>,
+    #[serde(skip_serializing)]
     pub(crate) held_us: u64,
     #[serde(skip_serializing)]
     pub(crate) next: Option<Next>,
@@ -87,6 +91,7 @@ struct Considered {
     candidate: String,
     origin: String,
     outcome: String,
+    detail: String,
 }
 
 /// Something that happened.
@@ -151,7 +156,10 @@ impl Binding {
 
     /// Where the policy names the heap.
     pub(crate) fn origin(&self) -> Option<&str> {
-        let chosen = self.considered.iter().find(|one| one.outcome == "chosen")?;
+        let chosen = self
+            .considered
+            .iter()
+            .find(|one| matches!(one.outcome.as_str(), "bound" | "chosen"))?;
         Some(&chosen.origin)
     }
 
@@ -160,7 +168,7 @@ impl Binding {
         for considered in &self.considered {
             let verdict = match considered.outcome.as_str() {
                 "dead" => Verdict::Dead,
-                "too-small" => Verdict::TooSmall,
+                "too-small" => Verdict::TooSmall(considered.detail.clone()),
                 "not-protected" => allocated("none", self.exporter.as_deref()),
                 _ => continue,
             };
@@ -178,5 +186,6 @@ fn allocated(protection: &str, exporter: Option<&str>) -> Verdict {
     let known = [Protection::Tee, Protection::Unmappable];
     let known = known.into_iter().find(|known| known.as_str() == protection);
     let exporter = exporter.unwrap_or("unknown").to_owned();
-    Verdict::Allocated { protection: known.unwrap_or(Protection::None), exporter }
+    let protection = known.unwrap_or(Protection::None);
+    Verdict::Allocated { protection, exporter, shortage: None }
 }

@@ -76,8 +76,9 @@ const REASONS: [Reason; 13] = [
     },
     Reason {
         word: "heap-too-small",
-        meaning: "its heap cannot hold all buffers",
-        next: "enlarge the carve-out, or lower `suspend.count` in a policy",
+        meaning: "its heap has no memory for the firmware buffer and one suspend buffer",
+        next: "enlarge the carve-out; for a pool that the TEE takes from CMA, increase `cma=` on the \
+               kernel command line",
     },
     Reason {
         word: "heap-not-protected",

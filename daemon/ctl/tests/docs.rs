@@ -185,8 +185,11 @@ fn summary(policy: &Policy) -> (Vec<String>, u64, u64, u32) {
 /// A machine whose drivers have all settled, and whose heaps all pass.
 fn facts(heaps: &[&str], revision: Option<&str>) -> Facts {
     let name = |heap: &&str| HeapName::new(heap).unwrap();
-    let passed =
-        || Verdict::Allocated { protection: Protection::Unmappable, exporter: String::new() };
+    let passed = || Verdict::Allocated {
+        protection: Protection::Unmappable,
+        exporter: String::new(),
+        shortage: None,
+    };
     let verdicts = heaps.iter().map(|heap| (name(heap), passed())).collect();
     let optee = Provider { driver: Some("optee".to_owned()), ..Provider::default() };
     let mut facts = Facts {

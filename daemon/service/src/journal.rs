@@ -169,6 +169,13 @@ fn tell_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
     let heap = gpu.heap.map_or("", |heap| heap.as_str());
     let device = device.as_str();
     let reasons = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    let buffers = match (gpu.suspend_buffers, gpu.suspend_count) {
+        (Some(buffers), Some(count)) if buffers < count => {
+            let why = gpu.suspend_shortage.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!(", with {buffers} of {count} suspend buffers{why}")
+        }
+        _ => String::new(),
+    };
     match gpu.state {
         State::Bound | State::InUse => info!(
             MESSAGE_ID = id::BOUND,
@@ -176,7 +183,7 @@ fn tell_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
             STATE = state,
             REASON = reason,
             HEAP = heap,
-            "{device}: {state}: {heap}{reasons}"
+            "{device}: {state}: {heap}{reasons}{buffers}"
         ),
         State::Failed => warn!(
             MESSAGE_ID = id::FAILED,

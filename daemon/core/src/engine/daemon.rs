@@ -4,20 +4,23 @@
 //! meets what the kernel asks for, takes a binding away when its TEE goes, and begins anew when a
 //! fact or a policy has changed, or somebody asks.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
 use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
-use crate::decision::{Considered, Patience, Plan, decide_gpu};
-use crate::facts::{Facts, Gpu, KernelBinding, Source};
+use crate::decision::{Patience, Plan, decide_gpu};
+use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::Policy;
 use crate::state::{Reason, State};
 
-/// How long after a first failure it is tried again, in microseconds; twice as long after each
-/// further one, up to 64 times.
+/// Time from a first failure to the next attempt, in microseconds; doubled after each further one,
+/// up to 64 times.
 const RETRY: u64 = 1_000_000;
+
+/// How often a heap without memory for further suspend buffers is allocated from in a row. After
+/// that only a change makes it worth another attempt: a fact, the policy, or the size or number that
+/// the GPU driver asks for.
+const ATTEMPTS: u32 = 8;
 
 /// How long a binding may be there before its TEE is, in microseconds: a TEE's heaps come first, and
 /// are bound at once.
@@ -49,7 +52,7 @@ pub(super) struct Upkeep {
     /// It failed: not again before then, unless something changes.
     retry: Option<Monotonic>,
     failures: u32,
-    /// The kernel refused: no time helps, only a change.
+    /// No time helps, only a change: the kernel refused, or the heap has had its attempts.
     refused: bool,
     /// What people were told.
     told: Option<String>,
@@ -184,25 +187,10 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         binding.next(gpu, &self.facts)
     }
 
-    /// What became of the policy's candidates when they were last considered; of what another run
-    /// bound, what would now.
-    pub fn considered<'a>(
-        &'a self,
-        device: &DeviceName,
-        binding: &'a Binding,
-    ) -> Cow<'a, [Considered]> {
-        match self.facts.gpus.get(device) {
-            Some(gpu) if DAEMON && binding.trace.is_empty() && binding.is_bound() => {
-                let policy = binding.policy.as_ref();
-                decide_gpu(policy, &self.facts, gpu, Patience::LastCall).trace.into()
-            }
-            _ => Cow::Borrowed(&binding.trace),
-        }
-    }
-
-    /// A fact has changed, of one GPU or of all: what is bound is looked at, and what is not is
-    /// begun anew.
-    pub(super) fn look_again(&mut self, only: Option<&DeviceName>) {
+    /// Looks at bindings and starts anew for GPUs without one, because a fact changed: of `only`, or
+    /// of all GPUs. If the change is that `heap` was registered, the other heaps that had too little
+    /// memory have no more of it now: they are not allocated from again.
+    pub(super) fn look_again(&mut self, only: Option<&DeviceName>, heap: Option<&HeapName>) {
         for (device, gpu) in &mut self.facts.gpus {
             let Some(binding) = self.bindings.get_mut(device) else { continue };
             if only.is_some_and(|only| only != device) || binding.phase != Phase::Ended {
@@ -216,7 +204,9 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             if binding.is_bound() && self.facts.kernel.parameter.is_none() {
                 binding.look();
             } else {
-                gpu.verdicts.clear();
+                gpu.verdicts.retain(|of, verdict| {
+                    heap.is_some_and(|heap| heap != of) && matches!(verdict, Verdict::TooSmall(_))
+                });
                 binding.phase = Phase::New;
             }
         }
@@ -224,10 +214,6 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 }
 
 impl Binding {
-    fn is_bound(&self) -> bool {
-        matches!(self.state, State::Bound | State::InUse)
-    }
-
     /// What would be bound now, where it is not what is bound. Of a buffer's size, the driver's
     /// word counts.
     fn next(&self, gpu: &Gpu, facts: &Facts) -> Option<Next> {
@@ -388,13 +374,20 @@ impl Binding {
                 self.step(now, "supplied", String::new());
                 None
             }
-            Supplied::NoMemory(why) => Some(why),
+            Supplied::NoMemory(why) => {
+                if self.upkeep.failures >= ATTEMPTS {
+                    self.upkeep.retry = None;
+                    self.upkeep.refused = true;
+                }
+                Some(why)
+            }
             Supplied::Refused(why) => {
                 self.upkeep.retry = None;
                 self.upkeep.refused = true;
                 Some(why)
             }
         };
+        self.shortage.clone_from(&why);
         if let Some(why) = why
             && self.upkeep.told.as_ref() != Some(&why)
         {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::facts::{Module, Parameter, Protection, Source};
+use crate::facts::{Module, Parameter, Protection, Shortage, Source};
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::Key;
@@ -54,7 +54,24 @@ pub(super) fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
 }
 
 pub(super) fn good() -> Verdict {
-    Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into() }
+    Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into(), shortage: None }
+}
+
+/// The heap gave the firmware buffer and `allocated` of 16 suspend buffers.
+pub(super) fn short(allocated: u32) -> Verdict {
+    let shortage = Some(Shortage { allocated, wanted: 16, why: "no memory".into() });
+    Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into(), shortage }
+}
+
+/// The buffers can be mapped.
+fn mappable(exporter: &str) -> Verdict {
+    let exporter = exporter.to_owned();
+    Verdict::Allocated { protection: Protection::None, exporter, shortage: None }
+}
+
+/// The verdict lets the heap be bound.
+pub(super) fn passes(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Allocated { protection: Protection::Tee, .. })
 }
 
 /// Bound, and not taken yet.
@@ -73,6 +90,7 @@ pub(super) fn kernel(name: &str) -> KernelBinding {
         firmware_bytes: 262_144,
         suspend_bytes: 65_536,
         suspend_count: crate::policy::SUSPEND_COUNT,
+        suspend_buffers: crate::policy::SUSPEND_COUNT,
         suspend_wanted: 0,
     }
 }
@@ -238,7 +256,7 @@ fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
     let dead = Event::Tried(gpu(), heap("high"), Verdict::Dead);
     let actions = run(&mut engine, &[(30, dead)]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
-    let mappable = Verdict::Allocated { protection: Protection::None, exporter: String::new() };
+    let mappable = mappable("");
     let actions = run(&mut engine, &[(40, Event::Tried(gpu(), heap("low"), mappable))]);
     assert_eq!(actions, [Action::Release(gpu())]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
@@ -356,9 +374,11 @@ fn outside() -> impl Strategy<Value = Outside> {
 pub(super) fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(good()),
-        Just(Verdict::Allocated { protection: Protection::None, exporter: "system".into() }),
+        Just(short(1)),
+        Just(short(12)),
+        Just(mappable("system")),
         Just(Verdict::Dead),
-        Just(Verdict::TooSmall),
+        Just(Verdict::TooSmall("no memory".into())),
     ]
 }
 
@@ -436,7 +456,7 @@ proptest! {
                     Action::Try(device, request) => {
                         prop_assert!(!ended);
                         let verdict = verdicts.next().unwrap();
-                        passed = verdict == good();
+                        passed = passes(&verdict);
                         prop_assert_eq!(request.source, source);
                         queue.push(if allocates && !accepts {
                             Event::Bound(device, Err("no".into()))
@@ -528,7 +548,7 @@ proptest! {
                         queue.push(Event::Tried(device, request.heap, verdicts.next().unwrap()));
                     }
                     Action::Bind(device, request) => {
-                        prop_assert_eq!(engine.facts().gpus[&device].verdicts.get(&request.heap), Some(&good()));
+                        prop_assert!(engine.facts().gpus[&device].verdicts.get(&request.heap).is_some_and(passes));
                         let waits = |b: &Binding| matches!(b.state(), State::Waiting | State::Held);
                         prop_assert!(!engine.bindings().values().any(waits), "another one is undecided");
                         bound.push(request.heap);

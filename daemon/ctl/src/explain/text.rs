@@ -193,7 +193,7 @@ fn meaning(gpu: &GpuReport<'_>, is_blob: bool) -> String {
         "already-probed" => "its driver was loaded without one, or with another",
         "heap-dead" => "it refuses any allocation: has its TEE gone?",
         "heap-too-small" => {
-            "it cannot hold all buffers: enlarge its memory, or lower suspend.count"
+            "it has no memory for the firmware buffer and one suspend buffer: enlarge its memory"
         }
         "heap-not-protected" => "its memory can be mapped",
         _ => "see docs/state.md",

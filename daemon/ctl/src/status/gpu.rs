@@ -36,6 +36,8 @@ pub(crate) struct Status {
     pub(crate) suspend_count: Option<u32>,
     pub(crate) suspend_free: Option<u32>,
     pub(crate) suspend_in_use: Option<u32>,
+    /// Why there are fewer suspend buffers than `suspend_count`, as a program said it.
+    pub(crate) suspend_shortage: Option<String>,
     pub(crate) held_us: Option<u64>,
     /// When it came to its state, in microseconds since the boot.
     pub(crate) since_us: Option<u64>,
@@ -87,6 +89,7 @@ impl Status {
             suspend_count: None,
             suspend_free: None,
             suspend_in_use: None,
+            suspend_shortage: None,
             held_us: None,
             since_us: None,
             next: None,
@@ -156,6 +159,9 @@ impl Status {
         self.firmware_bytes = self.firmware_bytes.or(file.firmware_bytes);
         self.suspend_bytes = self.suspend_bytes.or(file.suspend_bytes);
         self.suspend_count = self.suspend_count.or(file.suspend_count);
+        if self.suspend_buffers().or(file.suspend_buffers) < self.suspend_count {
+            fill(&mut self.suspend_shortage, &file.suspend_shortage);
+        }
         self.held_us = Some(file.held_us);
         let word = if self.is_bound() {
             |step: &str, _: &str| matches!(step, "bound" | "in-use")
@@ -165,6 +171,11 @@ impl Status {
         let reason = self.reason.as_deref().unwrap_or_default();
         let came = file.timeline.iter().rev().find(|step| word(&step.step, reason));
         self.since_us = came.map(|step| step.at_us);
+    }
+
+    /// How many suspend buffers there are, free and in use, as the kernel shows it.
+    pub(crate) fn suspend_buffers(&self) -> Option<u32> {
+        Some(self.suspend_free?.saturating_add(self.suspend_in_use?))
     }
 
     /// The GPU has a heap.

@@ -117,6 +117,9 @@ impl Report {
         if let Some(buffers) = buffers(gpu) {
             line("buffers", &buffers);
         }
+        if let Some(why) = &gpu.suspend_shortage {
+            line("shortage", &Tame(why).to_string());
+        }
         match (gpu.since_us, unknown("since_us")) {
             (Some(since), _) => line("since", &format!("{} after the boot", seconds(since))),
             (None, Some(why)) => line("since", &format!("unknown: {why}")),
@@ -179,7 +182,9 @@ fn buffers(gpu: &Status) -> Option<String> {
         let _ = write!(text, ", at most {count} of {} for suspended groups", size(bytes));
     }
     if let (Some(free), Some(in_use)) = (gpu.suspend_free, gpu.suspend_in_use) {
-        let _ = write!(text, ": {free} free, {in_use} in use");
+        let all = gpu.suspend_buffers().filter(|all| Some(*all) < gpu.suspend_count);
+        let all = all.map(|all| format!(" {all} allocated,")).unwrap_or_default();
+        let _ = write!(text, ":{all} {free} free, {in_use} in use");
     } else if gpu.is_bound() {
         text += ": unknown how many are in use";
     }

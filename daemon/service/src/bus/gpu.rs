@@ -109,6 +109,16 @@ impl Gpu {
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_count(&self) -> u32 {
+        self.now(|gpu| gpu.suspend_count.unwrap_or_default())
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn suspend_shortage(&self) -> String {
+        self.now(|gpu| gpu.suspend_shortage.unwrap_or_default().to_owned())
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
     fn suspend_free(&self) -> u32 {
         self.counter("suspend_free")
     }

@@ -55,11 +55,11 @@ pub(super) fn judged(snapshot: &Snapshot, heap: &HeapName) -> Judged {
     let mut judged = Judged { protection: "", exporter: String::new(), usable };
     for verdict in facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(heap)) {
         match verdict {
-            Verdict::Allocated { protection, exporter } => {
+            Verdict::Allocated { protection, exporter, .. } => {
                 (judged.protection, judged.exporter) = (protection.as_str(), exporter.clone());
             }
             Verdict::Dead => judged.usable = false,
-            Verdict::TooSmall => {}
+            Verdict::TooSmall(_) => {}
         }
     }
     let bound = snapshot.engine.bindings().values().filter_map(Binding::kernel);

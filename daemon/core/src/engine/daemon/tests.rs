@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::tests::{
-    device, end, facts, free, good, gpu, heap, kernel, policy, provider, run, verdict,
+    device, end, facts, free, good, gpu, heap, kernel, passes, policy, provider, run, verdict,
 };
 use crate::engine::{Bound, Change, Event, Opened};
 use crate::facts::{Gpu, Module, Tee};
@@ -164,6 +164,79 @@ fn what_is_wanted_is_supplied_and_a_failure_is_told_once() {
     assert_eq!(run(&mut engine, &[(90 + RETRY, looked(wanting(4, 131_072)))]), [supply()]);
     run(&mut engine, &[(95 + RETRY, Event::Supplied(gpu(), Supplied::All))]);
     assert_eq!(run(&mut engine, &[(99 + RETRY, looked(wanting(0, 131_072)))]), []);
+}
+
+#[test]
+fn an_exhausted_heap_is_left_alone_after_some_attempts() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    let mut at = 30;
+    let mut attempts = 0;
+    let wants = wanting(4, 65_536);
+    let mut actions = told(&mut engine, at, wants.clone());
+    // Much longer than all attempts take.
+    for _ in 0..200 {
+        at += 64 * RETRY;
+        actions = match actions[..] {
+            [] => break,
+            _ if actions.contains(&supply()) => {
+                attempts += 1;
+                let failed = Event::Supplied(gpu(), Supplied::NoMemory("no memory".into()));
+                run(&mut engine, &[(at, failed)])
+            }
+            _ if actions.contains(&look()) => run(&mut engine, &[(at, looked(wants.clone()))]),
+            _ => run(&mut engine, &[(at, Event::Woken)]),
+        };
+    }
+    assert_eq!((actions, attempts), (vec![], ATTEMPTS));
+    let csf = gpu();
+    let report = crate::report::GpuReport::new(&engine, &csf, &engine.bindings()[&csf]);
+    assert_eq!(report.suspend_shortage, None, "the kernel shows all of them");
+    // The driver asks for more, or a fact changes.
+    assert_eq!(told(&mut engine, at, wanting(5, 65_536)), [supply()]);
+    run(&mut engine, &[(at, Event::Supplied(gpu(), Supplied::All))]);
+}
+
+#[test]
+fn a_shortage_outlives_the_program_that_met_it() {
+    let fewer = KernelBinding { suspend_buffers: 12, ..kernel(TEE) };
+    let report = |gpu_state: &str, binding: KernelBinding| {
+        let past = format!(r#"{{"schema": 1, "gpus": [{{"device": "a.gpu"{gpu_state}}}]}}"#);
+        let past: Past = serde_json::from_str(&past).unwrap();
+        let mut engine = Daemon::new(two(), with_tee());
+        engine.recall(&past, Monotonic(5));
+        run(&mut engine, &[(10, Event::Started), (20, looked(Some(binding)))]);
+        let gpu = gpu();
+        let report = crate::report::GpuReport::new(&engine, &gpu, &engine.bindings()[&gpu]);
+        (report.suspend_buffers, report.suspend_shortage.map(str::to_owned))
+    };
+    let past = r#", "suspend_shortage": "no memory""#;
+    assert_eq!(report(past, fewer.clone()), (Some(12), Some("no memory".into())));
+    assert_eq!(report(past, kernel(TEE)), (Some(16), None));
+    assert_eq!(report("", fewer), (Some(12), None));
+}
+
+#[test]
+fn a_heap_that_was_too_small_is_not_tried_again_because_another_came() {
+    let mut engine = daemon(with_tee(), None);
+    run(&mut engine, &[(30, Event::Opened(gpu(), Opened::NoWindow))]);
+    let small = Verdict::TooSmall("no memory".into());
+    run(&mut engine, &[(40, Event::Tried(gpu(), heap(TEE), small))]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapTooSmall)));
+    let mut tries = |at, change| {
+        run(&mut engine, &[(at, changed(change))]);
+        let opened = run(&mut engine, &[(at + 1, looked(None))]);
+        if opened.is_empty() {
+            return false;
+        }
+        let actions = run(&mut engine, &[(at + 2, Event::Opened(gpu(), Opened::NoWindow))]);
+        let small = Verdict::TooSmall("no memory".into());
+        run(&mut engine, &[(at + 3, Event::Tried(gpu(), heap(TEE), small))]);
+        matches!(&actions[..], [Action::Try(..)])
+    };
+    assert!(!tries(50, Change::Heap(heap("other"))));
+    assert!(tries(60, Change::Heap(heap(TEE))), "registered anew");
+    assert!(tries(70, Change::Tees(vec![optee()])));
+    assert!(tries(80, Change::Policy(Box::new(two()))));
 }
 
 #[test]
@@ -626,7 +699,7 @@ proptest! {
                         prop_assert!(world.bound.is_none() && !world.withdrawn);
                         prop_assert!(request.heap != heap(TEE) || world.has_tee());
                         let verdict = verdicts.next().unwrap();
-                        came.push(if allocates && verdict == good() {
+                        came.push(if allocates && passes(&verdict) {
                             world.bind(request.heap.as_str());
                             Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                         } else {
