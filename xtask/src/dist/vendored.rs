@@ -125,7 +125,7 @@ fn empty(path: &Path) -> Result<()> {
     cache::write(&checksum, json!({ "files": {}, "package": old["package"] }).to_string())
 }
 
-/// A manifest, as cargo writes it for an archive, without what it says of files.
+/// A manifest, as cargo writes it for an archive, without what it says of files, or can say only with a build script.
 fn emptied(manifest: &str) -> String {
     let (mut section, mut kept) = ("", String::new());
     for line in manifest.lines() {
@@ -135,7 +135,7 @@ fn emptied(manifest: &str) -> String {
         let key = line.split(" = ").next().unwrap_or_default();
         let is_file = match section {
             "[[bench]]" | "[[bin]]" | "[[example]]" | "[[test]]" => true,
-            "[package]" => matches!(key, "build" | "license-file" | "readme"),
+            "[package]" => matches!(key, "build" | "license-file" | "links" | "readme"),
             "[lib]" => key == "path",
             _ => false,
         };
@@ -164,7 +164,7 @@ mod tests {
     fn an_emptied_crate_keeps_what_cargo_resolves_by() {
         let path = std::env::temp_dir().join(format!("xtask-vendored-{}", std::process::id()));
         cache::remove_dir(&path).unwrap();
-        let toml = "[package]\nname = \"windows-sys\"\nversion = \"1.0.0\"\nbuild = \"build.rs\"\n\n[[test]]\n\
+        let toml = "[package]\nname = \"windows-sys\"\nversion = \"1.0.0\"\nbuild = \"build.rs\"\nlinks = \"windows\"\n\n[[test]]\n\
                     name = \"x\"\npath = \"tests/x.rs\"\n\n[lib]\nname = \"windows_sys\"\npath = \"src/windows.rs\"\n\n\
                     [features]\nA = [\n    \"B\",\n]\n";
         cache::write(&path.join("Cargo.toml"), toml).unwrap();
