@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The test kernels: Linux 7.3 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`,
-//! and for the one that watches itself by `debug.config` as well. Each is built once.
+//! The test kernels: Linux 7.3 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`, and
+//! those that watch themselves by `debug.config` or `cfi.config` as well. Each is built once.
 //!
 //! Its build directory is named by a digest of source version, configuration, patches and tools: a change of
 //! any of them is another build, begun from a copy of the last one, so that only what changed is compiled.
@@ -34,14 +34,35 @@ pub(crate) enum Flavor {
     Plain,
     /// With everything that watches a driver; some ten times slower.
     Debug,
+    /// With control-flow integrity: an indirect call of a function of another type is a panic.
+    Cfi,
 }
 
 impl Flavor {
+    /// The one that the command line asks for.
+    pub(crate) fn chosen(debug: bool, cfi: bool) -> Self {
+        match (debug, cfi) {
+            (true, _) => Self::Debug,
+            (_, true) => Self::Cfi,
+            _ => Self::Plain,
+        }
+    }
+
+    /// The option of `cargo xtask vm` that asks for it.
+    pub(crate) fn option(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Debug => " --debug-kernel",
+            Self::Cfi => " --cfi-kernel",
+        }
+    }
+
     /// Names its build directories.
     fn prefix(self) -> &'static str {
         match self {
             Self::Plain => "build-",
             Self::Debug => "debug-",
+            Self::Cfi => "cfi-",
         }
     }
 
@@ -50,6 +71,7 @@ impl Flavor {
         match self {
             Self::Plain => &["kernel.config"],
             Self::Debug => &["kernel.config", "debug.config"],
+            Self::Cfi => &["kernel.config", "cfi.config"],
         }
     }
 
@@ -57,7 +79,7 @@ impl Flavor {
     pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &[],
-            Self::Debug => &["clang-19", "lld-19", "llvm-19"],
+            Self::Debug | Self::Cfi => &["clang-19", "lld-19", "llvm-19"],
         }
     }
 
@@ -65,7 +87,7 @@ impl Flavor {
     fn variables(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &[],
-            Self::Debug => &["LLVM=-19"],
+            Self::Debug | Self::Cfi => &["LLVM=-19"],
         }
     }
 }

@@ -75,6 +75,9 @@ enum Command {
         /// The one that watches itself: KASAN, lockdep, kmemleak, KUnit, fault injection
         #[arg(long)]
         debug: bool,
+        /// The one with control-flow integrity (CONFIG_CFI)
+        #[arg(long, conflicts_with = "debug")]
+        cfi: bool,
     },
     /// Boot scenarios, each in its own virtual machine
     Vm(scenario::Args),
@@ -109,8 +112,8 @@ fn run(cli: Cli) -> Result<bool> {
     match cli.command {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Test => Ok(suite::run(&workspace)),
-        Command::Kernel { debug } => {
-            let flavor = if debug { Flavor::Debug } else { Flavor::Plain };
+        Command::Kernel { debug, cfi } => {
+            let flavor = Flavor::chosen(debug, cfi);
             let _lock = workspace.lock()?;
             host::prepare(&workspace, flavor.packages())?;
             let tools = toolchain::prepare(&workspace)?;

@@ -5,6 +5,7 @@
 //! through `lib.sh`, one line each: `ok - CLAIM`, `not ok - CLAIM (what was seen)`, `# remark`, and at its very
 //! end `end COUNT`, without which it failed.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Boot the kernel that watches itself (KASAN, lockdep, kmemleak, KUnit, fault injection), which is slower
     #[arg(long)]
     debug_kernel: bool,
+    /// Boot the kernel with control-flow integrity, which panics at an indirect call of a function of another type
+    #[arg(long, conflicts_with = "debug_kernel")]
+    cfi_kernel: bool,
     /// What scenarios with random numbers begin with; each tells its own
     #[arg(long)]
     seed: Option<u32>,
@@ -59,6 +63,8 @@ pub(crate) struct Scenario {
     systemd: bool,
     initrds: Vec<String>,
     debian: bool,
+    disk: Option<u64>,
+    boots: u32,
     smp: u32,
     by_instructions: bool,
     limit: Duration,
@@ -84,6 +90,8 @@ impl Scenario {
     /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
     /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
     /// - `root`: with systemd, `debian` for one in which dpkg can install Protheap's packages (`installed`)
+    /// - `disk`: MiB of an empty disk, `/dev/vda`, which keeps its content over all boots (none)
+    /// - `boots`: how many times to boot; each but the last ends in the middle of the script, as hibernation does (`1`)
     /// - `smp`: processors (`1`)
     /// - `clock`: `instructions` for guest time that advances with executed instructions, and at once while the guest is
     ///   idle; `host` for host time, which no claim may depend on, and processors that run in parallel (`instructions`)
@@ -105,6 +113,8 @@ impl Scenario {
             systemd: false,
             initrds: Vec::new(),
             debian: false,
+            disk: None,
+            boots: 1,
             smp: 1,
             by_instructions: true,
             limit: Duration::from_secs(30),
@@ -150,6 +160,14 @@ impl Scenario {
                     };
                 }
                 "why" => why = !value.is_empty(),
+                "disk" => {
+                    let size = value.parse().with_context(|| format!("{name}: `disk: {value}`"))?;
+                    scenario.disk = Some(size);
+                }
+                "boots" => {
+                    scenario.boots =
+                        value.parse().with_context(|| format!("{name}: `boots: {value}`"))?;
+                }
                 "smp" => {
                     scenario.smp =
                         value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
@@ -200,7 +218,7 @@ impl Scenario {
     /// Whether it can run there: with systemd, the slower kernel takes longer to boot than a window can be open.
     fn runs_on(&self, flavor: Flavor) -> bool {
         match flavor {
-            Flavor::Plain => !self.debug_only,
+            Flavor::Plain | Flavor::Cfi => !self.debug_only,
             Flavor::Debug => !self.systemd,
         }
     }
@@ -208,7 +226,7 @@ impl Scenario {
     /// Host time after which a boot is taken for a hang.
     fn limit(&self, flavor: Flavor) -> Duration {
         match flavor {
-            Flavor::Plain => self.limit * HANG,
+            Flavor::Plain | Flavor::Cfi => self.limit * HANG,
             Flavor::Debug => self.limit * HANG * SLOWER,
         }
     }
@@ -228,7 +246,7 @@ fn all(workspace: &Workspace) -> Result<Vec<Scenario>> {
 
 /// The `vm` command. `false` if a scenario failed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
-    let flavor = if args.debug_kernel { Flavor::Debug } else { Flavor::Plain };
+    let flavor = Flavor::chosen(args.debug_kernel, args.cfi_kernel);
     if args.shell {
         let image = image::prepare(workspace, flavor)?;
         let tree = board::device_tree(workspace, &args.board, &[], Machine::Direct(1))?;
@@ -252,7 +270,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     scenarios.retain(|scenario| scenario.runs_on(flavor));
     let skipped = all - scenarios.len();
     let how = match flavor {
-        Flavor::Plain => "with --debug-kernel",
+        Flavor::Plain | Flavor::Cfi => "with --debug-kernel",
         Flavor::Debug => "without --debug-kernel",
     };
     if skipped > 0 && !args.names.is_empty() {
@@ -268,8 +286,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         println!("{skipped} more run only {how}");
     }
     if !failed.is_empty() {
-        let debug = if args.debug_kernel { " --debug-kernel" } else { "" };
-        println!("again: cargo xtask vm{debug} --console {}", failed.join(" "));
+        println!("again: cargo xtask vm{} --console {}", flavor.option(), failed.join(" "));
     }
     Ok(failed.is_empty())
 }
@@ -402,10 +419,26 @@ fn run_one(
     let mut boot = boot(&scenario.name, &tree, &cmdline, scenario.smp, limit);
     // Guest time that follows the host's would make claims depend on the host's load.
     boot.icount = scenario.by_instructions.then_some(vm::ICOUNT);
-    let outcome = boot.run(workspace, image, |line| {
-        println!("  {line}");
-        verdict.hear(line);
-    })?;
+    let image = &with_disk(workspace, image, scenario)?;
+    let mut run = || {
+        boot.run(workspace, image, |line| {
+            println!("  {line}");
+            verdict.hear(line);
+        })
+    };
+    let mut outcome = run()?;
+    for _ in 1..scenario.boots {
+        if outcome.timed_out {
+            break;
+        }
+        let next = run()?;
+        outcome = Outcome {
+            timed_out: outcome.timed_out || next.timed_out,
+            elapsed: outcome.elapsed + next.elapsed,
+            console: outcome.console + &next.console,
+            log: next.log,
+        };
+    }
     let mut complaints = verdict.complaints(&outcome, limit);
     let unsaid = scenario.says.iter().filter(|words| !outcome.console.contains(*words));
     complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
@@ -427,6 +460,15 @@ fn run_one(
         }
     }
     Ok(false)
+}
+
+/// The image with the scenario's empty disk, if it has one.
+fn with_disk(workspace: &Workspace, image: &Image, scenario: &Scenario) -> Result<Image> {
+    let Some(size) = scenario.disk else { return Ok(image.clone()) };
+    let path = workspace.checkout.join(format!("disk-{}.raw", scenario.name));
+    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    file.set_len(size << 20).with_context(|| format!("sizing {}", path.display()))?;
+    Ok(Image { output: Some(path), ..image.clone() })
 }
 
 fn boot<'a>(
@@ -492,7 +534,7 @@ mod tests {
     fn the_head_says_how_to_boot() {
         let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
-                      # init: script\n# source: handed\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+                      # init: script\n# source: handed\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# disk: 64\n# boots: 2\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
         let scenario = Scenario::parse("two", script).unwrap();
         assert!(scenario.runs_on(Flavor::Debug) && !scenario.runs_on(Flavor::Plain));
         assert!(scenario.limit(Flavor::Debug) > scenario.limit(Flavor::Plain));
@@ -507,6 +549,7 @@ mod tests {
         assert_eq!(scenario.says, ["so: much", "more"]);
         assert_eq!((scenario.smp, scenario.limit), (2, Duration::from_secs(12)));
         assert!(scenario.by_instructions);
+        assert_eq!((scenario.disk, scenario.boots), (Some(64), 2));
     }
 
     #[test]
