@@ -213,6 +213,13 @@ pub(crate) struct Allocated {
     suspend: KVec<Buffer>,
 }
 
+impl Allocated {
+    /// All of them.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
+        Iterator::chain(self.firmware.iter(), self.suspend.iter())
+    }
+}
+
 impl Request {
     /// Allocates the firmware buffer, then suspend buffers until the heap has no memory for more: one
     /// of them is enough. What was allocated before an error is returned as well.
@@ -220,6 +227,11 @@ impl Request {
         let mut allocated = Allocated::default();
         let result = self.fill(&mut allocated);
         (allocated, result)
+    }
+
+    /// Bytes of a suspend buffer.
+    pub(crate) fn suspend_bytes(&self) -> usize {
+        self.suspend.1
     }
 
     fn fill(&self, allocated: &mut Allocated) -> Result {
@@ -513,9 +525,12 @@ impl Binding {
         }
     }
 
-    /// Takes a buffer if it can serve: `EMSGSIZE`, `EPERM` or `EXDEV` if not.
+    /// Takes a buffer if it can serve: `EMSGSIZE`, `EPERM`, `EEXIST` or `EXDEV` if not.
     fn take_over(&mut self, kind: Kind, buffer: Buffer) -> Result {
         self.fits(kind, &buffer)?;
+        if self.holds(&buffer) {
+            return Err(EEXIST);
+        }
         if let Some(first) = self.buffers().next() {
             if !first.is_sibling_of(&buffer) {
                 return Err(EXDEV);
@@ -536,25 +551,29 @@ impl Binding {
         self.request(None, 1).ok()
     }
 
-    /// Takes what was allocated for [`Binding::lacking`]. Meanwhile the driver may have told
-    /// another size: what is too small by now is let go, and still lacking.
+    /// Adds the buffers allocated for [`Binding::lacking`].
+    ///
+    /// An error means that another request would be no better, and must end the caller's loop. The
+    /// only buffer dropped without an error is one that had the requested size when the driver
+    /// configured a larger one: the next request is another one. ([`Request::allocate`] fails if
+    /// the heap returns less than requested.)
     pub(crate) fn supply(&mut self, allocated: Allocated) -> Result {
         for buffer in allocated.suspend {
-            if self.suspend_lacking() == 0 {
+            if !self.is_bound() || self.suspend_lacking() == 0 {
                 break;
             }
-            match self.take_over(Kind::Suspend, buffer) {
-                Err(EMSGSIZE) => (),
-                result => result?,
+            if buffer.size() >= self.options.suspend_bytes {
+                self.take_over(Kind::Suspend, buffer)?;
             }
         }
         Ok(())
     }
 
-    /// How many buffers it has, and the bytes of all of them.
+    /// Number of buffers, and their bytes.
     pub(crate) fn sizes(&self) -> (usize, usize) {
-        let count = self.buffers().count();
-        (count, self.buffers().map(Buffer::size).sum())
+        self.buffers().fold((0, 0), |(count, bytes), buffer| {
+            (count + 1, bytes.saturating_add(buffer.size()))
+        })
     }
 
     /// Name of the exporter of the buffers.
@@ -922,6 +941,28 @@ mod tests {
         assert!(bind_with(2, 4) == Ok((1, 3)));
         assert!(bind_with(4, 4) == Ok((3, 1)));
         assert!(bind_with(5, 4) == Ok((4, 0)));
+        Ok(())
+    }
+
+    #[test]
+    fn supply_ends_with_an_error_if_no_buffer_was_added() -> Result {
+        let mut binding = bound(4096, 1)?;
+        binding.configure_suspend(8192);
+        let twice = buffer(8192)?;
+        let supply = |binding: &mut Binding, buffer: Buffer| -> Result {
+            let mut allocated = Allocated::default();
+            allocated.suspend.push(buffer, GFP_KERNEL)?;
+            binding.supply(allocated)
+        };
+        // The driver configured a larger size meanwhile.
+        supply(&mut binding, buffer(4096)?)?;
+        assert_eq!(binding.suspend().len(), 0);
+        supply(&mut binding, twice.clone())?;
+        binding.configure_suspend(4096);
+        binding.options.suspend_count = 2;
+        assert!(supply(&mut binding, twice) == Err(EEXIST));
+        binding.options.allow_unprotected = false;
+        assert!(supply(&mut binding, buffer(4096)?) == Err(EPERM));
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use crate::{
     },
     pool::Suspend,
     registry,
+    tally,
     work::Work, //
 };
 use core::ptr::NonNull;
@@ -332,12 +333,14 @@ impl Gpu {
             let request = inner.binding.as_mut().ok_or(ENODEV)?.prepare()?;
             (request, inner.generation)
         };
-        let allocated = request.allocate();
+        let (allocated, result) = request.allocate();
+        let exclusive = registry::exclusive();
+        let allocated = exclusive.check(allocated, result);
         let mut inner = self.inner.lock();
         let binding = inner.generation(generation)?;
         binding
             .bind(allocated)
-            .inspect_err(|err| _ = binding.tally.refuse(*err))?;
+            .inspect_err(|err| binding.tally.refuse(*err))?;
         let options = &binding.options;
         dev_info!(
             self.dev,
@@ -369,7 +372,7 @@ impl Gpu {
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
         binding
             .hand_over(kind, buffer, twice)
-            .inspect_err(|err| _ = binding.tally.refuse(*err))?;
+            .inspect_err(|err| binding.tally.refuse(*err))?;
         self.wake(&inner);
         self.publish(inner);
         Ok(())
@@ -416,10 +419,14 @@ impl Gpu {
         let mut inner = self.inner.lock();
         let binding = inner.binding.as_mut().ok_or(ENOENT)?;
         let buffer = binding.take_firmware(size).inspect_err(|err| {
-            if *err == EMSGSIZE && binding.tally.refuse(*err) {
+            if *err != EMSGSIZE {
+                return;
+            }
+            binding.tally.refuse(*err);
+            if binding.tally.firmware.is_first(*err) {
                 dev_warn!(
                     self.dev,
-                    "protheap: its firmware needs {size} bytes, its buffer has {}: name the image by `firmware` in the policy\n",
+                    "protheap: firmware needs a {size}-byte protected buffer, got {} bytes; set `firmware` in the policy\n",
                     binding.firmware_bytes()
                 );
             }
@@ -641,7 +648,7 @@ impl Gpu {
         while gpu.supply() {}
     }
 
-    /// Allocates what the binding lacks. False: nothing more can be done now.
+    /// Allocates one buffer that the binding lacks. False: another attempt would be no better.
     fn supply(&self) -> bool {
         let (request, generation) = {
             let inner = self.inner.lock();
@@ -652,18 +659,24 @@ impl Gpu {
             }
         };
         let (allocated, result) = request.allocate();
+        let exclusive = registry::exclusive();
+        let (allocated, result) = exclusive.check(allocated, result);
         let mut inner = self.inner.lock();
         let Ok(binding) = inner.generation(generation) else {
+            // What there is now is another binding, if any.
             return true;
         };
         let result = binding.supply(allocated).and(result);
         if let Err(err) = result {
-            if binding.tally.refuse(err) {
+            binding.tally.refuse(err);
+            if binding.tally.supply.is_first(err) {
                 dev_warn!(
                     self.dev,
-                    "protheap: {} gives no suspend buffer of {} bytes ({err:?})\n",
+                    "protheap: failed to allocate a {}-byte suspend buffer from {}: {} ({}); check the heap, and `suspend` in the policy\n",
+                    request.suspend_bytes(),
                     BStr::from_bytes(&binding.options.heap),
-                    binding.options.suspend_bytes
+                    tally::word(err),
+                    err.to_errno(),
                 );
             }
         }

@@ -3,7 +3,10 @@
 //! All GPUs that somebody asked for, and what is done with all of them.
 
 use crate::{
-    binding::Kind,
+    binding::{
+        Allocated,
+        Kind, //
+    },
     buffer::Buffer,
     gpu::Gpu, //
 };
@@ -24,7 +27,8 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        Arc,
+        GlobalGuard, //
     }, //
 };
 
@@ -154,13 +158,36 @@ pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
 pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: Buffer) -> Result {
     // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile. A
     // device of that name that was removed may still have a binding that was withdrawn.
-    let registry = REGISTRY.lock();
-    let mut gpus = registry.gpus.iter().map(|entry| &entry.gpu);
+    let exclusive = exclusive();
+    let mut gpus = exclusive.0.gpus.iter().map(|entry| &entry.gpu);
     let gpu = gpus
         .find(|gpu| gpu.device().name() == device && gpu.is_open())
         .ok_or(ENODEV)?;
-    let twice = registry.gpus.iter().any(|entry| entry.gpu.holds(&buffer));
+    let twice = exclusive.holds(&buffer);
     gpu.hand_over(kind, buffer, twice)
+}
+
+/// Keeps all bindings from taking buffers, but for the one that its owner changes.
+pub(crate) struct Exclusive(GlobalGuard<REGISTRY>);
+
+/// Waits until no other binding takes buffers.
+pub(crate) fn exclusive() -> Exclusive {
+    Exclusive(REGISTRY.lock())
+}
+
+impl Exclusive {
+    /// Whether any binding has that buffer.
+    fn holds(&self, buffer: &Buffer) -> bool {
+        self.0.gpus.iter().any(|entry| entry.gpu.holds(buffer))
+    }
+
+    /// What was allocated, or `EEXIST` if a binding has any of these buffers already.
+    pub(crate) fn check(&self, allocated: Allocated, result: Result) -> (Allocated, Result) {
+        if allocated.buffers().any(|buffer| self.holds(buffer)) {
+            return (Allocated::default(), result.and(Err(EEXIST)));
+        }
+        (allocated, result)
+    }
 }
 
 /// The platform device of that name.

@@ -26,7 +26,8 @@ pub(crate) trait Source: Sync {
     /// Allocates a buffer of at least that many bytes from the heap of that name.
     ///
     /// `ENODATA` if user space has to hand it over; `ENODEV` if there is no such heap; `ENOMEM` if
-    /// it has not so much left; `EIO` if it is dead. May sleep for as long as the heap does.
+    /// it has not so much left; `EMSGSIZE` if the heap returned less; `EIO` if it is dead. May sleep
+    /// for as long as the heap does.
     fn allocate(&self, heap: &CStr, bytes: usize) -> Result<Buffer>;
 }
 
@@ -74,7 +75,11 @@ impl Source for Kernel {
             _ => EIO,
         })?;
         // SAFETY: It gave us a reference.
-        unsafe { Buffer::from_raw(ptr.cast()) }.ok_or(EIO)
+        let buffer = unsafe { Buffer::from_raw(ptr.cast()) }.ok_or(EIO)?;
+        if buffer.size() < bytes {
+            return Err(EMSGSIZE);
+        }
+        Ok(buffer)
     }
 }
 

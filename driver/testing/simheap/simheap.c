@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A dma-buf heap that breaks its contract, in the way that the parameter `fault` names. Its buffers have no memory:
+ * devices can map them, but nothing may access them. For tests only.
+ */
+#include <linux/dma-buf.h>
+#include <linux/dma-heap.h>
+#include <linux/err.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+enum fault {
+	FAULT_NONE,
+	FAULT_SHORT,
+	FAULT_SAME,
+	FAULT_MAPPABLE,
+	FAULT_EXPORTER,
+	FAULT_ENOSPC,
+	FAULT_UNMAPPED,
+};
+
+static const char * const fault_names[] = {
+	[FAULT_NONE] = "none",		/* nothing is wrong */
+	[FAULT_SHORT] = "short",	/* a page less than asked for */
+	[FAULT_SAME] = "same",		/* the first buffer since this fault was set, again and again */
+	[FAULT_MAPPABLE] = "mappable",	/* a buffer that offers the CPU a mapping */
+	[FAULT_EXPORTER] = "exporter",	/* a buffer of another exporter */
+	[FAULT_ENOSPC] = "enospc",	/* an error that heaps do not return */
+	[FAULT_UNMAPPED] = "unmapped",	/* a buffer that no device can map */
+};
+
+static DEFINE_MUTEX(lock);
+static enum fault fault;
+static unsigned int allocations;
+static struct dma_buf *same;
+
+static struct sg_table *map(struct dma_buf_attachment *attachment, enum dma_data_direction direction)
+{
+	struct sg_table *table;
+	int ret;
+
+	if (attachment->dmabuf->priv == &fault_names[FAULT_UNMAPPED])
+		return ERR_PTR(-EIO);
+	table = kzalloc_obj(*table);
+	if (!table)
+		return ERR_PTR(-ENOMEM);
+	ret = sg_alloc_table(table, 1, GFP_KERNEL);
+	if (ret) {
+		kfree(table);
+		return ERR_PTR(ret);
+	}
+	sg_set_page(table->sgl, ZERO_PAGE(0), PAGE_SIZE, 0);
+	sg_dma_address(table->sgl) = 0x90000000;
+	sg_dma_len(table->sgl) = attachment->dmabuf->size;
+	return table;
+}
+
+static void unmap(struct dma_buf_attachment *attachment, struct sg_table *table, enum dma_data_direction direction)
+{
+	sg_free_table(table);
+	kfree(table);
+}
+
+static int refuse_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
+{
+	return -ENXIO;
+}
+
+static void release(struct dma_buf *dmabuf)
+{
+}
+
+static const struct dma_buf_ops ops = {
+	.map_dma_buf = map,
+	.unmap_dma_buf = unmap,
+	.release = release,
+};
+
+static const struct dma_buf_ops mappable_ops = {
+	.map_dma_buf = map,
+	.unmap_dma_buf = unmap,
+	.mmap = refuse_mmap,
+	.release = release,
+};
+
+static struct dma_buf *allocate(struct dma_heap *heap, unsigned long len, u32 fd_flags, u64 heap_flags)
+{
+	DEFINE_DMA_BUF_EXPORT_INFO(info);
+	struct dma_buf *dmabuf;
+
+	guard(mutex)(&lock);
+	allocations++;
+	if (fault == FAULT_ENOSPC)
+		return ERR_PTR(-ENOSPC);
+	if (fault == FAULT_SAME && same) {
+		get_dma_buf(same);
+		return same;
+	}
+	info.exp_name = fault == FAULT_EXPORTER ? "another" : "simheap";
+	info.ops = fault == FAULT_MAPPABLE ? &mappable_ops : &ops;
+	info.size = fault == FAULT_SHORT ? len - PAGE_SIZE : len;
+	info.flags = fd_flags;
+	info.priv = (void *)&fault_names[fault];
+	dmabuf = dma_buf_export(&info);
+	if (fault == FAULT_SAME && !IS_ERR(dmabuf)) {
+		same = dmabuf;
+		get_dma_buf(same);
+	}
+	return dmabuf;
+}
+
+static const struct dma_heap_ops heap_ops = {
+	.allocate = allocate,
+};
+
+static int fault_set(const char *value, const struct kernel_param *param)
+{
+	int wanted = sysfs_match_string(fault_names, value);
+	struct dma_buf *old;
+
+	if (wanted < 0)
+		return wanted;
+	scoped_guard(mutex, &lock) {
+		fault = wanted;
+		old = same;
+		same = NULL;
+	}
+	if (old)
+		dma_buf_put(old);
+	return 0;
+}
+
+static int fault_get(char *buffer, const struct kernel_param *param)
+{
+	return sysfs_emit(buffer, "%s\n", fault_names[fault]);
+}
+
+static const struct kernel_param_ops fault_ops = {
+	.set = fault_set,
+	.get = fault_get,
+};
+module_param_cb(fault, &fault_ops, NULL, 0644);
+MODULE_PARM_DESC(fault, "What is wrong with buffers: none, short, same, mappable, exporter, enospc, unmapped");
+
+module_param(allocations, uint, 0444);
+MODULE_PARM_DESC(allocations, "How many buffers were asked for");
+
+static int __init simheap_init(void)
+{
+	struct dma_heap_export_info info = {
+		.name = "simheap",
+		.ops = &heap_ops,
+	};
+
+	/* A heap can never be removed, nor can this module. */
+	return PTR_ERR_OR_ZERO(dma_heap_add(&info));
+}
+module_init(simheap_init);
+
+MODULE_IMPORT_NS("DMA_BUF");
+MODULE_IMPORT_NS("DMA_BUF_HEAP");
+MODULE_DESCRIPTION("A dma-buf heap that breaks its contract, for tests");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: a heap that breaks its contract is refused once, counted and logged, and is not asked again without a cause
+
+HEAP=simheap
+LIES=/sys/module/simheap/parameters
+SIZE=131072
+# broken FAULT: from now on every buffer is
+broken() { need protheap-guest write $LIES/fault "$1"; }
+asked() { cat $LIES/allocations; }
+# grown FAULT: the GPU's driver wants larger suspend buffers than the two that are bound, and the heap breaks before
+# these are allocated
+grown() {
+	broken none
+	make_binding $HEAP 65536 2
+	broken "$1"
+	before=$(asked)
+	load_gpu suspend_bytes=$SIZE
+	need wait_until 5 at_least "$(asked)" $((before + $2))
+	# Time for more, in which an endless loop allocates by the ten thousand.
+	sleep 1
+}
+failures() { dmesg | grep -c "failed to allocate a $SIZE-byte suspend buffer from $HEAP: $1 "; }
+gone() {
+	need modprobe -r csfgpu
+	need rmdir "$CONFIG/$GPU"
+	broken none
+}
+
+load_protheap
+need modprobe simheap
+
+# refused FAULT REASON TRIES BUFFERS: what comes of a fault
+refused() {
+	grown "$1" "$3"
+	check "$1: the heap is asked $3 times" is $(($(asked) - before)) "$3"
+	check "$1: the refusal is counted" is "$(counter "refused-$2")" 1
+	check "$1: it is logged once" is "$(failures "$2")" 1
+	check "$1: the firmware keeps its buffer" is "$(attr state) $(attr suspend_free)" "in-use $4"
+	check "$1: a group that finds no buffer asks again" fails_group "$4"
+	check "$1: which is counted and not logged" is "$(counter "refused-$2") $(failures "$2")" '2 1'
+	broken none
+	check "$1: a heap that is mended serves" create_groups 2
+	gone
+}
+# fails_group BUFFERS: takes those that there are, then gets none
+fails_group() {
+	create_groups "$1" && fails_with ENOBUFS create_group
+	result=$?
+	destroy_groups "$1"
+	return $result
+}
+create_groups() { for _ in $(seq "$1"); do create_group || return; done; }
+destroy_groups() { for _ in $(seq "$1"); do destroy_group || return; done; }
+
+refused short too-small 1 0
+refused mappable not-protected 1 0
+refused exporter other-exporter 1 0
+refused enospc heap-dead 1 0
+refused same twice 2 1
+
+need mkdir "$CONFIG/$GPU"
+need store heap $HEAP
+need store firmware_bytes_wanted 262144
+need store suspend_bytes 65536
+need store suspend_count 2
+broken short
+check 'a short firmware buffer is not bound' fails_with EMSGSIZE store commit bind
+broken same
+check 'nor is a buffer that comes twice' fails_with EEXIST store commit bind
+check 'nothing of that is kept' is "$(attr state) $(counter buffers)" 'open 0'
+need rmdir "$CONFIG/$GPU"
+
+broken none
+need mkdir "$CONFIG/$GPU"
+need store heap $HEAP
+need store firmware_bytes_wanted 262144
+need store suspend_bytes 9223372036854771712
+need store suspend_count 2
+need store commit bind
+check 'bytes beyond what a number holds are not wrapped around' is "$(counter buffers) $(counter bytes)" '3 18446744073709551615'
+need rmdir "$CONFIG/$GPU"
+check 'nothing leaks' wait_until 5 is_zero buffers
