@@ -254,7 +254,8 @@ impl Request {
 ///
 /// # Invariants
 ///
-/// - Once bound, there is a firmware buffer for as long as the binding is not withdrawn.
+/// - Once bound, there is a firmware buffer for as long as the binding is neither withdrawn nor
+///   parked.
 /// - All buffers are distinct, and come from the same exporter.
 pub(crate) struct Binding {
     /// Whose it is.
@@ -266,6 +267,8 @@ pub(crate) struct Binding {
     preparing: bool,
     heap_late: bool,
     withdrawn: bool,
+    /// No buffer is allocated or taken until [`Binding::unpark`].
+    parked: bool,
     firmware: Option<Buffer>,
     firmware_in_use: bool,
     suspend: Pool,
@@ -288,6 +291,7 @@ impl Binding {
             preparing: false,
             heap_late: false,
             withdrawn: false,
+            parked: false,
             firmware: None,
             firmware_in_use: false,
             suspend: Pool::new(),
@@ -334,8 +338,11 @@ impl Binding {
         }
     }
 
-    /// The options, to be changed: `EBUSY` after the decision.
+    /// The options, to be changed: `EBUSY` after the decision, `EAGAIN` while the binding is parked.
     pub(crate) fn options_mut(&mut self) -> Result<&mut Options> {
+        if self.parked {
+            return Err(EAGAIN);
+        }
         if self.decision().is_some() || self.preparing {
             return Err(EBUSY);
         }
@@ -415,10 +422,13 @@ impl Binding {
     }
 
     /// Binds, with what was allocated: it may have fewer suspend buffers than the options allow. It
-    /// needs a firmware buffer (`ENODATA`) that fits what the
-    /// options say by now (`EMSGSIZE`, `EPERM`).
+    /// needs a firmware buffer (`ENODATA`) that fits what the options say by now (`EMSGSIZE`,
+    /// `EPERM`). `EAGAIN` if the binding was parked meanwhile.
     pub(crate) fn bind(&mut self, (allocated, result): (Allocated, Result)) -> Result {
         self.preparing = false;
+        if self.parked {
+            return Err(EAGAIN);
+        }
         match result {
             // Suspend buffers that are to be handed over can come later.
             Err(ENODATA) if self.firmware.is_some() => (),
@@ -471,7 +481,7 @@ impl Binding {
 
     /// Whether a driver can take buffers.
     pub(crate) fn is_bound(&self) -> bool {
-        !self.withdrawn && self.decision() == Some(Decision::Bind)
+        !self.withdrawn && !self.parked && self.decision() == Some(Decision::Bind)
     }
 
     /// Whether `buffer` is among the binding's.
@@ -508,6 +518,9 @@ impl Binding {
         }
         if !self.options.source.is_handed() {
             return Err(EOPNOTSUPP);
+        }
+        if self.parked {
+            return Err(EAGAIN);
         }
         if self.preparing || self.decision() == Some(Decision::None) {
             return Err(EBUSY);
@@ -662,18 +675,66 @@ impl Binding {
 
     /// The driver gives a suspend buffer back. True: it can serve again, and stays.
     pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend>) -> bool {
-        let (withdrawn, wanted) = (self.withdrawn, self.options.suspend_bytes);
+        let (keep, wanted) = (!self.withdrawn && !self.parked, self.options.suspend_bytes);
         self.suspend
-            .put(suspend, |buffer| !withdrawn && buffer.size() >= wanted)
+            .put(suspend, |buffer| keep && buffer.size() >= wanted)
+    }
+
+    /// The driver no longer uses the firmware's buffer.
+    pub(crate) fn put_firmware(&mut self) {
+        self.firmware_in_use = false;
+        if self.withdrawn || self.parked {
+            self.firmware = None;
+        }
     }
 
     /// The driver is gone; it may still hold suspend buffers.
     pub(crate) fn detach(&mut self) {
         self.told = false;
-        self.firmware_in_use = false;
-        if self.withdrawn {
-            self.firmware = None;
+        self.put_firmware();
+    }
+
+    /// Stops all allocation and use of further buffers: an image of the kernel is taken or restored.
+    pub(crate) fn park(&mut self) {
+        self.parked = true;
+    }
+
+    /// Whether [`Binding::park`] was called.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// Releases the buffers of a parked binding that the driver does not hold. It is notified again
+    /// when there are new ones.
+    pub(crate) fn empty(&mut self) {
+        self.told = false;
+        self.let_go();
+    }
+
+    /// The buffers that a parked binding needs to be bound as before; [`None`] if it has them.
+    pub(crate) fn refill(&self) -> Option<Result<Request>> {
+        let emptied = self.firmware.is_none() && self.decision() == Some(Decision::Bind);
+        (self.parked && !self.withdrawn && emptied).then(|| {
+            let firmware = Some(self.options.firmware_bytes_wanted);
+            self.request(firmware, self.suspend_lacking())
+        })
+    }
+
+    /// Ends [`Binding::park`], with the buffers allocated for [`Binding::refill`]. Without a
+    /// firmware buffer nothing is decided any more.
+    pub(crate) fn unpark(&mut self, refill: Option<(Allocated, Result)>) -> Result {
+        self.parked = false;
+        let Some((allocated, result)) = refill else {
+            return Ok(());
+        };
+        let adopted = self.adopt(allocated);
+        if self.firmware.is_some() {
+            // Suspend buffers that are lacking are supplied later.
+            return adopted;
         }
+        self.let_go();
+        self.phase = Phase::Open;
+        adopted.and(result).and(Err(ENODATA))
     }
 
     /// User space takes the binding back. What the driver holds stays.
@@ -964,6 +1025,27 @@ mod tests {
         binding.options.allow_unprotected = false;
         assert!(supply(&mut binding, buffer(4096)?) == Err(EPERM));
         Ok(())
+    }
+
+    #[test]
+    fn a_parked_binding_releases_its_buffers_and_is_refilled() -> Result {
+        let mut binding = bound(4096, 1)?;
+        drop(binding.take_firmware(1)?);
+        binding.park();
+        assert!(!binding.is_bound() && binding.state() == State::InUse);
+        binding.empty();
+        assert_eq!(binding.sizes(), (1, 8192));
+        binding.put_firmware();
+        assert_eq!(binding.sizes(), (0, 0));
+        assert!(binding.state() == State::Bound);
+        assert!(binding.take_firmware(1).err() == Some(ENOENT));
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(EAGAIN));
+        let request = binding.refill().ok_or(EINVAL)??;
+        // User space has to hand its buffers over again.
+        assert!(binding.unpark(Some(request.allocate())).is_err());
+        assert!(binding.state() == State::Open);
+        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        bind(&mut binding)
     }
 
     #[test]

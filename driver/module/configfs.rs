@@ -39,6 +39,10 @@ const ABI: u32 = 1;
 /// A write of this many bytes fills configfs' buffer: what the caller wrote may have been longer.
 const PAGE_FULL: usize = 4095;
 
+/// The longest name of a device: with its terminator it fills `device` of
+/// `struct protheap_hand_over`.
+const DEVICE_NAME_MAX: usize = 63;
+
 /// The longest text.
 const TEXT_MAX: usize = 255;
 
@@ -89,6 +93,10 @@ impl configfs::GroupOperations for Root {
                 suspend_in_use: 15,
             ],
         };
+        // `struct protheap_hand_over` could not name it.
+        if name.to_bytes().len() > DEVICE_NAME_MAX {
+            return Err(ENAMETOOLONG);
+        }
         let open = Open(registry::open(name)?);
         Ok(configfs::Group::new(
             name.try_into()?,

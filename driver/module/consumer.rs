@@ -3,10 +3,13 @@
 //! What GPU drivers call: the functions of `protheap.h`, exported by `glue.c`.
 
 use crate::{
-    gpu::{
-        Gpu,
-        Ops, //
+    abi::{
+        protheap,
+        protheap_ops,
+        protheap_suspend,
+        ABI, //
     },
+    gpu::Gpu,
     pool::Suspend,
     registry, //
 };
@@ -32,9 +35,9 @@ fn ptr_or_err<T>(result: Result<*mut T>) -> *mut T {
 ///
 /// `protheap` must come from [`protheap_attach`], and must not be detached before the returned
 /// value is dropped.
-unsafe fn attached<'a>(protheap: *mut Gpu) -> ArcBorrow<'a, Gpu> {
+unsafe fn attached<'a>(protheap: *mut protheap) -> ArcBorrow<'a, Gpu> {
     // SAFETY: By the safety requirements, the attachment owns what `Arc::into_raw()` returned.
-    unsafe { ArcBorrow::from_raw(protheap) }
+    unsafe { ArcBorrow::from_raw(protheap.cast()) }
 }
 
 /// Attaches a driver to its device; see `protheap.h`.
@@ -45,13 +48,22 @@ unsafe fn attached<'a>(protheap: *mut Gpu) -> ArcBorrow<'a, Gpu> {
 #[no_mangle]
 pub(crate) unsafe extern "C" fn protheap_attach(
     dev: *mut bindings::device,
-    ops: *const Ops,
-) -> *mut Gpu {
+    ops: *const protheap_ops,
+    abi: u32,
+) -> *mut protheap {
     let attach = || {
         // SAFETY: By the safety requirements.
-        let gpu = registry::gpu(unsafe { Device::from_raw(dev) })?;
+        let dev: &Device = unsafe { Device::from_raw(dev) };
+        if abi != ABI {
+            dev_warn!(
+                dev,
+                "protheap: driver uses version {abi} of protheap.h, this module has {ABI}; rebuild the driver\n"
+            );
+            return Err(EPROTONOSUPPORT);
+        }
+        let gpu = registry::gpu(dev)?;
         gpu.attach(NonNull::new(ops.cast_mut()))?;
-        Ok(Arc::into_raw(gpu).cast_mut())
+        Ok(Arc::into_raw(gpu).cast_mut().cast())
     };
     ptr_or_err(attach())
 }
@@ -62,10 +74,10 @@ pub(crate) unsafe extern "C" fn protheap_attach(
 ///
 /// `protheap` must come from [`protheap_attach`], and must not be used again.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn protheap_detach(protheap: *mut Gpu) {
+pub(crate) unsafe extern "C" fn protheap_detach(protheap: *mut protheap) {
     // SAFETY: By the safety requirements, the attachment owns what `Arc::into_raw()` returned, and
     // ends here.
-    unsafe { Arc::from_raw(protheap) }.detach();
+    unsafe { Arc::from_raw(protheap.cast::<Gpu>()) }.detach();
 }
 
 /// The firmware's buffer; see `protheap.h`.
@@ -75,12 +87,23 @@ pub(crate) unsafe extern "C" fn protheap_detach(protheap: *mut Gpu) {
 /// `protheap` must come from [`protheap_attach`], and must not be detached meanwhile.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn protheap_firmware_buffer(
-    protheap: *mut Gpu,
+    protheap: *mut protheap,
     size: usize,
 ) -> *mut bindings::dma_buf {
     // SAFETY: By the safety requirements.
     let gpu = unsafe { attached(protheap) };
     ptr_or_err(gpu.firmware(size).map(|buffer| buffer.into_raw()))
+}
+
+/// The firmware's buffer is not used any more; see `protheap.h`.
+///
+/// # Safety
+///
+/// `protheap` must come from [`protheap_attach`], and must not be detached meanwhile.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn protheap_firmware_put(protheap: *mut protheap) {
+    // SAFETY: By the safety requirements.
+    unsafe { attached(protheap) }.put_firmware();
 }
 
 /// Tells the size of a suspend buffer; see `protheap.h`.
@@ -90,7 +113,7 @@ pub(crate) unsafe extern "C" fn protheap_firmware_buffer(
 /// `protheap` must come from [`protheap_attach`], and must not be detached meanwhile.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn protheap_suspend_configure(
-    protheap: *mut Gpu,
+    protheap: *mut protheap,
     size: usize,
 ) -> c_int {
     // SAFETY: By the safety requirements.
@@ -108,13 +131,16 @@ pub(crate) unsafe extern "C" fn protheap_suspend_configure(
 /// `protheap` must come from [`protheap_attach`], and must not be detached meanwhile.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn protheap_suspend_get(
-    protheap: *mut Gpu,
+    protheap: *mut protheap,
     held: c_uint,
     limit: c_uint,
-) -> *mut Suspend {
+) -> *mut protheap_suspend {
     // SAFETY: By the safety requirements.
     let gpu = unsafe { attached(protheap) };
-    ptr_or_err(gpu.take_suspend(held, limit).map(NonNull::as_ptr))
+    ptr_or_err(
+        gpu.take_suspend(held, limit)
+            .map(|suspend| suspend.cast().as_ptr()),
+    )
 }
 
 /// Gives a suspend buffer back; see `protheap.h`.
@@ -123,8 +149,8 @@ pub(crate) unsafe extern "C" fn protheap_suspend_get(
 ///
 /// `suspend` must be NULL or come from [`protheap_suspend_get`], and must not be used again.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn protheap_suspend_put(suspend: *mut Suspend) {
-    let Some(suspend) = NonNull::new(suspend) else {
+pub(crate) unsafe extern "C" fn protheap_suspend_put(suspend: *mut protheap_suspend) {
+    let Some(suspend) = NonNull::new(suspend.cast::<Suspend>()) else {
         return;
     };
     // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it; and its user

@@ -9,6 +9,7 @@
 #include <linux/fcntl.h>
 #include <linux/reboot.h>
 #include <linux/security.h>
+#include <linux/suspend.h>
 
 #include "glue.h"
 #include "protheap.h"
@@ -16,6 +17,7 @@
 EXPORT_SYMBOL_GPL(protheap_attach);
 EXPORT_SYMBOL_GPL(protheap_detach);
 EXPORT_SYMBOL_GPL(protheap_firmware_buffer);
+EXPORT_SYMBOL_GPL(protheap_firmware_put);
 EXPORT_SYMBOL_GPL(protheap_suspend_configure);
 EXPORT_SYMBOL_GPL(protheap_suspend_get);
 EXPORT_SYMBOL_GPL(protheap_suspend_put);
@@ -28,6 +30,16 @@ void protheap_glue_init_work(struct delayed_work *work, work_func_t run)
 void protheap_glue_lock_device(struct device *dev)
 {
 	device_lock(dev);
+}
+
+int protheap_glue_lock_device_interruptible(struct device *dev)
+{
+	return device_lock_interruptible(dev);
+}
+
+bool protheap_glue_trylock_device(struct device *dev)
+{
+	return device_trylock(dev);
 }
 
 void protheap_glue_unlock_device(struct device *dev)
@@ -71,12 +83,41 @@ static struct notifier_block reboot_nb = {
 	.notifier_call = on_reboot,
 };
 
-int protheap_glue_watch_reboot(void)
+static int on_sleep(struct notifier_block *nb, unsigned long action, void *data)
 {
-	return register_reboot_notifier(&reboot_nb);
+	switch (action) {
+	case PM_HIBERNATION_PREPARE:
+		return notifier_from_errno(protheap_prepare_image());
+	case PM_RESTORE_PREPARE:
+		protheap_prepare_restore();
+		break;
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		protheap_repopulate();
+		break;
+	}
+	/* A suspend to RAM changes nothing: the memory has the same owner all the time. */
+	return NOTIFY_DONE;
 }
 
-void protheap_glue_unwatch_reboot(void)
+static struct notifier_block sleep_nb = {
+	.notifier_call = on_sleep,
+};
+
+int protheap_glue_watch_power(void)
 {
+	int ret = register_reboot_notifier(&reboot_nb);
+
+	if (ret)
+		return ret;
+	ret = register_pm_notifier(&sleep_nb);
+	if (ret)
+		unregister_reboot_notifier(&reboot_nb);
+	return ret;
+}
+
+void protheap_glue_unwatch_power(void)
+{
+	unregister_pm_notifier(&sleep_nb);
 	unregister_reboot_notifier(&reboot_nb);
 }

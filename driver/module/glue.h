@@ -15,6 +15,8 @@ void protheap_glue_init_work(struct delayed_work *work, work_func_t run);
 
 /* The lock under which a device is probed and removed. */
 void protheap_glue_lock_device(struct device *dev);
+int protheap_glue_lock_device_interruptible(struct device *dev);
+bool protheap_glue_trylock_device(struct device *dev);
 void protheap_glue_unlock_device(struct device *dev);
 
 /* Whether the kernel is locked down against its administrator; inline without CONFIG_SECURITY. */
@@ -26,9 +28,16 @@ bool protheap_glue_has_heaps(void);
 /* A buffer from the heap of that name; -ENODEV if there is none, or what the heap says. */
 struct dma_buf *protheap_glue_allocate(const char *heap, size_t bytes);
 
-/* Has protheap_shut_down(), which is Rust, called before the machine restarts or another kernel is started. */
-int protheap_glue_watch_reboot(void);
-void protheap_glue_unwatch_reboot(void);
+/*
+ * Calls protheap_shut_down() before the machine restarts or another kernel is started, protheap_prepare_image() before
+ * an image of the kernel is taken, protheap_prepare_restore() before one is restored, and protheap_repopulate() when
+ * that is over. These four are Rust.
+ */
+int protheap_glue_watch_power(void);
+void protheap_glue_unwatch_power(void);
 void protheap_shut_down(void);
+int protheap_prepare_image(void);
+void protheap_prepare_restore(void);
+void protheap_repopulate(void);
 
 #endif /* _PROTHEAP_GLUE_H */

@@ -6,7 +6,16 @@
 //! is held while anything is called that can probe a device, runs a driver's code, allocates a
 //! buffer, or tells user space.
 
+#[path = "evacuate.rs"]
+mod evacuate;
+
+pub(crate) use evacuate::Cause;
+
 use crate::{
+    abi::{
+        protheap_ops,
+        Callback, //
+    },
     binding::{
         Binding,
         Decision,
@@ -14,6 +23,10 @@ use crate::{
         Kind, //
     },
     buffer::Buffer,
+    device::{
+        raw,
+        DeviceLock, //
+    },
     news::{
         News,
         Outbox, //
@@ -56,26 +69,14 @@ const HOLD_MAX: Msecs = 10_000;
 /// How long a driver waits for a suspend buffer.
 const SUSPEND_WAIT: Msecs = 100;
 
-extern "C" {
-    // `struct device *`, whose lockdep fields Rust takes for unfit to pass.
-    fn protheap_glue_lock_device(dev: *mut c_void);
-    fn protheap_glue_unlock_device(dev: *mut c_void);
-}
-
-/// `struct protheap_ops` of `protheap.h`.
-#[repr(C)]
-pub(crate) struct Ops {
-    bound: Option<unsafe extern "C" fn(dev: *mut bindings::device)>,
-}
-
 /// The attached driver.
 struct Consumer {
-    ops: Option<NonNull<Ops>>,
-    /// Its `bound()` is running.
+    ops: Option<NonNull<protheap_ops>>,
+    /// One of its functions is running.
     called: bool,
 }
 
-// SAFETY: `Ops` is constant, and its function may be called from any thread.
+// SAFETY: The ops are constant, and their functions may be called from any thread.
 unsafe impl Send for Consumer {}
 
 /// What the lock of a GPU protects.
@@ -87,8 +88,11 @@ struct Inner {
     consumer: Option<Consumer>,
     /// A window was opened in this boot.
     window_spent: bool,
-    /// A driver was sent away until the window ends.
+    /// A driver was sent away until the window ends, or unbound to restore an image.
     deferred: bool,
+    /// What [`Gpu::evacuation`] is to do, and what came of it.
+    evacuation: Cause,
+    evacuated: Result,
     /// Tasks that wait for [`Gpu::changed`].
     waiting: u32,
     outbox: Outbox,
@@ -126,15 +130,25 @@ impl Inner {
         self.consumer.is_some() && self.binding.as_ref().is_some_and(news)
     }
 
-    /// Notes that the driver is told, and returns the function to call.
-    fn begin_call(&mut self) -> Option<unsafe extern "C" fn(*mut bindings::device)> {
-        self.binding.as_mut()?.told = true;
+    /// The function of the driver that `which` selects, which is going to be called.
+    fn begin_call(
+        &mut self,
+        which: impl FnOnce(&protheap_ops) -> Option<Callback>,
+    ) -> Option<Callback> {
         let consumer = self.consumer.as_mut()?;
         // SAFETY: The driver keeps its ops valid until it has detached, which needs the lock that
         // is held.
-        let bound = unsafe { consumer.ops?.as_ref() }.bound?;
+        let function = which(unsafe { consumer.ops?.as_ref() })?;
         consumer.called = true;
-        Some(bound)
+        Some(function)
+    }
+
+    fn driver(&self, has_driver: bool) -> Driver {
+        match has_driver {
+            _ if self.consumer.is_some() => Driver::Attached,
+            true => Driver::Stranger,
+            false => Driver::Absent,
+        }
     }
 }
 
@@ -156,6 +170,9 @@ pub(crate) struct Gpu {
     /// Tells user space.
     #[pin]
     announce: Work,
+    /// Returns all buffers; see [`Gpu::evacuate`].
+    #[pin]
+    evacuation: Work,
 }
 
 impl Gpu {
@@ -170,6 +187,8 @@ impl Gpu {
                     consumer: None,
                     window_spent: false,
                     deferred: false,
+                    evacuation: Cause::ShutDown,
+                    evacuated: Ok(()),
                     waiting: 0,
                     outbox: Outbox::new(),
                 }),
@@ -180,6 +199,8 @@ impl Gpu {
                 supply <- unsafe { Work::new(Self::run_supply) },
                 // SAFETY: `run_announce()` expects the `announce` of a `Gpu`; as above.
                 announce <- unsafe { Work::new(Self::run_announce) },
+                // SAFETY: `run_evacuation()` expects the `evacuation` of a `Gpu`; as above.
+                evacuation <- unsafe { Work::new(Self::run_evacuation) },
             }),
             GFP_KERNEL,
         )
@@ -217,6 +238,9 @@ impl Gpu {
         if registry::is_shut_down() {
             return Err(ESHUTDOWN);
         }
+        if registry::is_evacuated() {
+            return Err(EAGAIN);
+        }
         if inner.binding.is_some() {
             return Err(EBUSY);
         }
@@ -249,19 +273,17 @@ impl Gpu {
         self.publish(inner);
     }
 
-    /// Gives everything back because the machine goes down, and waits until the driver let go.
-    pub(crate) fn shut_down(&self) {
-        // Not here: in a task that never returns to user space, a file is never closed.
-        self.settle.queue(0);
-        self.settle.flush();
-        self.supply.flush();
-    }
-
     /// Looks at the binding.
     pub(crate) fn view<T>(&self, look: impl FnOnce(&Binding, Driver) -> T) -> Result<T> {
+        let has_driver = self.has_driver();
         let inner = self.inner.lock();
         let binding = inner.binding.as_ref().ok_or(ENODEV)?;
-        Ok(look(binding, self.driver(&inner)))
+        Ok(look(binding, inner.driver(has_driver)))
+    }
+
+    /// Whether a driver is bound. It is not while it is being probed or removed.
+    fn has_driver(&self) -> bool {
+        DeviceLock::try_new(&self.dev).is_some_and(|lock| lock.has_driver())
     }
 
     /// Changes the binding.
@@ -274,11 +296,12 @@ impl Gpu {
     ///
     /// `EBUSY` after the decision, or if the device has a driver; `EINVAL` for more than
     /// [`HOLD_MAX`]; `EPERM` if the module was loaded with `hold=0`; `EALREADY` if the device
-    /// had its window.
+    /// had its window. Waits until a probe that is running has ended.
     pub(crate) fn hold(&self, hold: u64) -> Result {
         let longest = Msecs::min(crate::module_parameters::hold.value(), HOLD_MAX);
+        let lock = DeviceLock::new_interruptible(&self.dev)?;
         let mut inner = self.inner.lock();
-        let driver = self.driver(&inner);
+        let driver = inner.driver(lock.has_driver());
         let spent = inner.window_spent;
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
         binding.options_mut()?;
@@ -309,14 +332,15 @@ impl Gpu {
         let inner = match decision {
             Decision::Bind => self.bind()?,
             Decision::None => {
+                let has_driver = self.has_driver();
                 let mut inner = self.inner.lock();
-                let driver = self.driver(&inner);
+                let driver = inner.driver(has_driver);
                 let binding = inner.binding.as_mut().ok_or(ENODEV)?;
                 binding.decide_against(driver)?;
                 dev_info!(
                     self.dev,
-                    "protheap: goes without protected memory: {}\n",
-                    BStr::from_bytes(&binding.options.origin),
+                    "protheap: no protected memory{}\n",
+                    Origin(&binding.options.origin),
                 );
                 inner
             }
@@ -344,9 +368,9 @@ impl Gpu {
         let options = &binding.options;
         dev_info!(
             self.dev,
-            "protheap: bound to {} by {}\n",
+            "protheap: bound to {}{}\n",
             BStr::from_bytes(&options.heap),
-            BStr::from_bytes(&options.origin),
+            Origin(&options.origin),
         );
         if binding.suspend_lacking() > 0 {
             dev_info!(
@@ -379,7 +403,7 @@ impl Gpu {
     }
 
     /// Attaches the device's driver; see `protheap_attach()`.
-    pub(crate) fn attach(&self, ops: Option<NonNull<Ops>>) -> Result {
+    pub(crate) fn attach(&self, ops: Option<NonNull<protheap_ops>>) -> Result {
         let mut inner = self.inner.lock();
         if inner.consumer.is_some() {
             return Err(EBUSY);
@@ -395,7 +419,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Detaches the device's driver, once its `bound()` is not running.
+    /// Detaches the device's driver, once none of its functions is running.
     pub(crate) fn detach(&self) {
         let mut inner = self.inner.lock();
         while inner
@@ -433,6 +457,15 @@ impl Gpu {
         })?;
         self.publish(inner);
         Ok(buffer)
+    }
+
+    /// The firmware's buffer is not used any more; see `protheap_firmware_put()`.
+    pub(crate) fn put_firmware(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(binding) = &mut inner.binding {
+            binding.put_firmware();
+        }
+        self.publish(inner);
     }
 
     /// The size of a suspend buffer; see `protheap_suspend_configure()`.
@@ -490,16 +523,13 @@ impl Gpu {
 
     /// Logs that a driver got no suspend buffer. Only the driver knows its clients: it names them.
     fn warn_exhausted(&self, binding: &Binding) {
-        // SAFETY: The device is valid. Its driver is attached, so it is bound to that driver, whose
-        // name outlives this.
-        let driver = unsafe { CStr::from_char_ptr(bindings::dev_driver_string(raw(&self.dev))) };
         let suspend = binding.suspend();
         dev_warn!(
             self.dev,
             "protheap: no suspend buffer is free: {} of {} are in use by {}, the policy has {}\n",
             suspend.in_use(),
             suspend.len(),
-            BStr::from_bytes(driver.to_bytes()),
+            BStr::from_bytes(self.driver_name().to_bytes()),
             binding.options.suspend_count,
         );
     }
@@ -539,17 +569,6 @@ impl Gpu {
         }
     }
 
-    fn driver(&self, inner: &Inner) -> Driver {
-        if inner.consumer.is_some() {
-            return Driver::Attached;
-        }
-        // SAFETY: The device is valid; this reads one pointer of it.
-        match unsafe { bindings::device_is_bound(raw(&self.dev)) } {
-            true => Driver::Stranger,
-            false => Driver::Absent,
-        }
-    }
-
     /// # Safety
     ///
     /// `work` must be the `settle` of a [`Gpu`] that lives until this returns.
@@ -560,9 +579,7 @@ impl Gpu {
     }
 
     fn settle(&self) {
-        if registry::is_shut_down() {
-            return self.let_go();
-        }
+        self.refill();
         let mut inner = self.inner.lock();
         let mut expired = false;
         if let Some(binding) = &mut inner.binding {
@@ -580,63 +597,29 @@ impl Gpu {
         self.publish(inner);
 
         if expired {
-            dev_warn!(self.dev, "protheap: nothing was decided in time\n");
+            dev_warn!(
+                self.dev,
+                "protheap: timed out waiting for user space, probing without protected memory\n"
+            );
         }
         if probe {
             // SAFETY: The device is valid, and no lock is held. It takes the device's own lock, so
             // the probe that was sent away is over.
             let ret = unsafe { bindings::device_attach(raw(&self.dev)) };
-            if ret < 0 {
-                dev_warn!(self.dev, "protheap: cannot be probed ({ret})\n");
+            // One that is deferred waits for something else, and is probed when that is there.
+            if ret < 0 && ret != EPROBE_DEFER.to_errno() {
+                dev_warn!(self.dev, "protheap: device_attach() failed: {ret}\n");
             }
         }
         self.call_bound();
     }
 
-    /// Gives everything back, and unbinds the driver if it holds some of that: the machine goes
-    /// down.
-    fn let_go(&self) {
-        let sizes = || self.view(|binding, _| binding.sizes());
-        if sizes().is_err() {
-            return;
-        }
-        self.take_back();
-        if sizes().is_err() {
-            return;
-        }
-        dev_info!(self.dev, "protheap: unbound, to give its buffers back\n");
-        // SAFETY: The device is valid, and no lock is held.
-        unsafe { bindings::device_release_driver(raw(&self.dev)) };
-        if let Ok((left, _)) = sizes() {
-            dev_warn!(self.dev, "protheap: {left} buffers were not given back\n");
-        }
-    }
-
-    /// Tells an attached driver of a binding that came late.
+    /// Notifies an attached driver of a binding that came late.
     fn call_bound(&self) {
-        if !self.inner.lock().is_late() {
-            return;
-        }
-        let dev = raw(&self.dev);
-        // SAFETY: The device is valid, and no lock is held.
-        unsafe { protheap_glue_lock_device(dev.cast()) };
-        let mut inner = self.inner.lock();
-        if inner.is_late() {
-            if let Some(bound) = inner.begin_call() {
-                drop(inner);
-                // SAFETY: The driver is attached, and `detach()` waits for this to return: its ops
-                // and its code stay.
-                unsafe { bound(dev) };
-                inner = self.inner.lock();
-                if let Some(consumer) = &mut inner.consumer {
-                    consumer.called = false;
-                }
-                self.wake(&inner);
-            }
-        }
-        drop(inner);
-        // SAFETY: Locked above.
-        unsafe { protheap_glue_unlock_device(dev.cast()) };
+        self.call(Inner::is_late, |inner| {
+            inner.binding.as_mut()?.told = true;
+            inner.begin_call(|ops| ops.bound)
+        });
     }
 
     /// # Safety
@@ -709,8 +692,9 @@ impl Gpu {
 
     /// Writes what debugfs shows: one line for each value, for people.
     pub(crate) fn show(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_driver = self.has_driver();
         let inner = self.inner.lock();
-        let driver = self.driver(&inner);
+        let driver = inner.driver(has_driver);
         writeln!(out, "driver {}", driver.name())?;
         writeln!(out, "window-spent {}", u8::from(inner.window_spent))?;
         match &inner.binding {
@@ -720,9 +704,16 @@ impl Gpu {
     }
 }
 
-/// The device, for C.
-fn raw(dev: &Device) -> *mut bindings::device {
-    core::ptr::from_ref(dev).cast_mut().cast()
+/// The policy that decided, at the end of a line; nothing if it is not known.
+struct Origin<'a>(&'a [u8]);
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            origin => f.write_fmt(fmt!(" by {}", BStr::from_bytes(origin))),
+        }
+    }
 }
 
 /// Jiffies of which certainly that many milliseconds pass: the first one has begun already.

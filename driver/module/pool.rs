@@ -3,29 +3,27 @@
 //! The suspend buffers of a binding: those that are free, and those that the GPU's driver has.
 
 use crate::{
+    abi::protheap_suspend,
     buffer::Buffer,
     gpu::Gpu, //
 };
 use core::ptr::NonNull;
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
-/// `struct protheap_suspend` of `protheap.h`, and what is behind it.
+/// A suspend buffer. The driver has a pointer to its first field.
 ///
 /// # Invariants
 ///
-/// `dmabuf` is the pointer in `buffer`.
+/// `raw.dmabuf` is the pointer in `buffer`.
 #[repr(C)]
 pub(crate) struct Suspend {
-    dmabuf: *mut bindings::dma_buf,
+    raw: protheap_suspend,
     buffer: Buffer,
     /// Whose it is.
     pub(crate) gpu: NonNull<Gpu>,
 }
 
-// SAFETY: `gpu` and `dmabuf` point to what any thread may use.
+// SAFETY: `gpu` and `raw.dmabuf` point to what any thread may use.
 unsafe impl Send for Suspend {}
 
 /// A pool.
@@ -84,7 +82,9 @@ impl Pool {
         self.free.reserve(all - self.free.len(), GFP_KERNEL)?;
         // INVARIANT: The pointer is the buffer's.
         let suspend = Suspend {
-            dmabuf: buffer.as_ptr(),
+            raw: protheap_suspend {
+                dmabuf: buffer.as_ptr(),
+            },
             buffer,
             gpu,
         };

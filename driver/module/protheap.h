@@ -5,6 +5,10 @@
  * Reach these functions by symbol_get(): where protheap.ko is not loaded, the
  * GPU is driven without protected mode. Keep the symbols for as long as
  * anything that came from them is kept. All of them may sleep.
+ *
+ * symbol_get() compares neither prototypes nor structures. The prototype of
+ * protheap_attach() therefore never changes, and the version that it is passed
+ * covers everything else.
  */
 #ifndef _PROTHEAP_H
 #define _PROTHEAP_H
@@ -14,19 +18,29 @@
 struct device;
 struct dma_buf;
 
+/* Version of this file: of all structures, and of all functions but protheap_attach(). */
+#define PROTHEAP_ABI	1
+
 /** struct protheap - a GPU driver's attachment to its device's binding */
 struct protheap;
 
 /**
- * struct protheap_ops - what an attached driver is told
+ * struct protheap_ops - functions of an attached driver
  * @bound: a binding came after protheap_attach(): take the firmware's buffer
  *	and boot the firmware again. Called from a work item with the device's
  *	lock held, so probe has ended and remove has not begun. The work item
  *	is freezable: the system does not suspend meanwhile.
  *	May be NULL. May call everything below but protheap_detach().
+ * @release: the system is about to hibernate: stop using the firmware's
+ *	buffer, boot the firmware again without it, and call
+ *	protheap_firmware_put(). There is no protected group, and no suspend
+ *	buffer can be taken. @bound is called when there is a buffer again.
+ *	Called as @bound is. If it is NULL, or if the buffer is still in use when
+ *	it returns, the system does not hibernate.
  */
 struct protheap_ops {
 	void (*bound)(struct device *dev);
+	void (*release)(struct device *dev);
 };
 
 /**
@@ -42,17 +56,19 @@ struct protheap_suspend {
  * protheap_attach() - attach a driver to its device, bound to a heap or not
  * @dev:	the GPU
  * @ops:	may be NULL; must stay valid until protheap_detach()
+ * @abi:	PROTHEAP_ABI
  *
  * The first thing in probe, before clocks and power.
  *
  * Return: the attachment; ERR_PTR(-EPROBE_DEFER) while a decision about the
  * device is still awaited (the device is probed again when it is over);
+ * ERR_PTR(-EPROTONOSUPPORT) if protheap.ko has another version of this file;
  * ERR_PTR(-EBUSY) if a driver is attached already; ERR_PTR(-ENOMEM).
  */
-struct protheap *protheap_attach(struct device *dev, const struct protheap_ops *ops);
+struct protheap *protheap_attach(struct device *dev, const struct protheap_ops *ops, u32 abi);
 
 /**
- * protheap_detach() - end an attachment; waits for a running @bound
+ * protheap_detach() - end an attachment; waits for a running function of @ops
  * @protheap:	the attachment; the firmware's buffer must no longer be in use.
  *	Suspend buffers may outlive it.
  */
@@ -68,6 +84,15 @@ void protheap_detach(struct protheap *protheap);
  * ERR_PTR(-EMSGSIZE) if the buffer is too small.
  */
 struct dma_buf *protheap_firmware_buffer(struct protheap *protheap, size_t size);
+
+/**
+ * protheap_firmware_put() - stop using the firmware's buffer
+ * @protheap:	the attachment
+ *
+ * For a driver that failed to map the buffer, or that releases it before it
+ * detaches. The references from protheap_firmware_buffer() must have been put.
+ */
+void protheap_firmware_put(struct protheap *protheap);
 
 /**
  * protheap_suspend_configure() - tell how large a suspend buffer must be

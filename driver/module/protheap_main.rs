@@ -7,10 +7,12 @@
 //! waits for the decision, for a bounded time, and takes the buffers ([`consumer`]). [`gpu`] is
 //! what both sides share, [`registry`] knows all of them.
 
+mod abi;
 mod binding;
 mod buffer;
 mod configfs;
 mod consumer;
+mod device;
 mod gpu;
 mod misc;
 mod news;
@@ -50,7 +52,7 @@ module! {
 struct Module {
     #[pin]
     config: kernel::configfs::Subsystem<configfs::Root>,
-    reboot: registry::RebootWatch,
+    power: registry::PowerWatch,
     registration: registry::Registration,
     #[pin]
     misc: MiscDeviceRegistration<misc::Misc>,
@@ -65,7 +67,7 @@ impl kernel::InPlaceModule for Module {
             registration: unsafe { registry::Registration::new() },
             misc <- misc::Misc::register(),
             _: { registration.announce_by(misc.device()) },
-            reboot: registry::RebootWatch::new()?,
+            power: registry::PowerWatch::new()?,
             config <- configfs::Root::register(),
             // A hint, as all events are: it may be lost.
             _: { let _ = news::send_ready(misc.device()); },

@@ -8,7 +8,10 @@ use crate::{
         Kind, //
     },
     buffer::Buffer,
-    gpu::Gpu, //
+    gpu::{
+        Cause,
+        Gpu, //
+    },
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -33,8 +36,8 @@ use kernel::{
 };
 
 extern "C" {
-    fn protheap_glue_watch_reboot() -> c_int;
-    fn protheap_glue_unwatch_reboot();
+    fn protheap_glue_watch_power() -> c_int;
+    fn protheap_glue_unwatch_power();
 }
 
 /// A GPU, and the file in debugfs that tells of it.
@@ -56,6 +59,9 @@ static READY: Atomic<bool> = Atomic::new(false);
 
 /// Whether the machine goes down: nothing is bound from here on.
 static SHUT_DOWN: Atomic<bool> = Atomic::new(false);
+
+/// Whether an image of the kernel is being taken or restored: nothing is bound meanwhile.
+static EVACUATED: Atomic<bool> = Atomic::new(false);
 
 kernel::sync::global_lock! {
     // SAFETY: `Registration::new()` initialises it before anything can use it.
@@ -109,6 +115,12 @@ impl Drop for Registration {
 /// later sees it.
 pub(crate) fn is_shut_down() -> bool {
     SHUT_DOWN.load(Relaxed)
+}
+
+/// Whether an image of the kernel is being taken or restored. Set, as the above, before any GPU's
+/// lock is taken for that.
+pub(crate) fn is_evacuated() -> bool {
+    EVACUATED.load(Relaxed)
 }
 
 /// The device whose uevents tell of all GPUs.
@@ -205,41 +217,99 @@ fn find_platform_device(name: &CStr) -> Option<ARef<Device>> {
     NonNull::new(dev.cast::<Device>()).map(|dev| unsafe { ARef::from_raw(dev) })
 }
 
-/// Gives all buffers back before the machine restarts or starts another kernel: the secure world
-/// would not know that nobody uses them any more.
-///
-/// Called by `glue.c` in process context, while drivers still work.
-#[no_mangle]
-extern "C" fn protheap_shut_down() {
-    SHUT_DOWN.store(true, Relaxed);
-    // Counted first, so that nothing is allocated: none is ever removed.
-    let count = REGISTRY.lock().gpus.len();
-    for i in 0..count {
-        let gpu = REGISTRY.lock().gpus.get(i).map(|entry| entry.gpu.clone());
-        if let Some(gpu) = gpu {
-            gpu.shut_down();
+/// Calls a function for each GPU, while the registry is not locked.
+fn for_each(mut call: impl FnMut(&Gpu)) {
+    // None is ever removed. Nothing is allocated here: the machine may be short of memory.
+    let mut next = 0;
+    loop {
+        let gpu = REGISTRY
+            .lock()
+            .gpus
+            .get(next)
+            .map(|entry| entry.gpu.clone());
+        match gpu {
+            Some(gpu) => call(&gpu),
+            None => return,
         }
+        next += 1;
     }
+}
+
+/// Has every GPU return its buffers, until one cannot.
+fn evacuate(cause: Cause) -> Result {
+    let mut result = Ok(());
+    for_each(|gpu| {
+        if result.is_ok() {
+            result = gpu.evacuate(cause);
+        }
+    });
     // A file's last reference goes later than it is dropped: that would be too late.
     // SAFETY: Always safe to call in process context.
     unsafe { bindings::flush_delayed_fput() };
+    result
 }
 
-/// Watches for the machine going down, until dropped.
-pub(crate) struct RebootWatch(());
+/// Returns all buffers to their heaps before the machine restarts or starts another kernel: the
+/// secure world would not know that nobody uses them any more.
+///
+/// Called by `glue.c` in process context, while drivers still work. The freezable workqueues may be
+/// frozen: an image was written.
+#[no_mangle]
+extern "C" fn protheap_shut_down() {
+    SHUT_DOWN.store(true, Relaxed);
+    let _ = evacuate(Cause::ShutDown);
+}
 
-impl RebootWatch {
+/// Returns all buffers to their heaps before an image of the kernel is taken. `EBUSY` if a driver
+/// holds some that it cannot release; then all is as before.
+///
+/// Called by `glue.c` in process context, before anything is frozen.
+#[no_mangle]
+extern "C" fn protheap_prepare_image() -> c_int {
+    EVACUATED.store(true, Relaxed);
+    match evacuate(Cause::TakeImage) {
+        Ok(()) => 0,
+        Err(err) => {
+            protheap_repopulate();
+            err.to_errno()
+        }
+    }
+}
+
+/// Returns all buffers to their heaps before an image replaces this kernel. A driver that does not
+/// release its buffers is unbound: nothing of its users stays, unless the image cannot be restored.
+///
+/// Called by `glue.c` in process context, before anything is frozen.
+#[no_mangle]
+extern "C" fn protheap_prepare_restore() {
+    EVACUATED.store(true, Relaxed);
+    let _ = evacuate(Cause::RestoreImage);
+}
+
+/// Lets GPUs be bound as before: an image was taken or restored, or could not be.
+///
+/// Called by `glue.c` in process context, when nothing is frozen any more.
+#[no_mangle]
+extern "C" fn protheap_repopulate() {
+    EVACUATED.store(false, Relaxed);
+    for_each(Gpu::repopulate);
+}
+
+/// Watches for the machine going down, and for images of the kernel, until dropped.
+pub(crate) struct PowerWatch(());
+
+impl PowerWatch {
     /// Begins to watch.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: Unregistered when dropped, which is before the registry goes.
-        to_result(unsafe { protheap_glue_watch_reboot() })?;
+        to_result(unsafe { protheap_glue_watch_power() })?;
         Ok(Self(()))
     }
 }
 
-impl Drop for RebootWatch {
+impl Drop for PowerWatch {
     fn drop(&mut self) {
         // SAFETY: Registered by `new()`. It waits for a call that runs.
-        unsafe { protheap_glue_unwatch_reboot() };
+        unsafe { protheap_glue_unwatch_power() };
     }
 }

@@ -17,8 +17,7 @@ extern "C" {
     fn protheap_glue_init_work(work: *mut bindings::delayed_work, run: Run);
 }
 
-/// A delayed work item on the kernel's freezable queue. It never runs twice at the same time, and
-/// not while the system suspends: a driver must not be called whose device sleeps.
+/// A delayed work item. It never runs twice at the same time.
 ///
 /// # Invariants
 ///
@@ -63,20 +62,45 @@ impl Work {
         unsafe { kernel::container_of!(Opaque::cast_from(delayed), Self, inner) }
     }
 
-    /// Lets the item run in `delay` jiffies, whether or not it is queued already.
+    /// Queues the item to run in `delay` jiffies, whether or not it is queued already, but not while
+    /// the system sleeps: a driver must not be called whose device sleeps.
     pub(crate) fn queue(&self, delay: Jiffies) {
-        // SAFETY: Initialised by the type invariant; the queue always exists.
+        // SAFETY: The queue always exists.
+        unsafe { self.queue_on(bindings::system_freezable_wq, delay) };
+    }
+
+    /// Runs the item in a kernel thread and waits for it, also while the system sleeps.
+    ///
+    /// An item that is used with this must not be used with [`Work::queue`]: it could be queued
+    /// where it does not run before the system wakes up.
+    pub(crate) fn run(&self) {
+        // SAFETY: The queue always exists.
+        unsafe { self.queue_on(bindings::system_dfl_wq, 0) };
+        self.flush();
+    }
+
+    /// # Safety
+    ///
+    /// `queue` must be valid.
+    unsafe fn queue_on(&self, queue: *mut bindings::workqueue_struct, delay: Jiffies) {
+        // SAFETY: Initialised by the type invariant; the queue is valid by the safety requirements.
         unsafe {
             bindings::mod_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_freezable_wq,
+                queue,
                 self.inner.get(),
                 delay,
             )
         };
     }
 
-    /// Lets a queued item run now, and waits for it.
+    /// Removes the item from its queue. Waits for it if it is running.
+    pub(crate) fn cancel(&self) {
+        // SAFETY: Initialised by the type invariant.
+        unsafe { bindings::cancel_delayed_work_sync(self.inner.get()) };
+    }
+
+    /// Lets a queued item run now, and waits for it: until the system has woken up, if it sleeps.
     pub(crate) fn flush(&self) {
         // SAFETY: Initialised by the type invariant.
         unsafe { bindings::flush_delayed_work(self.inner.get()) };

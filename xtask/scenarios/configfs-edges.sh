@@ -10,6 +10,8 @@ taken() { put "$1" "$2" && is "$(attr "$1")" "$3"; }
 text() { head -c "$1" /dev/zero | tr '\0' x; }
 
 check 'a device that is not there' absent "$(mkdir "$CONFIG/nothing.gpu" 2>/dev/null; echo "$CONFIG/nothing.gpu")"
+check 'a name that no uAPI structure holds' like "$(mkdir "$CONFIG/$(text 64)" 2>&1)" '*File name too long*'
+check 'the longest name that one holds is looked for' like "$(mkdir "$CONFIG/$(text 63)" 2>&1)" '*No such device*'
 need mkdir "$CONFIG/$GPU"
 for bad in '\n' ' ' 'a b' 'a/b' 'a\0b' 'a\nb' 'a\n\n' '\033' '\377'; do
 	check "heap: $bad is refused" refused heap "$bad"

@@ -79,4 +79,10 @@ need store suspend_count 2
 need store commit bind
 check 'bytes beyond what a number holds are not wrapped around' is "$(counter buffers) $(counter bytes)" '3 18446744073709551615'
 need rmdir "$CONFIG/$GPU"
-check 'nothing leaks' wait_until 5 is_zero buffers
+
+broken unmapped
+make_binding $HEAP 65536 1
+load_gpu
+check 'a firmware buffer that no device can map is not in use' is "$(attr state) $(gpu bound)" 'bound 0'
+gone
+check 'and nothing leaks' wait_until 5 is_zero buffers

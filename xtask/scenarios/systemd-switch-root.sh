@@ -13,7 +13,7 @@ bound=$(kernel_us 'protheap: bound to')
 stopped=$(unit_us protheap-bind.service stopped initrd)
 switched=$(unit_us initrd-switch-root.service starting initrd)
 check 'before panthor probes' at_least "$(kernel_us "panthor $GPU")" "$bound"
-check 'the hold is not over' is "$(kernel_us 'protheap: nothing was decided in time')" ''
+check 'the hold is not over' is "$(kernel_us 'protheap: timed out waiting for user space')" ''
 check "the initrd's binder is at work until the switch of root" at_least "$stopped" "$held"
 check 'which waits for its end' at_least "$switched" "$stopped"
 check 'but not for the heap' at_least "$bound" "$switched"

@@ -15,7 +15,8 @@
 
 /**
  * struct protheap_hand_over - one dma-buf for one GPU
- * @device:	name of the GPU's platform device, terminated by NUL: the directory in configfs
+ * @device:	name of the GPU's platform device, terminated by NUL: the directory in configfs, whose name is refused
+ *		if it is too long for this (ENAMETOOLONG)
  * @fd:		the dma-buf; the module takes a reference of its own, the caller may close it
  * @kind:	PROTHEAP_FIRMWARE or PROTHEAP_SUSPEND
  * @flags:	none is defined: 0
@@ -31,7 +32,8 @@ struct protheap_hand_over {
  * Hand a buffer over. Errors: EINVAL (device name, or not a dma-buf), EBADF (not a descriptor), ENODEV (no
  * binding of that device), EOPNOTSUPP (kind or flags unknown, or the binding's source is not `handed`), EMSGSIZE
  * (too small), EPERM (the CPU can map it), EEXIST (handed over before), EXDEV (another exporter than the
- * binding's first buffer's), EBUSY (too late, or a second one of its kind), ENOSPC (more than suspend_count).
+ * binding's first buffer's), EBUSY (too late, or a second one of its kind), ENOSPC (more than suspend_count), EAGAIN
+ * (the system is about to hibernate).
  */
 #define PROTHEAP_IOCTL_HAND_OVER	_IOW(0xBB, 0x01, struct protheap_hand_over)
 

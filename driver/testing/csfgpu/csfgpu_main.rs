@@ -30,7 +30,9 @@ use kernel::{
         Mutex, //
     },
     time::{
+        delay::fsleep,
         ClockSource,
+        Delta,
         Instant,
         Monotonic,
         NSEC_PER_USEC, //
@@ -83,10 +85,20 @@ impl Protected {
         if let (Some(attachment), None) = (&self.attachment, &self.firmware) {
             let buffer = attachment.firmware_buffer(FIRMWARE_BYTES)?;
             // SAFETY: `unbind()` drops it, and so does a probe that fails.
-            self.firmware = Some(unsafe { Mapping::new(dev, buffer) }?);
+            let mapping = unsafe { Mapping::new(dev, buffer) };
+            let mapping = mapping.inspect_err(|_| attachment.put_firmware_buffer())?;
+            self.firmware = Some(mapping);
             attachment.configure_suspend(module_parameters::suspend_bytes.value())?;
         }
         Ok(())
+    }
+
+    /// Releases the firmware's buffer.
+    fn release(&mut self) {
+        if let (Some(attachment), Some(mapping)) = (&self.attachment, self.firmware.take()) {
+            drop(mapping);
+            attachment.put_firmware_buffer();
+        }
     }
 
     fn create_group(&mut self, dev: &Device<Bound>) -> Result {
@@ -157,9 +169,21 @@ impl platform::Driver for CsfGpu {
         // A GPU has its own page tables: no buffer is too large for it.
         // SAFETY: Nothing is mapped for the device while it is probed.
         unsafe { dev.dma_set_max_seg_size(u32::MAX) };
-        // SAFETY: `Self` is what probes the device; `unbind()` drops the attachment, and so does a
-        // probe that fails.
-        let attachment = unsafe { Attachment::new::<Self>(dev) }?;
+        fsleep(Delta::from_millis(
+            module_parameters::probe_ms.value().into(),
+        ));
+        let abi = module_parameters::abi.value();
+        if abi != 0 {
+            let refused = Attachment::refused_version(dev, abi);
+            dev_info!(dev, "version {abi} of protheap.h: {refused:?}\n");
+        }
+        let attachment = if module_parameters::attach.value() != 0 {
+            // SAFETY: `Self` is what probes the device; `unbind()` drops the attachment, and so does
+            // a probe that fails.
+            unsafe { Attachment::new::<Self>(dev) }?
+        } else {
+            None
+        };
         let mut protected = Protected {
             attachment,
             ..Protected::default()
@@ -208,6 +232,13 @@ impl protheap::Consumer for CsfGpu {
         match protected.boot(dev.as_ref()) {
             Ok(()) => dev_info!(dev, "protected mode, late\n"),
             Err(err) => dev_warn!(dev, "no protected mode: {err:?}\n"),
+        }
+    }
+
+    fn release<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>) {
+        if module_parameters::release.value() != 0 {
+            data.gpu.protected.lock().release();
+            dev_info!(dev, "no protected mode: released\n");
         }
     }
 }
@@ -309,6 +340,22 @@ module! {
         suspend_bytes: usize {
             default: 65536,
             description: "Bytes of a suspend buffer, as its firmware would tell",
+        },
+        attach: u8 {
+            default: 1,
+            description: "0: a driver that does not attach",
+        },
+        release: u8 {
+            default: 1,
+            description: "0: a driver that does not release the firmware's buffer",
+        },
+        abi: u32 {
+            default: 0,
+            description: "A version of protheap.h to attach by, in vain",
+        },
+        probe_ms: u32 {
+            default: 0,
+            description: "How long the probe takes before the driver attaches, in ms",
         },
     },
 }

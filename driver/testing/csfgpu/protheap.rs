@@ -8,6 +8,10 @@
 //!     fn bound<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>) {
 //!         // Take the buffer, and boot the firmware again.
 //!     }
+//!
+//!     fn release<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>) {
+//!         // Unmap the buffer, boot the firmware again, and put the buffer.
+//!     }
 //! }
 //!
 //! // First thing in probe. SAFETY: `MyDriver` is what probes this device; its unbind drops this.
@@ -36,22 +40,33 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// `struct protheap`.
-#[repr(C)]
-struct RawAttachment {
-    _opaque: [u8; 0],
-}
+/// Types of `protheap.h`, named as there: the names of a function's types are its identity where
+/// the kernel checks indirect calls (`CONFIG_CFI`).
+#[allow(non_camel_case_types)]
+mod c {
+    use kernel::bindings;
 
-/// `struct protheap_ops`.
-#[repr(C)]
-struct RawOps {
-    bound: Option<unsafe extern "C" fn(dev: *mut bindings::device)>,
-}
+    /// `PROTHEAP_ABI`.
+    pub(super) const ABI: u32 = 1;
 
-/// `struct protheap_suspend`.
-#[repr(C)]
-struct RawSuspend {
-    dmabuf: *mut bindings::dma_buf,
+    /// `struct protheap`.
+    #[repr(C)]
+    pub(super) struct protheap {
+        _opaque: [u8; 0],
+    }
+
+    /// `struct protheap_ops`.
+    #[repr(C)]
+    pub(super) struct protheap_ops {
+        pub(super) bound: Option<unsafe extern "C" fn(dev: *mut bindings::device)>,
+        pub(super) release: Option<unsafe extern "C" fn(dev: *mut bindings::device)>,
+    }
+
+    /// `struct protheap_suspend`.
+    #[repr(C)]
+    pub(super) struct protheap_suspend {
+        pub(super) dmabuf: *mut bindings::dma_buf,
+    }
 }
 
 /// `struct protheap_symbols`: the functions of protheap.ko.
@@ -61,12 +76,18 @@ struct RawSuspend {
 /// All are found, and protheap.ko is pinned.
 #[repr(C)]
 struct Symbols {
-    attach: unsafe extern "C" fn(*mut bindings::device, *const RawOps) -> *mut RawAttachment,
-    detach: unsafe extern "C" fn(*mut RawAttachment),
-    firmware_buffer: unsafe extern "C" fn(*mut RawAttachment, usize) -> *mut bindings::dma_buf,
-    suspend_configure: unsafe extern "C" fn(*mut RawAttachment, usize) -> c_int,
-    suspend_get: unsafe extern "C" fn(*mut RawAttachment, c_uint, c_uint) -> *mut RawSuspend,
-    suspend_put: unsafe extern "C" fn(*mut RawSuspend),
+    attach: unsafe extern "C" fn(
+        *mut bindings::device,
+        *const c::protheap_ops,
+        u32,
+    ) -> *mut c::protheap,
+    detach: unsafe extern "C" fn(*mut c::protheap),
+    firmware_buffer: unsafe extern "C" fn(*mut c::protheap, usize) -> *mut bindings::dma_buf,
+    firmware_put: unsafe extern "C" fn(*mut c::protheap),
+    suspend_configure: unsafe extern "C" fn(*mut c::protheap, usize) -> c_int,
+    suspend_get:
+        unsafe extern "C" fn(*mut c::protheap, c_uint, c_uint) -> *mut c::protheap_suspend,
+    suspend_put: unsafe extern "C" fn(*mut c::protheap_suspend),
 }
 
 extern "C" {
@@ -91,7 +112,7 @@ impl Drop for Symbols {
     }
 }
 
-/// A driver that is told of a binding that comes late.
+/// A driver to which a binding can come late, and which can do without it again.
 pub(crate) trait Consumer: platform::Driver {
     /// `dev` was bound to a protected heap after the driver had attached: the firmware's buffer can
     /// be had now.
@@ -99,6 +120,12 @@ pub(crate) trait Consumer: platform::Driver {
     /// Called with the device's lock held: probe has ended, and unbind has not begun. Dropping the
     /// [`Attachment`] here would wait for ever.
     fn bound<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>);
+
+    /// The system is about to hibernate: unmap the firmware's buffer, boot the firmware again
+    /// without it, and call [`Attachment::put_firmware_buffer`]. No suspend buffer is in use.
+    ///
+    /// Called as [`Consumer::bound`] is, which is called when there is a buffer again.
+    fn release<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>);
 }
 
 /// What a driver's attachment to its device's binding.
@@ -107,7 +134,7 @@ pub(crate) trait Consumer: platform::Driver {
 ///
 /// `raw` was returned by `attach`, and is detached when `self` is dropped.
 pub(crate) struct Attachment {
-    raw: NonNull<RawAttachment>,
+    raw: NonNull<c::protheap>,
     symbols: Arc<Symbols>,
 }
 
@@ -135,14 +162,24 @@ impl Attachment {
             return Ok(None);
         };
         let symbols = Arc::new(symbols, GFP_KERNEL)?;
-        let ops: &'static RawOps = &RawOps {
+        let ops: &'static c::protheap_ops = &c::protheap_ops {
             bound: Some(call_bound::<D>),
+            release: Some(call_release::<D>),
         };
         // SAFETY: The device is valid, the ops are static.
-        let raw = from_err_ptr(unsafe { (symbols.attach)(as_raw(dev.as_ref()), ops) })?;
+        let raw = from_err_ptr(unsafe { (symbols.attach)(as_raw(dev.as_ref()), ops, c::ABI) })?;
         let raw = NonNull::new(raw).ok_or(EINVAL)?;
         // INVARIANT: Attached above.
         Ok(Some(Self { raw, symbols }))
+    }
+
+    /// The errno with which protheap.ko refuses a driver that has another version of `protheap.h`;
+    /// for tests.
+    pub(crate) fn refused_version(dev: &platform::Device<Core<'_>>, abi: u32) -> Option<Error> {
+        let symbols = Symbols::get()?;
+        // SAFETY: The device is valid. Without ops and with an unknown version, nothing is attached.
+        from_err_ptr(unsafe { (symbols.attach)(as_raw(dev.as_ref()), core::ptr::null(), abi) })
+            .err()
     }
 
     /// The buffer for the firmware's protected section of `size` bytes: the same one each time.
@@ -154,6 +191,13 @@ impl Attachment {
         let ptr = NonNull::new(ptr).ok_or(ENOENT)?;
         // SAFETY: The function gave us a reference.
         Ok(unsafe { DmaBuf::from_raw(ptr) })
+    }
+
+    /// Stops using the firmware's buffer: it could not be mapped, or was unmapped. All references
+    /// to it must be gone.
+    pub(crate) fn put_firmware_buffer(&self) {
+        // SAFETY: Attached by the type invariant.
+        unsafe { (self.symbols.firmware_put)(self.raw.as_ptr()) };
     }
 
     /// Tells the size of a suspend buffer, once the firmware has told it.
@@ -194,7 +238,7 @@ impl Drop for Attachment {
 ///
 /// `raw` was returned by `suspend_get`, and is put when `self` is dropped.
 pub(crate) struct SuspendBuffer {
-    raw: NonNull<RawSuspend>,
+    raw: NonNull<c::protheap_suspend>,
     symbols: Arc<Symbols>,
 }
 
@@ -230,6 +274,25 @@ fn as_raw(dev: &Device<impl kernel::device::DeviceContext>) -> *mut bindings::de
 /// `dev` must be valid and bound to the driver `D`, which stays so until this returns.
 unsafe extern "C" fn call_bound<D: Consumer>(dev: *mut bindings::device) {
     // SAFETY: By the safety requirements.
+    unsafe { call::<D>(dev, D::bound) };
+}
+
+/// # Safety
+///
+/// As of [`call_bound`].
+unsafe extern "C" fn call_release<D: Consumer>(dev: *mut bindings::device) {
+    // SAFETY: By the safety requirements.
+    unsafe { call::<D>(dev, D::release) };
+}
+
+/// # Safety
+///
+/// As of [`call_bound`].
+unsafe fn call<D: Consumer>(
+    dev: *mut bindings::device,
+    function: for<'a> fn(&'a platform::Device<Bound>, Pin<&D::Data<'a>>),
+) {
+    // SAFETY: By the safety requirements.
     let dev = unsafe { Device::<Bound>::from_raw(dev) };
     let Ok(pdev) = <&platform::Device<Bound>>::try_from(dev) else {
         return;
@@ -239,6 +302,6 @@ unsafe extern "C" fn call_bound<D: Consumer>(dev: *mut bindings::device) {
     if !data.is_null() {
         // SAFETY: The platform bus keeps there what the probe of `D` returned, in a box, until `D`
         // is unbound.
-        D::bound(pdev, unsafe { Pin::<KBox<D::Data<'_>>>::borrow(data) });
+        function(pdev, unsafe { Pin::<KBox<D::Data<'_>>>::borrow(data) });
     }
 }

@@ -12,6 +12,7 @@ struct protheap_symbols {
 	typeof(protheap_attach) *attach;
 	typeof(protheap_detach) *detach;
 	typeof(protheap_firmware_buffer) *firmware_buffer;
+	typeof(protheap_firmware_put) *firmware_put;
 	typeof(protheap_suspend_configure) *suspend_configure;
 	typeof(protheap_suspend_get) *suspend_get;
 	typeof(protheap_suspend_put) *suspend_put;

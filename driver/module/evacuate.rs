@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Returns a GPU's buffers to their heap before the memory has another owner: the machine goes
+//! down, another kernel is started, or an image of the kernel is taken or restored (hibernation).
+//!
+//! The secure world keeps its own account of protected memory. A kernel that was started or
+//! restored meanwhile knows nothing of that account: it may use memory that the firewall still
+//! denies to it, or take memory for protected that nothing protects any more.
+
+use super::{
+    Gpu,
+    Inner, //
+};
+use crate::{
+    abi::Callback,
+    binding::{
+        Allocated,
+        Binding, //
+    },
+    device::{
+        raw,
+        DeviceLock, //
+    },
+    registry,
+    tally,
+    work::Work, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    str::{
+        BStr,
+        CStr, //
+    }, //
+};
+
+/// Why buffers are returned.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Cause {
+    /// The machine goes down, or starts another kernel.
+    ShutDown,
+    /// An image of this kernel is taken. User space and its use of the GPU are part of the image.
+    TakeImage,
+    /// An image replaces this kernel, its user space included.
+    RestoreImage,
+}
+
+impl Gpu {
+    /// Returns all buffers to their heap, and has the driver release those that it holds.
+    ///
+    /// `EBUSY` if the driver still holds some and must not be unbound for that, because an image is
+    /// to be taken: its user would find a dead GPU in it.
+    pub(crate) fn evacuate(&self, cause: Cause) -> Result {
+        self.inner.lock().evacuation = cause;
+        // In a kernel thread: in a task that does not return to user space, a file is never closed.
+        // Not on the freezable queue: a machine that hibernates is shut down while that is frozen.
+        self.evacuation.run();
+        // An allocation that was running has ended then, and its buffers were not taken.
+        self.supply.cancel();
+        self.inner.lock().evacuated
+    }
+
+    /// # Safety
+    ///
+    /// `work` must be the `evacuation` of a [`Gpu`] that lives until this returns.
+    pub(super) unsafe extern "C" fn run_evacuation(work: *mut bindings::work_struct) {
+        // SAFETY: By the safety requirements.
+        let gpu = unsafe { &*kernel::container_of!(Work::from_raw(work), Self, evacuation) };
+        let cause = gpu.inner.lock().evacuation;
+        let evacuated = match cause {
+            Cause::ShutDown => {
+                gpu.take_back();
+                gpu.unbind_holder();
+                Ok(())
+            }
+            Cause::TakeImage => gpu.release_for_image(),
+            Cause::RestoreImage => {
+                gpu.release_buffers();
+                if gpu.unbind_holder() {
+                    // It is probed again if the image cannot be restored.
+                    gpu.inner.lock().deferred = true;
+                }
+                Ok(())
+            }
+        };
+        gpu.inner.lock().evacuated = evacuated;
+    }
+
+    /// Releases all buffers, or none.
+    fn release_for_image(&self) -> Result {
+        let groups = {
+            let mut inner = self.inner.lock();
+            let Some(binding) = &mut inner.binding else {
+                return Ok(());
+            };
+            // First, so that no further group takes a buffer.
+            binding.park();
+            let groups = binding.suspend().in_use();
+            self.wake(&inner);
+            groups
+        };
+        if groups > 0 {
+            dev_warn!(
+                self.dev,
+                "protheap: failed to prepare for hibernation: driver {} holds {groups} suspend buffers of protected groups; end protected playback\n",
+                BStr::from_bytes(self.driver_name().to_bytes())
+            );
+            return Err(EBUSY);
+        }
+        let before = self.buffer_count();
+        self.release_buffers();
+        let left = self.buffer_count();
+        if left > 0 {
+            dev_warn!(
+                self.dev,
+                "protheap: failed to prepare for hibernation: driver {} holds {left} protected buffers and does not release them; unbind the driver\n",
+                BStr::from_bytes(self.driver_name().to_bytes())
+            );
+            return Err(EBUSY);
+        }
+        if before > 0 {
+            dev_info!(
+                self.dev,
+                "protheap: released {before} protected buffers for hibernation\n"
+            );
+        }
+        Ok(())
+    }
+
+    /// Parks the binding, and releases its buffers: first those that the driver does not hold, then
+    /// the firmware's, if the driver can do without.
+    fn release_buffers(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(binding) = &mut inner.binding {
+            binding.park();
+            binding.empty();
+        }
+        self.wake(&inner);
+        self.publish(inner);
+        let holds = |inner: &Inner| inner.binding.as_ref().is_some_and(Binding::firmware_in_use);
+        self.call(holds, |inner| inner.begin_call(|ops| ops.release));
+    }
+
+    /// Unbinds the driver if it still holds buffers. True: it was.
+    fn unbind_holder(&self) -> bool {
+        if self.buffer_count() == 0 {
+            return false;
+        }
+        dev_info!(
+            self.dev,
+            "protheap: unbinding the driver to release protected buffers\n"
+        );
+        // SAFETY: The device is valid, and no lock is held.
+        unsafe { bindings::device_release_driver(raw(&self.dev)) };
+        let left = self.buffer_count();
+        if left > 0 {
+            dev_warn!(
+                self.dev,
+                "protheap: failed to release {left} protected buffers: open files hold them\n"
+            );
+        }
+        true
+    }
+
+    fn buffer_count(&self) -> usize {
+        let inner = self.inner.lock();
+        inner
+            .binding
+            .as_ref()
+            .map_or(0, |binding| binding.sizes().0)
+    }
+
+    /// Name of the driver, or of the bus if there is none.
+    pub(super) fn driver_name(&self) -> &CStr {
+        // SAFETY: The device is valid. While it is bound, the name of its driver stays.
+        unsafe { CStr::from_char_ptr(bindings::dev_driver_string(raw(&self.dev))) }
+    }
+
+    /// Ends [`Gpu::evacuate`] some time after: nothing became of the image, or this kernel was
+    /// restored from it.
+    pub(crate) fn repopulate(&self) {
+        self.settle.queue(0);
+    }
+
+    /// Allocates what a parked binding had, and ends its parking.
+    pub(super) fn refill(&self) {
+        let (refill, generation) = {
+            let inner = self.inner.lock();
+            // Set before any GPU is evacuated: as long as it is, another image may follow.
+            if registry::is_evacuated() || registry::is_shut_down() {
+                return;
+            }
+            match &inner.binding {
+                Some(binding) if binding.is_parked() => (binding.refill(), inner.generation),
+                _ => return,
+            }
+        };
+        let emptied = refill.is_some();
+        let refill = match refill {
+            Some(Ok(request)) => Some(request.allocate()),
+            Some(Err(err)) => Some((Allocated::default(), Err(err))),
+            None => None,
+        };
+        let exclusive = registry::exclusive();
+        let refill = refill.map(|(allocated, result)| exclusive.check(allocated, result));
+        let mut inner = self.inner.lock();
+        let Ok(binding) = inner.generation(generation) else {
+            return;
+        };
+        if registry::is_evacuated() {
+            return;
+        }
+        let result = binding
+            .unpark(refill)
+            .inspect_err(|err| binding.tally.refuse(*err));
+        let heap = BStr::from_bytes(&binding.options.heap);
+        match result {
+            _ if !emptied => (),
+            _ if binding.is_bound() => {
+                dev_info!(self.dev, "protheap: bound to {heap} again after hibernation\n");
+            }
+            Err(ENODATA) => dev_warn!(
+                self.dev,
+                "protheap: binding to {heap} was opened for hibernation: user space allocates its buffers; run `protheapctl rebind`\n"
+            ),
+            Err(err) => dev_warn!(
+                self.dev,
+                "protheap: failed to allocate protected buffers from {} after hibernation: {} ({}); run `protheapctl rebind`\n",
+                heap,
+                tally::word(err),
+                err.to_errno(),
+            ),
+            Ok(()) => (),
+        }
+        // What is lacking, or what the driver released meanwhile.
+        self.supply.queue(0);
+        self.wake(&inner);
+        self.publish(inner);
+    }
+
+    /// Calls the function of the attached driver that `begin` returns, with the device's lock held,
+    /// if `when` says so.
+    pub(super) fn call(
+        &self,
+        when: impl Fn(&Inner) -> bool,
+        begin: impl FnOnce(&mut Inner) -> Option<Callback>,
+    ) {
+        if !when(&self.inner.lock()) {
+            return;
+        }
+        let lock = DeviceLock::new(&self.dev);
+        let mut inner = self.inner.lock();
+        if when(&inner) {
+            if let Some(function) = begin(&mut inner) {
+                drop(inner);
+                // SAFETY: The driver is attached, and `detach()` waits for this to return: its ops
+                // and its code stay.
+                unsafe { function(raw(&self.dev)) };
+                inner = self.inner.lock();
+                if let Some(consumer) = &mut inner.consumer {
+                    consumer.called = false;
+                }
+                self.wake(&inner);
+            }
+        }
+        drop(inner);
+        drop(lock);
+    }
+}

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: a GPU that waits for another device when its hold ends is deferred, which is no failure
+# overlay: gpu-supplier
+
+SUPPLIER=fdc40000.video-codec
+load_video
+need exists "$DEVICES/$SUPPLIER/driver"
+load_protheap
+need mkdir "$CONFIG/$GPU"
+need store hold_ms 10000
+load_gpu
+check 'the GPU is held' absent "$DEVICES/$GPU/driver"
+need protheap-guest write "/sys/bus/platform/drivers/$(driver $SUPPLIER)/unbind" $SUPPLIER
+check 'its supplier is gone' absent "$DEVICES/$SUPPLIER/driver"
+need store commit none
+check 'the decision ends the hold' wait_until 5 is "$(attr state)" none
+sleep 0.5
+check 'the GPU cannot be probed yet' absent "$DEVICES/$GPU/driver"
+check 'which is not logged as a failure' is "$(dmesg | grep -c 'protheap:.*-517')" 0
+need protheap-guest write /sys/bus/platform/drivers/simvideo/bind $SUPPLIER
+check 'it is probed with its supplier' wait_until 5 gpu_probed
