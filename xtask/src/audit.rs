@@ -20,13 +20,17 @@ const FETCH: &str = "60";
 
 /// Every file says whose it is and under which licence, or REUSE.toml does.
 pub(crate) fn reuse(workspace: &Workspace) -> Result<Outcome> {
-    let python = match Python::prepare(workspace, "reuse", &REUSE) {
-        Ok(python) => python,
+    let mut reuse = match Python::prepare(workspace, "reuse", &REUSE) {
+        Ok(python) => {
+            let mut reuse = python.command();
+            reuse.args(["-m", "reuse"]).env("REUSE_ENCODING_MODULE", "charset_normalizer");
+            reuse
+        }
+        // The host may have one.
+        Err(_) if output(Command::new("reuse").arg("--version")).is_ok() => Command::new("reuse"),
         Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
     };
-    let mut reuse = python.command();
-    reuse.args(["-m", "reuse", "lint", "--lines"]).current_dir(&workspace.root);
-    judge(reuse.env("REUSE_ENCODING_MODULE", "charset_normalizer"))
+    judge(reuse.args(["lint", "--lines"]).current_dir(&workspace.root))
 }
 
 /// The crates' licences and sources are those that deny.toml allows, and their versions are asked for.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtual boards: the device tree of QEMU's `virt` machine under the overlays of `driver/testing/boards`.
 
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::{self, Workspace};
+use crate::cache::{self, Digest, Workspace};
 use crate::progress::output;
 use crate::vm::{self, Machine};
 
@@ -22,6 +24,22 @@ pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Adds all that the device tree of a board depends on to a digest, but for QEMU. The tree itself has random seeds.
+pub(crate) fn digest(
+    workspace: &Workspace,
+    board: &str,
+    overlays: &[String],
+    machine: Machine,
+    digest: &mut Digest,
+) -> Result<()> {
+    let sources = workspace.root.join("driver/testing/boards");
+    for name in std::iter::once(board).chain(overlays.iter().map(String::as_str)) {
+        digest.add(cache::read(&sources.join(name).with_extension("dtso"))?.as_bytes());
+    }
+    machine.arguments().iter().for_each(|argument| digest.add(argument.as_bytes()));
+    Ok(())
+}
+
 /// Makes the device tree of a board with further overlays on it.
 pub(crate) fn device_tree(
     workspace: &Workspace,
@@ -33,18 +51,24 @@ pub(crate) fn device_tree(
     device_tree_of_machine(workspace, &all, machine)
 }
 
+/// Held while a tree is made.
+static MAKING: Mutex<()> = Mutex::new(());
+
 /// Makes the device tree of the machine with overlays on it.
 pub(crate) fn device_tree_of_machine(
     workspace: &Workspace,
     overlays: &[&str],
     machine: Machine,
 ) -> Result<PathBuf> {
-    let dir = workspace.checkout.join("boards");
-    cache::create_dir(&dir)?;
     let sources = workspace.root.join("driver/testing/boards");
-    let tree = dir.join(format!("{}-{}.dtb", overlays.join("+"), machine.name()));
-
-    let base = dir.join(format!("virt-{}.dtb", machine.name()));
+    let name = format!("{}-{}", overlays.join("+"), machine.name());
+    let tree = workspace.checkout.join("boards").join(&name).with_extension("dtb");
+    // Machines that run keep their tree, and other jobs make others meanwhile.
+    let dir = workspace.checkout.join("boards").join(format!("{name}.{}", process::id()));
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    cache::remove_dir(&dir)?;
+    cache::create_dir(&dir)?;
+    let (base, made) = (dir.join("virt.dtb"), dir.join("made.dtb"));
     let mut dump = Command::new(vm::QEMU);
     let mut arguments = machine.arguments();
     arguments[1].push_str(&format!(",dumpdtb={}", base.display()));
@@ -52,7 +76,7 @@ pub(crate) fn device_tree_of_machine(
         .context("asking QEMU for its device tree")?;
 
     let mut merge = Command::new("fdtoverlay");
-    merge.arg("-i").arg(&base).arg("-o").arg(&tree);
+    merge.arg("-i").arg(&base).arg("-o").arg(&made);
     for name in overlays {
         let source = sources.join(format!("{name}.dtso"));
         if !source.is_file() {
@@ -72,5 +96,7 @@ pub(crate) fn device_tree_of_machine(
         merge.arg(overlay);
     }
     output(&mut merge).with_context(|| format!("applying the overlays {}", overlays.join(", ")))?;
+    fs::rename(&made, &tree).with_context(|| format!("renaming {}", made.display()))?;
+    cache::remove_dir(&dir)?;
     Ok(tree)
 }

@@ -282,7 +282,7 @@ impl Explain {
         let _lock = workspace.lock()?;
         let program = userspace::for_host(workspace, "protheapctl", 80)?;
 
-        let root = workspace.checkout.join("boards");
+        let root = workspace.checkout.join("explain");
         cache::remove_dir(&root)?;
         let policies = workspace.root.join("policies");
         for file in cache::files(&policies)? {

@@ -10,6 +10,7 @@
 //!   systemd/SUITE-DIGEST/      systemd and what it depends on, unpacked: packages of that digest
 //!   tools/                     rustc, bindgen, busybox
 //!   kernel/                    sources and builds, named by a digest of what they are made of
+//!   results/                   how long each test took, and with which inputs it passed
 //!   checkouts/DIGEST/          what is built from one checkout: modules, user space, initrds, disks, boards, logs
 //! ```
 
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use anyhow::{Context, Result, bail};
+
+use crate::progress;
 
 /// This checkout and its place in the cache.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Workspace {
     pub(crate) cache: PathBuf,
     /// What is built from this checkout.
     pub(crate) checkout: PathBuf,
+    /// What is missing on the machine or in the cache may be installed there.
+    pub(crate) installs: bool,
 }
 
 impl Workspace {
@@ -59,7 +64,12 @@ impl Workspace {
         name.add(root.as_os_str().as_encoded_bytes());
         let checkout = cache.join("checkouts").join(name.hex());
         create_dir(&checkout.join("logs"))?;
-        Ok(Self { root: root.to_owned(), cache, checkout })
+        Ok(Self { root: root.to_owned(), cache, checkout, installs: true })
+    }
+
+    /// The same for commands that install nothing.
+    pub(crate) fn without_installing(self) -> Self {
+        Self { installs: false, ..self }
     }
 
     /// Path of the log of one step.
@@ -67,14 +77,24 @@ impl Workspace {
         self.checkout.join("logs").join(format!("{name}.log"))
     }
 
-    /// Keeps other xtasks from building in the same cache; released when dropped.
+    /// Keeps others from building in the same cache, other jobs of this xtask among them; released when dropped.
     pub(crate) fn lock(&self) -> Result<File> {
-        let path = self.cache.join("lock");
+        self.locked("lock")
+    }
+
+    /// Keeps others from making one thing; released when dropped.
+    pub(crate) fn lock_for(&self, what: &str) -> Result<File> {
+        self.locked(&format!("lock-{what}"))
+    }
+
+    fn locked(&self, name: &str) -> Result<File> {
+        let path = self.cache.join(name);
         let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                eprintln!("waiting for another xtask on {}", path.display());
+                let path = path.display();
+                progress::remark(format_args!("waiting for another xtask, or job, on {path}"));
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("locking {}", path.display()));

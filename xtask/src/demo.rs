@@ -10,7 +10,6 @@ use clap::Args as ClapArgs;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Workspace;
-use crate::kernel::Flavor;
 use crate::vm::{self, Boot, Machine};
 use crate::{board, image};
 
@@ -145,9 +144,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         return Ok(told.good());
     }
     let (image, icount) = if args.systemd {
-        (image::prepare_systemd(workspace, Flavor::Plain)?, Some(vm::ICOUNT_BY_CLOCK))
+        (image::prepare_systemd_demo(workspace)?, Some(vm::ICOUNT_BY_CLOCK))
     } else {
-        (image::prepare(workspace, Flavor::Plain)?, None)
+        (image::prepare_demo(workspace)?, None)
     };
     let tree = board::device_tree(workspace, board, &[], Machine::Direct(1))?;
     let (script, late) = match (args.systemd, args.shell, args.stand_in) {

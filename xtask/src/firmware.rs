@@ -37,8 +37,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// All images, at least one of each suite.
-fn images(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+/// Downloads all images, unless that was done: at least one of each suite.
+pub(crate) fn images(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let _lock = workspace.lock()?;
     let mut images = Vec::new();
     for suite in SUITES {

@@ -15,9 +15,8 @@ use crate::image::{self, Image, Parts};
 use crate::initrd::{Archive, bytes};
 use crate::kernel::Flavor;
 use crate::progress::{Step, output};
-use crate::userspace::Linking;
 use crate::vm::{Boot, Machine};
-use crate::{board, csffw, modules, systemd, userspace};
+use crate::{board, csffw, modules, systemd};
 
 /// Those that are made to be booted; the others are only looked into.
 pub(crate) const BOOTED: [&str; 3] = ["dracut", "dracut-script", "initramfs-tools"];
@@ -86,6 +85,11 @@ pub(crate) struct Generated {
 }
 
 impl Generated {
+    /// Names what they were made of, and by.
+    pub(crate) fn digest(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// One of [`BOOTED`].
     pub(crate) fn image(&self, name: &str) -> PathBuf {
         self.dir.join("out").join(name)
@@ -147,11 +151,8 @@ fn own(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
 
     let stage = workspace.checkout.join("generator-stage");
     cache::remove_dir(&stage)?;
-    // As packages have it, which are not linked statically.
     let root = &workspace.root;
-    let programs =
-        userspace::build(workspace, &parts.tools, root, Linking::Dynamic, &["protheap-bind"])?;
-    let programs = programs.first().and_then(|program| program.parent());
+    let programs = parts.programs.first().and_then(|program| program.parent());
     let programs = programs.context("cargo has built no protheap-bind")?;
     for part in INSTALLED {
         let mut install = Command::new(root.join("packaging/install"));

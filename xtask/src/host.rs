@@ -84,6 +84,26 @@ pub(crate) fn debian() -> Result<Debian> {
     }
 }
 
+/// Checks for what a build for this machine needs, where nothing may be installed.
+pub(crate) fn must_build() -> Result<()> {
+    let has = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let needs: [(&str, &str, &[&str]); 3] = [
+        ("gcc", "cc", &["--version"]),
+        ("pkgconf", "pkg-config", &["--version"]),
+        ("libudev-dev", "pkg-config", &["--exists", "libudev"]),
+    ];
+    let missing = needs.iter().filter(|(_, program, args)| !has(program, args));
+    let missing: Vec<_> = missing.map(|(package, ..)| *package).collect();
+    if !missing.is_empty() {
+        bail!("packages are missing; install {}", missing.join(" "));
+    }
+    Ok(())
+}
+
 /// Makes sure that every host package and `more` are installed, installing what is missing where this user may.
 pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
     let debian = debian()?;

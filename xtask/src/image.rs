@@ -11,6 +11,7 @@ use crate::generator::{self, Generated};
 use crate::initrd::Archive;
 use crate::kernel::{Flavor, Kernel};
 use crate::toolchain::Toolchain;
+use crate::userspace::{DEMO, Linking, PROGRAMS};
 use crate::{
     debian, dist, extension, host, initrd, kernel, modules, panthor, systemd, toolchain, uefi,
     userspace,
@@ -21,7 +22,7 @@ const OURS: [&str; 3] = ["70-protheap", "org.protheap", "protheap"];
 /// Where policies are in every root.
 const POLICIES: &str = "usr/lib/protheap/policies";
 /// What an initrd has for scenarios alone: it is for the binder, and all else comes with the next root.
-const TESTS_ALONE: [&str; 9] = [
+const TESTS_ALONE: [&str; 8] = [
     "etc/systemd/system/bare-root.service",
     "etc/systemd/system/initrd.target.wants/bare-root.service",
     "scenario.sh",
@@ -30,7 +31,6 @@ const TESTS_ALONE: [&str; 9] = [
     "usr/bin/protheapctl",
     "usr/bin/protheapd",
     "usr/lib/firmware-debian",
-    "usr/lib/panthor",
 ];
 
 /// A kernel and its initrd.
@@ -46,6 +46,8 @@ pub(crate) struct Image {
     pub(crate) output: Option<PathBuf>,
     /// Names the contents of all of them.
     pub(crate) digest: String,
+    /// The same without the scenarios' scripts, of which each boot runs one.
+    pub(crate) inputs: String,
 }
 
 impl Image {
@@ -53,19 +55,29 @@ impl Image {
     pub(crate) fn with(&self, workspace: &Workspace, name: &str, files: Archive) -> Result<Self> {
         let mut archive =
             fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
+        let mut more = Digest::new();
+        files.digest(&mut more);
+        let more = more.hex();
         archive.extend(files.finish());
         let initrd = workspace.checkout.join(format!("{name}.cpio"));
         cache::write(&initrd, &archive)?;
-        let mut digest = Digest::new();
-        digest.add(self.digest.as_bytes());
-        digest.add(&archive);
-        Ok(Self {
-            kernel: self.kernel.clone(),
-            initrd,
-            disk: self.disk.clone(),
-            output: self.output.clone(),
-            digest: digest.hex(),
-        })
+        Ok(Self { initrd, ..self.and(&more) })
+    }
+
+    /// The same image with another initrd, whose contents have that digest.
+    pub(crate) fn with_initrd(&self, initrd: PathBuf, digest: &str) -> Self {
+        Self { initrd, ..self.and(digest) }
+    }
+
+    /// The same image, whose digests count something else as well.
+    fn and(&self, what: &str) -> Self {
+        let both = |digest: &str| {
+            let mut both = Digest::new();
+            both.add(digest.as_bytes());
+            both.add(what.as_bytes());
+            both.hex()
+        };
+        Self { digest: both(&self.digest), inputs: both(&self.inputs), ..self.clone() }
     }
 }
 
@@ -75,56 +87,107 @@ pub(crate) struct Parts {
     pub(crate) tools: Toolchain,
     pub(crate) kernel: Kernel,
     pub(crate) modules: Vec<PathBuf>,
-    /// Builds of panthor beside the kernel's own, by name.
-    pub(crate) panthors: Vec<(&'static str, PathBuf)>,
     pub(crate) programs: Vec<PathBuf>,
 }
 
 impl Parts {
     /// Builds what changed in this checkout.
-    fn prepare(workspace: &Workspace, flavor: Flavor, packages: &[&str]) -> Result<Self> {
+    fn prepare(
+        workspace: &Workspace,
+        flavor: Flavor,
+        packages: &[&str],
+        programs: &[&str],
+    ) -> Result<Self> {
         host::prepare(workspace, &[flavor.packages(), packages].concat())?;
         let tools = toolchain::prepare(workspace)?;
         let kernel = kernel::prepare(workspace, &tools, flavor)?;
         let modules = modules::prepare(workspace, &tools, &kernel)?;
-        let panthors = panthor::prepare(workspace, &tools, &kernel)?;
-        let programs = userspace::prepare(workspace, &tools)?;
+        let root = &workspace.root;
+        let programs = userspace::build(workspace, &tools, root, Linking::Dynamic, programs)?;
         fs::metadata(&kernel.image)
             .with_context(|| format!("looking for {}", kernel.image.display()))?;
-        Ok(Self { tools, kernel, modules, panthors, programs })
+        Ok(Self { tools, kernel, modules, programs })
     }
 }
 
 /// Makes all that a boot needs from this checkout, building what changed.
 pub(crate) fn prepare(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
+    script(workspace, flavor, "initrd", &PROGRAMS)
+}
+
+/// The same with no more programs than the demonstration runs.
+pub(crate) fn prepare_demo(workspace: &Workspace) -> Result<Image> {
+    script(workspace, Flavor::Plain, "demo-initrd", &DEMO)
+}
+
+/// An image whose init is a script, kept as `kind`.
+fn script(workspace: &Workspace, flavor: Flavor, kind: &str, programs: &[&str]) -> Result<Image> {
     let _lock = workspace.lock()?;
-    let parts = Parts::prepare(workspace, flavor, &[])?;
+    let parts = Parts::prepare(workspace, flavor, &[], programs)?;
     let archive = initrd::build(workspace, &parts)?;
-    let mut digest = Digest::new();
-    digest.add(parts.kernel.digest.as_bytes());
-    digest.add(&archive);
-    let digest = digest.hex();
-    let initrd = keep(workspace, "initrd", &digest, "cpio", |path| cache::write(path, &archive))?;
-    Ok(Image { kernel: parts.kernel.image, initrd, disk: None, output: None, digest })
+    let (digest, inputs) = digests(&parts.kernel.digest, &[&archive]);
+    let initrd =
+        keep(workspace, kind, &digest, "cpio", |path| cache::write(path, archive.finish()))?;
+    Ok(Image { kernel: parts.kernel.image, initrd, disk: None, output: None, digest, inputs })
 }
 
 /// The same with systemd as init, in the initrd and in a root on a disk that follows it.
 pub(crate) fn prepare_systemd(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
+    with_systemd(workspace, flavor, |parts, root| {
+        let player = userspace::player(workspace, &parts.tools)?;
+        root.file("usr/bin/player", 0o755, &initrd::bytes(&player)?);
+        Ok(())
+    })
+}
+
+/// The same with no more programs than the demonstration runs.
+pub(crate) fn prepare_systemd_demo(workspace: &Workspace) -> Result<Image> {
+    with_systemd(workspace, Flavor::Plain, |_, _| Ok(()))
+}
+
+/// An image with systemd. `more` adds to its root.
+fn with_systemd(
+    workspace: &Workspace,
+    flavor: Flavor,
+    more: impl FnOnce(&Parts, &mut Archive) -> Result<()>,
+) -> Result<Image> {
     let _lock = workspace.lock()?;
-    let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES)?;
-    let initrd = systemd::initrd(workspace, &parts)?.finish();
-    let root = systemd::root(workspace, &parts)?;
-    let mut digest = Digest::new();
-    digest.add(parts.kernel.digest.as_bytes());
-    digest.add(&initrd);
-    root.digest(&mut digest);
-    let digest = digest.hex();
+    let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES, &PROGRAMS)?;
+    let initrd = systemd::initrd(workspace, &parts)?;
+    let mut root = systemd::root(workspace, &parts)?;
+    more(&parts, &mut root)?;
+    let (digest, inputs) = digests(&parts.kernel.digest, &[&initrd, &root]);
     let disk = keep(workspace, "systemd-root", &digest, "erofs", |path| {
         systemd::disk(workspace, &root, path)
     })?;
-    let initrd =
-        keep(workspace, "systemd-initrd", &digest, "cpio", |path| cache::write(path, &initrd))?;
-    Ok(Image { kernel: parts.kernel.image, initrd, disk: Some(disk), output: None, digest })
+    let initrd = keep(workspace, "systemd-initrd", &digest, "cpio", |path| {
+        cache::write(path, initrd.finish())
+    })?;
+    Ok(Image { kernel: parts.kernel.image, initrd, disk: Some(disk), output: None, digest, inputs })
+}
+
+/// Digests of a kernel and what it boots: of all, and of all but the scenarios' scripts.
+fn digests(kernel: &str, archives: &[&Archive]) -> (String, String) {
+    let is_script = |path: &str| path.starts_with("scenarios/");
+    let mut digest = Digest::new();
+    digest.add(kernel.as_bytes());
+    archives.iter().for_each(|archive| archive.digest_of(&mut digest, &|path| !is_script(path)));
+    let inputs = digest.hex();
+    archives.iter().for_each(|archive| archive.digest_of(&mut digest, &is_script));
+    (digest.hex(), inputs)
+}
+
+/// The image whose init is a script, with other builds of panthor than the kernel's own.
+pub(crate) fn with_panthors(
+    workspace: &Workspace,
+    flavor: Flavor,
+    script: &Image,
+) -> Result<Image> {
+    let _lock = workspace.lock()?;
+    host::prepare(workspace, flavor.packages())?;
+    let tools = toolchain::prepare(workspace)?;
+    let kernel = kernel::prepare(workspace, &tools, flavor)?;
+    script.with(workspace, "panthors", panthor::prepare(workspace, &tools, &kernel)?)
 }
 
 /// What distributions' generators make of this checkout, with a kernel and an initrd to run them on.
@@ -134,21 +197,25 @@ pub(crate) fn prepare_generated(
     script: &Image,
 ) -> Result<Generated> {
     let _lock = workspace.lock()?;
-    let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES)?;
+    let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES, &PROGRAMS)?;
     generator::prepare(workspace, &parts, script)
 }
 
-/// The disk with the root in which Protheap's packages can be installed, for the initrd of [`prepare_systemd`].
-pub(crate) fn prepare_debian(workspace: &Workspace, flavor: Flavor) -> Result<PathBuf> {
+/// The image of [`prepare_systemd`] with a root in which Protheap's packages can be installed.
+pub(crate) fn prepare_debian(
+    workspace: &Workspace,
+    flavor: Flavor,
+    systemd: &Image,
+) -> Result<Image> {
     let debs = dist::deb::build(workspace)?;
     let _lock = workspace.lock()?;
-    let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES)?;
+    let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES, &PROGRAMS)?;
     let root = debian::root(workspace, &parts, &debs)?;
-    let mut digest = Digest::new();
-    root.digest(&mut digest);
-    keep(workspace, "debian-root", &digest.hex(), "erofs", |path| {
+    let (digest, inputs) = digests(&parts.kernel.digest, &[&root]);
+    let disk = keep(workspace, "debian-root", &digest, "erofs", |path| {
         systemd::disk(workspace, &root, path)
-    })
+    })?;
+    Ok(Image { disk: Some(disk), inputs: systemd.and(&inputs).inputs, ..systemd.and(&digest) })
 }
 
 /// What a unified kernel image is made of, and the root that follows its initrd.
@@ -187,7 +254,7 @@ pub(crate) fn pieces(
 ) -> Result<Pieces> {
     let _lock = workspace.lock()?;
     let packages = [systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES].concat();
-    let parts = Parts::prepare(workspace, Flavor::Plain, &packages)?;
+    let parts = Parts::prepare(workspace, Flavor::Plain, &packages, &PROGRAMS)?;
     let (policies, initrd) = systemd::initrd(workspace, &parts)?.split(POLICIES);
     let initrd = initrd.without(&TESTS_ALONE);
     let mut root = systemd::root(workspace, &parts)?;
@@ -195,8 +262,10 @@ pub(crate) fn pieces(
     Ok(Pieces { kernel: parts.kernel.image, release: parts.kernel.release, initrd, policies, root })
 }
 
-/// Makes a file that is named by its contents, unless it is there: a machine that runs keeps the one that it was
-/// started with. Older ones go.
+/// Images of a kind that are kept: machines are yet to be started with them, here or by another xtask.
+const KEPT: usize = 3;
+
+/// Makes a file that is named by its contents, unless it is there. The oldest ones are removed.
 pub(crate) fn keep(
     workspace: &Workspace,
     kind: &str,
@@ -207,9 +276,16 @@ pub(crate) fn keep(
     let dir = workspace.checkout.join(kind);
     let path = dir.join(format!("{digest}.{extension}"));
     if !path.is_file() {
-        cache::remove_dir(&dir)?;
         cache::create_dir(&dir)?;
-        make(&path)?;
+        let mut others = cache::files(&dir)?;
+        others.sort_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok());
+        others.truncate(others.len().saturating_sub(KEPT - 1));
+        for old in others {
+            fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
+        }
+        let part = dir.join("part");
+        make(&part)?;
+        fs::rename(&part, &path).with_context(|| format!("renaming {}", part.display()))?;
     }
     Ok(path)
 }

@@ -19,24 +19,26 @@ use crate::{csffw, firmware, modules, systemd};
 /// What programs that are not static are loaded with, in the directory of libraries of arm64.
 const SHARED: [&str; 5] =
     ["ld-linux-aarch64.so.1", "libc.so.6", "libcap.so.2", "libgcc_s.so.1", "libudev.so.1"];
+/// The packages that have it.
+const SHARED_OF: [&str; 4] = ["libc6", "libcap2", "libgcc-s1", "libudev1"];
 const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 
 /// Packs the initrd whose init is a script; the same inputs give the same bytes.
-pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<u8>> {
+pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     let mut archive = contents(workspace, parts)?;
     archive.file("init", 0o755, &bytes(&workspace.root.join("xtask/guest/init.sh"))?);
-    let packages = systemd::base(workspace)?.join(LIBRARIES);
+    let packages = systemd::packages(workspace, &[], &SHARED_OF)?.join(LIBRARIES);
     for name in SHARED {
         archive.file(&format!("{LIBRARIES}/{name}"), 0o755, &bytes(&packages.join(name))?);
     }
     // Programs name their loader by this path.
     archive.link("usr/lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu/ld-linux-aarch64.so.1");
-    Ok(archive.finish())
+    Ok(archive)
 }
 
 /// What every root of the guest has, whoever its init is.
 pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    let Parts { tools, kernel, modules: built, panthors, programs } = parts;
+    let Parts { tools, kernel, modules: built, programs } = parts;
     let mut archive = Archive::default();
     for dir in ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib"] {
         archive.directory(dir);
@@ -76,15 +78,6 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     }
     output(Command::new("/sbin/depmod").arg("-b").arg(&stage).arg(&kernel.release))?;
     archive.tree(&stage, "usr")?;
-
-    cache::remove_dir(&stage)?;
-    cache::create_dir(&stage)?;
-    for (name, module) in panthors {
-        let copy = stage.join(name);
-        fs::copy(module, &copy).with_context(|| format!("copying {}", module.display()))?;
-        modules::sign(kernel, std::slice::from_ref(&copy))?;
-        archive.file(&format!("usr/lib/panthor/{name}/panthor.ko"), 0o644, &bytes(&copy)?);
-    }
 
     // The modelled GPU's firmware where the kernel looks for it, and Debian's, if it is here, where it does not.
     for arch in csffw::directories(workspace)? {
@@ -275,7 +268,12 @@ impl Archive {
 
     /// Adds all of it to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        for entry in &self.entries {
+        self.digest_of(digest, &|_| true);
+    }
+
+    /// Adds the paths that are wanted to a digest.
+    pub(crate) fn digest_of(&self, digest: &mut Digest, wanted: &dyn Fn(&str) -> bool) {
+        for entry in self.entries.iter().filter(|entry| wanted(&entry.path)) {
             digest.add(entry.path.as_bytes());
             digest.add(&entry.mode.to_le_bytes());
             digest.add(&entry.content);

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Digest, Workspace};
-use crate::progress::{Step, output};
+use crate::progress::{self, Step, output};
 use crate::toolchain::Toolchain;
 
 /// The package of the source, and the release whose backports have it.
@@ -297,7 +297,9 @@ pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
         ),
     };
     if package != PACKAGE {
-        eprintln!("  {PACKAGE} is gone from {SUITE}: trying {package}, which was not tested");
+        progress::remark(format_args!(
+            "{PACKAGE} is gone from {SUITE}: trying {package}, which was not tested"
+        ));
     }
     let deb = client.download(workspace, package)?;
     let version = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();

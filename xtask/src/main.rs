@@ -13,6 +13,9 @@
 //! and [`audit`] and [`release`] say whether they may be given out; [`tools`] are what they ask.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod progress;
+
 mod apt;
 mod audit;
 mod bench;
@@ -35,8 +38,9 @@ mod kernel;
 mod manuals;
 mod modules;
 mod panthor;
-mod progress;
+mod pool;
 mod release;
+mod results;
 mod scenario;
 mod suite;
 mod systemd;
@@ -68,8 +72,10 @@ struct Cli {
 enum Command {
     /// Boot a virtual board whose protected heap comes late, and watch its GPU get its buffers
     Demo(demo::Args),
-    /// Run every test: format, lints, unit tests, then all scenarios on a real kernel
-    Test,
+    /// Run every test: format, lints, unit tests, packages, and all scenarios on a real kernel
+    Test(suite::Args),
+    /// Run the tests that need neither root, nor a virtual machine, nor a package manager
+    Check,
     /// Build the test kernel, or say where it is
     Kernel {
         /// The one that watches itself: KASAN, lockdep, kmemleak, KUnit, fault injection
@@ -111,7 +117,8 @@ fn run(cli: Cli) -> Result<bool> {
     let workspace = Workspace::open()?;
     match cli.command {
         Command::Demo(args) => demo::run(&workspace, &args),
-        Command::Test => Ok(suite::run(&workspace)),
+        Command::Test(args) => suite::run(&workspace, &args),
+        Command::Check => suite::check(&workspace.without_installing()),
         Command::Kernel { debug, cfi } => {
             let flavor = Flavor::chosen(debug, cfi);
             let _lock = workspace.lock()?;

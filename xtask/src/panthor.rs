@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Digest, Workspace};
+use crate::initrd::{self, Archive};
 use crate::kernel::{self, Kernel};
+use crate::modules;
 use crate::progress::Step;
 use crate::toolchain::Toolchain;
 
@@ -24,14 +26,14 @@ const HEADER: &str = "include/uapi/drm/panthor_drm.h";
 const BUILDS: [(&str, Option<&str>); 2] =
     [("unmodified", None), ("parameter", Some("driver/testing/panthor"))];
 
-/// Builds those whose sources changed. Returns the name of each and its `.ko` file.
+/// Builds those whose sources changed; returns the files that a guest has of them.
 pub(crate) fn prepare(
     workspace: &Workspace,
     tools: &Toolchain,
     kernel: &Kernel,
-) -> Result<Vec<(&'static str, PathBuf)>> {
+) -> Result<Archive> {
     let dir = workspace.checkout.join("panthor").join(&kernel.digest);
-    let mut built = Vec::new();
+    let mut archive = Archive::default();
     for (name, patches) in BUILDS {
         let patches = match patches {
             Some(patches) => cache::files(&workspace.root.join(patches))?,
@@ -55,9 +57,12 @@ pub(crate) fn prepare(
         if !module.is_file() {
             bail!("no {} was built: the kernel needs CONFIG_DRM_PANTHOR=m", module.display());
         }
-        built.push((name, module));
+        let copy = dir.join(name).join("signed.ko");
+        fs::copy(&module, &copy).with_context(|| format!("copying {}", module.display()))?;
+        modules::sign(kernel, std::slice::from_ref(&copy))?;
+        archive.file(&format!("usr/lib/panthor/{name}/panthor.ko"), 0o644, &initrd::bytes(&copy)?);
     }
-    Ok(built)
+    Ok(archive)
 }
 
 /// Copies the driver's sources as Linux has them.

@@ -2,8 +2,11 @@
 //! Says what is being done, for how long, and how long it may still take.
 //!
 //! Everything goes to standard error, so that standard output holds results alone. On a terminal one line is
-//! kept up to date; elsewhere a long step says something each half minute.
+//! kept up to date; elsewhere a long step says something each half minute. A job whose output is kept says only what
+//! failed, beside its results.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -12,6 +15,51 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+thread_local! {
+    /// Lines of the job that this thread runs.
+    static KEPT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Prints a line to standard output, or keeps it for [`kept_output`].
+macro_rules! say {
+    ($($what:tt)*) => { $crate::progress::line(format_args!($($what)*)) };
+}
+
+/// Keeps what this thread prints by [`say!`], instead of printing it.
+pub(crate) fn keep_output() {
+    KEPT.set(Some(String::new()));
+}
+
+/// Returns what was kept, and ends that.
+pub(crate) fn kept_output() -> String {
+    KEPT.take().unwrap_or_default()
+}
+
+/// Prints or keeps a line.
+pub(crate) fn line(line: fmt::Arguments<'_>) {
+    KEPT.with_borrow_mut(|kept| match kept {
+        Some(kept) => {
+            kept.push_str(&line.to_string());
+            kept.push('\n');
+        }
+        None => println!("{line}"),
+    });
+}
+
+/// Prints a line to standard error, or keeps it with the output.
+pub(crate) fn remark(what: fmt::Arguments<'_>) {
+    if is_kept() {
+        line(format_args!("  {what}"));
+    } else {
+        eprintln!("  {what}");
+    }
+}
+
+/// Whether this thread's output is kept.
+fn is_kept() -> bool {
+    KEPT.with_borrow(Option::is_some)
+}
 
 /// A command that runs longer than this is announced.
 const LONG: Duration = Duration::from_secs(3);
@@ -90,7 +138,7 @@ impl<'a> Step<'a> {
         if !status.success() {
             self.end("failed");
             for line in tail.iter().rev().take(30).rev() {
-                eprintln!("    {line}");
+                remark(format_args!("  {line}"));
             }
             bail!("{} failed ({status}); the whole output is in {}", self.what, log.display());
         }
@@ -106,6 +154,9 @@ impl<'a> Step<'a> {
     }
 
     fn speak(&mut self, fraction: Option<f64>) {
+        if is_kept() {
+            return;
+        }
         let elapsed = self.started.elapsed();
         let estimate = match fraction {
             // An estimate from the very first lines would be a guess.
@@ -134,6 +185,9 @@ impl<'a> Step<'a> {
     }
 
     fn end(&self, how: &str) {
+        if is_kept() {
+            return;
+        }
         let start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
         eprintln!("{start}  {}: {how} after {}", self.what, clock(self.started.elapsed()));
     }

@@ -80,7 +80,7 @@ impl List {
     /// Says what became of an item. One that was not looked at is open.
     fn item(&mut self, name: &str, result: Result<Outcome>) {
         let open = match result {
-            Ok(Outcome::Good) => None,
+            Ok(Outcome::Good | Outcome::Unchanged | Outcome::Tests { .. }) => None,
             Ok(Outcome::Skipped(why)) => Some(format!("not looked at: {why}")),
             Err(error) => Some(format!("{error:#}")),
         };
@@ -193,7 +193,7 @@ fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
     if skip {
         return Ok(Outcome::Skipped("--skip-tests".to_owned()));
     }
-    if !suite::run(workspace) {
+    if !suite::run(workspace, &suite::Args::default())? {
         bail!("see above");
     }
     Ok(Outcome::Good)

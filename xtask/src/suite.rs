@@ -1,234 +1,190 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test`: every check that a change must pass. Its last line is `N passed, N failed`.
+//! `cargo xtask test`: every check that a change must pass, in parallel. Its last line is `N passed, N failed`.
 
-use std::env;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+mod inputs;
+mod since;
+mod steps;
+mod tally;
+mod unit;
 
-use anyhow::{Context, Result, bail};
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
+use clap::{Args as ClapArgs, ValueEnum};
+
+use self::inputs::Tree;
+use self::since::Selection;
+use self::steps::{STEPS, Step};
+use self::tally::Tally;
+pub(crate) use self::unit::cargo;
 use crate::cache::Workspace;
-use crate::{
-    audit, boards, client, demo, dist, firmware, generator, host, kernel, release, scenario, units,
-};
+use crate::pool::{self, Job};
+use crate::results::Results;
+use crate::scenario::All;
+use crate::{firmware, host, release};
 
-/// Runs everything, goes on after a failure, and prints the closing line. `false` if anything failed.
-pub(crate) fn run(workspace: &Workspace) -> bool {
+/// Resource of jobs that build something in the cache: each uses all processors by itself.
+pub(crate) const BUILD: &str = "build";
+
+/// Which tests to run, and how.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct Args {
+    /// Run this many tests at the same time [default: one for each processor]
+    #[arg(short, long)]
+    jobs: Option<u32>,
+    /// Run only the tests of this group; may be given more than once
+    #[arg(long, value_name = "GROUP")]
+    only: Vec<Group>,
+    /// Run only the tests that a change since this commit can affect; xtask/src/suite/since.rs lists them by path
+    #[arg(long, value_name = "REF")]
+    since: Option<String>,
+    /// Run also tests that passed before with the same inputs
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Tests that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Group {
+    /// Formatting, lints, unit tests, units, policies and licences, as `cargo xtask check` runs them
+    Check,
+    /// Crates, bill of materials, patches, and Debian's firmware images and device trees
+    Audit,
+    /// Scenarios of the kernel's module, the binder and the daemon
+    Core,
+    /// Scenarios of panthor and Tyr
+    Panthor,
+    /// Scenarios with systemd
+    Systemd,
+    /// Packages of distributions
+    Packages,
+    /// Initrds of distributions, and signed images
+    Images,
+}
+
+impl Group {
+    /// Its name on the command line.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// How a test that did not fail ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It passed.
+    Good,
+    /// It passed before, with the same inputs.
+    Unchanged,
+    /// It did not run, for this reason.
+    Skipped(String),
+    /// It consists of tests of its own.
+    Tests { passed: u32, failed: u32 },
+}
+
+/// A test that has ended.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    pub(crate) name: String,
+    pub(crate) group: Group,
+    pub(crate) result: Result<Outcome>,
+    pub(crate) took: Duration,
+}
+
+/// The `test` command. It goes on after a failure; `false` if anything failed.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let selection = Selection::new(workspace, &args.only, args.since.as_deref())?;
+    let wanted = |step: &&Step| selection.has_step(step.name, step.group);
+    let steps: Vec<_> = STEPS.iter().filter(wanted).collect();
     let mut tally = Tally::default();
-    // Programs are linked to libraries of the host's.
-    tally.one("Debian packages", packages(workspace));
-    tally.one("cargo fmt", component(workspace, "fmt", "rustfmt", &["--all", "--check"]));
-    tally.one(
-        "cargo clippy",
-        component(
-            workspace,
-            "clippy",
-            "clippy",
-            &["--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"],
-        ),
-    );
-    match unit_tests(workspace) {
-        Ok((tests, built)) => {
-            tally.passed += tests.passed;
-            tally.failed += tests.failed;
-            if tests.failed > 0 {
-                tally.names.push(format!("{} unit tests", tests.failed));
-            }
-            // A test that does not build, or a doctest that dies, leaves no line to count.
-            if !built && tests.failed == 0 {
-                tally.one("cargo test", Err(anyhow::anyhow!("cargo test failed")));
-            }
-        }
-        Err(error) => tally.one("cargo test", Err(error)),
+    // Programs are linked to libraries of the host's. All packages at once, since jobs run in parallel.
+    let started = Instant::now();
+    let scenarios = All::read(workspace, |name, group| selection.has_scenario(name, group))?;
+    let packages = steps.iter().flat_map(|step| step.packages).copied();
+    let packages = packages.chain(scenarios.packages()).collect::<Vec<_>>().concat();
+    let result = install(workspace, &packages).map(|()| Outcome::Good);
+    let (name, group) = ("Debian packages".to_owned(), Group::Check);
+    tally.add(Tested { name, group, result, took: started.elapsed() });
+
+    // Guests have those that are there. The step that is about them says what is wrong, if they cannot be fetched.
+    if let Err(error) = firmware::images(workspace) {
+        eprintln!("warning: scenarios run without vendors' firmware: {error:#}");
     }
-    tally.one("client", client::check(workspace));
-    tally.one("firmware images", firmware::check(workspace));
-    tally.one("boards", boards::check(workspace));
-    if units::can_check() {
-        tally.one("units", units::check(workspace));
-    } else {
-        println!("units ... skipped: this host has no systemd-analyze");
-    }
-    tally.perhaps("reuse", audit::reuse(workspace));
-    tally.perhaps("cargo deny", audit::deny(workspace));
-    tally.perhaps("cargo deny advisories", audit::advisories(workspace));
-    tally.perhaps("sbom", dist::sbom::check(workspace));
-    tally.perhaps("offline build", dist::offline::check(workspace));
-    tally.one("SELinux module", dist::selinux::check(workspace));
-    tally.one("Debian's packages", dist::deb::check(workspace));
-    match scenario::run_all(workspace) {
-        Ok(results) => {
-            for (name, good) in results {
-                if good {
-                    tally.passed += 1;
-                } else {
-                    tally.failed += 1;
-                    tally.names.push(format!("scenario {name}"));
-                }
-            }
-        }
-        Err(error) => tally.one("scenarios", Err(error)),
-    }
-    tally.one("packages for Fedora", dist::rpm::check(workspace));
-    tally.one("packages for Arch Linux", dist::arch::check(workspace));
-    tally.one("reproducible programs", dist::reproducible::check(workspace));
-    tally.one("dkms", dist::dkms::check(workspace));
-    tally.one("initrds", generator::check(workspace));
-    tally.one("signed images", demo::uki::check(workspace));
-    tally.one("checkpatch", kernel::check_patches(workspace));
-    if !tally.names.is_empty() {
-        println!("failed: {}", tally.names.join(", "));
-    }
-    if tally.failed == 0
+    let jobs = args.jobs.unwrap_or_else(pool::processors);
+    let results = Results::open(workspace, args.fresh)?;
+    let tree = Tree::read(workspace)?;
+    let mut all = scenarios.jobs(&results, jobs);
+    all.extend(steps.iter().map(|step| job(workspace, &results, &tree, step)));
+    pool::run(all, jobs, |ended| tally.hear(ended));
+    tally.report(started.elapsed());
+    let everything = args.only.is_empty() && args.since.is_none();
+    if everything
+        && tally.failed() == 0
         && let Err(error) = release::passed(workspace)
     {
         eprintln!("warning: {error:#}");
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    tally.failed == 0
+    println!("{} passed, {} failed", tally.passed(), tally.failed());
+    Ok(tally.failed() == 0)
 }
 
-fn packages(workspace: &Workspace) -> Result<()> {
+/// The `check` command: tests that need neither root, nor a virtual machine, nor a package manager.
+pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
+    host::must_build()?;
+    let results = Results::open(workspace, false)?;
+    let tree = Tree::read(workspace)?;
+    let steps = STEPS.iter().filter(|step| step.group == Group::Check);
+    let jobs = steps.map(|step| job(workspace, &results, &tree, step)).collect();
+    let (mut tally, started) = (Tally::default(), Instant::now());
+    pool::run(jobs, pool::processors(), |ended| tally.hear(ended));
+    tally.report(started.elapsed());
+    println!("{} passed, {} failed", tally.passed(), tally.failed());
+    Ok(tally.failed() == 0)
+}
+
+fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let _lock = workspace.lock()?;
-    host::prepare(workspace, &[])
+    host::prepare(workspace, packages)
 }
 
-/// What became of a check that did not fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It looked, and all was well.
-    Good,
-    /// It did not look, and why.
-    Skipped(String),
-}
-
-/// What passed and what failed.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u32,
-    failed: u32,
-    names: Vec<String>,
-}
-
-impl Tally {
-    fn one(&mut self, name: &str, result: Result<()>) {
-        match result {
-            Ok(()) => {
-                println!("{name} ... ok");
-                self.passed += 1;
-            }
-            Err(error) => {
-                println!("{name} ... FAILED: {error:#}");
-                self.failed += 1;
-                self.names.push(name.to_owned());
-            }
+/// The job of a step.
+fn job<'a>(
+    workspace: &'a Workspace,
+    results: &'a Results,
+    tree: &'a Tree,
+    step: &'a Step,
+) -> Job<'a, Vec<Tested>> {
+    let estimate = results.estimate(step.name).unwrap_or(step.estimate());
+    let work = move |_: &pool::Queue<'a, Vec<Tested>>| {
+        let started = Instant::now();
+        let result = once(workspace, results, tree, step);
+        let name = step.name;
+        match &result {
+            Ok(Outcome::Good) => say!("{name} ... ok in {:.1} s", started.elapsed().as_secs_f64()),
+            Ok(Outcome::Skipped(why)) => say!("{name} ... skipped: {why}"),
+            Ok(Outcome::Unchanged | Outcome::Tests { .. }) => {}
+            Err(error) => say!("{name} ... FAILED: {error:#}"),
         }
-    }
-
-    /// A check that needs what a host may not have.
-    fn perhaps(&mut self, name: &str, result: Result<Outcome>) {
-        match result {
-            Ok(Outcome::Skipped(why)) => println!("{name} ... skipped: {why}"),
-            result => self.one(name, result.map(|_| ())),
-        }
-    }
-
-    /// Adds what a line of `cargo test` says: `test result: ok. 5 passed; 0 failed; ...`.
-    fn hear(&mut self, line: &str) {
-        let Some((_, counts)) =
-            line.split_once("test result: ").and_then(|(_, rest)| rest.split_once(". "))
-        else {
-            return;
-        };
-        for count in counts.split(';') {
-            let mut words = count.split_whitespace();
-            match (words.next().and_then(|n| n.parse::<u32>().ok()), words.next()) {
-                (Some(number), Some("passed")) => self.passed += number,
-                (Some(number), Some("failed")) => self.failed += number,
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Cargo, to be run in this checkout.
-pub(crate) fn cargo(workspace: &Workspace) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&workspace.root);
-    command
-}
-
-/// Runs a cargo command that is a component of its own, added where rustup left it out.
-fn component(
-    workspace: &Workspace,
-    subcommand: &str,
-    component: &str,
-    args: &[&str],
-) -> Result<()> {
-    let there = |mut command: Command| {
-        command.args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
+        vec![Tested { name: name.to_owned(), group: step.group, result, took: started.elapsed() }]
     };
-    if !there(cargo(workspace)) {
-        let added = Command::new("rustup").args(["component", "add", component]).status();
-        if !added.is_ok_and(|status| status.success()) {
-            bail!(
-                "cargo has no `{subcommand}`: install {component} (`rustup component add {component}`)"
-            );
-        }
-    }
-    let status = cargo(workspace)
-        .arg(subcommand)
-        .args(args)
-        .status()
-        .with_context(|| format!("running cargo {subcommand}"))?;
-    if !status.success() {
-        bail!("see above");
-    }
-    Ok(())
+    Job { name: step.name.to_owned(), estimate, uses: step.uses, run: Box::new(work) }
 }
 
-/// Runs the unit tests, shows what they print, and counts them.
-fn unit_tests(workspace: &Workspace) -> Result<(Tally, bool)> {
-    let mut child = cargo(workspace)
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("running cargo test")?;
-    let output = child.stdout.take().context("cargo test has no output")?;
-    let mut tally = Tally::default();
-    for line in BufReader::new(output).lines() {
-        let line = line.context("reading the output of cargo test")?;
-        println!("{line}");
-        tally.hear(&line);
+/// Runs a step, unless it passed before with the same inputs.
+fn once(workspace: &Workspace, results: &Results, tree: &Tree, step: &Step) -> Result<Outcome> {
+    let inputs = tree.digest(workspace, &step.inputs)?;
+    if let Some(inputs) = &inputs
+        && let Some(when) = results.passed(step.name, inputs)
+    {
+        say!("{} ... unchanged since it passed at {when}", step.name);
+        return Ok(Outcome::Unchanged);
     }
-    let status = child.wait().context("waiting for cargo test")?;
-    Ok((tally, status.success()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_of_cargo_test_are_added_up() {
-        let mut tally = Tally::default();
-        for line in [
-            "running 5 tests",
-            "test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-            "test result: FAILED. 7 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.10s",
-        ] {
-            tally.hear(line);
-        }
-        assert_eq!(tally, Tally { passed: 12, failed: 2, names: Vec::new() });
+    let started = Instant::now();
+    let outcome = (step.run)(workspace)?;
+    if let Outcome::Tests { failed: 1.., .. } | Outcome::Skipped(_) = outcome {
+        return Ok(outcome);
     }
-
-    #[test]
-    fn what_is_skipped_counts_for_nothing() {
-        let mut tally = Tally::default();
-        tally.perhaps("there", Ok(Outcome::Good));
-        tally.perhaps("not there", Ok(Outcome::Skipped("no network".to_owned())));
-        tally.perhaps("wrong", Err(anyhow::anyhow!("wrong")));
-        assert_eq!((tally.passed, tally.failed), (1, 1));
-    }
+    // A step that always runs has no inputs, and only its duration is of use.
+    results.keep(step.name, inputs.as_deref().unwrap_or("-"), started.elapsed())?;
+    Ok(outcome)
 }

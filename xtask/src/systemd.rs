@@ -13,7 +13,6 @@ use crate::dist::apparmor;
 use crate::image::Parts;
 use crate::initrd::{self, Archive};
 use crate::progress::output;
-use crate::userspace;
 
 /// What the host needs to make the disk, and the profiles.
 pub(crate) const PACKAGES: &[&str] = &[apparmor::PACKAGE, "erofs-utils"];
@@ -132,8 +131,10 @@ pub(crate) fn packages(workspace: &Workspace, asked: &[&str], alone: &[&str]) ->
     cache::once(&dir, |part| {
         let client = Client::open(workspace, SUITE, "main", "arm64")?;
         let debs = part.with_extension("debs");
-        for deb in client.download_all(workspace, asked, &debs)? {
-            apt::unpack(&deb, part)?;
+        if !asked.is_empty() {
+            for deb in client.download_all(workspace, asked, &debs)? {
+                apt::unpack(&deb, part)?;
+            }
         }
         for package in alone {
             apt::unpack(&client.download(workspace, package)?, part)?;
@@ -200,8 +201,6 @@ pub(crate) fn root_of(workspace: &Workspace, parts: &Parts, base: &Path) -> Resu
     }
     wants(&mut archive, "timers.target", "protheapd.timer");
     archive.tree(&workspace.root.join("docs/examples"), "usr/share/doc/protheap/examples")?;
-    let player = userspace::player(workspace, &parts.tools)?;
-    archive.file("usr/bin/player", 0o755, &initrd::bytes(&player)?);
     archive
         .link(&format!("{LOCAL}/multi-user.target.wants/scenario.service"), "../scenario.service");
     Ok(archive)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cache::{self, Digest, Workspace};
 use crate::progress::Step;
@@ -27,6 +27,12 @@ impl Python {
         let mut digest = Digest::new();
         packages.iter().for_each(|package| digest.add(package.as_bytes()));
         let path = directory(workspace)?.join(format!("{name}-{}", digest.hex()));
+        if path.exists() {
+            return Ok(Self(path));
+        }
+        if !workspace.installs {
+            bail!("{name} is not in the cache; install it, or have `cargo xtask test` do so");
+        }
         let _lock = workspace.lock()?;
         cache::once(&path, |part| {
             host::prepare(workspace, &["python3-pip"])?;
@@ -50,7 +56,7 @@ impl Python {
 /// Builds a program of a crate, in the versions that its makers tested; returns its path.
 pub(crate) fn cargo(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf> {
     let path = directory(workspace)?.join(format!("{name}-{version}"));
-    let _lock = workspace.lock()?;
+    let _lock = workspace.lock_for(name)?;
     cache::once(&path, |part| {
         let mut cargo = suite::cargo(workspace);
         cargo.args(["install", "--quiet", "--locked", name, "--version", version, "--root"]);

@@ -7,21 +7,21 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
+use crate::suite::Outcome;
 
 const ANALYZE: &str = "systemd-analyze";
 
 /// Units, and ten times what `systemd-analyze security` may find in each at most.
 const EXPOSURE: [(&str, u32); 2] = [("protheapd.service", 17), ("protheap-bind.service", 30)];
 
-/// The host has systemd's tools.
-pub(crate) fn can_check() -> bool {
+/// Checks every unit that is shipped.
+pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     let mut version = Command::new(ANALYZE);
     version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    version.status().is_ok_and(|status| status.success())
-}
-
-/// Checks every unit that is shipped.
-pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    if !version.status().is_ok_and(|status| status.success()) {
+        let why = "this host has no systemd-analyze; install systemd";
+        return Ok(Outcome::Skipped(why.to_owned()));
+    }
     let mut units = cache::files(&workspace.root.join("systemd/system"))?;
     // Drop-ins are read with the units that they are of, which ours ask for.
     units.retain(|unit| unit.extension().is_none_or(|extension| extension != "conf"));
@@ -49,5 +49,5 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             bail!("more than {}.{}: {result}", limit / 10, limit % 10);
         }
     }
-    Ok(())
+    Ok(Outcome::Good)
 }

@@ -13,10 +13,11 @@ use crate::progress::Step;
 use crate::suite;
 use crate::toolchain::{CROSS, Toolchain};
 
-/// What needs nothing else in the guest.
-const STATIC: [&str; 3] = ["protheap-bind", "protheapctl", "protheap-guest"];
-/// What needs libudev, which is a shared library.
-const DYNAMIC: [&str; 1] = ["protheapd"];
+/// Programs of the guest. protheapd needs libudev, which is a shared library, and one build is for all of them.
+pub(crate) const PROGRAMS: [&str; 4] =
+    ["protheap-bind", "protheapctl", "protheap-guest", "protheapd"];
+/// Those that a demonstration without systemd runs.
+pub(crate) const DEMO: [&str; 2] = ["protheap-bind", "protheap-guest"];
 /// What players begin with, as anybody would build it.
 const PLAYER: [&str; 4] = ["-p", "protheap-client", "--example", "player"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
@@ -30,16 +31,9 @@ pub(crate) enum Linking {
     Dynamic,
 }
 
-/// Builds the guest's programs; returns their paths.
-pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain) -> Result<Vec<PathBuf>> {
-    let mut programs = build(workspace, tools, &workspace.root, Linking::Static, &STATIC)?;
-    programs.extend(build(workspace, tools, &workspace.root, Linking::Dynamic, &DYNAMIC)?);
-    Ok(programs)
-}
-
 /// Builds the example of a player; returns its path.
 pub(crate) fn player(workspace: &Workspace, tools: &Toolchain) -> Result<PathBuf> {
-    let release = compile(workspace, tools, &workspace.root, Linking::Static, &PLAYER)?;
+    let release = compile(workspace, tools, &workspace.root, Linking::Dynamic, &PLAYER)?;
     Ok(release.join("examples/player"))
 }
 

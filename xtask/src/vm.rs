@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
 use crate::image::Image;
+use crate::progress::output;
 use crate::systemd;
 
 /// The emulator.
@@ -30,6 +32,16 @@ pub(crate) const ICOUNT_BY_CLOCK: &str = "shift=1,sleep=on";
 /// What the kernel uses of the machine's memory. The rest, up to 4 GiB, is where boards have their GPUs: memory
 /// that nobody uses stands in for registers, and costs nothing until it is touched.
 const MEMORY: &str = "mem=512M";
+
+/// What the emulator says of its version.
+pub(crate) fn version() -> Result<&'static str> {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    if let Some(version) = VERSION.get() {
+        return Ok(version);
+    }
+    let said = output(Command::new(QEMU).arg("--version"))?;
+    Ok(VERSION.get_or_init(|| said.lines().next().unwrap_or_default().to_owned()))
+}
 
 /// What a guest runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

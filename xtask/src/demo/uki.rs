@@ -139,12 +139,9 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<Told> {
     for (name, tree) in
         builder.boards.iter().filter(|(name, _)| only.is_none_or(|only| only == name))
     {
-        println!("{name}: the signed image, {} MiB", fs::metadata(&signed)?.len() >> 20);
+        say!("{name}: the signed image, {} MiB", fs::metadata(&signed)?.len() >> 20);
         let board = all.board(name, tree, &signed)?;
-        println!(
-            "  {}",
-            if served(&board) { "bound before its driver probed" } else { "NOT served" }
-        );
+        say!("  {}", if served(&board) { "bound before its driver probed" } else { "NOT served" });
         told.boards.insert(name.clone(), board);
     }
     if only.is_none() {
@@ -184,7 +181,7 @@ impl All<'_> {
                 Some(("fact", told)) => told.split_once(' '),
                 Some(("report", object)) => Some(("", object)),
                 _ => {
-                    println!("  {line}");
+                    say!("  {line}");
                     None
                 }
             };
@@ -193,14 +190,14 @@ impl All<'_> {
                 Some((name, Ok(value))) => {
                     facts.insert(name.to_owned(), value);
                 }
-                Some((_, Err(error))) => println!("  {line}: {error}"),
+                Some((_, Err(error))) => say!("  {line}: {error}"),
                 None => {}
             }
         };
         let outcome =
             boot.run(self.workspace, &self.builder.tools, &self.builder.key, &mut hear, None)?;
         if outcome.timed_out {
-            println!("  it did not end in {} s: {}", LIMIT.as_secs(), outcome.log.display());
+            say!("  it did not end in {} s: {}", LIMIT.as_secs(), outcome.log.display());
         }
         facts.insert("board".to_owned(), name.into());
         facts.insert("faults".to_owned(), vm::faults(&outcome.console).into());
@@ -215,7 +212,7 @@ impl All<'_> {
     /// One boot with all that somebody may put beside the image or into its root, to be believed or not.
     fn strangers(&self, signed: &Path, told: &mut Told) -> Result<()> {
         let (name, tree) = self.tried()?;
-        println!("{name}: the signed image, and what others have put beside it");
+        say!("{name}: the signed image, and what others have put beside it");
         let firmware = self.builder.firmware_tree(name, tree)?;
         let beside = |name: &str| self.builder.path(name);
         let (honoured, ignored, credential) = (
@@ -245,10 +242,10 @@ impl All<'_> {
                     facts.insert((*name).to_owned(), Value::from(value.trim_matches('"')));
                     return;
                 }
-                _ => return println!("  {line}"),
+                _ => return say!("  {line}"),
             };
             cases.insert(words[1].to_owned(), words[2] == "true");
-            println!("  {line}");
+            say!("  {line}");
         };
         let boot = self.boot("uki-strangers", &firmware, &disk, &words);
         let outcome = boot.run(self.workspace, &self.builder.tools, key, &mut hear, None)?;
@@ -276,7 +273,7 @@ impl All<'_> {
             ("command-line", Some(b"lockdown=integrity")),
         ];
         for (case, what) in changed {
-            println!(
+            say!(
                 "{case}: the image {}",
                 match what {
                     None => "without its signature".to_owned(),
@@ -301,7 +298,7 @@ impl All<'_> {
             let good = !spoke
                 && outcome.console.contains(uefi::REFUSED)
                 && !outcome.console.contains("Linux version");
-            println!("  {}", if good { "refused by the firmware" } else { "NOT refused" });
+            say!("  {}", if good { "refused by the firmware" } else { "NOT refused" });
             refused.insert(case.to_owned(), good);
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::host;
 use crate::progress::{Step, output};
 
 /// What the host must have.
-const PACKAGES: [&str; 5] =
+pub(crate) const PACKAGES: [&str; 5] =
     ["fakeroot", "libarchive-tools", "makepkg", "pacman-package-manager", "shellcheck"];
 /// The packages, and the parts that they have.
 const NAMES: [(&str, &[&str]); 3] = [

@@ -17,7 +17,7 @@ use crate::progress::{Step, output};
 use crate::{host, systemd, toolchain};
 
 /// What the host needs to build and check them.
-const HOST: [&str; 4] = ["debhelper", "dh-apparmor", "dh-dkms", "lintian"];
+pub(crate) const HOST: [&str; 4] = ["debhelper", "dh-apparmor", "dh-dkms", "lintian"];
 /// What they are made of.
 const INPUTS: [&str; 16] = [
     ".cargo",

@@ -155,7 +155,7 @@ fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
     let build = run("build")?;
     let said = String::from_utf8_lossy(&build.stderr);
     let line = said.lines().find(|line| line.starts_with("protheap: "));
-    println!("  {}", line.unwrap_or("dkms says nothing of protheap"));
+    say!("  {}", line.unwrap_or("dkms says nothing of protheap"));
     if build.status.code() != Some(SKIPPED) {
         bail!("dkms does not skip {release} ({}): {said}", build.status);
     }

@@ -15,7 +15,7 @@ use crate::progress::{Step, output};
 use crate::toolchain::{self, CROSS, Toolchain};
 
 /// What the host must have.
-const PACKAGES: [&str; 2] = ["rpm", "rpmlint"];
+pub(crate) const PACKAGES: [&str; 2] = ["rpm", "rpmlint"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// Where programs are below the directory that cargo builds in.
 pub(crate) const RELEASE: &str = "aarch64-unknown-linux-gnu/release";

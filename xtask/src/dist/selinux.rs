@@ -14,7 +14,7 @@ use crate::host;
 use crate::progress::{Step, output};
 
 /// What compiles modules.
-const PACKAGES: [&str; 3] = ["bzip2", "selinux-policy-dev", "semodule-utils"];
+pub(crate) const PACKAGES: [&str; 3] = ["bzip2", "selinux-policy-dev", "semodule-utils"];
 /// The policy that it is linked with, as it is installed; here it is only unpacked.
 const POLICY: &str = "selinux-policy-default";
 const MODULES: &str = "usr/share/selinux/default";

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Results of earlier tests, kept in the cache: how long each took, and with which inputs it passed.
+//!
+//! There is one file for each test, shared by all checkouts. Its first line is how many milliseconds the test took last;
+//! each further one is a digest of the inputs with which it passed, and when that was.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cache::{self, Workspace};
+use crate::progress::output;
+
+/// How many sets of inputs are remembered for each test: branches are changed back and forth.
+const KEPT: usize = 8;
+
+/// The results of all tests.
+#[derive(Debug)]
+pub(crate) struct Results {
+    dir: PathBuf,
+    now: String,
+    fresh: bool,
+}
+
+impl Results {
+    /// Opens them. If `fresh`, no test counts as passed before.
+    pub(crate) fn open(workspace: &Workspace, fresh: bool) -> Result<Self> {
+        let now = output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
+        Ok(Self { dir: workspace.cache.join("results"), now: now.trim().to_owned(), fresh })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        self.dir.join(name.chars().map(safe).collect::<String>())
+    }
+
+    /// How long the test took last time.
+    pub(crate) fn estimate(&self, name: &str) -> Option<Duration> {
+        let text = cache::read(&self.file(name)).ok()?;
+        Some(Duration::from_millis(text.lines().next()?.parse().ok()?))
+    }
+
+    /// When the test passed with these inputs, if it ever did.
+    pub(crate) fn passed(&self, name: &str, inputs: &str) -> Option<String> {
+        if self.fresh {
+            return None;
+        }
+        let text = cache::read(&self.file(name)).ok()?;
+        let mut lines = text.lines().skip(1).filter_map(|line| line.split_once(' '));
+        lines.find(|(digest, _)| *digest == inputs).map(|(_, when)| when.to_owned())
+    }
+
+    /// Records that the test passed now.
+    pub(crate) fn keep(&self, name: &str, inputs: &str, took: Duration) -> Result<()> {
+        let path = self.file(name);
+        let old = cache::read(&path).unwrap_or_default();
+        let others = old.lines().skip(1).filter(|line| !line.starts_with(inputs)).take(KEPT - 1);
+        let mut text = format!("{}\n{inputs} {}\n", took.as_millis(), self.now);
+        others.for_each(|line| text += &format!("{line}\n"));
+        cache::write(&path, text).context("recording a result")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pass_with_the_same_inputs_counts() {
+        let dir = std::env::temp_dir().join(format!("xtask-results-{}", std::process::id()));
+        cache::remove_dir(&dir).unwrap();
+        let mut results = Results { dir: dir.clone(), now: "now".to_owned(), fresh: false };
+        assert_eq!((results.passed("a (b)", "01"), results.estimate("a (b)")), (None, None));
+        results.keep("a (b)", "01", Duration::from_millis(1500)).unwrap();
+        results.keep("a (b)", "02", Duration::from_millis(2500)).unwrap();
+        assert_eq!(results.passed("a (b)", "01").as_deref(), Some("now"));
+        assert_eq!(results.passed("a (b)", "02").as_deref(), Some("now"));
+        assert_eq!(results.passed("a (b)", "03"), None);
+        assert_eq!(results.passed("other", "01"), None);
+        assert_eq!(results.estimate("a (b)"), Some(Duration::from_millis(2500)));
+        for number in 0..2 * KEPT {
+            results.keep("a (b)", &format!("1{number}"), Duration::ZERO).unwrap();
+        }
+        assert_eq!(results.passed("a (b)", "01"), None);
+        results.fresh = true;
+        assert_eq!(results.passed("a (b)", "10"), None);
+        cache::remove_dir(&dir).unwrap();
+    }
+}

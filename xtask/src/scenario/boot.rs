@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One boot of a scenario: what it depends on, and whether the scenario passed.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+
+use super::head::Scenario;
+use crate::board;
+use crate::cache::{self, Digest, Workspace};
+use crate::image::Image;
+use crate::kernel::Flavor;
+use crate::vm::{self, Boot, Machine, Outcome};
+
+/// Source of this command that decides how a scenario is booted and judged.
+const JUDGE: [&str; 3] =
+    [include_str!("boot.rs"), include_str!("head.rs"), include_str!("../vm.rs")];
+
+/// How scenarios are run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) flavor: Flavor,
+    pub(super) seed: Option<u32>,
+    pub(super) console: bool,
+    /// Boots that run at the same time.
+    pub(super) jobs: u32,
+}
+
+/// A scenario on one board, with one image, where one side allocates.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) scenario: &'a Scenario,
+    board: &'a str,
+    source: &'a str,
+    /// Name of an initrd that is not the usual one.
+    initrd: Option<&'a str>,
+    image: Image,
+    tree: PathBuf,
+}
+
+impl<'a> Run<'a> {
+    /// All boots of a scenario with an image; `initrd` is what tells the image from others.
+    pub(super) fn all(
+        workspace: &Workspace,
+        scenario: &'a Scenario,
+        image: &Image,
+        initrd: Option<&'a str>,
+    ) -> Result<Vec<Self>> {
+        let mut runs = Vec::new();
+        for board in &scenario.boards {
+            let machine = Machine::Direct(scenario.smp);
+            let tree = board::device_tree(workspace, board, &scenario.overlays, machine)?;
+            for source in &scenario.sources {
+                let (image, tree) = (image.clone(), tree.clone());
+                runs.push(Self { scenario, board, source, initrd, image, tree });
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Names the boot.
+    pub(super) fn name(&self) -> String {
+        let Self { board, source, .. } = self;
+        let initrd = self.initrd.map(|name| format!(", {name}")).unwrap_or_default();
+        format!("{} ({board}, {source}{initrd})", self.scenario.name)
+    }
+
+    /// Digest of all that the result depends on. Random numbers begin differently each time, and are no part of it.
+    pub(super) fn inputs(&self, workspace: &Workspace) -> Result<String> {
+        let mut digest = Digest::new();
+        digest.add(self.image.inputs.as_bytes());
+        let Scenario { smp, overlays, .. } = self.scenario;
+        board::digest(workspace, self.board, overlays, Machine::Direct(*smp), &mut digest)?;
+        for name in [&self.scenario.name, "lib"] {
+            let script = workspace.root.join("xtask/scenarios").join(format!("{name}.sh"));
+            digest.add(cache::read(&script)?.as_bytes());
+        }
+        digest.add(self.cmdline().as_bytes());
+        digest.add(vm::version()?.as_bytes());
+        JUDGE.iter().for_each(|source| digest.add(source.as_bytes()));
+        Ok(digest.hex())
+    }
+
+    /// What the kernel's command line has for it, but for the seed.
+    fn cmdline(&self) -> String {
+        let Self { scenario, board, source, .. } = self;
+        format!(
+            "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} xtask.clock={} protheap.allocate={} {}",
+            scenario.name,
+            scenario.without.join(","),
+            scenario.leave,
+            if scenario.by_instructions { "instructions" } else { "host" },
+            u8::from(*source == "kernel"),
+            scenario.cmdline
+        )
+    }
+
+    /// The image with the scenario's empty disk, if it has one.
+    fn with_disk(&self, workspace: &Workspace, name: &str) -> Result<Image> {
+        let Some(size) = self.scenario.disk else { return Ok(self.image.clone()) };
+        let path = workspace.checkout.join(format!("disk-{name}.raw"));
+        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        file.set_len(size << 20).with_context(|| format!("sizing {}", path.display()))?;
+        Ok(Image { output: Some(path), ..self.image.clone() })
+    }
+
+    /// Boots it. Whatever goes wrong in the guest is its failure, which was printed.
+    pub(super) fn boot(&self, workspace: &Workspace, how: How) -> Result<bool> {
+        let scenario = self.scenario;
+        say!("{}: {}", self.name(), scenario.about);
+        let seed = how.seed.unwrap_or_else(|| {
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos()
+        });
+        let limit = scenario.limit(how.flavor, how.jobs);
+        let mut words = vec![self.scenario.name.as_str(), self.board, self.source];
+        words.extend(self.initrd);
+        let name = words.join("-");
+        let boot = Boot {
+            name: &name,
+            board: &self.tree,
+            cmdline: &format!("xtask.seed={seed} {}", self.cmdline()),
+            smp: scenario.smp,
+            // Guest time that follows the host's would make claims depend on the host's load.
+            icount: scenario.by_instructions.then_some(vm::ICOUNT),
+            limit,
+        };
+        let mut verdict = Verdict::default();
+        let image = &self.with_disk(workspace, boot.name)?;
+        let mut run = || {
+            boot.run(workspace, image, |line| {
+                say!("  {line}");
+                verdict.hear(line);
+            })
+        };
+        let mut outcome = run()?;
+        for _ in 1..scenario.boots {
+            if outcome.timed_out {
+                break;
+            }
+            let next = run()?;
+            outcome = Outcome {
+                timed_out: next.timed_out,
+                elapsed: outcome.elapsed + next.elapsed,
+                console: outcome.console + &next.console,
+                log: next.log,
+            };
+        }
+        let mut complaints = verdict.complaints(&outcome, limit);
+        let unsaid = scenario.says.iter().filter(|words| !outcome.console.contains(*words));
+        complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
+        if how.console {
+            say!("{}", outcome.console.trim_end());
+        }
+        if complaints.is_empty() {
+            say!("  passed: {} checks in {:.1} s", verdict.passed, outcome.elapsed.as_secs_f64());
+            return Ok(true);
+        }
+        for complaint in &complaints {
+            say!("  FAILED: {complaint}");
+        }
+        if !how.console {
+            say!("  the end of the console ({}):", outcome.log.display());
+            let lines: Vec<_> = outcome.console.lines().collect();
+            for line in &lines[lines.len().saturating_sub(20)..] {
+                say!("    {line}");
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Lines of a scenario, counted.
+#[derive(Debug, Default)]
+struct Verdict {
+    passed: u32,
+    failed: u32,
+    end: Option<u32>,
+}
+
+impl Verdict {
+    fn hear(&mut self, line: &str) {
+        if line.starts_with("ok - ") {
+            self.passed += 1;
+        } else if line.starts_with("not ok - ") {
+            self.failed += 1;
+        } else if let Some(count) = line.strip_prefix("end ") {
+            self.end = count.parse().ok();
+        }
+    }
+
+    /// Everything that makes it a failure.
+    fn complaints(&self, outcome: &Outcome, limit: Duration) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if self.failed > 0 {
+            complaints.push(format!("{} of {} checks", self.failed, self.failed + self.passed));
+        }
+        if outcome.timed_out {
+            complaints.push(format!("still running after {} s", limit.as_secs()));
+        }
+        match self.end {
+            None => complaints.push("the script stopped before its end".to_owned()),
+            Some(count) if count != self.passed + self.failed => {
+                complaints.push(format!(
+                    "{count} checks were made, {} were heard",
+                    self.passed + self.failed
+                ));
+            }
+            Some(0) => complaints.push("nothing was checked".to_owned()),
+            Some(_) => {}
+        }
+        complaints
+            .extend(vm::faults(&outcome.console).iter().map(|fault| format!("kernel: {fault}")));
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(lines: &[&str], console: &str, timed_out: bool) -> Vec<String> {
+        let mut verdict = Verdict::default();
+        lines.iter().for_each(|line| verdict.hear(line));
+        let outcome = Outcome {
+            timed_out,
+            elapsed: Duration::from_secs(1),
+            console: console.to_owned(),
+            log: "console.log".into(),
+        };
+        verdict.complaints(&outcome, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_scenario_passes_only_when_all_is_well() {
+        assert!(judge(&["# hello", "ok - a", "ok - b", "end 2"], "fine", false).is_empty());
+        for (lines, console, timed_out) in [
+            (&["ok - a", "not ok - b (seen)", "end 2"][..], "", false),
+            (&["ok - a"], "", false),
+            (&["ok - a", "end 2"], "", false),
+            (&["end 0"], "", false),
+            (&[], "", false),
+            (&["ok - a", "end 1"], "[ 1.0] WARNING: CPU: 0", false),
+            (&["ok - a", "end 1"], "", true),
+        ] {
+            assert!(!judge(lines, console, timed_out).is_empty(), "{lines:?}");
+        }
+    }
+}

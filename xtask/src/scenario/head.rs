@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The head of a scenario's script: how to boot it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Workspace};
+use crate::generator::BOOTED;
+use crate::kernel::Flavor;
+use crate::pool;
+use crate::suite::Group;
+
+use super::images::Kind;
+
+/// One scenario, as the head of its script says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scenario {
+    pub(super) name: String,
+    pub(super) about: String,
+    pub(super) boards: Vec<String>,
+    pub(super) overlays: Vec<String>,
+    pub(super) cmdline: String,
+    pub(super) sources: Vec<String>,
+    pub(super) without: Vec<String>,
+    pub(super) leave: String,
+    pub(super) says: Vec<String>,
+    pub(super) debug_only: bool,
+    pub(super) systemd: bool,
+    pub(super) initrds: Vec<String>,
+    pub(super) debian: bool,
+    pub(super) disk: Option<u64>,
+    pub(super) boots: u32,
+    pub(super) smp: u32,
+    pub(super) by_instructions: bool,
+    pub(super) limit: Duration,
+    /// It boots with another build of panthor than the kernel's own.
+    pub(super) panthors: bool,
+}
+
+/// How many times as long as on the plain kernel a scenario may take on the one that watches itself.
+const SLOWER: u32 = 6;
+/// Factor between the time that a boot may take on an idle host and the time after which it is taken for a hang.
+const HANG: u32 = 5;
+
+impl Scenario {
+    /// Reads the comments at the head of a script:
+    ///
+    /// - `about`: what it shows, in a line; required, all others have defaults
+    /// - `board`: boards to boot it on, each for itself (`rk3588`)
+    /// - `overlay`: further overlays of `driver/testing/boards`
+    /// - `cmdline`: added to the kernel command line
+    /// - `source`: who allocates, `kernel` or `handed`, each for itself (`kernel`)
+    /// - `without`: modules that this guest does not have
+    /// - `leave`: how the guest ends, by `poweroff`, `reboot` or `kexec` (`poweroff`)
+    /// - `says`: what the kernel's console must say by the end; there may be several
+    /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
+    /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
+    /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
+    /// - `root`: with systemd, `debian` for one in which dpkg can install Protheap's packages (`installed`)
+    /// - `disk`: MiB of an empty disk, `/dev/vda`, which keeps its content over all boots (none)
+    /// - `boots`: how many times to boot; each but the last ends in the middle of the script, as hibernation does (`1`)
+    /// - `smp`: processors (`1`)
+    /// - `clock`: `instructions` for guest time that advances with executed instructions, and at once while the guest is
+    ///   idle; `host` for host time, which no claim may depend on, and processors that run in parallel (`instructions`)
+    /// - `why`: the reason for `clock: host`, which needs one
+    /// - `limit`: seconds that a boot takes at most on an idle host (`30`), with `--debug-kernel` [`SLOWER`] times as
+    ///   many; [`HANG`] times that is taken for a hang
+    fn parse(name: &str, script: &str) -> Result<Self> {
+        let mut scenario = Self {
+            name: name.to_owned(),
+            about: String::new(),
+            boards: vec!["rk3588".to_owned()],
+            overlays: Vec::new(),
+            cmdline: String::new(),
+            sources: vec!["kernel".to_owned()],
+            without: Vec::new(),
+            leave: "poweroff".to_owned(),
+            says: Vec::new(),
+            debug_only: false,
+            systemd: false,
+            initrds: Vec::new(),
+            debian: false,
+            disk: None,
+            boots: 1,
+            smp: 1,
+            by_instructions: true,
+            limit: Duration::from_secs(30),
+            panthors: script.lines().any(|line| line.trim_start().starts_with("use_panthor ")),
+        };
+        let mut why = false;
+        let list = |value: &str| {
+            value.split([',', ' ']).filter(|v| !v.is_empty()).map(str::to_owned).collect()
+        };
+        for line in script.lines().map_while(|line| line.strip_prefix('#')) {
+            let Some((key, value)) = line.trim().split_once(": ") else {
+                continue;
+            };
+            let value = value.trim();
+            match key {
+                "about" => scenario.about = value.to_owned(),
+                "board" => scenario.boards = list(value),
+                "overlay" => scenario.overlays = list(value),
+                "cmdline" => scenario.cmdline = value.to_owned(),
+                "source" => scenario.sources = list(value),
+                "without" => scenario.without = list(value),
+                "leave" => scenario.leave = value.to_owned(),
+                "says" => scenario.says.push(value.to_owned()),
+                "kernel" => {
+                    scenario.debug_only = match value {
+                        "any" => false,
+                        "debug" => true,
+                        _ => bail!("{name}: `kernel: {value}`, which is `any` or `debug`"),
+                    };
+                }
+                "init" => {
+                    scenario.systemd = match value {
+                        "script" => false,
+                        "systemd" => true,
+                        _ => bail!("{name}: `init: {value}`, which is `script` or `systemd`"),
+                    };
+                }
+                "initrd" => scenario.initrds = list(value),
+                "root" => {
+                    scenario.debian = match value {
+                        "installed" => false,
+                        "debian" => true,
+                        _ => bail!("{name}: `root: {value}`, which is `installed` or `debian`"),
+                    };
+                }
+                "why" => why = !value.is_empty(),
+                "disk" => {
+                    let size = value.parse().with_context(|| format!("{name}: `disk: {value}`"))?;
+                    scenario.disk = Some(size);
+                }
+                "boots" => {
+                    scenario.boots =
+                        value.parse().with_context(|| format!("{name}: `boots: {value}`"))?;
+                }
+                "smp" => {
+                    scenario.smp =
+                        value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
+                }
+                "clock" => {
+                    scenario.by_instructions = match value {
+                        "host" => false,
+                        "instructions" => true,
+                        _ => bail!("{name}: `clock: {value}`, which is `host` or `instructions`"),
+                    };
+                }
+                "limit" => {
+                    let seconds =
+                        value.parse().with_context(|| format!("{name}: `limit: {value}`"))?;
+                    scenario.limit = Duration::from_secs(seconds);
+                }
+                // Prose may hold colons; a single word before one is a key, and then a misspelt one.
+                _ if key.contains(' ') || key.starts_with("SPDX") || key.starts_with('!') => {}
+                _ => {
+                    bail!("xtask/scenarios/{name}.sh: no key `{key}` is known in a scenario's head")
+                }
+            }
+        }
+        if scenario.about.is_empty() {
+            bail!("xtask/scenarios/{name}.sh: its head lacks `# about: what it shows`");
+        }
+        if !scenario.by_instructions && !why {
+            bail!("{name}: `clock: host` needs `# why:`, the reason for parallel processors");
+        }
+        if scenario.systemd && scenario.debug_only {
+            bail!("{name}: `init: systemd` is not for the debug kernel, which is too slow for it");
+        }
+        if let Some(initrd) = scenario.initrds.iter().find(|i| !BOOTED.contains(&i.as_str())) {
+            bail!("{name}: `initrd: {initrd}`, which is one of {}", BOOTED.join(", "));
+        }
+        if !scenario.systemd && !scenario.initrds.is_empty() {
+            bail!("{name}: `initrd` is for `init: systemd`, whose root follows an initrd");
+        }
+        if scenario.panthors && scenario.systemd {
+            bail!(
+                "{name}: `use_panthor` is not for `init: systemd`, whose image has the kernel's own"
+            );
+        }
+        if scenario.debian && !scenario.systemd {
+            bail!("{name}: `root: debian` is for `init: systemd`, whose initrd switches to it");
+        }
+        if scenario.systemd && !scenario.without.is_empty() {
+            bail!("{name}: `without` is not for `init: systemd`, whose initrd has all modules");
+        }
+        Ok(scenario)
+    }
+
+    /// Whether it can run there: with systemd, the slower kernel takes longer to boot than a window can be open.
+    pub(super) fn runs_on(&self, flavor: Flavor) -> bool {
+        match flavor {
+            Flavor::Plain | Flavor::Cfi => !self.debug_only,
+            Flavor::Debug => !self.systemd,
+        }
+    }
+
+    /// Host time after which a boot is taken for a hang, if so many run at the same time.
+    pub(super) fn limit(&self, flavor: Flavor, jobs: u32) -> Duration {
+        let limit = self.limit * HANG * jobs.div_ceil(pool::processors()).max(1);
+        match flavor {
+            Flavor::Plain | Flavor::Cfi => limit,
+            Flavor::Debug => limit * SLOWER,
+        }
+    }
+
+    /// What it boots.
+    pub(super) fn kind(&self) -> Kind {
+        match (self.systemd, self.debian, self.initrds.is_empty(), self.panthors) {
+            (false, _, _, false) => Kind::Script,
+            (false, _, _, true) => Kind::Panthors,
+            (true, true, _, _) => Kind::Debian,
+            (true, false, false, _) => Kind::Generated,
+            (true, false, true, _) => Kind::Systemd,
+        }
+    }
+
+    /// Which tests it belongs to.
+    pub(super) fn group(&self) -> Group {
+        let drivers = ["panthor", "parameter", "tyr"];
+        match (self.systemd, drivers.iter().any(|driver| self.name.starts_with(driver))) {
+            (true, _) => Group::Systemd,
+            (false, true) => Group::Panthor,
+            (false, false) => Group::Core,
+        }
+    }
+
+    /// How many boards, sources and initrds it is run with.
+    pub(super) fn runs(&self) -> usize {
+        self.boards.len() * self.sources.len() * self.initrds.len().max(1)
+    }
+}
+
+/// All scenarios, by name.
+pub(super) fn all(workspace: &Workspace) -> Result<Vec<Scenario>> {
+    let mut found = Vec::new();
+    for path in cache::files(&workspace.root.join("xtask/scenarios"))? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|extension| extension == "sh") && name != "lib" {
+            found.push(Scenario::parse(&name, &cache::read(&path)?)?);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_says_how_to_boot() {
+        let script = "# SPDX-License-Identifier: MIT OR Apache-2.0\n# about: two at once\n# board: rk3588, imx95\n\
+                      # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
+                      # init: script\n# source: handed\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# disk: 64\n# boots: 2\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+        let scenario = Scenario::parse("two", script).unwrap();
+        assert!(scenario.runs_on(Flavor::Debug) && !scenario.runs_on(Flavor::Plain));
+        assert!(scenario.limit(Flavor::Debug, 1) > scenario.limit(Flavor::Plain, 1));
+        assert_eq!(scenario.boards, ["rk3588", "imx95"]);
+        assert_eq!(scenario.overlays, ["second-gpu"]);
+        assert_eq!(scenario.cmdline, "protheap.hold=0 x=1");
+        assert_eq!(scenario.without, ["protheap"]);
+        assert_eq!(
+            (scenario.sources, scenario.leave),
+            (vec!["handed".to_owned()], "reboot".to_owned())
+        );
+        assert_eq!(scenario.says, ["so: much", "more"]);
+        assert_eq!((scenario.smp, scenario.limit), (2, Duration::from_secs(12)));
+        assert!(scenario.by_instructions);
+        assert_eq!((scenario.disk, scenario.boots), (Some(64), 2));
+    }
+
+    #[test]
+    fn a_bad_head_is_refused() {
+        assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# clock: wall\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# clock: host\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# clock: host\n# why: races\n").is_ok());
+        assert!(Scenario::parse("x", "# about: x\n# kernel: new\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemv\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# without: csfgpu\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n").is_ok_and(|s| s.systemd));
+        assert!(Scenario::parse("x", "# about: x\n# initrd: dracut\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# initrd: grub\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# root: debian\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# kernel: debug\n").is_err());
+    }
+}

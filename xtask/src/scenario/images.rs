@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Images that scenarios boot, each made when the first scenario needs it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::boot::Run;
+use super::head::Scenario;
+use crate::cache::Workspace;
+use crate::image::{self, Image};
+use crate::kernel::Flavor;
+
+/// What a scenario boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An initrd whose init is a script.
+    Script,
+    /// The same with other builds of panthor.
+    Panthors,
+    /// systemd in an initrd, and in a root on a disk.
+    Systemd,
+    /// The same with initrds that distributions' generators made.
+    Generated,
+    /// The same with a root in which packages can be installed.
+    Debian,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are made.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Script, Self::Systemd, Self::Panthors, Self::Generated, Self::Debian];
+
+    /// Names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Script => "image",
+            Self::Panthors => "image with other builds of panthor",
+            Self::Systemd => "image with systemd",
+            Self::Generated => "initrds of generators",
+            Self::Debian => "root with dpkg",
+        }
+    }
+
+    /// Estimate by which images are made in their order, before anything else.
+    pub(super) fn first(self) -> Duration {
+        let place = Self::ALL.iter().position(|kind| *kind == self).unwrap_or_default();
+        Duration::from_secs(1_000_000) / u32::try_from(1 + place).unwrap_or(u32::MAX)
+    }
+}
+
+/// Images of this checkout for one kernel.
+#[derive(Debug)]
+pub(super) struct Images<'a> {
+    pub(super) workspace: &'a Workspace,
+    flavor: Flavor,
+    script: Mutex<Option<Image>>,
+    systemd: Mutex<Option<Image>>,
+}
+
+impl<'a> Images<'a> {
+    pub(super) fn new(workspace: &'a Workspace, flavor: Flavor) -> Self {
+        Self { workspace, flavor, script: Mutex::default(), systemd: Mutex::default() }
+    }
+
+    /// Makes the images of a kind, and lists all boots of scenarios of that kind.
+    pub(super) fn boots<'s>(&self, kind: Kind, scenarios: &[&'s Scenario]) -> Result<Vec<Run<'s>>> {
+        let Self { workspace, flavor, .. } = *self;
+        let script = || made(&self.script, || image::prepare(workspace, flavor));
+        let systemd = || made(&self.systemd, || image::prepare_systemd(workspace, flavor));
+        let mut runs = Vec::new();
+        if kind == Kind::Generated {
+            let (script, systemd) = (script()?, systemd()?);
+            let generated = image::prepare_generated(workspace, flavor, &script)?;
+            for scenario in scenarios {
+                for name in &scenario.initrds {
+                    let image = systemd.with_initrd(generated.image(name), &generated.digest());
+                    runs.extend(Run::all(workspace, scenario, &image, Some(name))?);
+                }
+            }
+            return Ok(runs);
+        }
+        let image = match kind {
+            Kind::Script => script()?,
+            Kind::Panthors => image::with_panthors(workspace, flavor, &script()?)?,
+            Kind::Systemd | Kind::Generated => systemd()?,
+            Kind::Debian => image::prepare_debian(workspace, flavor, &systemd()?)?,
+        };
+        say!("{}: {}", kind.name(), image.digest);
+        for scenario in scenarios {
+            runs.extend(Run::all(workspace, scenario, &image, None)?);
+        }
+        Ok(runs)
+    }
+}
+
+/// The image that was made before, or now.
+fn made(kept: &Mutex<Option<Image>>, make: impl FnOnce() -> Result<Image>) -> Result<Image> {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(image) = &*kept {
+        return Ok(image.clone());
+    }
+    let image = make()?;
+    *kept = Some(image.clone());
+    Ok(image)
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which tests to run: all, those of some groups, or those that a change can affect.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Group;
+use crate::cache::{self, Workspace};
+use crate::progress::output;
+
+/// Tests that a changed file can affect.
+#[derive(Debug, Clone, Copy)]
+enum Affected {
+    /// All of a group.
+    All(Group),
+    /// A step, by name.
+    Step(&'static str),
+    /// Scenarios whose scripts have this word.
+    Saying(&'static str),
+}
+
+use Affected::{All, Saying, Step};
+use Group::{Audit, Core, Images, Packages, Panthor, Systemd};
+
+/// What is affected by files below a path, beside the group `check`: the longest path counts, and an unknown one affects
+/// everything. Where a change belongs is in CONTRIBUTING.md.
+const TABLE: &[(&str, &[Affected])] = &[
+    (".ci", &[]),
+    (".gitignore", &[]),
+    ("CHANGELOG.md", &[]),
+    ("CONTRIBUTING.md", &[]),
+    ("LICENSES", &[All(Packages)]),
+    ("README.md", &[]),
+    ("REUSE.toml", &[]),
+    ("SECURITY.md", &[]),
+    ("clippy.toml", &[]),
+    ("daemon/client", &[All(Packages), All(Systemd), Step("sbom")]),
+    ("daemon/ctl", &[All(Packages), All(Audit), All(Images), Saying("protheapctl")]),
+    ("daemon/service", &[All(Packages), All(Systemd), All(Images), Saying("daemon"), Step("sbom")]),
+    ("deny.toml", &[Step("cargo deny"), Step("cargo deny advisories")]),
+    ("docs", &[All(Packages)]),
+    ("docs/boards.md", &[All(Packages), Step("boards")]),
+    ("driver/testing/boards", &[All(Core), All(Panthor), All(Systemd), All(Images)]),
+    ("driver/testing/csfmodel", &[All(Panthor), All(Systemd), All(Images), Step("checkpatch")]),
+    ("driver/testing/debug.config", &[]),
+    ("driver/testing/panthor", &[Saying("use_panthor")]),
+    ("fuzz", &[]),
+    ("packaging/apparmor", &[All(Packages), All(Systemd), All(Images)]),
+    ("packaging/arch", &[All(Packages)]),
+    ("packaging/deb", &[All(Packages), Saying("/debs")]),
+    ("packaging/dkms", &[All(Packages)]),
+    ("packaging/dracut", &[All(Packages), All(Systemd), All(Images)]),
+    ("packaging/initramfs-tools", &[All(Packages), All(Systemd), All(Images)]),
+    ("packaging/mkosi", &[All(Packages), All(Systemd), All(Images)]),
+    ("packaging/rpm", &[All(Packages)]),
+    ("packaging/selinux", &[All(Packages)]),
+    ("packaging/uki", &[All(Packages), All(Images)]),
+    ("policies", &[All(Audit), All(Core), All(Panthor), All(Systemd), All(Packages), All(Images)]),
+    ("rustfmt.toml", &[]),
+    ("systemd", &[All(Systemd), All(Packages), All(Images)]),
+    ("tests/boards", &[]),
+    ("tests/initrds", &[Step("initrds")]),
+    ("xtask/guest", &[All(Core), All(Panthor), All(Systemd), All(Images), Step("dkms")]),
+    ("xtask/guest/bench", &[]),
+    ("xtask/guest/systemd", &[All(Systemd), All(Images)]),
+    ("xtask/scenarios", &[]),
+    ("xtask/scenarios/lib.sh", &[All(Core), All(Panthor), All(Systemd), All(Images), Step("dkms")]),
+    ("xtask/src/bench", &[]),
+    ("xtask/src/demo", &[All(Images)]),
+    ("xtask/src/dist", &[All(Packages), All(Audit), Saying("/debs")]),
+];
+
+/// The tests that are wanted.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// Groups that were asked for: all, if none was.
+    only: Vec<Group>,
+    /// What changed, if that counts.
+    changed: Option<Changed>,
+}
+
+#[derive(Debug, Default)]
+struct Changed {
+    everything: bool,
+    groups: BTreeSet<Group>,
+    steps: BTreeSet<&'static str>,
+    scenarios: BTreeSet<String>,
+}
+
+impl Selection {
+    /// Reads which files have changed since a commit, if one is given.
+    pub(super) fn new(workspace: &Workspace, only: &[Group], since: Option<&str>) -> Result<Self> {
+        let changed = since.map(|commit| Changed::since(workspace, commit)).transpose()?;
+        Ok(Self { only: only.to_owned(), changed })
+    }
+
+    fn has(&self, group: Group, named: impl Fn(&Changed) -> bool) -> bool {
+        let asked = self.only.is_empty() || self.only.contains(&group);
+        asked
+            && self.changed.as_ref().is_none_or(|changed| {
+                changed.everything || changed.groups.contains(&group) || named(changed)
+            })
+    }
+
+    pub(super) fn has_step(&self, name: &str, group: Group) -> bool {
+        self.has(group, |changed| changed.steps.contains(name))
+    }
+
+    pub(super) fn has_scenario(&self, name: &str, group: Group) -> bool {
+        self.has(group, |changed| changed.scenarios.contains(name))
+    }
+}
+
+impl Changed {
+    fn since(workspace: &Workspace, commit: &str) -> Result<Self> {
+        let git = |args: &[&str]| {
+            output(Command::new("git").arg("-C").arg(&workspace.root).args(args))
+                .with_context(|| format!("failed to list the changes since {commit}"))
+        };
+        // Also what is not committed yet, or not even added.
+        let diff = git(&["diff", "--name-only", "--no-renames", "-z", commit, "--"])?;
+        let new = git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+        let mut scripts = Vec::new();
+        for path in cache::files(&workspace.root.join("xtask/scenarios"))? {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            scripts.push((name, cache::read(&path)?));
+        }
+        let paths = diff.split_terminator('\0').chain(new.split_terminator('\0'));
+        Ok(Self::of(paths, &scripts))
+    }
+
+    /// What changes of these files affect, of scenarios with these names and scripts.
+    fn of<'p>(paths: impl Iterator<Item = &'p str>, scripts: &[(String, String)]) -> Self {
+        let mut changed = Self { groups: [Group::Check].into(), ..Self::default() };
+        for path in paths {
+            let script = path.strip_prefix("xtask/scenarios/").and_then(|p| p.strip_suffix(".sh"));
+            changed.scenarios.extend(script.map(str::to_owned));
+            let Some(affected) = affected(path) else {
+                println!("{path} can affect every test");
+                changed.everything = true;
+                continue;
+            };
+            for affected in affected {
+                match affected {
+                    All(group) => _ = changed.groups.insert(*group),
+                    Step(name) => _ = changed.steps.insert(name),
+                    Saying(word) => {
+                        let saying = scripts.iter().filter(|(_, script)| script.contains(word));
+                        changed.scenarios.extend(saying.map(|(name, _)| name.clone()));
+                    }
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// The line of the table with the longest path that this one is below.
+fn affected(path: &str) -> Option<&'static [Affected]> {
+    let below = |dir: &str| {
+        path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let line = TABLE.iter().filter(|(dir, _)| below(dir)).max_by_key(|(dir, _)| dir.len());
+    line.map(|(_, affected)| *affected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::STEPS;
+    use super::*;
+
+    fn changed(paths: &[&str]) -> Changed {
+        let scripts = [("a", "use_panthor parameter"), ("b", "start_daemon")];
+        let scripts = scripts.map(|(name, script)| (name.to_owned(), script.to_owned()));
+        Changed::of(paths.iter().copied(), &scripts)
+    }
+
+    #[test]
+    fn table_names_paths_and_steps_that_exist() {
+        let workspace = Workspace::open().unwrap();
+        for (path, affected) in TABLE {
+            assert!(workspace.root.join(path).exists(), "{path}");
+            for affected in *affected {
+                if let Step(name) = affected {
+                    assert!(STEPS.iter().any(|step| step.name == *name), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_path_affects_everything() {
+        for path in ["daemon/core/src/lib.rs", "driver/module/gpu.rs", "Cargo.lock", "new"] {
+            assert!(changed(&["README.md", path]).everything, "{path}");
+        }
+        assert!(!changed(&["README.md"]).everything);
+    }
+
+    #[test]
+    fn changed_scenario_affects_itself_alone() {
+        let changed = changed(&["xtask/scenarios/a.sh"]);
+        assert_eq!(changed.scenarios, ["a".to_owned()].into());
+        assert_eq!(changed.groups, [Group::Check].into());
+    }
+
+    #[test]
+    fn longest_path_counts_and_scripts_are_searched() {
+        let changed = changed(&["driver/testing/panthor/0001.patch", "docs/boards.md"]);
+        assert_eq!(changed.scenarios, ["a".to_owned()].into());
+        assert!(changed.steps.contains("boards") && changed.groups.contains(&Packages));
+        assert!(!changed.groups.contains(&Core));
+    }
+}
