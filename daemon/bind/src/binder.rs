@@ -21,6 +21,7 @@ use protheap_core::facts::{
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::policy::Policy;
 use protheap_core::report::{Refused, Report};
+use protheap_core::sanitize;
 use protheap_core::state::{Reason, State};
 
 use crate::survey::{Survey, closed_by, read_facts, read_firmware, read_policy, tell};
@@ -659,7 +660,8 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let written_by = [self.teller.program, env!("CARGO_PKG_VERSION")].join(" ");
         let report = Report::new(&self.engine, &self.refused, &written_by);
         // Only a writer can fail, and this one does not.
-        let json = serde_json::to_vec(&report).unwrap_or_default();
+        let json = serde_json::to_string(&report).unwrap_or_default();
+        let json = sanitize::json(&json).into_bytes();
         let heaps = report.heaps().clone();
         if DAEMON {
             if self.written == json {

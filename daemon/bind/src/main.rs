@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use protheap_bind::binder::Binder;
 use protheap_bind::survey::Survey;
-use protheap_bind::tell::Teller;
+use protheap_bind::tell::{Teller, one_line};
 use protheap_bind::{Result, ready};
 use protheap_board::root::Root;
 use protheap_board::uevents::Uevents;
@@ -22,6 +22,7 @@ use protheap_core::decision::{Decision, decide};
 use protheap_core::facts::Platform;
 use protheap_core::name::Key;
 use protheap_core::report::Refused;
+use protheap_core::sanitize;
 use serde::Serialize;
 
 /// What this program calls itself.
@@ -52,14 +53,14 @@ fn main() -> ExitCode {
     let command = match arguments(std::env::args_os().skip(1)) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("{PROGRAM}: {error}\n\n{HELP}");
+            eprintln!("{PROGRAM}: {}\n\n{HELP}", one_line(format_args!("{error}")));
             return ExitCode::from(2);
         }
     };
     match run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{PROGRAM}: {error}");
+            eprintln!("{PROGRAM}: {}", one_line(format_args!("{error}")));
             ExitCode::from(1)
         }
     }
@@ -119,7 +120,8 @@ fn plan(root: &Root) -> Result<String> {
     let Survey { policy, facts, refused, .. } = Survey::of(root, TELLER, None);
     let decision = decide(&policy, &facts);
     let (platform, policies) = (&facts.platform, policy.keys());
-    Ok(serde_json::to_string(&PlanReport { platform, policies, refused: &refused, decision })?)
+    let report = PlanReport { platform, policies, refused: &refused, decision };
+    Ok(sanitize::json(&serde_json::to_string(&report)?))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fmt;
 use protheap_board::Problem;
 use protheap_core::diagnostic::Diagnostic;
 use protheap_core::name::DeviceName;
+use protheap_core::sanitize::Sanitized;
 
 /// Who tells, and where to.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,11 @@ impl Teller {
     }
 }
 
+/// Text that may have come from outside, as it may go to a terminal or a log.
+pub fn one_line(text: fmt::Arguments<'_>) -> String {
+    Sanitized(&text.to_string()).to_string()
+}
+
 fn say(program: &str, told: &Told<'_>) {
     match told {
         Told::Skipped(problem) => eprintln!("{program}: skipped: {problem}"),
@@ -52,9 +58,10 @@ fn say(program: &str, told: &Told<'_>) {
             for fault in *faults {
                 eprint!("{fault}");
             }
+            let path = Sanitized(path);
             eprintln!("{program}: skipped: {path}: the rest of the cascade applies");
         }
-        Told::Gpu(device, text) => eprintln!("{program}: {device}: {text}"),
-        Told::Other(text) => eprintln!("{program}: {text}"),
+        Told::Gpu(device, text) => eprintln!("{program}: {device}: {}", one_line(*text)),
+        Told::Other(text) => eprintln!("{program}: {}", one_line(*text)),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use protheap_core::sanitize::Sanitized;
+
 /// Something that was there and could not be used. It was skipped; the boot goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -19,8 +21,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A hostile tree can have control characters in its names.
-        write!(f, "{}: {}", self.path.escape_debug(), self.message)
+        write!(f, "{}: {}", self.path.escape_debug(), Sanitized(&self.message))
     }
 }
 

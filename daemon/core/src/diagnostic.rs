@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::sanitize::Sanitized;
+
 /// A place in a text: line and column, both from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
@@ -113,30 +115,20 @@ impl Diagnostic {
     }
 }
 
-/// Text as it may go to a terminal: without characters that could drive one.
-fn tame(text: &str) -> String {
-    let tame = |c: char| match c {
-        '\t' => ' ',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(tame).collect()
-}
-
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column } = self.place;
-        let (path, message) = (tame(&self.path), tame(&self.message));
+        let (path, message) = (Sanitized(&self.path), Sanitized(&self.message));
         writeln!(f, "{path}:{line}:{column}: {}: {message}", self.severity.as_str())?;
         if !self.source.is_empty() {
             let gutter = line.to_string().len();
             let end = column - 1 - self.skipped + self.length;
             writeln!(f, "{:gutter$} |", "")?;
-            writeln!(f, "{line} | {}", tame(&self.source))?;
+            writeln!(f, "{line} | {}", Sanitized(&self.source))?;
             writeln!(f, "{:gutter$} | {:>end$}", "", "^".repeat(self.length))?;
         }
         if let Some(help) = &self.help {
-            writeln!(f, "  help: {}", tame(help))?;
+            writeln!(f, "  help: {}", Sanitized(help))?;
         }
         Ok(())
     }
@@ -145,6 +137,7 @@ impl fmt::Display for Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sanitize::is_hidden;
 
     #[test]
     fn shows_the_place_as_a_compiler_does() {
@@ -160,11 +153,11 @@ mod tests {
 
     #[test]
     fn never_prints_what_drives_a_terminal() {
-        let text = "\u{1b}[2J";
+        let text = "\u{1b}[2J\u{202e}\u{2066}\u{200b}\u{feff}\u{e0041}\u{ad}\u{2028}\u{9b}";
         let fault = Diagnostic::new("a\u{7}", text, 0..4, format!("{text}?"))
             .with_help(Some(text.to_owned()));
         let shown = fault.to_string();
-        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        assert!(!shown.contains(|c| is_hidden(c) && c != '\n'), "{shown:?}");
     }
 
     #[test]

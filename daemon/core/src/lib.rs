@@ -26,6 +26,7 @@ pub mod policy;
 pub mod quantity;
 pub mod report;
 pub mod revision;
+pub mod sanitize;
 pub mod schema;
 pub mod share;
 pub mod state;

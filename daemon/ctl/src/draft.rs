@@ -11,6 +11,7 @@ use protheap_board::{devices, firmware};
 use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Gpu, Protection, Verdict};
 use protheap_core::name::{DeviceName, HeapName, Key};
 use protheap_core::policy::SUSPEND_BYTES;
+use protheap_core::sanitize::is_hidden;
 
 use crate::machine::{Machine, Which};
 use crate::state_file::StateFile;
@@ -342,9 +343,9 @@ fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
+            c if is_hidden(c) => {
                 // Writing to a string does not fail.
-                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
             }
             c => quoted.push(c),
         }
@@ -359,11 +360,18 @@ mod tests {
 
     #[test]
     fn any_text_is_quoted() {
-        for text in ["", "Acme \"A9\" \\ TV", "line\nline", "\u{7f}\u{1b}[2J\u{85}", "Müller"] {
+        for text in [
+            "",
+            "Acme \"A9\" \\ TV",
+            "line\nline",
+            "\u{7f}\u{1b}[2J\u{85}",
+            "\u{202e}\u{e0041}",
+            "Müller",
+        ] {
             let toml = format!("schema = 1\ndescription = {}\n", quoted(text));
             let key = Key::new("k").unwrap();
             protheap_core::fragment::Fragment::parse(&key, "k.toml", &toml).unwrap();
-            assert!(!toml.trim_end_matches('\n').contains(|c: char| c.is_control() && c != '\n'));
+            assert!(!toml.trim_end_matches('\n').contains(|c| is_hidden(c) && c != '\n'));
         }
     }
 }

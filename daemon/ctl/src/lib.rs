@@ -113,7 +113,8 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Where standard error is closed too, the exit status is all that can be said.
-            let _ = writeln!(io::stderr(), "protheapctl: {error:#}");
+            let text = tame::printed(&format!("protheapctl: {error:#}\n")).into_owned();
+            let _ = io::stderr().write_all(text.as_bytes());
             if error.is::<bus::Absent>() { ExitCode::from(ABSENT) } else { ExitCode::FAILURE }
         }
     }
@@ -131,7 +132,7 @@ fn print(text: &str) -> Result<()> {
 /// Prints one of many results. False: the reader has left.
 fn print_line(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(tame::printed(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).context("writing the result to standard output"),
     }

@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::process::Output;
 
 use machine::{Directory, protheapctl, repository, text};
+use protheap_core::sanitize::is_hidden;
 
 /// Set to write what is found as what is expected.
 const RENEW: &str = "PROTHEAP_RENEW";
@@ -281,15 +282,46 @@ fn of_a_device_tree_only_that_is_said_which_is_in_it() {
     assert!(decision(&asked).contains("waiting (only the board can say"));
 }
 
+/// Characters of each kind that a terminal obeys, or by which text reads as something else.
+const HIDDEN: &str = "\u{9b}31m\u{1b}[2J\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202a}\
+    \u{202e}\u{2060}\u{2066}\u{2069}\u{feff}\u{fff9}\u{e0041}\u{e007f}";
+
 #[test]
-fn nothing_that_is_printed_drives_a_terminal() {
+fn nothing_that_is_printed_drives_a_terminal_or_hides_text() {
     let board = Directory::machine("rk3588-rock-5b");
+    let root = board.0.to_str().unwrap();
     let model = board.0.join("sys/firmware/devicetree/base/model");
-    fs::write(model, "M\u{9b}31m\u{1b}[2J\u{7f}\0").unwrap();
-    for arguments in [&["--json"][..], &[]] {
-        let root = ["--root", board.0.to_str().unwrap()];
-        let shown = text(&explain(&[&root[..], arguments].concat()).stdout);
-        assert!(shown.contains("31m"), "{shown:?}");
-        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    fs::write(model, format!("M{HIDDEN}\0")).unwrap();
+    let local = board.0.join("etc/protheap/policies");
+    let drop_ins = local.join("rockchip,rk3588.toml.d");
+    fs::create_dir_all(&drop_ins).unwrap();
+    // A line that is quoted, a key, a description, and names of files.
+    let faulty = format!("schema = 1\nx = \"{HIDDEN}\" # {HIDDEN}\n");
+    let key = format!("schema = 1\n[\"{}\"]\n", "\\u202E\\u200B\\u2066");
+    let name = HIDDEN.replace(['\u{1b}', '[', '\u{7f}'], "");
+    fs::write(drop_ins.join("a.toml"), faulty.replace(char::is_control, "")).unwrap();
+    fs::write(drop_ins.join("b.toml"), key).unwrap();
+    fs::write(drop_ins.join(format!("{name}.toml")), "x").unwrap();
+    fs::write(local.join(format!("{name}.toml")), "x").unwrap();
+    symlink(format!("/{name}"), drop_ins.join("link.toml")).unwrap();
+    fs::create_dir_all(board.0.join(format!("sys/class/dma_heap/{name}"))).unwrap();
+    let hidden = |text: &str| text.contains(|c| c != '\n' && is_hidden(c));
+    for command in [
+        &["explain", "--root", root][..],
+        &["explain", "--root", root, "--json"],
+        &["check", root],
+        &["draft", "--root", root],
+        &["explain", "--root", &format!("/nowhere{name}")],
+        &["check", &format!("/nowhere{name}")],
+        &["check", drop_ins.join("a.toml").to_str().unwrap()],
+        &["check", "--json", drop_ins.join("a.toml").to_str().unwrap()],
+        &["firmware", &format!("/nowhere{name}")],
+    ] {
+        let output = protheapctl(command);
+        let (out, error) = (text(&output.stdout), text(&output.stderr));
+        assert!(!out.is_empty() || !error.is_empty(), "{command:?}");
+        assert!(!hidden(&out), "{command:?}: {out:?}");
+        assert!(!hidden(&error), "{command:?}: {error:?}");
     }
+    assert!(text(&protheapctl(&["explain", "--root", root]).stdout).contains("31m"));
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::os::linux::fs::MetadataExt;
 use std::sync::Mutex;
 
-use protheap_bind::tell::{Teller, Told};
+use protheap_bind::tell::{Teller, Told, one_line};
 use protheap_core::name::{DeviceName, Key};
 use protheap_core::report::GpuReport;
+use protheap_core::sanitize::Sanitized;
 use protheap_core::state::State;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -112,11 +113,13 @@ fn say(_: &str, told: &Told<'_>) {
     match told {
         Told::Skipped(problem) => {
             if is_new(&problem.path, &problem.message) {
-                warn!(MESSAGE_ID = id::SKIPPED, PATH = problem.path, "skipped: {problem}");
+                let path = one_line(format_args!("{}", problem.path));
+                warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {problem}");
             }
         }
         Told::Refused(path, faults) => {
             let faults: String = faults.iter().map(ToString::to_string).collect();
+            let path = &Sanitized(path).to_string();
             if is_new(path, &faults) {
                 let rest =
                     "what it said before counts if that was good, and the rest of the cascade";
@@ -124,9 +127,10 @@ fn say(_: &str, told: &Told<'_>) {
             }
         }
         Told::Gpu(device, text) => {
+            let text = one_line(*text);
             warn!(MESSAGE_ID = id::TROUBLE, GPU = device.as_str(), "{device}: {text}");
         }
-        Told::Other(text) => warn!("{text}"),
+        Told::Other(text) => warn!("{}", one_line(*text)),
     }
 }
 

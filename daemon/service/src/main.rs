@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bindings::Bindings;
 use policies::Policies;
+use protheap_bind::tell::one_line;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     let text = match argument() {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("{PROGRAM}: {error}\n\n{HELP}");
+            eprintln!("{PROGRAM}: {}\n\n{HELP}", one_line(format_args!("{error}")));
             return ExitCode::from(2);
         }
     };
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            error!("{}", one_line(format_args!("{error:#}")));
             ExitCode::from(1)
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use protheap_board::nodes::{self, NodeError};
 use protheap_client::{Error, gpu_path, heap_path};
+use protheap_core::sanitize;
 use protheap_core::share::{Number, Question, ShareError, find};
 use zbus::message::Header;
 use zbus::zvariant::Variant;
@@ -120,7 +121,8 @@ impl Manager {
             .find(|device| gpu_path(device.as_str()).as_str() == gpu.as_str())
             .and_then(|device| snapshot.gpu(device))
             .ok_or_else(|| Error::NoSuchGpu(format!("no GPU is at {gpu}")))?;
-        Ok(serde_json::to_string(&report).map_err(|error| Error::Failed(error.to_string()))?)
+        let json = serde_json::to_string(&report);
+        Ok(sanitize::json(&json.map_err(|error| Error::Failed(error.to_string()))?))
     }
 
     async fn reload(
