@@ -6,10 +6,11 @@ use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2,
-    readlinkat_raw, statat,
+    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, StatxFlags, fstat, fstatfs,
+    openat, openat2, readlinkat_raw, statat, statx,
 };
 use rustix::io::Errno;
 
@@ -17,6 +18,13 @@ use crate::Problem;
 
 /// What one attribute of the kernel has at most, in bytes: a page.
 const ATTRIBUTE: usize = 4096;
+/// How long a file may take to be read: what is read at boot takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many entries of a directory are looked at.
+const MOST_ENTRIES: usize = 100_000;
+
+/// The bit of a directory in which only an entry's owner can remove or replace it.
+const STICKY: u32 = 0o1000;
 
 /// A handle on the directory that stands for `/`.
 ///
@@ -55,16 +63,44 @@ impl Root {
 
     /// Why a file or directory is not believed: somebody who is not root could have written it.
     pub(crate) fn distrust(&self, stat: &Stat) -> Option<String> {
-        let (user, group) = self.owner;
-        if stat.st_uid != 0 && stat.st_uid != user {
+        if !self.is_believed(stat.st_uid) {
             return Some(format!("belongs to user {}: only root's count; see chown", stat.st_uid));
         }
         let mode = stat.st_mode & 0o7777;
-        // Who unpacks a tree as a user often has a group of his own, which may write to it.
-        let others = if user != 0 && stat.st_gid == group { 0o002 } else { 0o022 };
-        (mode & others != 0).then(|| {
+        (mode & self.others(stat) != 0).then(|| {
             format!("can be written by others than root (mode {mode:04o}): see chmod go-w")
         })
+    }
+
+    /// Why `entry` of `directory` is not believed to be there by root's will: somebody who is not
+    /// root could have put it there, or another in its place.
+    ///
+    /// In a sticky directory that others can write to, such as `/nix/store`, they can add entries
+    /// but not replace those of root.
+    pub(crate) fn distrust_entry(&self, directory: &Stat, entry: &Stat) -> Option<String> {
+        let why = self.distrust(directory)?;
+        let is_sticky = directory.st_mode & STICKY != 0 && self.is_believed(directory.st_uid);
+        if !is_sticky {
+            return Some(why);
+        }
+        // A link has no mode: its owner alone can replace it.
+        let is_link = FileType::from_raw_mode(entry.st_mode) == FileType::Symlink;
+        if self.is_believed(entry.st_uid) && (is_link || entry.st_mode & self.others(entry) == 0) {
+            return None;
+        }
+        let mode = directory.st_mode & 0o7777;
+        Some(format!("has mode {mode:04o}, so that only what root alone can write counts in it"))
+    }
+
+    fn is_believed(&self, user: u32) -> bool {
+        user == 0 || user == self.owner.0
+    }
+
+    /// The bits of a mode by which others than those that are believed can write.
+    fn others(&self, stat: &Stat) -> u32 {
+        let (user, group) = self.owner;
+        // Who unpacks a tree as a user often has a group of his own, which may write to it.
+        if user != 0 && stat.st_gid == group { 0o002 } else { 0o022 }
     }
 
     /// This is the running machine: what is read of it can also be acted on.
@@ -137,15 +173,36 @@ impl Root {
         buffer: &'b mut [u8; ATTRIBUTE],
         problems: &mut Vec<Problem>,
     ) -> Option<&'b [u8]> {
-        let read = self.open_at(path, OFlags::RDONLY).map_err(Failed::from).and_then(|file| {
-            // The kernel gives an attribute whole; a full buffer means that it was cut.
-            match rustix::io::read(&file, buffer.as_mut_slice())? {
-                ATTRIBUTE => Err(Failed::TooLong(ATTRIBUTE - 1)),
-                length => Ok(length),
-            }
-        });
+        let opened = self.open_at(path, OFlags::RDONLY).map_err(Failed::from);
+        let read = opened.and_then(|file| read_attribute(&file, buffer));
         let length = self.note(path, read, problems)?;
         buffer.get(..length)
+    }
+
+    /// The text of the attribute `name` in `directory`, as [`Self::text`] reads it. On the running
+    /// machine it is one of the kernel's: `None` as well if the directory is on a file system of
+    /// another kind than that with the number `magic`, or something is mounted over the attribute.
+    pub(crate) fn kernel_text(
+        &self,
+        directory: &str,
+        name: &str,
+        magic: i64,
+        problems: &mut Vec<Problem>,
+    ) -> Option<String> {
+        let path = format!("{directory}/{name}");
+        if !self.is_running() {
+            return self.text(&path, problems);
+        }
+        let parent = self.open_at(directory, OFlags::PATH | OFlags::DIRECTORY).ok()?;
+        let opened = self.open_at(&path, OFlags::RDONLY).map_err(Failed::from);
+        let file = self.note(&path, opened, problems)?;
+        if file_system(&file) != Ok(magic) || mount_of(&file) != mount_of(&parent) {
+            return None;
+        }
+        let mut buffer = [0; ATTRIBUTE];
+        let length = self.note(&path, read_attribute(&file, &mut buffer), problems)?;
+        let text = String::from_utf8_lossy(buffer.get(..length)?);
+        Some(text.trim_end_matches('\n').to_owned())
     }
 
     /// The names in the directory at `path`, sorted. Empty if there is none.
@@ -170,7 +227,14 @@ impl Root {
         };
         let mut buffer = [MaybeUninit::uninit(); ATTRIBUTE];
         let mut entries = RawDir::new(&directory, &mut buffer);
+        let mut count = 0;
         while let Some(entry) = entries.next() {
+            count += 1;
+            if count > MOST_ENTRIES {
+                let why = format!("has more than {MOST_ENTRIES} entries; the rest is skipped");
+                problems.push(Problem::new(self.shown(path), why));
+                return;
+            }
             match entry {
                 Ok(entry) => match entry.file_name().to_str() {
                     Ok("." | "..") => {}
@@ -233,6 +297,15 @@ impl Root {
     }
 }
 
+/// Reads an attribute of the kernel by one read; its length.
+fn read_attribute(file: &OwnedFd, buffer: &mut [u8; ATTRIBUTE]) -> Result<usize, Failed> {
+    // The kernel gives an attribute whole; a full buffer means that it was cut.
+    match rustix::io::read(file, buffer.as_mut_slice())? {
+        ATTRIBUTE => Err(Failed::TooLong(ATTRIBUTE - 1)),
+        length => Ok(length),
+    }
+}
+
 /// Reads the regular file at `path`, which has at most `limit` bytes; never waits, as a FIFO would
 /// make it.
 ///
@@ -252,6 +325,20 @@ pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
 pub(crate) fn open_file(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// The mount that `file` was opened on. `None`: the kernel does not say, as before Linux 5.8.
+pub(crate) fn mount_of(file: impl AsFd) -> Option<u64> {
+    let known = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    let says = known.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    says.then_some(known.stx_mnt_id)
+}
+
+/// The magic number of the file system that `file` is on.
+pub(crate) fn file_system(file: impl AsFd) -> Result<i64, Errno> {
+    // The type differs between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    fstatfs(file).map(|known| known.f_type as i64)
 }
 
 /// What is known of a regular file; anything else is none.
@@ -275,7 +362,31 @@ pub(crate) enum Failed {
     TooLong(usize),
 }
 
-/// All that `source` has, which may be `limit` bytes, and is likely to be `expected`.
+/// Reads for as long as that may take.
+#[derive(Debug)]
+pub(crate) struct Timed<R> {
+    source: R,
+    until: Instant,
+}
+
+impl<R> Timed<R> {
+    pub(crate) fn new(source: R) -> Self {
+        Self { source, until: Instant::now() + PATIENCE }
+    }
+}
+
+impl<R: Read> Read for Timed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if Instant::now() > self.until {
+            let text = format!("it took more than {} s", PATIENCE.as_secs());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+        }
+        self.source.read(buffer)
+    }
+}
+
+/// All that `source` has, which may be `limit` bytes, and is likely to be `expected`. It may take
+/// [`PATIENCE`].
 pub(crate) fn bounded(
     source: &mut dyn Read,
     expected: i64,
@@ -283,7 +394,7 @@ pub(crate) fn bounded(
 ) -> Result<Vec<u8>, Failed> {
     let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
     // One byte more than may be: so that too much is seen, however much there is.
-    source.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Timed::new(source).take(limit as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > limit { Err(Failed::TooLong(limit)) } else { Ok(bytes) }
 }
 
@@ -348,6 +459,37 @@ pub(crate) mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
+    }
+
+    /// The status of a file with this type, mode and owner.
+    fn stat(kind: FileType, mode: u32, user: u32) -> Stat {
+        let mut stat = fstat(fs::File::open("/").unwrap()).unwrap();
+        stat.st_mode = kind.as_raw_mode() | mode;
+        (stat.st_uid, stat.st_gid) = (user, 30_000);
+        stat
+    }
+
+    #[test]
+    fn in_a_sticky_directory_only_entries_of_root_count() {
+        use FileType::{Directory, RegularFile, Symlink};
+        let root = Root::open(Path::new("/")).unwrap();
+        let trusted = |directory: (u32, u32), entry: Stat| {
+            let directory = stat(Directory, directory.0, directory.1);
+            root.distrust_entry(&directory, &entry).is_none()
+        };
+        for mode in [0o1775, 0o1777, 0o1757] {
+            assert!(trusted((mode, 0), stat(Directory, 0o555, 0)), "{mode:o}");
+            assert!(trusted((mode, 0), stat(RegularFile, 0o444, 0)), "{mode:o}");
+            assert!(trusted((mode, 0), stat(Symlink, 0o777, 0)), "{mode:o}");
+            assert!(!trusted((mode, 0), stat(Directory, 0o555, 1000)), "{mode:o}");
+            assert!(!trusted((mode, 0), stat(Symlink, 0o777, 1000)), "{mode:o}");
+            assert!(!trusted((mode, 0), stat(Directory, 0o575, 0)), "{mode:o}");
+            assert!(!trusted((mode, 0), stat(RegularFile, 0o646, 0)), "{mode:o}");
+            // Who owns the directory can replace any entry.
+            assert!(!trusted((mode, 1000), stat(Directory, 0o555, 0)), "{mode:o}");
+            assert!(!trusted((mode & 0o777, 0), stat(Directory, 0o555, 0)), "{mode:o}");
+        }
+        assert!(trusted((0o755, 0), stat(Directory, 0o777, 1000)), "that is looked at later");
     }
 
     #[test]

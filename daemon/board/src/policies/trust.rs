@@ -36,8 +36,9 @@ pub(super) enum Way {
     Untrusted(String),
 }
 
-/// Follows the links at `path`. Every directory on the way has to be root's, as the one has to be
-/// that the first link is in: else others could decide what a policy is, or what hides one.
+/// Follows the links at `path`. Root alone may be able to write to every directory on the way, or
+/// to replace the entry of it that the way leads through: else others could decide what a policy
+/// is, or what hides one.
 pub(super) fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
     let reversed = |path: &str| path.rsplit('/').map(str::to_owned).collect::<Vec<_>>();
     let mut ahead = reversed(path);
@@ -51,13 +52,22 @@ pub(super) fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
             }
             _ => {}
         }
-        if !end.is_empty()
-            && let Some(why) = root.distrust(&root.link_stat(&end)?)
-        {
-            return Ok(Way::Untrusted(format!("leads through {}, which {why}", root.shown(&end))));
-        }
         let next = if end.is_empty() { part } else { format!("{end}/{part}") };
-        if FileType::from_raw_mode(root.link_stat(&next)?.st_mode) != FileType::Symlink {
+        let entry = root.link_stat(&next);
+        if !end.is_empty() {
+            let directory = root.link_stat(&end)?;
+            // Who can take an entry away or add it decides as much as who can replace it.
+            let why = match &entry {
+                Ok(entry) => root.distrust_entry(&directory, entry),
+                Err(_) => root.distrust(&directory),
+            };
+            if let Some(why) = why {
+                let end = root.shown(&end);
+                return Ok(Way::Untrusted(format!("leads through {end}, which {why}")));
+            }
+        }
+        let entry = entry?;
+        if FileType::from_raw_mode(entry.st_mode) != FileType::Symlink {
             end = next;
             continue;
         }
