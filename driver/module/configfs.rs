@@ -60,6 +60,7 @@ impl Root {
             attributes: [
                 abi: 0,
                 sources: 1,
+                locked_down: 2,
             ],
         };
         configfs::Subsystem::new(c"protheap", root, try_pin_init!(Root {}))
@@ -128,6 +129,17 @@ impl configfs::AttributeOperations<1> for Root {
             out.write_str(source.name())?;
         }
         out.write_str("\n")?;
+        Ok(out.bytes_written())
+    }
+}
+
+#[vtable]
+impl configfs::AttributeOperations<2> for Root {
+    type Data = Root;
+
+    fn show(_: &Root, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let mut out = Formatter::new(page);
+        line(&mut out, fmt!("{}", u8::from(is_locked_down())))?;
         Ok(out.bytes_written())
     }
 }

@@ -125,15 +125,14 @@ fn read_files(
     problems: &mut Vec<Problem>,
 ) -> (Vec<PolicyFile>, bool) {
     let mut directories = Directories::open(root);
-    let mut closed = false;
-    // Most images have no directory of this kind, and need not say whether it would count.
-    if directories.has_local() || extent != Extent::Applying {
-        let why = closed_by(root, lockdown, problems);
-        closed = why.is_some();
-        if let Some(why) = why {
-            directories.distrust_local(why);
-        }
+    // Also where no other directory is there: something may be mounted over the image's own.
+    let why = closed_by(root, lockdown, problems);
+    if let Some(why) = why {
+        directories.distrust_local(why);
     }
+    // Most images have no directory of this kind, and need not say whether it would count.
+    let asked = directories.has_local() || extent != Extent::Applying;
+    let closed = asked && why.is_some();
     (directories.read(root, &keys(compatible), extent == Extent::All, problems), closed)
 }
 

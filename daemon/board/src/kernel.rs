@@ -4,15 +4,20 @@
 
 use protheap_core::facts::{Kernel, Module};
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
-use crate::root::Root;
+use crate::root::{Root, file_system};
+use crate::sysfs::FileSystem;
 use crate::{Problem, aliases};
 
 /// protheap.ko's directory in configfs.
 pub const CONFIGFS: &str = "sys/kernel/config/protheap";
-const LOCKDOWN: &str = "sys/kernel/security/lockdown";
+const SECURITYFS: &str = "sys/kernel/security";
+/// `SECURITYFS_MAGIC` of `linux/magic.h`.
+const SECURITYFS_MAGIC: i64 = 0x7363_6673;
+/// The inode of securityfs' top directory, whoever mounts it: a directory below it has another.
+const SECURITYFS_TOP: u64 = 1;
 
 /// Reads release, lockdown, and what protheap.ko says of itself; not panthor's parameter.
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Kernel {
@@ -45,13 +50,48 @@ fn release(root: &Root, problems: &mut Vec<Problem>) -> String {
     String::new()
 }
 
-/// The kernel shows `none [integrity] confidentiality`, or has no lockdown at all.
+/// The kernel is locked down, as far as one of those says it who know it. Where nobody can be
+/// asked, it counts as locked down.
 fn lockdown(root: &Root, problems: &mut Vec<Problem>) -> bool {
+    match (by_securityfs(root, problems), by_module(root, problems)) {
+        (Some(false), None | Some(false)) | (None, Some(false)) => false,
+        // A tree of files has of the kernel only what somebody put there.
+        (None, None) => root.is_running(),
+        (Some(true), _) | (_, Some(true)) => true,
+    }
+}
+
+/// securityfs shows `none [integrity] confidentiality`, or no such file where the kernel has no
+/// lockdown at all. `None`: it is not mounted, or hidden, so that it says nothing.
+fn by_securityfs(root: &Root, problems: &mut Vec<Problem>) -> Option<bool> {
     let before = problems.len();
-    match root.text(LOCKDOWN, problems) {
-        Some(levels) => !levels.contains("[none]"),
+    match root.kernel_text(SECURITYFS, "lockdown", SECURITYFS_MAGIC, problems) {
+        Some(levels) => Some(levels.split_ascii_whitespace().all(|level| level != "[none]")),
         // What cannot be read is not taken for permission.
-        None => problems.len() > before,
+        None if problems.len() > before => Some(true),
+        None => has_no_lockdown(root).then_some(false),
+    }
+}
+
+/// The whole of securityfs is there, and it has no file for lockdown.
+fn has_no_lockdown(root: &Root) -> bool {
+    let Ok(top) = root.open_at(SECURITYFS, OFlags::PATH | OFlags::DIRECTORY) else { return false };
+    root.link_stat(&format!("{SECURITYFS}/lockdown")).is_err_and(|errno| errno == Errno::NOENT)
+        && file_system(&top) == Ok(SECURITYFS_MAGIC)
+        && fstat(&top).is_ok_and(|stat| stat.st_ino == SECURITYFS_TOP)
+}
+
+/// protheap.ko shows `1` or `0`. `None`: it is not loaded, configfs is not mounted, or it is a
+/// module that does not say it, or not to this user.
+fn by_module(root: &Root, problems: &mut Vec<Problem>) -> Option<bool> {
+    if hides_module(root) {
+        return None;
+    }
+    let before = problems.len();
+    let magic = i64::try_from(FileSystem::Configfs.magic()).ok()?;
+    match root.kernel_text(CONFIGFS, "locked_down", magic, problems) {
+        Some(word) => Some(word != "0"),
+        None => (problems.len() > before).then_some(true),
     }
 }
 
@@ -91,6 +131,8 @@ pub fn has_module(root: &Root, release: &str, name: &str, problems: &mut Vec<Pro
 mod tests {
     use super::*;
     use crate::root::tests::Tree;
+
+    const LOCKDOWN: &str = "sys/kernel/security/lockdown";
 
     #[test]
     fn reads_what_the_kernel_shows() {
@@ -139,6 +181,26 @@ mod tests {
         let mut problems = Vec::new();
         assert!(read(&tree.root(), &mut problems).lockdown);
         assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn a_kernel_is_locked_down_if_securityfs_or_the_module_says_so() {
+        let tree = Tree::new();
+        let locked = || lockdown(&tree.root(), &mut Vec::new());
+        let module = format!("{CONFIGFS}/locked_down");
+        tree.file(&module, "1\n");
+        assert!(locked());
+        tree.file(LOCKDOWN, "[none] integrity confidentiality\n");
+        assert!(locked());
+        tree.file(&module, "0\n");
+        assert!(!locked());
+        for levels in ["", "none", "x[none]", "none [integrity]", "none [confidentiality]\n"] {
+            tree.file(LOCKDOWN, levels);
+            assert!(locked(), "{levels}");
+        }
+        tree.file(LOCKDOWN, "[none]\n");
+        tree.file(&module, "perhaps\n");
+        assert!(locked());
     }
 
     #[test]

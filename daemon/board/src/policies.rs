@@ -2,6 +2,7 @@
 
 //! The policy files of one board: a handful of paths, however many policies are installed.
 
+mod mount;
 mod trust;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,8 @@ use rustix::fs::{FileType, OFlags, fstat, major, minor};
 use rustix::io::Errno;
 
 use crate::Problem;
-use crate::root::{Failed, Root, bounded};
+use crate::root::{Failed, Root, bounded, mount_of};
+use mount::{FOREIGN, FOREIGN_COUNTS, ImageMount};
 use trust::{NULL, Way, follow, judge_directory};
 
 /// Where policies are looked for, the first wins by file name.
@@ -32,6 +34,8 @@ pub const DENIED: &str = "may not be read by this user: try it as root";
 const MOST_BYTES: usize = 1 << 20;
 /// How many drop-ins a file may have.
 const MOST_DROP_INS: usize = 256;
+/// Stands for a mount whose number the kernel does not say: no mount has it.
+const UNKNOWN_MOUNT: u64 = u64::MAX;
 /// The longest policy that is read, in bytes.
 const LONGEST: usize = protheap_core::fragment::LARGEST;
 
@@ -41,6 +45,15 @@ pub struct Directories {
     layers: Vec<Layer>,
     /// What is there and cannot be looked at.
     problems: Vec<Problem>,
+    image: Image,
+}
+
+/// How far the image's own files are trusted.
+#[derive(Debug, Clone, Copy)]
+struct Image {
+    mount: ImageMount,
+    /// Only what is part of the image counts.
+    sealed: bool,
 }
 
 /// A directory, among others that can have files of the same names.
@@ -65,7 +78,8 @@ impl Directories {
             };
             layers.extend(opened);
         }
-        Self { layers, problems }
+        let image = Image { mount: ImageMount::of(root), sealed: false };
+        Self { layers, problems, image }
     }
 
     /// There are some that are not part of the image.
@@ -73,8 +87,9 @@ impl Directories {
         self.layers.iter().any(Layer::is_local)
     }
 
-    /// Those that are not part of the image do not count.
+    /// What is not part of the image does not count.
     pub fn distrust_local(&mut self, why: &str) {
+        self.image.sealed = true;
         for layer in self.layers.iter_mut().filter(|layer| layer.is_local()) {
             layer.untrusted = Some(why.to_owned());
         }
@@ -93,14 +108,17 @@ impl Directories {
         problems: &mut Vec<Problem>,
     ) -> Vec<PolicyFile> {
         problems.append(&mut self.problems);
+        let image = self.image;
+        image.examine(root, &mut self.layers, all, problems);
         if !all {
             trusted(root, &mut self.layers, problems);
         }
-        let mut files = Taken { files: Vec::new(), bytes: 0, all };
+        let mut files = Taken { files: Vec::new(), bytes: 0, all, image };
         for key in keys {
-            files.take(root, key, &self.layers, &format!("{key}.toml"));
+            files.take(root, key, &self.layers, &format!("{key}.toml"), problems);
             let drop_ins = |layer: &Layer| layer.drop_ins(root, key, problems);
             let mut layers: Vec<_> = self.layers.iter().filter_map(drop_ins).collect();
+            image.examine(root, &mut layers, all, problems);
             if !all {
                 trusted(root, &mut layers, problems);
             }
@@ -120,10 +138,31 @@ impl Directories {
                 problems.push(Problem::new(root.shown(&layer.path), why));
             }
             for name in names.iter().take(MOST_DROP_INS) {
-                files.take(root, key, &layers, name);
+                files.take(root, key, &layers, name, problems);
             }
         }
         files.files
+    }
+}
+
+impl Image {
+    /// Distrusts the directories of the image that something is mounted over, or reports those
+    /// that count nevertheless.
+    fn examine(self, root: &Root, layers: &mut [Layer], all: bool, problems: &mut Vec<Problem>) {
+        for layer in layers.iter_mut().filter(|layer| !layer.is_local()) {
+            // One that was distrusted with the directory above it was reported with that.
+            if layer.untrusted.is_some() || !self.mount.hides(root, &layer.path) {
+                continue;
+            }
+            if self.sealed {
+                layer.untrusted = Some(format!("its directory {FOREIGN}"));
+            }
+            // The files of a directory that does not count are not listed, unless all are.
+            if all || !self.sealed {
+                let why = if self.sealed { FOREIGN } else { FOREIGN_COUNTS };
+                problems.push(Problem::new(root.shown(&layer.path), why));
+            }
+        }
     }
 }
 
@@ -142,7 +181,7 @@ impl Layer {
     }
 
     fn is_local(&self) -> bool {
-        self.path != IMAGE_DIRECTORY
+        !self.path.starts_with(IMAGE_DIRECTORY)
     }
 
     /// The drop-ins of `key` in this directory.
@@ -173,7 +212,16 @@ pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
     if let Ok(Some(why)) = judge_directory(root, IMAGE_PARENT) {
         return Err(Problem::new(root.shown(IMAGE), format!("its directory {why}")));
     }
-    match text(root, IMAGE) {
+    let mount = ImageMount::of(root);
+    let (found, its) = examined(root, IMAGE, false);
+    // Whatever it says then, and also if it is not there, the image may have said otherwise.
+    if mount.hides(root, IMAGE_PARENT) {
+        return Err(Problem::new(root.shown(IMAGE_PARENT), FOREIGN));
+    }
+    if its.is_some() && mount.is_foreign(its) {
+        return Err(Problem::new(root.shown(IMAGE), FOREIGN));
+    }
+    match found {
         Found::Nothing | Found::Mask => Ok(None),
         Found::Text(text) => Ok(Some((root.shown(IMAGE), text))),
         Found::Untrusted(why) | Found::Refused(why) => Err(Problem::new(root.shown(IMAGE), why)),
@@ -187,20 +235,38 @@ struct Taken {
     bytes: usize,
     /// Those that do not count because of another are wanted too.
     all: bool,
+    image: Image,
 }
 
 impl Taken {
     /// Adds the files `name` of `layers`: those before the first that counts, that one, and if all
     /// are wanted, those that it hides.
-    fn take(&mut self, root: &Root, key: &Key, layers: &[Layer], name: &str) {
+    fn take(
+        &mut self,
+        root: &Root,
+        key: &Key,
+        layers: &[Layer],
+        name: &str,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut hidden: Option<Standing> = None;
         for layer in layers {
             if hidden.is_some() && !self.all {
                 return;
             }
             let path = format!("{}/{name}", layer.path);
-            let found = text(root, &path);
+            let (found, mount) = examined(root, &path, false);
             let path = root.shown(&path);
+            let found = match mount {
+                Some(_) if layer.is_local() || !self.image.mount.is_foreign(mount) => found,
+                Some(_) if self.image.sealed => Found::Untrusted(FOREIGN.to_owned()),
+                // Of a directory that is mounted over as a whole, that was reported.
+                Some(_) if !self.image.mount.hides(root, &layer.path) => {
+                    problems.push(Problem::new(path.clone(), FOREIGN_COUNTS));
+                    found
+                }
+                _ => found,
+            };
             let standing = match (found, &layer.untrusted, &hidden) {
                 (Found::Nothing, ..) => continue,
                 (_, Some(why), _) => Standing::Untrusted(why.clone()),
@@ -281,12 +347,14 @@ pub fn denied(root: &Root, files: &[Judged]) -> Option<Problem> {
     Some(Problem::new(path, DENIED))
 }
 
-fn text(root: &Root, path: &str) -> Found {
-    found(root, path, false)
+fn found(root: &Root, path: &str, anyone: bool) -> Found {
+    examined(root, path, anyone).0
 }
 
-fn found(root: &Root, path: &str, anyone: bool) -> Found {
-    match try_text(root, path, anyone) {
+/// What is at `path`, and on which mount, if a file was opened and the kernel says it.
+fn examined(root: &Root, path: &str, anyone: bool) -> (Found, Option<u64>) {
+    let mut mount = None;
+    let found = match try_text(root, path, anyone, &mut mount) {
         Ok(found) => found,
         Err(Failed::Errno(Errno::NOENT)) => match root.target(path) {
             Ok(target) => Found::Refused(format!("is a link to {target:?}, which does not exist")),
@@ -295,10 +363,16 @@ fn found(root: &Root, path: &str, anyone: bool) -> Found {
         Err(Failed::Errno(Errno::NOTDIR)) => Found::Nothing,
         Err(Failed::Errno(Errno::ACCESS)) => Found::Refused(DENIED.to_owned()),
         Err(e) => Found::Refused(e.to_string()),
-    }
+    };
+    (found, mount)
 }
 
-fn try_text(root: &Root, path: &str, anyone: bool) -> Result<Found, Failed> {
+fn try_text(
+    root: &Root,
+    path: &str,
+    anyone: bool,
+    mount: &mut Option<u64>,
+) -> Result<Found, Failed> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
     let file = match root.open_at(path, flags) {
         Err(Errno::LOOP) if root.target(path).is_ok_and(|target| target == NULL) => {
@@ -312,6 +386,7 @@ fn try_text(root: &Root, path: &str, anyone: bool) -> Result<Found, Failed> {
         },
         opened => opened?,
     };
+    *mount = Some(mount_of(&file).unwrap_or(UNKNOWN_MOUNT));
     let stat = fstat(&file)?;
     let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
     let kind = FileType::from_raw_mode(stat.st_mode);

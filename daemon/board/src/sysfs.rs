@@ -21,7 +21,7 @@ pub enum FileSystem {
 
 impl FileSystem {
     /// `SYSFS_MAGIC` and `CONFIGFS_MAGIC` of linux/magic.h.
-    fn magic(self) -> u64 {
+    pub(crate) fn magic(self) -> u64 {
         match self {
             Self::Sysfs => 0x6265_6572,
             Self::Configfs => 0x6265_6570,

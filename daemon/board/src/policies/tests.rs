@@ -175,7 +175,7 @@ fn what_anybody_can_write_can_be_looked_at() {
     std::fs::set_permissions(tree.path("a.toml"), permissions).unwrap();
     let root = tree.root();
     assert!(matches!(look(&root, "a.toml"), Found::Text(text) if text == "text"));
-    assert!(matches!(text(&root, "a.toml"), Found::Untrusted(why) if why.contains("0666")));
+    assert!(matches!(found(&root, "a.toml", false), Found::Untrusted(why) if why.contains("0666")));
     assert!(matches!(look(&root, "b.toml"), Found::Nothing));
     tree.directory("open");
     let permissions = std::fs::Permissions::from_mode(0o777);
@@ -217,6 +217,78 @@ fn a_link_counts_only_if_root_alone_can_say_where_it_leads() {
     assert_eq!(all(&tree, &["a"])[1].2, "x");
     mode("opt", 0o777);
     assert_eq!(all(&tree, &["a"])[1].1, "untrusted");
+}
+
+/// As on NixOS, where `/nix/store` has mode 1775.
+#[test]
+fn a_link_may_lead_through_a_sticky_directory_to_what_is_root_s() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let tree = Tree::new();
+    let mode = |path: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(tree.0.join(path), mode).unwrap();
+    };
+    tree.file("nix/store/abc-policies/a.toml", "store");
+    tree.file("nix/store/b.toml", "alone");
+    tree.file("usr/lib/protheap/policies/a.toml", "lib");
+    mode("nix/store", 0o1777);
+    tree.link("/nix/store/abc-policies", "etc/protheap/policies");
+    assert_eq!(all(&tree, &["a"])[0], ("a".into(), "text", "store".into()));
+    tree.link("/nix/store/b.toml", "run/protheap/policies/b.toml");
+    assert_eq!(all(&tree, &["b"])[0], ("b".into(), "text", "alone".into()));
+    // Out of it again, by a link of root's.
+    tree.file("srv/c.toml", "out");
+    tree.link("/srv/c.toml", "nix/store/c.toml");
+    tree.link("/nix/store/c.toml", "run/protheap/policies/c.toml");
+    assert_eq!(all(&tree, &["c"])[0], ("c".into(), "text", "out".into()));
+
+    // What is not there anybody could put there.
+    tree.file("usr/lib/protheap/policies/d.toml", "lib");
+    tree.link("/nix/store/d.toml", "run/protheap/policies/d.toml");
+    let found = all(&tree, &["d"]);
+    assert_eq!((found[0].1, found[1].1), ("untrusted", "text"), "{found:?}");
+    let untrusted = |key: &str| all(&tree, &[key])[0].1 == "untrusted";
+    mode("nix/store/abc-policies", 0o775 | 0o002);
+    assert!(untrusted("a"));
+    mode("nix/store/abc-policies", 0o755);
+    mode("nix/store/b.toml", 0o666);
+    assert!(untrusted("b"));
+    mode("nix/store", 0o777);
+    assert!(untrusted("a") && untrusted("b") && untrusted("c"));
+    // As a directory of policies itself: anybody could add one.
+    mode("nix/store", 0o1777);
+    std::fs::remove_file(tree.0.join("etc/protheap/policies")).unwrap();
+    tree.link("/nix/store", "etc/protheap/policies");
+    assert_eq!(all(&tree, &["b"])[0].1, "untrusted");
+}
+
+/// Everything in the tree is on another mount than that one.
+fn mounted_over(tree: &Tree, sealed: bool, all: bool) -> (Vec<PolicyFile>, Vec<String>) {
+    let root = tree.root();
+    let mut directories = Directories::open(&root);
+    directories.image.mount = ImageMount(Some(u64::MAX - 1));
+    directories.image.sealed = sealed;
+    let mut problems = Vec::new();
+    let files = directories.read(&root, &keys(&["a"]), all, &mut problems);
+    let shown = |problem: Problem| problem.to_string().replace(tree.0.to_str().unwrap(), "");
+    (files, problems.into_iter().map(shown).collect())
+}
+
+#[test]
+fn what_is_mounted_over_the_image_does_not_count_where_only_the_image_does() {
+    let tree = Tree::new();
+    tree.file("usr/lib/protheap/policies/a.toml", "lib");
+    tree.file("etc/protheap/policies/a.toml.d/x.toml", "etc");
+    let text = |file: &PolicyFile| matches!(file.standing, Standing::Text(_));
+    let (files, problems) = mounted_over(&tree, false, false);
+    assert_eq!(files.iter().filter(|file| text(file)).count(), 2);
+    assert!(matches!(&problems[..], [one] if one.starts_with("/usr/lib/protheap/policies: is on")));
+    let (files, problems) = mounted_over(&tree, true, false);
+    assert!(files.iter().all(|file| file.path.contains("/etc/")), "{files:?}");
+    assert!(matches!(&problems[..], [one] if one.starts_with("/usr/lib/protheap/policies: does")));
+    let (files, problems) = mounted_over(&tree, true, true);
+    assert!(matches!(&files[0].standing, Standing::Untrusted(why) if why.contains("mount")));
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }
 
 #[test]
