@@ -8,10 +8,12 @@ use std::io::{BufRead, BufReader, Read};
 use rustix::fs::OFlags;
 
 use crate::Problem;
-use crate::root::Root;
+use crate::root::{Root, Timed};
 
 /// How much of a file is in memory at a time: distributions have 2 MB of aliases.
 const CHUNK: usize = 32 * 1024;
+/// How much of a file is read, in bytes: distributions' have less than 3 MB.
+const MOST: u64 = 16 << 20;
 /// The longest line that is looked at; those of today's kernels are below 400 bytes.
 const LINE: u64 = 4096;
 
@@ -63,7 +65,9 @@ pub(crate) fn each_piece(
         let Some(opened) = root.note(&path, opened, problems) else {
             continue;
         };
-        let mut reader = BufReader::with_capacity(CHUNK, File::from(opened));
+        // Patterns that take long to compare count as time of reading.
+        let reader = BufReader::with_capacity(CHUNK, Timed::new(File::from(opened)));
+        let mut reader = reader.take(MOST);
         let mut piece = Vec::new();
         loop {
             piece.clear();
@@ -72,7 +76,13 @@ pub(crate) fn each_piece(
             let cut = !whole && piece.len() as u64 == LINE;
             match if cut { reader.skip_until(separator) } else { read } {
                 Ok(_) if cut => continue,
-                Ok(0) => return,
+                Ok(0) => {
+                    if reader.limit() == 0 {
+                        let why = format!("is longer than {MOST} bytes; the rest is skipped");
+                        problems.push(Problem::new(root.shown(&path), why));
+                    }
+                    return;
+                }
                 Ok(_) => {}
                 Err(e) => {
                     problems.push(Problem::new(root.shown(&path), format!("cannot be read: {e}")));
@@ -194,6 +204,24 @@ mod tests {
         text.push_str("alias of:N*T*Clinaro,optee-tz optee");
         tree.file("lib/modules/7.3.4/modules.alias", &text);
         assert!(one(&tree, OPTEE));
+    }
+
+    #[test]
+    fn a_file_without_end_is_read_in_part_and_told() {
+        for (file, separator) in [("modules.alias", b'\n'), ("modules.builtin.modinfo", 0)] {
+            let tree = Tree::new();
+            let path = format!("lib/modules/7.3.4/{file}");
+            tree.file(&path, "");
+            let sparse = File::options().write(true).open(tree.path(&path)).unwrap();
+            sparse.set_len(8 << 40).unwrap();
+            let mut problems = Vec::new();
+            let mut visit = |_: &[u8]| true;
+            each_piece(&tree.root(), "7.3.4", file, separator, &mut problems, &mut visit);
+            let longer = "is longer than 16777216 bytes; the rest is skipped";
+            let late = "cannot be read: it took more than 5 s";
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert!([longer, late].contains(&problem.message.as_str()), "{problem}");
+        }
     }
 
     #[test]

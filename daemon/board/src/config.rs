@@ -14,6 +14,9 @@ use crate::root::{Failed, Root};
 const RUNNING: &str = "proc/config.gz";
 /// The longest configuration that is read, in bytes. Distributions' have less than 400 KiB.
 const LARGEST: usize = 4 << 20;
+/// The longest that is read compressed: distributions' have less than 100 KiB. What it may unpack
+/// to says nothing of how long that takes.
+const LARGEST_ZIPPED: usize = 512 << 10;
 
 /// What was chosen for an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,8 @@ pub fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<C
     ];
     let beside = beside.into_iter().filter(|_| known);
     for path in std::iter::once(RUNNING.to_owned()).chain(beside) {
-        let bytes = root.read(&path, LARGEST, &mut met);
+        let limit = if path == RUNNING { LARGEST_ZIPPED } else { LARGEST };
+        let bytes = root.read(&path, limit, &mut met);
         let Some(bytes) = bytes else { continue };
         let text = if path == RUNNING { unzipped(&bytes) } else { Ok(bytes) };
         let text = text.and_then(|text| {

@@ -2,10 +2,16 @@
 
 //! The GPU firmware images of this root, for the bytes of their protected sections.
 
+#[cfg(feature = "xz")]
+use std::cell::Cell;
 use std::fs::File;
+#[cfg(feature = "zstd")]
+use std::io::BufReader;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+#[cfg(feature = "xz")]
+use std::rc::Rc;
 
 use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
 use protheap_core::name::Key;
@@ -14,6 +20,8 @@ use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::Problem;
+#[cfg(any(feature = "xz", feature = "zstd"))]
+use crate::root::Timed;
 use crate::root::{Failed, Root, bounded, open_file, regular};
 
 /// The largest image that is read, in bytes, unpacked or not: known ones have 300 KiB.
@@ -158,6 +166,52 @@ fn whole(reader: &mut dyn Read) -> Result<Contents, Failed> {
     Ok((bytes, length))
 }
 
+/// A compressed file of which no more may be read than what it unpacks to, and [`OVERHEAD`]: empty
+/// blocks are work and no output.
+#[cfg(feature = "xz")]
+struct Packed {
+    file: Timed<File>,
+    consumed: u64,
+    produced: Rc<Cell<u64>>,
+}
+
+/// By how many bytes a compressed file may be larger than what it unpacks to.
+#[cfg(feature = "xz")]
+const OVERHEAD: u64 = 512 << 10;
+
+#[cfg(feature = "xz")]
+impl Packed {
+    fn new(file: File) -> (Self, Rc<Cell<u64>>) {
+        let produced = Rc::new(Cell::new(0));
+        (Self { file: Timed::new(file), consumed: 0, produced: Rc::clone(&produced) }, produced)
+    }
+}
+
+#[cfg(feature = "xz")]
+impl Read for Packed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.consumed > self.produced.get() + OVERHEAD {
+            return Err(io::Error::from_raw_os_error(Errno::FBIG.raw_os_error()));
+        }
+        let length = self.file.read(buffer)?;
+        self.consumed += length as u64;
+        Ok(length)
+    }
+}
+
+/// What comes out of a [`Packed`] file.
+#[cfg(feature = "xz")]
+struct Unpacked<R>(R, Rc<Cell<u64>>);
+
+#[cfg(feature = "xz")]
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read(buffer)?;
+        self.1.set(self.1.get() + length as u64);
+        Ok(length)
+    }
+}
+
 #[cfg(feature = "xz")]
 fn xz(file: File) -> Result<Contents, Failed> {
     use std::num::NonZeroUsize;
@@ -167,8 +221,9 @@ fn xz(file: File) -> Result<Contents, Failed> {
     const DICTIONARY: usize = 64 << 20;
     let decoder = XzDecoder::in_heap_with_alloc_dict_size(DICT_SIZE_MIN, DICTIONARY);
     let buffer = NonZeroUsize::MIN.saturating_add(16 << 10);
-    let mut reader = XzReader::new_with_buffer_size_and_decoder(file, buffer, decoder);
-    whole(&mut reader).map_err(|error| match error {
+    let (packed, produced) = Packed::new(file);
+    let reader = XzReader::new_with_buffer_size_and_decoder(packed, buffer, decoder);
+    whole(&mut Unpacked(reader, produced)).map_err(|error| match error {
         // The crate's own errors are no sentences.
         Failed::Io(e) if e.raw_os_error().is_none() => io::Error::other(
             "its xz stream is damaged, or not made by `xz -C crc32`, which the kernel wants",
@@ -179,16 +234,23 @@ fn xz(file: File) -> Result<Contents, Failed> {
 }
 
 #[cfg(feature = "zstd")]
-fn zstd(mut file: File) -> Result<Contents, Failed> {
+fn zstd(file: File) -> Result<Contents, Failed> {
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
     /// The crate's own reader brings its error texts along, 30 KiB of them.
-    struct Frame<'a>(FrameDecoder, &'a mut dyn Read);
+    struct Frame<'a>(FrameDecoder, &'a mut dyn Read, u32);
+
+    /// How many blocks a frame may have, empty ones too: a compressor makes them of 128 KiB.
+    const MOST_BLOCKS: u32 = 1 << 14;
 
     impl Read for Frame<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let Self(decoder, source) = self;
+            let Self(decoder, source, blocks) = self;
             while decoder.can_collect() == 0 && !decoder.is_finished() {
+                *blocks += 1;
+                if *blocks > MOST_BLOCKS {
+                    return Err(broken());
+                }
                 let some = BlockDecodingStrategy::UptoBlocks(1);
                 decoder.decode_blocks(&mut *source, some).map_err(|_| broken())?;
             }
@@ -202,8 +264,10 @@ fn zstd(mut file: File) -> Result<Contents, Failed> {
 
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(LARGEST as u64);
-    decoder.init(&mut file).map_err(|_| broken())?;
-    whole(&mut Frame(decoder, &mut file))
+    // Many small reads: three bytes begin a block.
+    let mut source = BufReader::with_capacity(16 << 10, Timed::new(file));
+    decoder.init(&mut source).map_err(|_| broken())?;
+    whole(&mut Frame(decoder, &mut source, 0))
 }
 
 #[cfg(not(feature = "xz"))]
@@ -374,6 +438,42 @@ mod tests {
             assert!(problem.path.contains(&format!("/arm/mali/{name}/")), "{problem}");
         }
         assert_eq!(problems[7].message, format!("is longer than {LARGEST} bytes"));
+    }
+
+    #[test]
+    fn blocks_without_output_are_no_work_without_end() {
+        let tree = Tree::new();
+        let file = |name: &str, suffix: &str| at("lib/firmware", name, suffix);
+        // 2,000,000 blocks of 0 bytes.
+        let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68][..], &vec![0; 6_000_000]].concat();
+        tree.file(&file("a", ".zst"), frame);
+        // 1,500,000 chunks of a byte, four bytes each.
+        let chunks = [1, 0, 0, b'x'].into_iter().chain([2, 0, 0, b'x'].repeat(1_500_000));
+        let chunks: Vec<_> = XZ[..24].iter().copied().chain(chunks).collect();
+        tree.file(&file("b", ".xz"), chunks);
+        // 300,000 blocks of nothing: header, end of data, padding, its CRC32.
+        let block = [&XZ[12..24], &[0; 8]].concat();
+        let blocks = [&XZ[..12], &block.repeat(300_000)].concat();
+        tree.file(&file("c", ".xz"), blocks);
+        let mut problems = Vec::new();
+        assert_eq!(read(&tree.root(), "", None, &mut problems), []);
+        let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("zstd"), "{told:?}");
+        let large = "File too large";
+        assert!(told[1].contains(large) && told[2].contains(large), "{told:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_compressed_is_unpacked() {
+        // Raw blocks of 128 KiB, the last one said to be that.
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
+        for number in 0..40 {
+            let block = ((128_u32 << 10 << 3) | u32::from(number == 39)).to_le_bytes();
+            frame.extend(&block[..3]);
+            frame.extend(vec![number; 128 << 10]);
+        }
+        assert_eq!(zstd(holding(&frame)).unwrap().1, 40 * (128 << 10));
     }
 
     proptest! {
