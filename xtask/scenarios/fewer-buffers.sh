@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a heap with memory for some of the suspend buffers is bound with those: suspend.count is a maximum
 # source: kernel, handed
+# limit: 60
 
 # The pool of OP-TEE as it is built by default.
 load_tee size=1048576

@@ -2,9 +2,10 @@
 
 //! Carries out what the engine asks for, and tells it what came of that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use protheap_board::heaps::{AllocateError, Buffer, Heap};
+use protheap_board::heaps::{self, AllocateError, Buffer, Heap};
 use protheap_board::module::{self, BindingState, Commit, Kind, Module, Setup, Window};
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
@@ -16,7 +17,7 @@ use protheap_core::engine::{
     Action, Binding, Bound, Change, Engine, Event, Monotonic, NoRebind, Opened, Supplied,
 };
 use protheap_core::facts::{
-    Facts, Gpu, KernelBinding, Parameter, Protection, Provider, Shortage, Source, Verdict,
+    Facts, Failure, Gpu, KernelBinding, Parameter, Protection, Provider, Shortage, Source, Verdict,
 };
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::policy::Policy;
@@ -58,6 +59,8 @@ pub struct Binder<const DAEMON: bool> {
     /// What was allocated for a GPU and not handed over yet.
     buffers: Vec<(DeviceName, Buffers)>,
     wake: Option<Monotonic>,
+    /// Providers whose probe seems to have failed, and since when; see [`Binder::doubt`].
+    suspects: BTreeMap<DeviceName, Monotonic>,
     /// Who started us was told that the boot may go on.
     ready: bool,
 }
@@ -76,6 +79,18 @@ pub struct Noticed {
 struct Buffers {
     firmware: Buffer,
     suspend: Vec<Buffer>,
+}
+
+/// How often the state of a running probe is read, in microseconds.
+const POLL: u64 = 50_000;
+
+/// How long a device whose driver is registered and not bound to it is waited for if neither debugfs nor
+/// the kernel's log says whether its probe failed or was deferred, in microseconds.
+const GRACE: u64 = 1_000_000;
+
+fn tell_failure(teller: Teller, device: &DeviceName, failure: &Failure) {
+    let message = &failure.message;
+    teller.tell(&Told::Other(format_args!("heap provider {device} failed to probe: {message}")));
 }
 
 fn now() -> Monotonic {
@@ -106,7 +121,18 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Err(problem) => survey.refused.push(tell(teller, problem)),
             }
         }
-        let Survey { mut policy, facts, mut refused, files } = survey;
+        let Survey { mut policy, mut facts, mut refused, files } = survey;
+        let mut suspects = BTreeMap::new();
+        for (name, provider) in &mut facts.providers {
+            if !DAEMON && provider.failure.as_ref().is_some_and(|failure| !failure.certain) {
+                Self::doubt(&mut suspects, name, provider);
+            }
+            if let Some(failure) = &provider.failure
+                && !facts.gpus.is_empty()
+            {
+                tell_failure(teller, name, failure);
+            }
+        }
         if Self::withholds(&facts) {
             let mut problems = Vec::new();
             if let Some(heap) = panthor::named_heap(&root, &mut problems)
@@ -137,8 +163,29 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             unwritten: None,
             buffers: Vec::new(),
             wake: None,
+            suspects,
             ready: false,
         })
+    }
+
+    /// Takes a failure for a running probe until it has been there for a while: a deferred probe that
+    /// is started again looks the same for a moment, and one whose deferral cannot be seen looks the
+    /// same all the time.
+    fn doubt(
+        suspects: &mut BTreeMap<DeviceName, Monotonic>,
+        name: &DeviceName,
+        one: &mut Provider,
+    ) {
+        let Some(failure) = &one.failure else {
+            suspects.remove(name);
+            return;
+        };
+        let since = *suspects.entry(name.clone()).or_insert(now());
+        let until = since.0 + if failure.certain { POLL } else { GRACE };
+        if now().0 < until {
+            one.failure = None;
+            one.probing = true;
+        }
     }
 
     /// No window of the kernel keeps the driver from probing without its heap: the boot has to wait.
@@ -550,7 +597,27 @@ impl<const DAEMON: bool> Binder<DAEMON> {
 
     /// How long nothing is to be done, if nothing happens.
     pub fn rest(&self) -> Option<Duration> {
-        self.wake.map(|wake| Duration::from_micros(wake.0.saturating_sub(now().0)))
+        let wake = self.wake.map(|wake| wake.0.saturating_sub(now().0));
+        let rest = if self.polls() { Some(wake.unwrap_or(POLL).min(POLL)) } else { wake };
+        rest.map(Duration::from_micros)
+    }
+
+    /// A GPU is held for a provider whose probe may fail, which no event announces.
+    fn polls(&self) -> bool {
+        let mut providers = self.engine.facts().providers.values();
+        !DAEMON && providers.any(|provider| provider.probing && !provider.settled())
+    }
+
+    /// Looks for probes that have failed.
+    fn poll(&mut self) {
+        if self.polls() {
+            let mut changes = Vec::new();
+            self.drivers(&mut changes);
+            if !changes.is_empty() {
+                self.follow((now(), Event::Changed(changes)));
+                self.finish();
+            }
+        }
     }
 
     /// Does what the time has come for.
@@ -578,6 +645,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
             }
             Some(Relevant::Driver) => {
                 noticed.drivers = true;
+                return;
+            }
+            // Its registration has probed devices, and may have failed to.
+            Some(Relevant::Registered) => {
+                noticed.drivers |= !DAEMON;
                 return;
             }
             Some(Relevant::Module) if !DAEMON => return,
@@ -627,8 +699,9 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         facts
     }
 
-    /// Which GPUs and providers have got or lost their driver.
-    fn drivers(&self, changes: &mut Vec<Change>) {
+    /// Which GPUs and providers have got or lost their driver, and which providers have failed to
+    /// probe.
+    fn drivers(&mut self, changes: &mut Vec<Change>) {
         let known = self.engine.facts();
         for (device, gpu) in &known.gpus {
             let driver = devices::gpu_driver(&self.root, device);
@@ -638,13 +711,30 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 changes.push(Change::Gpu(device.clone(), Some(gpu)));
             }
         }
-        for (device, provider) in &known.providers {
-            let (driver, loadable) = devices::provider_driver(&self.root, device, provider);
-            if driver != provider.driver {
-                let compatible = provider.compatible.clone();
-                let provider = Provider { compatible, driver, loadable };
-                changes.push(Change::Provider(device.clone(), Some(provider)));
+        let mut settled = false;
+        for (device, known) in &known.providers {
+            let mut provider = devices::provider(&self.root, device, known);
+            if !DAEMON && !known.settled() {
+                Self::doubt(&mut self.suspects, device, &mut provider);
             }
+            let seen = |one: &Provider| (one.driver.clone(), one.probing, one.failure.clone());
+            if seen(&provider) == seen(known) {
+                continue;
+            }
+            if let Some(failure) = provider.failure.as_ref().filter(|_| !known.settled()) {
+                tell_failure(self.teller, device, failure);
+            }
+            settled |= provider.driver.is_some() && !known.settled();
+            changes.push(Change::Provider(device.clone(), Some(provider)));
+        }
+        if settled {
+            // What a probe has registered is there before the driver is bound, and the events of that
+            // may still be queued.
+            let mut ignored = Vec::new();
+            let heaps = heaps::read(&self.root, &mut ignored);
+            let new = heaps.difference(&known.heaps).cloned().map(Change::Heap);
+            let tees = Change::Tees(tee::read(&self.root, &mut ignored));
+            changes.splice(0..0, new.chain([tees]));
         }
     }
 
@@ -698,6 +788,7 @@ impl Binder<false> {
                 }
                 self.heed(noticed);
             }
+            self.poll();
             self.wake();
         }
         self.tell_ready();
@@ -802,6 +893,8 @@ enum Relevant {
     Heap(HeapName),
     Tee,
     Driver,
+    /// A driver was registered.
+    Registered,
     Device,
     /// A binding of this GPU changed, or wants something: a hint, the attributes are the truth.
     Binding(DeviceName),
@@ -813,6 +906,7 @@ fn relevant(event: &Uevent<'_>, facts: &Facts, policy: &Policy) -> Option<Releva
     match (event.subsystem, event.action) {
         ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
         ("tee", "add" | "remove") => Some(Relevant::Tee),
+        ("drivers", "add") => Some(Relevant::Registered),
         ("misc", _) if event.devname == Some("protheap") => {
             Some(match event.variable("PROTHEAP_DEVICE") {
                 Some(device) => Relevant::Binding(DeviceName::new(device).ok()?),

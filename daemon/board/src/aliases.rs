@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether a driver for a device is built in, or is among the modules of a root.
+//! The drivers for a device that are built in, or among the modules of a root.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -17,33 +17,49 @@ const MOST: u64 = 16 << 20;
 /// The longest line that is looked at; those of today's kernels are below 400 bytes.
 const LINE: u64 = 4096;
 
-/// For each of `modaliases`: a built-in driver or a module of the kernel `release` is for it.
-pub(crate) fn served(
+/// For each of `modaliases`, the built-in drivers and the modules of the kernel `release` that serve
+/// it.
+pub(crate) fn serving(
     root: &Root,
     release: &str,
     modaliases: &[String],
     problems: &mut Vec<Problem>,
-) -> Vec<bool> {
-    let mut served = vec![false; modaliases.len()];
-    let mut try_pattern = |pattern: &[u8]| {
-        for (served, modalias) in served.iter_mut().zip(modaliases) {
-            *served |= glob(pattern, modalias.as_bytes());
+) -> Vec<Vec<String>> {
+    let mut serving = vec![Vec::new(); modaliases.len()];
+    let mut add = |pattern: &[u8], module: &[u8]| {
+        let Ok(module) = std::str::from_utf8(module) else { return };
+        // It becomes a part of paths.
+        let is_name = module.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        if module.is_empty() || !is_name {
+            return;
         }
-        !served.iter().all(|served| *served)
+        for (modules, modalias) in serving.iter_mut().zip(modaliases) {
+            if glob(pattern, modalias.as_bytes()) && !modules.iter().any(|known| known == module) {
+                modules.push(module.to_owned());
+            }
+        }
     };
     // `alias PATTERN MODULE`, a line each.
     each_piece(root, release, "modules.alias", b'\n', problems, &mut |line| {
-        let pattern =
-            line.strip_prefix(b"alias ").and_then(|rest| rest.split(|b| *b == b' ').next());
-        pattern.is_none_or(&mut try_pattern)
+        let mut words = line.split(|byte| *byte == b' ');
+        if let (Some(b"alias"), Some(pattern), Some(module)) =
+            (words.next(), words.next(), words.next())
+        {
+            add(pattern, module);
+        }
+        true
     });
     // `MODULE.alias=PATTERN`, among the other things that built-in modules tell.
     each_piece(root, release, "modules.builtin.modinfo", 0, problems, &mut |info| {
         let dot = info.iter().position(|byte| *byte == b'.').unwrap_or(info.len());
-        let pattern = info.get(dot..).and_then(|rest| rest.strip_prefix(b".alias="));
-        pattern.is_none_or(&mut try_pattern)
+        if let Some((module, rest)) = info.split_at_checked(dot)
+            && let Some(pattern) = rest.strip_prefix(b".alias=")
+        {
+            add(pattern, module);
+        }
+        true
     });
-    served
+    serving
 }
 
 /// Calls `visit` with what stands between separators in one of the files that describe the modules
@@ -171,9 +187,9 @@ mod tests {
 
     fn one(tree: &Tree, modalias: &str) -> bool {
         let mut problems = Vec::new();
-        let served = served(&tree.root(), "7.3.4", &[modalias.to_owned()], &mut problems);
+        let serving = serving(&tree.root(), "7.3.4", &[modalias.to_owned()], &mut problems);
         assert_eq!(problems, []);
-        served == [true]
+        !serving[0].is_empty()
     }
 
     #[test]

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use protheap_core::facts::{Gpu, Provider, Tee};
+use protheap_core::facts::{Failure, Gpu, Provider, Tee};
 use protheap_core::name::DeviceName;
 use rustix::fs::OFlags;
 
 use crate::root::Root;
 use crate::uevents::Uevent;
-use crate::{Problem, aliases, platform, tee};
+use crate::{Problem, aliases, kmsg, platform, probes, tee};
 
 const PLATFORM: &str = "sys/bus/platform/devices";
 const FFA: &str = "sys/bus/arm_ffa/devices";
@@ -65,8 +65,7 @@ pub fn scan(
         if uuid.eq_ignore_ascii_case(OPTEE_FFA)
             && let Some(device) = named(root, FFA, name, problems)
         {
-            let (driver, loadable) = driver(root, FFA, name, has_optee);
-            devices.providers.insert(device, Provider { driver, loadable, ..Provider::default() });
+            devices.providers.insert(device, driven(root, FFA, name, Vec::new(), has_optee));
         }
     });
     look_up_drivers(root, release, &mut devices.providers, problems);
@@ -104,11 +103,11 @@ fn scan_platform(
         let (compatible, bad) = platform::compatible(bytes);
         platform::tell(root, &path, &bad, problems);
         let settled = gpu || !is_optee(&compatible) || has_optee;
-        let (driver, probing) = driver(root, PLATFORM, name, settled);
         if gpu {
+            let driver = gpu_driver(root, &device);
             devices.gpus.insert(device, Gpu { compatible, driver, ..Gpu::default() });
         } else {
-            devices.providers.insert(device, Provider { compatible, driver, loadable: probing });
+            devices.providers.insert(device, driven(root, PLATFORM, name, compatible, settled));
         }
     });
 }
@@ -126,36 +125,84 @@ pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
 
 /// Reads again which driver a GPU has: what a `bind` or `unbind` event changes.
 pub fn gpu_driver(root: &Root, gpu: &DeviceName) -> Option<String> {
-    driver(root, PLATFORM, gpu.as_str(), true).0
+    let (driver, running) = driver(root, PLATFORM, gpu.as_str(), true);
+    driver.filter(|_| !running)
 }
 
-/// Reads again which driver a provider has, and whether one is to be expected.
-pub fn provider_driver(
-    root: &Root,
-    name: &DeviceName,
-    provider: &Provider,
-) -> (Option<String>, bool) {
-    let settled = !is_optee(&provider.compatible)
+/// Reads again how far the kernel is with probing a provider.
+pub fn provider(root: &Root, name: &DeviceName, known: &Provider) -> Provider {
+    let settled = !is_optee(&known.compatible)
         || tee::read(root, &mut Vec::new()).iter().any(Tee::makes_heaps);
-    let (driver, probing) = driver(root, bus(provider), name.as_str(), settled);
+    let bus = bus(known);
+    let mut provider = driven(root, bus, name.as_str(), known.compatible.clone(), settled);
     // One that had a driver can have it again.
-    (driver, provider.loadable || probing || provider.driver.is_some())
+    provider.loadable |= known.loadable || known.driver.is_some();
+    for module in known.modules.iter().chain(&known.driver) {
+        add(&mut provider.modules, module);
+    }
+    look_at_probe(root, name.as_str(), known.driver.is_some(), &mut provider);
+    provider
 }
 
-/// The driver that is bound to a device, and whether there is one that is not, because it probes.
+/// A provider with the driver that is bound to it, or that probes it.
+fn driven(root: &Root, bus: &str, name: &str, compatible: Vec<String>, settled: bool) -> Provider {
+    let (driver, running) = driver(root, bus, name, settled);
+    let modules = driver.iter().filter(|_| running).cloned().collect();
+    let driver = driver.filter(|_| !running);
+    Provider { compatible, driver, loadable: running, modules, probing: running, failure: None }
+}
+
+fn add(modules: &mut Vec<String>, module: &str) {
+    if !modules.iter().any(|known| known == module) {
+        modules.push(module.to_owned());
+    }
+}
+
+/// Returns the driver that a device is linked to, and whether its probe is running.
 ///
 /// The `driver` link is there from the start of a probe on, and a probe can take seconds. A first
 /// probe has succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
-/// `fw_devlink=off`, and on FF-A, there is none). OP-TEE's driver registers its heaps first and its
-/// TEE after that (drivers/tee/optee), which tells as well when it is bound anew: `settled` is false of
-/// an OP-TEE without its TEE.
+/// `fw_devlink=off`, and on FF-A, there is none; to read it would wait for the probe). OP-TEE's
+/// driver registers its heaps first and its TEE after that (drivers/tee/optee), which tells as well
+/// when it is bound anew: `settled` is false of an OP-TEE without its TEE.
 fn driver(root: &Root, bus: &str, name: &str, settled: bool) -> (Option<String>, bool) {
     let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {
         return (None, false);
     };
-    let probing = !settled
+    let running = !settled
         || root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok();
-    ((!probing).then_some(driver), probing)
+    (Some(driver), running)
+}
+
+/// Sets `probing` or `failure` of a provider without a driver, if all drivers for it are registered.
+/// `unbound`: it had one before.
+fn look_at_probe(root: &Root, name: &str, unbound: bool, provider: &mut Provider) {
+    let bus = bus(provider);
+    let is_open = provider.driver.is_none() && !provider.probing && !provider.modules.is_empty();
+    if !is_open || !provider.modules.iter().all(|module| probes::is_registered(root, bus, module)) {
+        return;
+    }
+    let deferred = probes::is_deferred(root, name);
+    // The link comes and goes with each probe: one may have started meanwhile.
+    if deferred == Some(true) || root.link(&format!("{bus}/{name}/driver")).is_some() {
+        provider.probing = true;
+        return;
+    }
+    let logged = (!unbound).then(|| kmsg::probe_failure(root, name, &provider.modules)).flatten();
+    // OP-TEE's driver has itself deferred only while the kernel boots (drivers/tee/optee/smc_abi.c).
+    let certain = deferred.is_some() || logged.is_some() || is_optee(&provider.compatible);
+    let message = logged.unwrap_or_else(|| {
+        let drivers = provider.modules.join(", ");
+        match unbound {
+            true => format!("driver {drivers} was unbound"),
+            false if is_optee(&provider.compatible) => format!(
+                "driver {drivers} is registered and not bound to it: it has refused the firmware, or \
+                 was unbound; see `dmesg`"
+            ),
+            false => format!("driver {drivers} is registered and not bound to it; see `dmesg`"),
+        }
+    });
+    provider.failure = Some(Failure { message, certain });
 }
 
 /// Whether a provider is OP-TEE: those on FF-A are, and have no compatible strings.
@@ -168,7 +215,7 @@ fn bus(provider: &Provider) -> &'static str {
     if provider.compatible.is_empty() { FFA } else { PLATFORM }
 }
 
-/// Sets `loadable` of the providers that have no driver yet.
+/// Looks up the drivers of the providers that have none yet, and how far these are.
 fn look_up_drivers(
     root: &Root,
     release: &str,
@@ -181,16 +228,18 @@ fn look_up_drivers(
     for (name, provider) in providers.iter_mut().filter(|(_, provider)| without(provider)) {
         let path = format!("{}/{name}/modalias", bus(provider));
         if let Some(modalias) = root.text(&path, problems) {
-            waiting.push(provider);
+            waiting.push((name, provider));
             modaliases.push(modalias);
         }
     }
     if waiting.is_empty() {
         return;
     }
-    let served = aliases::served(root, release, &modaliases, problems);
-    for (provider, served) in waiting.into_iter().zip(served) {
-        provider.loadable = served;
+    let serving = aliases::serving(root, release, &modaliases, problems);
+    for ((name, provider), modules) in waiting.into_iter().zip(serving) {
+        provider.loadable = !modules.is_empty();
+        provider.modules = modules;
+        look_at_probe(root, name.as_str(), false, provider);
     }
 }
 
@@ -265,23 +314,98 @@ mod tests {
         tree.link("/sys/bus/arm_ffa/drivers/optee", &format!("{FFA}/arm-ffa-1/driver"));
         let driver_of = |found: &Devices, name: &str| {
             let name = DeviceName::new(name).unwrap();
-            provider_driver(&root, &name, &found.providers[&name])
+            provider(&root, &name, &found.providers[&name])
         };
-        assert_eq!(driver_of(&found, "firmware:optee"), (None, true));
-        assert_eq!(driver_of(&found, "arm-ffa-1"), (None, true));
+        assert!(driver_of(&found, "firmware:optee").probing);
+        assert!(driver_of(&found, "arm-ffa-1").probing);
         // That it probes is proof enough of a driver.
         let probing = scan(&root, "", &[], &[], &mut problems);
         assert!(!probing.providers[&DeviceName::new("firmware:optee").unwrap()].settled());
         std::fs::remove_file(tree.path(waiting)).unwrap();
         tree.file("sys/class/tee/tee0/implementation_id", "1\n");
-        assert_eq!(driver_of(&found, "firmware:optee").0.as_deref(), Some("optee"));
-        assert_eq!(driver_of(&found, "arm-ffa-1").0.as_deref(), Some("optee"));
+        assert_eq!(driver_of(&found, "firmware:optee").driver.as_deref(), Some("optee"));
+        assert_eq!(driver_of(&found, "arm-ffa-1").driver.as_deref(), Some("optee"));
         let name = DeviceName::new("fb000000.gpu").unwrap();
         assert_eq!(gpu_driver(&root, &name).as_deref(), Some("panthor"));
 
         // Nobody asked for it.
         problems.clear();
         assert_eq!(scan(&root, "7.3.4", &[], &[], &mut problems).providers.len(), 2);
+    }
+
+    const DEFERRED: &str = "sys/kernel/debug/devices_deferred";
+
+    /// A tree with a device of two vendors' drivers, which no driver is bound to.
+    fn undriven(compatible: &[u8]) -> (Tree, DeviceName) {
+        let tree = Tree::new();
+        device(&tree, "svp", compatible, None);
+        tree.file(
+            "lib/modules/7.3.4/modules.alias",
+            "alias of:N*T*Clinaro,optee-tz optee\nalias of:N*T*Cacme,svp acme_svp\n",
+        );
+        (tree, DeviceName::new("svp").unwrap())
+    }
+
+    fn found(tree: &Tree, name: &DeviceName) -> Provider {
+        let found = scan(&tree.root(), "7.3.4", &[], &["acme,svp"], &mut Vec::new());
+        found.providers[name].clone()
+    }
+
+    #[test]
+    fn a_device_without_driver_has_failed_once_its_driver_is_registered() {
+        let (tree, name) = undriven(b"linaro,optee-tz\0");
+        let pending = found(&tree, &name);
+        assert!(!pending.settled() && !pending.probing, "its module is not loaded");
+        tree.file("sys/bus/platform/drivers/optee/uevent", "");
+        let failed = found(&tree, &name);
+        let failure = failed.failure.clone().unwrap();
+        let said = "driver optee is registered and not bound to it: it has refused the firmware";
+        assert!(failure.message.starts_with(said), "{}", failure.message);
+        assert!(failed.settled() && failure.certain);
+        assert_eq!(provider(&tree.root(), &name, &pending), failed);
+        // Bound, and unbound by hand.
+        tree.link("/sys/bus/platform/drivers/optee", "sys/devices/platform/svp/driver");
+        let bound = Provider { driver: Some("optee".into()), ..pending };
+        assert!(provider(&tree.root(), &name, &bound).probing, "without its TEE");
+        std::fs::remove_file(tree.path("sys/devices/platform/svp/driver")).unwrap();
+        let unbound = provider(&tree.root(), &name, &bound).failure.unwrap();
+        assert_eq!(unbound.message, "driver optee was unbound");
+    }
+
+    #[test]
+    fn a_deferred_device_is_pending() {
+        let (tree, name) = undriven(b"acme,svp\0");
+        // A driver is found by its module, whatever it is called.
+        tree.link("../../acme-heap", "sys/module/acme_svp/drivers/platform:acme-heap");
+        let failure = found(&tree, &name).failure.unwrap();
+        assert!(!failure.certain, "nothing says that the kernel has not deferred it");
+        tree.file(DEFERRED, "svp2\t\nfd000000.svp\tsupplier x not ready\nsvp\n");
+        let deferred = found(&tree, &name);
+        assert!(deferred.probing && !deferred.settled());
+        tree.file(DEFERRED, "svp2\t\n");
+        assert!(found(&tree, &name).failure.unwrap().certain);
+    }
+
+    #[test]
+    fn a_built_in_driver_that_did_not_bind_its_device_has_failed() {
+        let (tree, name) = undriven(b"linaro,optee-tz\0");
+        let info = b"optee.license=GPL v2\0optee.alias=of:N*T*Clinaro,optee-tz\0";
+        std::fs::remove_file(tree.path("lib/modules/7.3.4/modules.alias")).unwrap();
+        tree.file("lib/modules/7.3.4/modules.builtin.modinfo", info);
+        assert!(!found(&tree, &name).settled());
+        tree.file("sys/bus/platform/drivers/optee/uevent", "");
+        assert!(found(&tree, &name).failure.is_some());
+    }
+
+    #[test]
+    fn a_device_is_pending_while_one_of_its_drivers_is_not_loaded() {
+        let (tree, name) = undriven(b"acme,svp\0linaro,optee-tz\0");
+        let alias = "alias of:N*T*Cacme,svpC* acme_svp\nalias of:N*T*Clinaro,optee-tz optee\n";
+        tree.file("lib/modules/7.3.4/modules.alias", alias);
+        tree.file("sys/bus/platform/drivers/optee/uevent", "");
+        assert!(!found(&tree, &name).settled());
+        tree.file("sys/bus/platform/drivers/acme-svp/uevent", "");
+        assert!(found(&tree, &name).settled());
     }
 
     #[test]

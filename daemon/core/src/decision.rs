@@ -218,7 +218,7 @@ impl Search<'_> {
                 let heaps = self.facts.heaps.iter();
                 let matching: Vec<_> = heaps.filter(|heap| candidate.name.fits(heap)).collect();
                 match matching[..] {
-                    [] => (Outcome::Absent, String::new(), None),
+                    [] => (Outcome::Absent, self.failures(candidate), None),
                     [heap] => self.consider_heap(candidate, heap),
                     _ => {
                         self.ambiguous = true;
@@ -239,7 +239,7 @@ impl Search<'_> {
             return if self.can_come(candidate) {
                 (Outcome::Awaited, String::new(), Some(Plan::Wait))
             } else {
-                (Outcome::Absent, String::new(), None)
+                (Outcome::Absent, self.failures(candidate), None)
             };
         }
         match self.condition(candidate) {
@@ -294,6 +294,16 @@ impl Search<'_> {
                 .providers
                 .values()
                 .any(|provider| !provider.settled() && is_provider_of(provider, candidate))
+    }
+
+    /// Why the providers of the candidate failed, if any did.
+    fn failures(&self, candidate: &Candidate) -> String {
+        let providers = self.facts.providers.iter();
+        let providers = providers.filter(|(_, provider)| is_provider_of(provider, candidate));
+        let failures = providers.filter_map(|(device, provider)| {
+            Some(format!("{device}: {}", provider.failure.as_ref()?.message))
+        });
+        failures.collect::<Vec<_>>().join("; ")
     }
 
     fn condition(&self, candidate: &Candidate) -> Condition {
@@ -369,7 +379,7 @@ fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Module, Tee};
+    use crate::facts::{Failure, Module, Tee};
     use crate::fragment::Fragment;
     use crate::merged::Merged;
 
@@ -397,6 +407,7 @@ mod tests {
             compatible: vec![compatible.into()],
             driver: driver.map(str::to_owned),
             loadable: true,
+            ..Provider::default()
         };
         facts.providers.insert(DeviceName::new(compatible).unwrap(), provider);
         facts
@@ -465,6 +476,22 @@ mod tests {
         let mut facts = with_provider(facts(&[]), "linaro,optee-tz", None);
         facts.providers.values_mut().next().unwrap().loadable = false;
         assert_eq!(one(&policy(TWO), &facts).plan, Plan::Without(Reason::NoHeap));
+    }
+
+    #[test]
+    fn a_provider_whose_probe_failed_is_not_waited_for() {
+        let mut facts = with_provider(facts(&[]), "linaro,optee-tz", None);
+        assert_eq!(one(&policy(TWO), &facts).plan, Plan::Wait);
+        let message = "probe with driver optee failed with error -22".to_owned();
+        let provider = facts.providers.values_mut().next().unwrap();
+        provider.failure = Some(Failure { message, certain: true });
+        let decision = one(&policy(TWO), &facts);
+        assert_eq!(decision.plan, Plan::Without(Reason::NoHeap));
+        let detail = "linaro,optee-tz: probe with driver optee failed with error -22";
+        assert_eq!(decision.trace[0].detail, detail);
+        // It is the provider of other candidates only.
+        let other = policy("heaps = [{ name = 'high', provider = 'acme,svp' }]");
+        assert_eq!(one(&other, &facts).trace[0].detail, "");
     }
 
     #[test]

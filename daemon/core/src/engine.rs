@@ -279,6 +279,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     pub fn on(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
+            Event::Started if !DAEMON => self.note_failures(now),
             Event::Started | Event::Woken => {}
             Event::Changed(changes) => {
                 for change in changes {
@@ -389,8 +390,10 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     fn change_facts(&mut self, change: Change, now: Monotonic) {
         match change {
             Change::Heap(heap) => {
-                self.note(now, "heap-appeared", heap.as_str());
-                self.facts.heaps.insert(heap);
+                // Its event may come after it was found in sysfs.
+                if self.facts.heaps.insert(heap.clone()) {
+                    self.note(now, "heap-appeared", heap.as_str());
+                }
             }
             Change::Tees(tees) => self.facts.tees = tees,
             Change::Provider(device, None) => {
@@ -398,7 +401,11 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             }
             Change::Provider(device, Some(provider)) => {
                 let before = self.facts.providers.get(&device);
-                if provider.settled() && before.is_none_or(|before| !before.settled()) {
+                let settles = provider.settled() && before.is_none_or(|before| !before.settled());
+                if let Some(failure) = provider.failure.as_ref().filter(|_| settles) {
+                    let failed = format!("{device}: {}", failure.message);
+                    self.note(now, "provider-failed", &failed);
+                } else if settles {
                     self.note(now, "provider-settled", device.as_str());
                     // It may have revived heaps that were dead.
                     for gpu in self.facts.gpus.values_mut() {
@@ -454,6 +461,17 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
         if let Some(gpu) = self.facts.gpus.get_mut(device) {
             gpu.verdicts.insert(heap, verdict);
+        }
+    }
+
+    /// Notes the providers whose probe had failed before the start.
+    fn note_failures(&mut self, now: Monotonic) {
+        let failed = |(device, provider): (&DeviceName, &Provider)| {
+            Some(format!("{device}: {}", provider.failure.as_ref()?.message))
+        };
+        let failures: Vec<_> = self.facts.providers.iter().filter_map(failed).collect();
+        for failure in failures {
+            self.note(now, "provider-failed", &failure);
         }
     }
 

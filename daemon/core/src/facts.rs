@@ -218,6 +218,22 @@ pub struct Provider {
     pub driver: Option<String>,
     /// A driver for it is built in, or is among the modules of this root.
     pub loadable: bool,
+    /// The modules or built-in drivers that serve it, where they were looked up.
+    pub modules: Vec<String>,
+    /// All of these are registered and none is bound to it: one of them probes it, or the kernel has
+    /// deferred that. No event of the kernel announces that such a probe fails.
+    pub probing: bool,
+    /// Its probe failed, or its driver was unbound: it brings no heap.
+    pub failure: Option<Failure>,
+}
+
+/// Why a provider has no driver though one for it is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What the kernel logged, or else what is seen in sysfs.
+    pub message: String,
+    /// It is known that the kernel has not deferred the probe.
+    pub certain: bool,
 }
 
 impl Facts {
@@ -235,9 +251,9 @@ impl Facts {
 }
 
 impl Provider {
-    /// Nothing more is to be expected of it: its driver has probed, or there is none.
+    /// No heap is to be expected of it any more: its driver has probed or failed to, or there is none.
     pub fn settled(&self) -> bool {
-        self.driver.is_some() || !self.loadable
+        self.driver.is_some() || self.failure.is_some() || !self.loadable
     }
 }
 

@@ -126,6 +126,12 @@ fn buffers(kernel: Option<&KernelBinding>, binding: &Binding, gpu: &Gpu) -> Opti
     kernel.map(|kernel| kernel.suspend_buffers).or(allocated)
 }
 
+/// Why protheap.ko has fewer suspend buffers than it may, where no program met the reason.
+fn unknown_shortage(kernel: &KernelBinding) -> Option<&'static str> {
+    let is_its = kernel.source == Source::Kernel;
+    is_its.then_some("protheap.ko allocated no more from the heap; see the kernel's log")
+}
+
 impl<'a> GpuReport<'a> {
     /// What an engine knows of a GPU.
     pub fn new<const DAEMON: bool>(
@@ -170,6 +176,7 @@ impl<'a> GpuReport<'a> {
             suspend_buffers,
             suspend_shortage: binding
                 .shortage()
+                .or(kernel.and_then(unknown_shortage))
                 .filter(|_| suspend_buffers.is_some() && suspend_buffers < suspend_count),
             next: if DAEMON { engine.next(device) } else { None },
             held_us: binding.held(),

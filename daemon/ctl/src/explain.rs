@@ -125,6 +125,9 @@ struct ProviderReport<'a> {
     compatible: &'a [String],
     driver: Option<&'a str>,
     settled: bool,
+    /// Why its driver is not bound, if it is registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,6 +217,7 @@ impl<'a> Report<'a> {
                     compatible: &provider.compatible,
                     driver: provider.driver.as_deref(),
                     settled: provider.settled(),
+                    failure: provider.failure.as_ref().map(|failure| failure.message.as_str()),
                 })
                 .collect(),
             gpus,

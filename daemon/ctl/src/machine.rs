@@ -178,7 +178,8 @@ fn facts_of_blob(
     let nodes = tree.nodes_compatible(&wanted).filter(|node| node.status == OKAY);
     for node in nodes.take(MOST_PROVIDERS) {
         if let Ok(device) = DeviceName::new(&node.device) {
-            let provider = Provider { compatible: node.compatible, driver: None, loadable: true };
+            let compatible = node.compatible;
+            let provider = Provider { compatible, loadable: true, ..Provider::default() };
             facts.providers.insert(device, provider);
         }
     }

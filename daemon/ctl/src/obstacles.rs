@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use protheap_board::cma;
 use protheap_board::config::{self, Choice, Config};
 use protheap_board::kernel::has_module;
 use protheap_core::name::HeapName;
@@ -235,10 +236,34 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
         }
         _ => {
             if let Some(reason) = words::reason(reason) {
-                add(reason.word, reason.meaning.to_owned(), reason.next.to_owned());
+                let failures = failures(at).filter(|_| reason.word == "no-heap");
+                let detail = failures.or(gpu.detail.clone()).map(|detail| format!(": {detail}"));
+                let mut message = format!("{}{}", reason.meaning, detail.unwrap_or_default());
+                // A program in a sandbox cannot see it.
+                let has_cma = reason.word != "heap-too-small" || message.contains("CMA");
+                if let Some(cma) = explain_cma(at, gpu).filter(|_| !has_cma) {
+                    message = format!("{message}; {cma}");
+                }
+                add(reason.word, message, reason.next.to_owned());
             }
         }
     }
+}
+
+/// Why providers of heaps failed, with more of the kernel's log than a program in a sandbox sees.
+fn failures(at: &Situation<'_>) -> Option<String> {
+    let providers = at.machine.facts.providers.iter();
+    let failures = providers.filter_map(|(device, provider)| {
+        Some(format!("{device}: {}", provider.failure.as_ref()?.message))
+    });
+    Some(failures.collect::<Vec<_>>().join("; ")).filter(|failures| !failures.is_empty())
+}
+
+/// How CMA bears on a heap that had too little memory.
+fn explain_cma(at: &Situation<'_>, gpu: &Status) -> Option<String> {
+    let heap = HeapName::new(gpu.heap.as_deref()?).ok()?;
+    let bytes = gpu.firmware_bytes?.saturating_add(gpu.suspend_bytes.unwrap_or_default());
+    cma::read(&at.machine.root)?.explain(&heap, bytes)
 }
 
 fn files(at: &Situation<'_>, found: &mut Vec<Obstacle>) {

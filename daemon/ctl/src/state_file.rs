@@ -163,6 +163,19 @@ impl Binding {
         Some(&chosen.origin)
     }
 
+    /// Details of the first candidate that has the reason for its outcome.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        let outcome = match self.reason.as_str() {
+            "no-heap" => "absent",
+            "heap-too-small" => "too-small",
+            "heap-not-protected" => "not-protected",
+            "heap-dead" => "dead",
+            _ => return None,
+        };
+        let is_it = |one: &&Considered| one.outcome == outcome && !one.detail.is_empty();
+        Some(&self.considered.iter().find(is_it)?.detail)
+    }
+
     fn verdicts(&self) -> Vec<(HeapName, Verdict)> {
         let mut verdicts = Vec::new();
         for considered in &self.considered {

@@ -126,7 +126,7 @@ impl Lane {
 
     fn of(step: &str) -> Self {
         match step {
-            "provider-settled" => Self::Tee,
+            "provider-settled" | "provider-failed" => Self::Tee,
             "heap-appeared" => Self::Heaps,
             "window-opened" | "no-window" => Self::Window,
             "already-probed" | "no-consumer" => Self::Probe,

@@ -46,8 +46,10 @@ const REASONS: [Reason; 13] = [
     },
     Reason {
         word: "no-heap",
-        meaning: "all that could have brought its heap has settled, and none that fits came",
-        next: "compare the names that `protheapctl explain` lists with /dev/dma_heap",
+        meaning: "every provider has probed or failed to, and none registered a heap that fits",
+        next: "compare the names that `protheapctl explain` lists with /dev/dma_heap; look in dmesg for \
+               \"failed with error\", and of OP-TEE for \"Protected memory service not available\" and \
+               \"memremap attempted on ram\"",
     },
     Reason {
         word: "heap-late",

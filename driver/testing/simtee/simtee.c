@@ -34,6 +34,10 @@ static int delay_ms;
 module_param(delay_ms, int, 0444);
 MODULE_PARM_DESC(delay_ms, "How long the probe sleeps before it registers anything; -1: for ever");
 
+static int fail;
+module_param(fail, int, 0644);
+MODULE_PARM_DESC(fail, "What the probe returns after its sleep, such as -22 or -517 (EPROBE_DEFER); 0: it succeeds");
+
 static bool ordinary;
 module_param(ordinary, bool, 0444);
 MODULE_PARM_DESC(ordinary, "A TEE that lies: its heaps are of ordinary memory");
@@ -375,6 +379,11 @@ static int simtee_probe(struct platform_device *pdev)
 		wait_event_idle_timeout(leave, READ_ONCE(leaving), msecs_to_jiffies(delay_ms) + 1);
 	if (READ_ONCE(leaving))
 		return -ENODEV;
+	if (fail) {
+		if (fail != -EPROBE_DEFER)
+			pr_err("simtee: the probe is to fail\n");
+		return fail;
+	}
 
 	ret = add_tee();
 	if (ret)

@@ -231,7 +231,7 @@ pub(crate) fn facts() -> impl Strategy<Value = Facts> {
         facts.heaps = heaps.iter().map(|heap| HeapName::new(heap).unwrap()).collect();
         if let Some(driver) = provider {
             let compatible = vec!["acme,svp".to_owned()];
-            let provider = Provider { compatible, driver, loadable: true };
+            let provider = Provider { compatible, driver, loadable: true, ..Provider::default() };
             facts.providers.insert(DeviceName::new("svp").unwrap(), provider);
         }
         facts.kernel.lockdown = lockdown;

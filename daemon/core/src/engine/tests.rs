@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::facts::{Module, Parameter, Protection, Shortage, Source};
+use crate::facts::{Failure, Module, Parameter, Protection, Shortage, Source};
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::Key;
@@ -38,7 +38,15 @@ pub(super) fn provider(compatible: &str, driver: Option<&str>) -> Provider {
         compatible: vec![compatible.into()],
         driver: driver.map(str::to_owned),
         loadable: true,
+        ..Provider::default()
     }
+}
+
+/// A provider whose probe failed.
+pub(super) fn failed(compatible: &str) -> Provider {
+    let message = "probe with driver d failed with error -22".to_owned();
+    let failure = Some(Failure { message, certain: true });
+    Provider { failure, ..provider(compatible, None) }
 }
 
 pub(super) fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
@@ -149,6 +157,33 @@ fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
     let actions = run(&mut engine, &[(100, Event::Changed(vec![settled]))]);
     assert_eq!(actions, [Action::Release(gpu())]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
+}
+
+#[test]
+fn nothing_is_held_for_a_provider_whose_probe_failed() {
+    let mut start = facts(&[], &[]);
+    start.providers.insert(device("acme,svp"), failed("acme,svp"));
+    let mut engine = Engine::<false>::new(two(), start);
+    assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
+    let binding = &engine.bindings()[&gpu()];
+    assert_eq!(binding.held(), 0);
+    assert_eq!(binding.timeline()[0].step, "provider-failed");
+    let said = "acme,svp: probe with driver d failed with error -22";
+    assert_eq!(binding.timeline()[0].detail, said);
+    assert_eq!(engine.considered(&gpu(), binding)[0].detail, said);
+}
+
+#[test]
+fn the_hold_ends_when_the_probe_of_the_last_provider_fails() {
+    let mut engine = Engine::<false>::new(two(), facts(&["low"], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
+    let fails = Change::Provider(device("acme,svp"), Some(failed("acme,svp")));
+    let actions = run(&mut engine, &[(100, Event::Changed(vec![fails]))]);
+    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
+    let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| &*s.step).collect();
+    assert_eq!(steps, ["window-opened", "provider-failed"]);
 }
 
 #[test]
@@ -358,6 +393,7 @@ fn lost_events_are_made_good_by_all_facts() {
 enum Outside {
     Heap(&'static str),
     Settles(&'static str),
+    Fails(&'static str),
     Probes,
     Everything,
 }
@@ -366,6 +402,7 @@ fn outside() -> impl Strategy<Value = Outside> {
     prop_oneof![
         prop_oneof![Just("high"), Just("low"), Just("other")].prop_map(Outside::Heap),
         prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::Settles),
+        prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::Fails),
         Just(Outside::Probes),
         Just(Outside::Everything),
     ]
@@ -423,6 +460,7 @@ proptest! {
                         Event::Changed(vec![match what {
                             Outside::Heap(name) => Change::Heap(heap(name)),
                             Outside::Settles(name) => Change::Provider(device(name), Some(provider(name, Some("d")))),
+                            Outside::Fails(name) => Change::Provider(device(name), Some(failed(name))),
                             Outside::Probes => Change::Gpu(gpu(), Some(Gpu { driver: Some("g".into()), ..start.gpus[&gpu()].clone() })),
                             Outside::Everything => Change::All(Box::new(start.clone())),
                         }])
@@ -482,6 +520,8 @@ proptest! {
             ended = ended || engine.is_done();
             if engine.bindings()[&gpu()].state() == State::Waiting {
                 prop_assert!(window_end.is_some_and(|end| now < end), "waits without a window");
+                let pending = engine.facts().providers.values().any(|one| !one.settled());
+                prop_assert!(pending, "held for nothing");
             }
         }
         prop_assert!(queue.is_empty(), "never comes to rest");

@@ -6,7 +6,7 @@ use std::fmt;
 
 use protheap_core::decision::Outcome as Considered;
 
-use super::{Candidate, GpuReport, Report, Value};
+use super::{Candidate, GpuReport, ProviderReport, Report, Value};
 use crate::tame::{Tame, joined};
 
 impl fmt::Display for Report<'_> {
@@ -15,7 +15,7 @@ impl fmt::Display for Report<'_> {
         self.show_files(f)?;
         for gpu in &self.gpus {
             writeln!(f)?;
-            show_gpu(f, gpu, self.heaps.is_none())?;
+            show_gpu(f, gpu, &self.providers, self.heaps.is_none())?;
         }
         if self.gpus.is_empty() {
             writeln!(f, "\nno Mali CSF GPU: nothing is held and nothing is bound")?;
@@ -64,14 +64,16 @@ impl Report<'_> {
         } else {
             writeln!(f, "heaps      not in a device tree: they come with the TEE or a driver")?;
         }
-        let provider = |provider: &super::ProviderReport<'_>| {
+        let provider = |provider: &ProviderReport<'_>| {
             let how = match provider.driver {
                 _ if is_blob => "assumed to have a driver",
                 Some(_) => "its driver is bound",
+                None if provider.failure.is_some() => "its driver failed to probe it",
                 None if provider.settled => "without a driver",
                 None => "its driver can still come",
             };
-            format!("{} ({how})", provider.device)
+            let why = provider.failure.map(|why| format!(": {}", Tame(why)));
+            format!("{} ({how}{})", provider.device, why.unwrap_or_default())
         };
         let none = "-: no node of OP-TEE, or of another driver that brings heaps";
         writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))
@@ -109,11 +111,16 @@ impl Report<'_> {
     }
 }
 
-fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>, is_blob: bool) -> fmt::Result {
+fn show_gpu(
+    f: &mut fmt::Formatter<'_>,
+    gpu: &GpuReport<'_>,
+    providers: &[ProviderReport<'_>],
+    is_blob: bool,
+) -> fmt::Result {
     writeln!(f, "GPU {} ({})", Tame(gpu.device), joined(gpu.compatible, "-"))?;
     let decision = match &gpu.decision {
         Some(heap) => heap.to_string(),
-        None => format!("no heap: {}", meaning(gpu, is_blob)),
+        None => format!("no heap: {}", meaning(gpu, providers, is_blob)),
     };
     writeln!(f, "  decision   {decision}")?;
     if let Some(last) = gpu.last_run {
@@ -163,7 +170,7 @@ fn show_gpu(f: &mut fmt::Formatter<'_>, gpu: &GpuReport<'_>, is_blob: bool) -> f
 }
 
 /// Why there is no decision, and what to do about it.
-fn meaning(gpu: &GpuReport<'_>, is_blob: bool) -> String {
+fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool) -> String {
     let is_unfit = |one: &Candidate<'_>| one.considered.outcome == Considered::ConditionUnmet;
     let next = match gpu.reason {
         "disabled" => return format!("its node has the status {:?}", gpu.status),
@@ -183,7 +190,10 @@ fn meaning(gpu: &GpuReport<'_>, is_blob: bool) -> String {
         "no-heap" if gpu.candidates.iter().any(is_unfit) => {
             "no candidate is there whose conditions are met: see the candidates"
         }
-        "no-heap" => "all that could bring a heap has settled, and no candidate is there",
+        "no-heap" if providers.iter().any(|one| one.failure.is_some()) => {
+            "the driver of a provider failed to probe it, and no candidate is there: see `dmesg`"
+        }
+        "no-heap" => "every provider has probed, and no candidate is there",
         "no-provider" if is_blob => {
             "no node in this device tree could bring one; a boot loader can add OP-TEE's, and on \
              FF-A it has none"

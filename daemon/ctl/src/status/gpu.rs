@@ -38,6 +38,9 @@ pub(crate) struct Status {
     pub(crate) suspend_in_use: Option<u32>,
     /// Why there are fewer suspend buffers than `suspend_count`, as a program said it.
     pub(crate) suspend_shortage: Option<String>,
+    /// What a program said of the candidate that is the reason.
+    #[serde(skip)]
+    pub(crate) detail: Option<String>,
     pub(crate) held_us: Option<u64>,
     /// When it came to its state, in microseconds since the boot.
     pub(crate) since_us: Option<u64>,
@@ -90,6 +93,7 @@ impl Status {
             suspend_free: None,
             suspend_in_use: None,
             suspend_shortage: None,
+            detail: None,
             held_us: None,
             since_us: None,
             next: None,
@@ -163,6 +167,7 @@ impl Status {
             fill(&mut self.suspend_shortage, &file.suspend_shortage);
         }
         self.held_us = Some(file.held_us);
+        self.detail = file.detail().map(str::to_owned);
         let word = if self.is_bound() {
             |step: &str, _: &str| matches!(step, "bound" | "in-use")
         } else {

@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use machine::{Directory, protheapctl, text};
-use scene::{GPU, HEAP, Scene, bound_by_binder, golden, has_heap};
+use scene::{GPU, HEAP, ORIGIN, Scene, bound_by_binder, golden, has_heap};
 
 /// Set to write what is found as what is expected.
 const RENEW: &str = "PROTHEAP_RENEW";
@@ -65,6 +65,55 @@ fn a_gpu_in_use_under_a_daemon() {
     gpu["timeline"] = json!([{"at_us": 4_711_000, "step": "in-use"}]);
     scene.state("protheapd", GPU, gpu, json!({}));
     expect("in-use", &scene, 0);
+}
+
+#[test]
+fn fewer_suspend_buffers_than_allowed_have_their_reason() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
+    scene.bound("in-use", &[("suspend_free", "9"), ("suspend_in_use", "3")]);
+    scene.driver("panthor");
+    let mut gpu = has_heap("in-use");
+    gpu["suspend_buffers"] = json!(12);
+    let why = "failed to allocate 65536 bytes from /dev/dma_heap/protected,secure-video: \
+               Cannot allocate memory (os error 12); enlarge the heap's memory";
+    gpu["suspend_shortage"] = json!(why);
+    scene.state("protheapd", GPU, gpu, json!({}));
+    expect("fewer-buffers", &scene, 0);
+    // The kernel has all of them meanwhile.
+    scene.file(&format!("sys/kernel/config/protheap/{GPU}/suspend_free"), "13\n");
+    assert_eq!(status_json(&scene)["gpus"][0]["suspend_shortage"], Value::Null);
+}
+
+#[test]
+fn a_provider_that_failed_is_the_reason_for_no_heap() {
+    let scene = Scene::new("rk3588-rock-5b-no-firmware", &["protheapd"]);
+    let gpu = json!({
+        "reason": "no-heap",
+        "timeline": [{"at_us": 1_204_113, "step": "no-heap"}],
+    });
+    scene.state("protheapd", GPU, gpu, json!({}));
+    expect("failed-provider", &scene, 0);
+}
+
+#[test]
+fn a_heap_that_is_too_small_has_its_numbers() {
+    let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
+    scene.file("proc/meminfo", "MemTotal: 994724 kB\nCmaTotal: 65536 kB\nCmaFree: 128 kB\n");
+    let why = "failed to allocate 262144 bytes from /dev/dma_heap/protected,secure-video: \
+               Cannot allocate memory (os error 12); enlarge the heap's memory";
+    let considered =
+        json!([{"candidate": HEAP, "origin": ORIGIN, "outcome": "too-small", "detail": why}]);
+    let gpu = json!({
+        "state": "failed", "reason": "heap-too-small", "heap": HEAP, "firmware_bytes": 262_144,
+        "considered": considered,
+    });
+    scene.state("protheapd", GPU, gpu, json!({}));
+    let found = status_json(&scene);
+    let obstacles = found["obstacles"].as_array().unwrap();
+    let small = obstacles.iter().find(|one| one["what"] == "heap-too-small").unwrap();
+    let message = small["message"].as_str().unwrap();
+    assert!(message.contains("262144 bytes"), "{message}");
+    assert!(message.contains("CMA has 128 of 65536 KiB free"), "{message}");
 }
 
 #[test]

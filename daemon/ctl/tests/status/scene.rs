@@ -13,7 +13,7 @@ use crate::machine::{Directory, repository};
 pub(crate) const GPU: &str = "fb000000.gpu";
 /// The heap of most machines.
 pub(crate) const HEAP: &str = "protected,secure-video";
-const ORIGIN: &str = "/usr/lib/protheap/policies/rockchip,rk3588.toml:14:13";
+pub(crate) const ORIGIN: &str = "/usr/lib/protheap/policies/rockchip,rk3588.toml:14:13";
 
 /// A machine in a directory of its own.
 pub(crate) struct Scene(pub(crate) Directory);

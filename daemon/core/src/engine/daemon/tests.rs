@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::tests::{
-    device, end, facts, free, good, gpu, heap, kernel, passes, policy, provider, run, verdict,
+    device, end, facts, failed, free, good, gpu, heap, kernel, passes, policy, provider, run,
+    verdict,
 };
 use crate::engine::{Bound, Change, Event, Opened};
 use crate::facts::{Gpu, Module, Tee};
@@ -212,7 +213,9 @@ fn a_shortage_outlives_the_program_that_met_it() {
     let past = r#", "suspend_shortage": "no memory""#;
     assert_eq!(report(past, fewer.clone()), (Some(12), Some("no memory".into())));
     assert_eq!(report(past, kernel(TEE)), (Some(16), None));
-    assert_eq!(report("", fewer), (Some(12), None));
+    assert_eq!(report("", fewer.clone()), (Some(12), None));
+    let (_, why) = report("", KernelBinding { source: Source::Kernel, ..fewer });
+    assert!(why.is_some_and(|why| why.contains("the kernel's log")));
 }
 
 #[test]
@@ -506,6 +509,7 @@ enum Outside {
     Heap(&'static str),
     TeeGoes,
     TeeComes,
+    TeeFails,
     DriverComes,
     DriverGoes,
     Wants(u32, u64),
@@ -524,6 +528,7 @@ fn outside() -> impl Strategy<Value = Outside> {
         prop_oneof![Just(TEE), Just("low"), Just("other")].prop_map(Outside::Heap),
         Just(Outside::TeeGoes),
         Just(Outside::TeeComes),
+        Just(Outside::TeeFails),
         Just(Outside::DriverComes),
         Just(Outside::DriverGoes),
         (1u32..5, 1u64..3).prop_map(|(count, pages)| Outside::Wants(count, pages * 65_536)),
@@ -576,6 +581,14 @@ impl World {
                 let driver = there.then_some("optee");
                 self.facts.providers.insert(device(OPTEE), provider(OPTEE, driver));
                 vec![tee_changes(there)]
+            }
+            Outside::TeeFails => {
+                self.facts.tees = Vec::new();
+                self.facts.providers.insert(device(OPTEE), failed(OPTEE));
+                vec![Event::Changed(vec![
+                    Change::Tees(Vec::new()),
+                    Change::Provider(device(OPTEE), Some(failed(OPTEE))),
+                ])]
             }
             Outside::DriverComes | Outside::DriverGoes => {
                 let comes = matches!(what, Outside::DriverComes);

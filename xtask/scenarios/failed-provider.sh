@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: nothing is held for a heap provider whose probe failed, and what the kernel logged is the explanation
+# limit: 120
+
+FAILED="firmware:optee: the probe is to fail; probe with driver simtee failed with error -22"
+
+# anew: as after a boot, for windows too
+anew() {
+	[ ! -e /sys/module/csfgpu ] || need rmmod csfgpu
+	[ ! -e "$CONFIG/$GPU" ] || need rmdir "$CONFIG/$GPU"
+	[ ! -e /sys/module/simtee ] || need rmmod simtee
+	need rmmod protheap
+	load_protheap
+}
+# not_held: the binder ended well and has held nothing
+not_held() { is "$BINDER_STATUS $(state_of /gpus/0/reason) $(state_of /gpus/0/held_us)" '0 no-heap 0'; }
+write() { protheap-guest write "$@"; }
+
+load_protheap
+load_tee fail=-22
+check 'the TEE driver is loaded and has no device' absent "$DEVICES/firmware:optee/driver"
+run_binder
+check 'a GPU is not held for a probe that failed before' not_held
+check 'no binding is opened' absent "$CONFIG/$GPU"
+check 'the candidate has the message of the kernel' is "$(state_of /gpus/0/considered/0/outcome) $(state_of /gpus/0/considered/0/detail)" "absent $FAILED"
+check 'the timeline has the failure' at_least "$(step_us provider-failed)" 1
+check 'the binder logs it' grep -q 'heap provider firmware:optee failed to probe: the probe is to fail' /run/binder.log
+check 'explain shows it' like "$(protheapctl explain)" '*firmware:optee (its driver failed to probe it: the probe is to fail*no-heap*'
+check 'status shows what to look for' like "$(protheapctl)" '*dmesg*'
+load_gpu
+check 'the GPU probes at once' gpu_probed
+
+anew
+load_tee delay_ms=1500 fail=-22
+start_binder
+check 'the GPU is held while the probe runs' is "$(attr state)" held
+load_gpu
+end_binder
+check 'a probe that fails ends the hold' is "$BINDER_STATUS $(state_of /gpus/0/reason)" '0 no-heap'
+check 'the GPU was held until then' at_least "$(state_of /gpus/0/held_us)" 200000
+check 'and not for the whole hold' at_most "$(state_of /gpus/0/held_us)" 3500000
+check 'the failure has its reason' is "$(state_of /gpus/0/considered/0/detail)" "$FAILED"
+check 'the GPU probes' wait_until 2 gpu_probed
+
+anew
+start_binder
+check 'the GPU is held while the TEE driver is not loaded' is "$(attr state)" held
+load_tee fail=-22
+end_binder
+check 'a driver that is loaded and fails ends the hold' is "$(state_of /gpus/0/reason)" no-heap
+check 'soon' at_most "$(state_of /gpus/0/held_us)" 3500000
+
+anew
+load_tee fail=-22
+need umount /sys/kernel/debug
+run_binder
+check 'without debugfs a GPU is not held for an OP-TEE that failed' not_held
+need mount -t debugfs debugfs /sys/kernel/debug
+
+anew
+load_tee fail=-517
+check 'the kernel has deferred the TEE' like "$(cat /sys/kernel/debug/devices_deferred)" '*firmware:optee*'
+start_binder
+sleep 0.5
+check 'the GPU is held for a deferred probe' is "$(attr state)" held
+need write /sys/module/simtee/parameters/fail 0
+need write /sys/bus/platform/drivers_probe firmware:optee
+end_binder
+check 'the heap that comes of it is bound' is "$BINDER_STATUS $(attr state)" '0 bound'
+
+anew
+load_tee
+need write /sys/bus/platform/drivers/simtee/unbind firmware:optee
+run_binder
+# Its heap is there still, and is tried in a hold.
+check 'a GPU is not held for a driver that was unbound' at_most "$(state_of /gpus/0/held_us)" 1500000
+check 'the heap without its TEE is dead' is "$(state_of /gpus/0/reason)" heap-dead
