@@ -455,6 +455,38 @@ soft_reboot() {
 	need systemctl is-active soft-reboot.target
 }
 
+# trace: the events that the kernel has recorded, in a scenario with `trace_event=` on its command line
+trace() {
+	[ -e /sys/kernel/tracing/trace ] || need mount -t tracefs tracefs /sys/kernel/tracing
+	cat /sys/kernel/tracing/trace
+}
+# programs: each program that was executed since systemd last began, and how often; systemd executes its executor, which
+# becomes the unit's program, by a descriptor. all_programs: since the kernel began.
+programs() {
+	trace | awk '/sched_process_exec: / && / pid=1 / { delete ran }
+		/sched_process_exec: / {
+			sub(/.*filename=/, "")
+			sub(/ pid=.*/, "")
+			sub(/^\/proc\/self\/fd\/[0-9]+$/, "systemd-executor")
+			ran[$0]++
+		}
+		END { for (name in ran) print ran[name], name }' | sort -k 2
+}
+all_programs() { trace | sed -n 's/.*sched_process_exec: filename=\(.*\) pid=.*/\1/p' | sort | uniq -c; }
+# lost_events: how many of them the kernel had to forget
+lost_events() { trace | awk -F '[:/ ]+' '/entries-in-buffer/ { print $5 - $4 }'; }
+# modules_loaded: those that were loaded since the kernel began, each time that they were
+modules_loaded() { trace | sed -n 's/.*module_load: \([^ ]*\).*/\1/p' | sort; }
+# more_ran BEFORE AFTER: how often programs were executed more or less, of two lists of `programs`
+more_ran() {
+	awk 'NR == FNR { was[$2] = $1; next }
+		{ now[$2] = $1 }
+		END {
+			for (name in was) if (!(name in now)) print "-" was[name], name
+			for (name in now) if (now[name] != was[name] + 0) printf "%+d %s\n", now[name] - was[name], name
+		}' "$1" "$2" | sort -k 2
+}
+
 # unit_says PROPERTY UNIT: as `systemctl show` does. main_process UNIT: its number. status_of UNIT FIELD: that process's,
 # of /proc.
 unit_says() { systemctl show --property "$1" --value "$2"; }

@@ -16,7 +16,9 @@ use protheap_bind::binder::Binder;
 use protheap_bind::survey::Survey;
 use protheap_bind::tell::{Teller, one_line};
 use protheap_bind::{Result, ready};
+use protheap_board::devices;
 use protheap_board::root::Root;
+use protheap_board::run::RunDirectory;
 use protheap_board::uevents::Uevents;
 use protheap_core::decision::{Decision, decide};
 use protheap_core::facts::Platform;
@@ -33,18 +35,22 @@ const HELP: &str = "\
 Binds protected heaps to Mali CSF GPUs before their driver probes.
 
 Usage: protheap-bind [--detach]
+       protheap-bind --has-gpu
        protheap-bind --plan [--root DIR]
 
   --detach    return when the windows are open, and go on in the background
+  --has-gpu   check for a Mali CSF GPU, and leave /run/protheap/gpu if there is one
   --plan      print what would be done as JSON, and touch nothing
   --root DIR  plan for the machine whose tree is at DIR
   --version   print the version
 
 Exit status: 0 if every GPU came to a good end, 1 if some GPU failed, 2 for wrong usage.
+With --has-gpu: 0 if there is a Mali CSF GPU, 1 if there is none.
 ";
 
 enum Command {
     Bind { detach: bool },
+    HasGpu,
     Plan { root: PathBuf },
     Print(String),
 }
@@ -69,11 +75,12 @@ fn main() -> ExitCode {
 fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, lexopt::Error> {
     use lexopt::prelude::{Long, Short, ValueExt};
 
-    let (mut detach, mut plan, mut root) = (false, false, None);
+    let (mut detach, mut has_gpu, mut plan, mut root) = (false, false, false, None);
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("detach") => detach = true,
+            Long("has-gpu") => has_gpu = true,
             Long("plan") => plan = true,
             Long("root") => root = Some(PathBuf::from(parser.value()?.parse::<OsString>()?)),
             Long("version") | Short('V') => {
@@ -83,6 +90,12 @@ fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
             Long("help") | Short('h') => return Ok(Command::Print(HELP.to_owned())),
             other => return Err(other.unexpected()),
         }
+    }
+    if has_gpu {
+        return match (plan, detach, root) {
+            (false, false, None) => Ok(Command::HasGpu),
+            _ => Err("--has-gpu takes no other option".into()),
+        };
     }
     match (plan, detach, root) {
         (true, false, root) => Ok(Command::Plan { root: root.unwrap_or_else(|| "/".into()) }),
@@ -96,6 +109,20 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Print(text) => print!("{text}"),
         Command::Plan { root } => println!("{}", plan(&Root::open(&root)?)?),
+        Command::HasGpu => {
+            let root = Root::open("/".as_ref())?;
+            if !devices::has_gpu(&root) {
+                return Ok(ExitCode::from(1));
+            }
+            // The answer does not depend on it, nor do initrds without systemd.
+            if let Err(problem) = RunDirectory::open(&root).and_then(|run| run.say_gpu()) {
+                eprintln!("{PROGRAM}: {problem}");
+            }
+        }
+        // Ends before it opens, creates or executes anything.
+        Command::Bind { .. } if !devices::has_gpu(&Root::open("/".as_ref())?) => {
+            ready::tell(TELLER);
+        }
         Command::Bind { detach: true } => return ready::detach(),
         Command::Bind { detach: false } => {
             // What happens while facts are read must not be missed.
@@ -137,7 +164,10 @@ mod tests {
         assert!(matches!(parse(""), Ok(Command::Bind { detach: false })));
         assert!(matches!(parse("--detach"), Ok(Command::Bind { detach: true })));
         assert!(matches!(parse("--plan --root /x"), Ok(Command::Plan { .. })));
-        for wrong in ["--root /x", "--plan --detach", "--hold 3", "x", "--root", "-x"] {
+        assert!(matches!(parse("--has-gpu"), Ok(Command::HasGpu)));
+        for wrong in
+            ["--root /x", "--plan --detach", "--hold 3", "x", "--root", "-x", "--has-gpu --plan"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

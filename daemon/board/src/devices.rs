@@ -72,6 +72,17 @@ pub fn scan(
     devices
 }
 
+/// Returns whether the platform bus has a Mali CSF GPU. Reads only that bus.
+pub fn has_gpu(root: &Root) -> bool {
+    let mut devices = Devices::default();
+    let named_gpu = |name: &str| name.ends_with(".gpu");
+    scan_platform(root, &named_gpu, false, &[], &mut devices, &mut Vec::new());
+    if devices.gpus.is_empty() {
+        scan_platform(root, &|name| !named_gpu(name), false, &[], &mut devices, &mut Vec::new());
+    }
+    !devices.gpus.is_empty()
+}
+
 /// Looks at the platform devices whose names are `wanted`.
 fn scan_platform(
     root: &Root,
@@ -406,6 +417,17 @@ mod tests {
         assert!(!found(&tree, &name).settled());
         tree.file("sys/bus/platform/drivers/acme-svp/uevent", "");
         assert!(found(&tree, &name).settled());
+    }
+
+    #[test]
+    fn has_gpu_looks_at_compatible_strings_not_at_names() {
+        let tree = Tree::new();
+        device(&tree, "fec00000.gpu", b"brcm,2711-v3d\0", None);
+        device(&tree, "firmware:optee", b"linaro,optee-tz\0", None);
+        assert!(!has_gpu(&tree.root()));
+        device(&tree, "13000000.mali", b"mediatek,mt8196-mali\0arm,mali-valhall-csf\0", None);
+        assert!(has_gpu(&tree.root()));
+        assert!(!has_gpu(&Tree::new().root()));
     }
 
     #[test]

@@ -20,6 +20,7 @@ const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 const HEAPS: &str = "heaps";
 const BOUND: &str = "bound";
+const GPU: &str = "gpu";
 
 /// A directory of `/run`, open for writing into. No link in it is ever followed.
 #[derive(Debug)]
@@ -91,6 +92,15 @@ impl RunDirectory {
     /// It could not be written.
     pub fn say_bound(&self, _: &Lock) -> Result<(), Problem> {
         self.replace(BOUND, b"")
+    }
+
+    /// Leaves the file that `protheap-bind.service` has a condition for: this machine has a Mali CSF GPU.
+    ///
+    /// # Errors
+    ///
+    /// It could not be written.
+    pub fn say_gpu(&self) -> Result<(), Problem> {
+        self.replace(GPU, b"")
     }
 
     /// There is a `state.json`.

@@ -57,7 +57,7 @@ installkernel() {
 install() {
     local dir
     wanted || return 0
-    inst_multiple protheap-bind
+    inst_multiple protheap-bind modprobe mount
     inst_simple /usr/lib/modprobe.d/protheap.conf
     copy /usr/lib/protheap/policies
     copy /usr/lib/protheap/image.toml
@@ -71,8 +71,12 @@ install() {
     if dracut_module_included "systemd"; then
         inst_multiple \
             "$systemdsystemunitdir/protheap-bind.service" \
-            "$systemdsystemunitdir/modprobe@.service" \
-            "$systemdsystemunitdir/sys-kernel-config.mount"
+            "$systemdsystemunitdir/modprobe@.service"
+        # An image's own conditions are here as well, for a GPU with another name.
+        copy "$systemdsystemunitdir/modprobe@protheap.service.d"
+        [[ $hostonly ]] && copy "$systemdsystemconfdir/modprobe@protheap.service.d"
+        inst_simple "$moddir/configfs.conf" \
+            "$systemdsystemunitdir/modprobe@protheap.service.d/50-configfs.conf"
         $SYSTEMCTL -q --root "$initdir" add-wants sysinit.target protheap-bind.service
     else
         inst_hook pre-udev 10 "$moddir/bind.sh"
