@@ -24,7 +24,18 @@ made() {
 }
 untouched() { is "$(main_process protheap-bind)" "$BINDER"; }
 
+has_binder() { is "$(lsinitramfs "$INITRD" | grep -c '^usr/bin/protheap-bind$')" "$1"; }
+
 need journalctl --update-catalog
+# One kernel whose initrd has the GPU driver, and one whose initrd has not.
+echo panthor >>/etc/initramfs-tools/modules
+need /usr/sbin/update-initramfs -u -k "$(uname -r)"
+OTHER=/boot/initrd.img-7.3.99
+mkdir /usr/lib/modules/7.3.99
+touch /usr/lib/modules/7.3.99/modules.dep
+(cd / && echo etc/passwd | /usr/bin/cpio -o -H newc) >$OTHER 2>/dev/null
+need lsinitramfs $OTHER
+stat -c %i $OTHER >/run/other.inode
 stat -c %i "$INITRD" >/run/initrd.inode
 # What the initrd's binder has left is of this boot.
 rm -rf /run/protheap
@@ -42,6 +53,7 @@ check 'and has its name on the bus' wait_until 20 like "$(property manager Versi
 check 'the catalog knows its messages' like "$(journalctl --list-catalog 09db2812771449af8b6825897e91babb)" '*protected heap*'
 check 'there is a directory for policies' exists /etc/protheap/policies
 check 'the initrd was made anew' made
+check 'and has the binder' has_binder 1
 
 # One that is at work, as on a board whose heap is late.
 mkdir -p /run/systemd/system/protheap-bind.service.d
@@ -65,6 +77,8 @@ check 'the binder is still at work' untouched
 check 'the daemon is gone' unit_is inactive protheapd
 check 'the binding stays' is "$(attr state) $(attr suspend_in_use)" 'in-use 2'
 check 'the initrd was made anew' made
+check 'without the binder' has_binder 0
+check 'the initrd without a GPU driver was never made anew' holds /run/other.inode "$(stat -c %i $OTHER)"
 # That is shown, and takes a quarter of a minute each time.
 need ln -sf ../bin/true /usr/sbin/update-initramfs
 release_groups

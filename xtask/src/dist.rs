@@ -6,6 +6,7 @@ pub(crate) mod apparmor;
 pub(crate) mod arch;
 pub(crate) mod deb;
 pub(crate) mod dkms;
+mod initrds;
 mod layout;
 pub(crate) mod offline;
 pub(crate) mod reproducible;

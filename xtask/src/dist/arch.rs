@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{layout, rpm, source};
+use super::{initrds, layout, rpm, source};
 use crate::cache::{self, Workspace};
 use crate::host;
 use crate::progress::{Step, output};
@@ -22,6 +22,8 @@ const NAMES: [(&str, &[&str]); 3] = [
     ("protheap-bind", &["bind", "dracut"]),
     ("protheap-dkms", &["dkms"]),
 ];
+/// Files that makepkg reads.
+const RECIPE: [&str; 2] = ["PKGBUILD", "protheap-bind.install"];
 /// What shellcheck cannot know of a file that makepkg reads: its variables, and that `cd` ends it.
 const EXCEPT: &str = "SC2034,SC2154,SC2164";
 
@@ -33,8 +35,12 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     let target = rpm::target(workspace);
     let dir = workspace.checkout.join("arch");
     cache::remove_dir(&dir)?;
-    let (from, to) = (workspace.root.join("packaging/arch/PKGBUILD"), dir.join("PKGBUILD"));
-    cache::write(&to, cache::read(&from)?)?;
+    for name in RECIPE {
+        cache::write(
+            &dir.join(name),
+            cache::read(&workspace.root.join("packaging/arch").join(name))?,
+        )?;
+    }
     let sources = dir.join("src");
     cache::create_dir(&sources)?;
     let tree = source::unpacked(workspace)?;
@@ -66,7 +72,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let packages = write(workspace, &directory)?;
     let mut shellcheck = Command::new("shellcheck");
     shellcheck.args(["--shell=bash", "--exclude", EXCEPT]);
-    output(shellcheck.arg(workspace.root.join("packaging/arch/PKGBUILD")))?;
+    output(shellcheck.args(RECIPE).current_dir(workspace.root.join("packaging/arch")))?;
+    initrds::check_arch(workspace)?;
 
     let target = rpm::target(workspace);
     let (programs, share) = (target.join(rpm::RELEASE), target.join("share"));

@@ -19,7 +19,7 @@ use crate::{host, systemd, toolchain};
 /// What the host needs to build and check them.
 pub(crate) const HOST: [&str; 4] = ["debhelper", "dh-apparmor", "dh-dkms", "lintian"];
 /// What they are made of.
-const INPUTS: [&str; 16] = [
+const INPUTS: [&str; 17] = [
     ".cargo",
     "Cargo.lock",
     "Cargo.toml",
@@ -34,6 +34,7 @@ const INPUTS: [&str; 16] = [
     "packaging/dracut",
     "packaging/initramfs-tools",
     "packaging/install",
+    "packaging/update-initrds",
     "policies",
     "systemd",
 ];

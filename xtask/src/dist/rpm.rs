@@ -37,14 +37,18 @@ const CALLS: [(&str, &str, &str, &str); 7] = [
         "systemctl --no-reload disable --now protheapd.timer protheapd.service",
     ),
     ("protheap", "POSTUN", "1", "systemctl try-restart protheapd.service"),
-    ("protheap-bind", "POSTTRANS", "1", "dracut --force --regenerate-all"),
-    ("protheap-bind", "POSTUN", "0", "dracut --force --regenerate-all"),
+    ("protheap-bind", "POSTTRANS", "1", "update-initrds "),
+    ("protheap-bind", "POSTUN", "0", "update-initrds "),
     ("protheap-dkms", "POSTIN", "1", "dkms add -m protheap -v VERSION --rpm_safe_upgrade"),
     ("protheap-dkms", "PREUN", "0", "dkms remove -m protheap -v VERSION --all --rpm_safe_upgrade"),
     ("protheap-dkms", "PREUN", "1", "dkms remove -m protheap -v VERSION --all --rpm_safe_upgrade"),
 ];
 /// Commands of scriptlets that are played.
-const PLAYED: [&str; 3] = ["dkms", "dracut", "systemctl"];
+const PLAYED: [&str; 4] = ["dkms", "dracut", "systemctl", "update-initrds"];
+
+/// The script that updates initrds, and its copy while the package is removed.
+pub(super) const UPDATE: &str = "/usr/lib/protheap/update-initrds";
+pub(super) const KEPT: &str = "/run/protheap-update-initrds";
 
 /// Builds the packages into `directory`; returns their paths.
 pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
@@ -114,6 +118,11 @@ fn play(workspace: &Workspace, script: &str, argument: &str) -> Result<String> {
         cache::write(&path, "#!/bin/sh\necho \"${0##*/} $*\" >&3\n")?;
         output(Command::new("chmod").arg("755").arg(&path))?;
     }
+    // Packages call it by its path, and keep a copy of it while they are removed.
+    let kept = dir.join("run/update-initrds");
+    cache::create_dir(&dir.join("run"))?;
+    let script = script.replace(UPDATE, &dir.join("update-initrds").display().to_string());
+    let script = script.replace(KEPT, &kept.display().to_string());
     cache::write(&dir.join("script"), script)?;
     let mut sh = Command::new("sh");
     sh.args(["-c", "exec 3>&1 >/dev/null; uname() { echo none; }; . ./script"]);
