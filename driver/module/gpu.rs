@@ -505,8 +505,11 @@ impl Gpu {
             if !waited {
                 waited = true;
                 binding.tally.waits = binding.tally.waits.saturating_add(1);
-                // It may have failed before, and something was given back to the heap since.
-                self.supply.queue(0);
+                // It may have failed before, and something was given back to the heap since. A client
+                // at its limit gets no allocation tried for it.
+                if err != EDQUOT {
+                    self.supply.queue(0);
+                }
             }
             inner.waiting += 1;
             let woken = self

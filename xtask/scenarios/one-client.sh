@@ -65,4 +65,16 @@ need rmdir "$CONFIG/$GPU"
 make_binding protected,secure-video 65536 1
 need bind_gpu panthor
 check 'the only buffer is for anybody' is "$(panthor group --protected --count 2 2>&1)" 'groups 1 ENOBUFS'
+
+# A heap that has memory for fewer buffers than the policy allows.
+need wait_until 5 holds "$CONFIG/$GPU/suspend_in_use" 0
+need unbind_gpu panthor
+need rmdir "$CONFIG/$GPU"
+need wait_until 5 is_zero given_out
+need rmmod simtee
+load_tee size=1048576
+make_binding protected,secure-video 65536 16
+need bind_gpu panthor
+check 'there are fewer buffers than the policy allows' is "$(attr suspend_free) $(attr suspend_count)" '12 16'
+check 'one client gets half of those that there are' is "$(panthor group --protected --count 64 2>&1)" 'groups 6 ENOBUFS'
 check 'the model has nothing to complain of' is "$(check_model)" fine
