@@ -36,6 +36,8 @@ const METHODS: [(&str, &str, &str); 9] = [
 
 /// An option as a message has it: a name of one byte, and a byte.
 const OPTION: [u8; 16] = [1, 0, 0, 0, b'k', 0, 1, b'y', 0, 1, 0, 0, 0, 0, 0, 0];
+/// Zeros at its end, for the next one to begin at a multiple of 8: behind the last there are none.
+const PADDING: usize = 6;
 
 /// The bytes of a call of `FindHeap` with so many options. They are put behind a call without any: to serialize them
 /// would take an emulated processor minutes.
@@ -44,14 +46,14 @@ fn with_options(count: usize) -> Outcome<Vec<u8>> {
     let body = (USAGE, vec![(226_u32, 128_u32)], none);
     let call = call(MANAGER_PATH, "org.protheap1.Manager", "FindHeap", &body)?;
     let mut bytes = call.data().to_vec();
-    let options = count * OPTION.len();
+    let options = (count * OPTION.len()).saturating_sub(PADDING);
     // The length of the options is the last word of the body but for padding, and that of the body word 1.
     let end = bytes.len();
     for (place, length) in [(end - 8, options), (4, call.body().len() + options)] {
         let word = bytes.get_mut(place..place + 4).ok_or("too short")?;
         word.copy_from_slice(&u32::try_from(length)?.to_le_bytes());
     }
-    bytes.extend(OPTION.repeat(count));
+    bytes.extend(OPTION.repeat(count).into_iter().take(options));
     Ok(bytes)
 }
 
