@@ -7,7 +7,9 @@
 //! too long without ever holding its body.
 
 mod header;
+mod turns;
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -26,6 +28,7 @@ use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 
 use header::{FIXED, Fixed, Kind};
+use turns::{Turns, Verdict};
 
 /// The longest body of a message, in bytes. The longest that a method of `org.protheap1` uses has
 /// less than 1 KiB.
@@ -35,6 +38,9 @@ pub(super) const LONGEST_BODY: usize = 64 << 10;
 const LONGEST_FIELDS: usize = 4 << 10;
 /// Bytes read from the socket at once.
 const CHUNK: usize = 32 << 10;
+/// The most messages that are received in a row before a call is passed on. Calls wait in
+/// [`Turns`], not on the bus, whose queue knows no turns.
+const DRAIN: usize = 256;
 /// The least time between two log lines about refused messages.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -83,6 +89,8 @@ impl Socket for Bounded {
             replies: Writer(Arc::clone(&writer.0)),
             buffer: Vec::new(),
             start: 0,
+            turns: Turns::default(),
+            others: VecDeque::new(),
             refused: 0,
             logged: None,
         };
@@ -161,6 +169,10 @@ pub(super) struct Reader {
     /// Bytes that were received, of which those from `start` on are still to be looked at.
     buffer: Vec<u8>,
     start: usize,
+    /// Calls that were received and not passed on.
+    turns: Turns,
+    /// Other messages that were received and not passed on: replies, signals.
+    others: VecDeque<Vec<u8>>,
     /// Calls refused since the last log line about that, and when it was logged.
     refused: u64,
     logged: Option<Instant>,
@@ -188,6 +200,27 @@ impl Reader {
         Ok(self.unread().get(..length).unwrap_or_default())
     }
 
+    /// Receives what there is without waiting. False: there is nothing to look at.
+    fn has_more(&mut self) -> io::Result<bool> {
+        if self.unread().len() >= FIXED {
+            return Ok(true);
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let end = self.buffer.len();
+        self.buffer.resize(end + CHUNK, 0);
+        let received =
+            self.replies.0.stream.try_read(self.buffer.get_mut(end..).unwrap_or_default());
+        self.buffer.truncate(end + received.as_ref().map_or(0, |length| *length));
+        match received {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(!self.unread().is_empty())
+            }
+            received => received.map(|_| true),
+        }
+    }
+
     /// Drops the next `length` bytes, never holding more than a chunk of them.
     async fn skip(&mut self, length: usize) -> io::Result<()> {
         let buffered = length.min(self.unread().len());
@@ -202,48 +235,71 @@ impl Reader {
         Ok(())
     }
 
-    /// Parses one whole message. What this fails with is wrong with that message alone: the stream
-    /// goes on after it.
-    async fn parse(&self, sequence: u64, mut bytes: Vec<u8>) -> zbus::Result<Message> {
+    /// Parses one whole message. A bus passes on messages that zbus does not take, with fields of an
+    /// unknown kind, or with descriptors, of which none is ever received: they are ignored.
+    async fn parse(&self, sequence: u64, mut bytes: Vec<u8>) -> Option<Message> {
         // All of it was received already, so that nothing is read from the socket.
-        let mut whole = Whole;
-        whole.receive_message(sequence, &mut bytes, &mut Vec::new()).await
+        let message = Whole.receive_message(sequence, &mut bytes, &mut Vec::new()).await;
+        let ignored = |error| debug!("ignored a D-Bus message that cannot be parsed: {error}");
+        message.map_err(ignored).ok()
     }
 
-    /// Answers a call whose body is too long.
-    async fn refuse(&mut self, call: &Message, body: usize) -> zbus::Result<()> {
+    /// Answers a call that exceeds a limit.
+    async fn refuse(&mut self, call: &Message, limit: &str) -> zbus::Result<()> {
         let header = call.header();
-        let sender = header.sender().map_or("a peer", |name| name.as_str());
         self.refused += 1;
         if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
-            let (count, most) = (self.refused, LONGEST_BODY);
-            info!("refused {count} D-Bus calls of more than {most} bytes, the last from {sender}");
+            let sender = header.sender().map_or("a peer", |name| name.as_str());
+            info!("refused {} D-Bus calls, the last from {sender}: {limit}", self.refused);
             (self.refused, self.logged) = (0, Some(Instant::now()));
         }
         if header.primary().flags().contains(zbus::message::Flags::NO_REPLY_EXPECTED) {
             return Ok(());
         }
-        let text = format!("the call has {body} bytes of arguments, more than {LONGEST_BODY}");
-        let reply = Message::error(&header, LIMITS_EXCEEDED).build(&(text,))?;
+        let reply = Message::error(&header, LIMITS_EXCEEDED).build(&(limit,))?;
         Ok(self.replies.0.send(&reply).await?)
     }
 
-    /// Handles a message whose body is too long: what zbus is to see of it, if anything.
-    async fn oversized(&mut self, fixed: &Fixed, sequence: u64) -> zbus::Result<Option<Message>> {
+    /// Receives one message and queues it, answers it, or drops it.
+    async fn receive(&mut self, sequence: u64) -> zbus::Result<()> {
+        let fixed = Fixed::parse(self.peek(FIXED).await?)?;
+        if fixed.fields > LONGEST_FIELDS {
+            // It cannot even be known whom to answer.
+            debug!("ignored a D-Bus message with {} bytes of header fields", fixed.fields);
+            return Ok(self.skip(fixed.length()).await?);
+        }
         let header = self.peek(fixed.header_length()).await?.to_vec();
-        self.skip(fixed.length()).await?;
-        let message = match self.parse(sequence, fixed.without_body(header)).await {
-            Ok(message) => message,
-            Err(error) => {
-                debug!("ignored a D-Bus message that cannot be parsed: {error}");
-                return Ok(None);
-            }
-        };
-        match fixed.kind {
-            Kind::Call => self.refuse(&message, fixed.body).await.map(|()| None),
-            // Whoever waits for it fails by its missing body, instead of waiting on.
-            Kind::Reply => Ok(Some(message)),
-            Kind::Other => Ok(None),
+        let header = fixed.without_body(header);
+        if fixed.body > LONGEST_BODY {
+            self.skip(fixed.length()).await?;
+            return match fixed.kind {
+                Kind::Call => {
+                    let Some(call) = self.parse(sequence, header).await else { return Ok(()) };
+                    let limit = format!(
+                        "the call has {} bytes of arguments, more than {LONGEST_BODY}",
+                        fixed.body
+                    );
+                    self.refuse(&call, &limit).await
+                }
+                // Whoever waits for it fails by its missing body, instead of waiting on.
+                Kind::Reply => {
+                    self.others.push_back(header);
+                    Ok(())
+                }
+                Kind::Other => Ok(()),
+            };
+        }
+        let bytes = self.peek(fixed.length()).await?.to_vec();
+        self.start += bytes.len();
+        if fixed.kind != Kind::Call {
+            self.others.push_back(bytes);
+            return Ok(());
+        }
+        let Some(call) = self.parse(sequence, header).await else { return Ok(()) };
+        let sender = call.header().sender().map(ToString::to_string).unwrap_or_default();
+        match self.turns.push(&sender, bytes) {
+            Verdict::Waits | Verdict::Dropped => Ok(()),
+            Verdict::Refused => self.refuse(&call, "too many calls wait for an answer").await,
         }
     }
 }
@@ -260,26 +316,18 @@ impl ReadHalf for Reader {
         // The handshake's last read may have gone beyond its end; that is before any other.
         self.buffer.append(already_received);
         loop {
-            let fixed = Fixed::parse(self.peek(FIXED).await?)?;
-            if fixed.fields > LONGEST_FIELDS {
-                // It cannot even be known whom to answer.
-                debug!("ignored a D-Bus message with {} bytes of header fields", fixed.fields);
-                self.skip(fixed.length()).await?;
-            } else if fixed.body > LONGEST_BODY {
-                if let Some(message) = self.oversized(&fixed, sequence).await? {
-                    return Ok(message);
-                }
-            } else {
-                let bytes = self.peek(fixed.length()).await?.to_vec();
-                self.start += bytes.len();
-                match self.parse(sequence, bytes).await {
-                    Ok(message) => return Ok(message),
-                    // A bus passes on what zbus does not take: fields of an unknown kind, or
-                    // descriptors, of which none is ever received.
-                    Err(error) => {
-                        debug!("ignored a D-Bus message that cannot be parsed: {error}");
-                    }
-                }
+            let mut received = 0;
+            while self.turns.is_empty() && self.others.is_empty()
+                || received < DRAIN && self.others.len() < DRAIN && self.has_more()?
+            {
+                self.receive(sequence).await?;
+                received += 1;
+            }
+            // Replies and signals are not waited for by others.
+            if let Some(bytes) = self.others.pop_front().or_else(|| self.turns.pop())
+                && let Some(message) = self.parse(sequence, bytes).await
+            {
+                return Ok(message);
             }
         }
     }
