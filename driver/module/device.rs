@@ -39,7 +39,9 @@ impl<'a> DeviceLock<'a> {
     /// The lock, unless it is taken: the device may be being probed.
     pub(crate) fn try_new(dev: &'a Device) -> Option<Self> {
         // SAFETY: The device is valid.
-        unsafe { protheap_glue_trylock_device(raw(dev).cast()) }.then_some(Self(dev))
+        let locked = unsafe { protheap_glue_trylock_device(raw(dev).cast()) };
+        // Not `then_some()`, which would make and drop a `Self` that holds no lock.
+        locked.then(|| Self(dev))
     }
 
     /// Whether a driver is bound to the device.

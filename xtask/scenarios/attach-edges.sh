@@ -10,6 +10,7 @@ modprobe csfgpu attach=0 probe_ms=1000 &
 need wait_until 5 exists /sys/module/csfgpu
 sleep 0.3
 check 'the probe has not ended' holds /sys/module/csfgpu/initstate coming
+check 'who reads meanwhile does not wait, and sees no driver' is "$(attr state) $(attr reason)" 'open '
 check 'a hold waits for a probe that runs, and is refused as it bound a driver' fails_with EBUSY store hold_ms 5000
 check 'the driver is bound by then' is "$(driver)" csfgpu
 check 'nothing is held' is "$(attr state) $(attr reason)" 'open no-consumer'
