@@ -55,7 +55,7 @@ destroy_groups() { for _ in $(seq "$1"); do destroy_group || return; done; }
 refused short too-small 1 0
 refused mappable not-protected 1 0
 refused exporter other-exporter 1 0
-refused enospc heap-dead 1 0
+refused enospc heap-too-small 1 0
 refused same twice 2 1
 
 need mkdir "$CONFIG/$GPU"

@@ -28,7 +28,7 @@ static const char * const fault_names[] = {
 	[FAULT_SAME] = "same",		/* the first buffer since this fault was set, again and again */
 	[FAULT_MAPPABLE] = "mappable",	/* a buffer that offers the CPU a mapping */
 	[FAULT_EXPORTER] = "exporter",	/* a buffer of another exporter */
-	[FAULT_ENOSPC] = "enospc",	/* an error that heaps do not return */
+	[FAULT_ENOSPC] = "enospc",	/* no memory, by an errno of the exporter's own */
 	[FAULT_UNMAPPED] = "unmapped",	/* a buffer that no device can map */
 };
 
