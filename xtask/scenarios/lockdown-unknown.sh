@@ -39,7 +39,8 @@ mounted_drop_ins() {
 }
 mounted_lib() {
 	mkdir -p /run/lib
-	cp -a $IMAGE /run/lib/protheap
+	# The guest's programs need their libraries there.
+	cp -a $IMAGE /usr/lib/ld-linux-* /usr/lib/aarch64-linux-gnu /run/lib
 	wish "/run/lib/protheap/policies/radxa,rock-5b.toml"
 	mounted /run/lib /usr/lib unbound
 }
