@@ -80,8 +80,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     scenarios.retain(|scenario| scenario.runs_on(flavor));
     let skipped = all - scenarios.len();
     let how = match flavor {
-        Flavor::Plain | Flavor::Cfi => "with --debug-kernel",
+        Flavor::Plain => "with --debug-kernel",
         Flavor::Debug => "without --debug-kernel",
+        Flavor::Cfi => "with another kernel",
     };
     if skipped > 0 && !args.names.is_empty() {
         bail!("{} runs only {how}", args.names.join(" or "));

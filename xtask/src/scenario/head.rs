@@ -192,7 +192,9 @@ impl Scenario {
     /// Whether it can run there: with systemd, the slower kernel takes longer to boot than a window can be open.
     pub(super) fn runs_on(&self, flavor: Flavor) -> bool {
         match flavor {
-            Flavor::Plain | Flavor::Cfi => !self.debug_only,
+            Flavor::Plain => !self.debug_only,
+            // Linux 7.3 for arm64 faults in its own machine_kexec(): the code that it copies and calls has no type.
+            Flavor::Cfi => !self.debug_only && self.leave != "kexec",
             Flavor::Debug => !self.systemd,
         }
     }
