@@ -16,7 +16,6 @@ mod authority;
 mod bindings;
 mod bus;
 mod journal;
-mod limit;
 mod monitor;
 mod policies;
 
