@@ -174,7 +174,7 @@ fn add(modules: &mut Vec<String>, module: &str) {
 /// The `driver` link is there from the start of a probe on, and a probe can take seconds. A first
 /// probe has succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
 /// `fw_devlink=off`, and on FF-A, there is none; to read it would wait for the probe). OP-TEE's
-/// driver registers its heaps first and its TEE after that (drivers/tee/optee), which tells as well
+/// driver registers its heaps first and its TEE after that (drivers/tee/optee), which also shows
 /// when it is bound anew: `settled` is false of an OP-TEE without its TEE.
 fn driver(root: &Root, bus: &str, name: &str, settled: bool) -> (Option<String>, bool) {
     let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {

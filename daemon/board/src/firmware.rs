@@ -199,7 +199,7 @@ impl Read for Packed {
     }
 }
 
-/// What comes out of a [`Packed`] file.
+/// The decompressed contents of a [`Packed`] file.
 #[cfg(feature = "xz")]
 struct Unpacked<R>(R, Rc<Cell<u64>>);
 

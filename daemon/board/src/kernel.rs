@@ -50,12 +50,12 @@ fn release(root: &Root, problems: &mut Vec<Problem>) -> String {
     String::new()
 }
 
-/// The kernel is locked down, as far as one of those says it who know it. Where nobody can be
-/// asked, it counts as locked down.
+/// Returns whether the kernel is locked down, by securityfs or by protheap.ko. If neither can be
+/// read, it counts as locked down.
 fn lockdown(root: &Root, problems: &mut Vec<Problem>) -> bool {
     match (by_securityfs(root, problems), by_module(root, problems)) {
         (Some(false), None | Some(false)) | (None, Some(false)) => false,
-        // A tree of files has of the kernel only what somebody put there.
+        // Unknown: a running kernel counts as locked down, a tree of files does not.
         (None, None) => root.is_running(),
         (Some(true), _) | (_, Some(true)) => true,
     }

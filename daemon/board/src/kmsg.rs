@@ -40,7 +40,7 @@ pub(crate) fn probe_failure(root: &Root, device: &str, modules: &[String]) -> Op
 struct Search<'a> {
     device: &'a str,
     modules: &'a [String],
-    /// What the driver logged last.
+    /// The last line that the driver logged.
     context: Option<String>,
     found: Option<String>,
 }

@@ -87,7 +87,7 @@ impl Directories {
         self.layers.iter().any(Layer::is_local)
     }
 
-    /// What is not part of the image does not count.
+    /// Ignores all policies outside of the image, and reports `why`.
     pub fn distrust_local(&mut self, why: &str) {
         self.image.sealed = true;
         for layer in self.layers.iter_mut().filter(|layer| layer.is_local()) {
