@@ -15,7 +15,7 @@ daemon=$(main_process protheapd)
 before=$(memory_kb)
 
 check 'ten thousand questions at once are answered' is "$(hostile find 10000 12 1)" 'answer 10000'
-check 'those of a MiB are refused' is "$(hostile find 100 1048576 1)" 'InvalidArgument 100'
+check 'those of a MiB are refused' is "$(hostile find 100 1048576 1)" 'LimitsExceeded 100'
 check 'and those about thousands of devices' is "$(hostile find 100 12 8000)" 'InvalidArgument 100'
 
 # The bus keeps the answers: of more, this small machine would run out of memory.

@@ -12,6 +12,13 @@ use zbus::{Connection, names::BusName};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use crate::bus::failure::Failure;
+use crate::limit::Limit;
+
+/// Calls that wait to be authorized: of all callers, of one connection, of one user. polkit may ask
+/// a person, so that they can wait for long.
+static ALL: Limit<()> = Limit::new(2048);
+static OF_CONNECTION: Limit<String> = Limit::new(8);
+static OF_USER: Limit<u32> = Limit::new(64);
 
 /// An action of `systemd/polkit-1/actions/org.protheap1.policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,18 +60,29 @@ pub(crate) async fn allow(
     action: Action,
     heap: Option<&HeapName>,
 ) -> Result<Caller, Failure> {
+    // The call is kept until it is answered: none of these methods takes an argument.
+    if header.primary().body_len() > 0 {
+        return Err(Failure::Arguments("this method takes no arguments"));
+    }
     let sender =
         header.sender().ok_or_else(|| Failure::Denied("the message has no sender".to_owned()))?;
+    let busy = || Failure::Busy("too many calls wait to be authorized; wait for their answers");
+    let _of_connection = OF_CONNECTION.take(sender.to_string()).ok_or_else(busy)?;
+    let _of_all = ALL.take(()).ok_or_else(busy)?;
     let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await;
     let bus = bus.map_err(|error| Failure::Denied(format!("the bus cannot be asked: {error}")))?;
-    let known = bus.get_connection_credentials(BusName::from(sender.to_owned())).await;
-    let known = known
-        .map_err(|error| Failure::Denied(format!("who {sender} is cannot be known: {error}")))?;
-    let uid = known.unix_user_id();
+    // Not GetConnectionCredentials(): dbus-broker's answer to it has a descriptor, and the socket takes none.
+    let name = || BusName::from(sender.to_owned());
+    let uid = bus.get_connection_unix_user(name()).await;
     let uid =
-        uid.ok_or_else(|| Failure::Denied(format!("the bus does not know the user of {sender}")))?;
-    let caller = Caller { name: sender.to_string(), uid, pid: known.process_id() };
-    if uid == 0 || ask_polkit(connection, header, action, heap).await? {
+        uid.map_err(|error| Failure::Denied(format!("who {sender} is cannot be known: {error}")))?;
+    let pid = bus.get_connection_unix_process_id(name()).await.ok();
+    let caller = Caller { name: sender.to_string(), uid, pid };
+    if uid == 0 {
+        return Ok(caller);
+    }
+    let _of_user = OF_USER.take(uid).ok_or_else(busy)?;
+    if ask_polkit(connection, header, action, heap).await? {
         return Ok(caller);
     }
     let id = action.id();

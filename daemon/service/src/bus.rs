@@ -7,6 +7,7 @@ pub(crate) mod failure;
 mod gpu;
 mod heap;
 mod manager;
+mod socket;
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use crate::journal::id;
 use gpu::Gpu;
 use heap::Heap;
 use manager::Manager;
+use socket::Bounded;
 
 /// How long after a first failure the bus is tried again; twice as long after each further one.
 const RETRY: Duration = Duration::from_millis(250);
@@ -76,7 +78,7 @@ async fn listen(connection: &Connection, asked: &Notify) {
 /// The objects of what is known; only then the name.
 async fn connect(bindings: &Bindings) -> zbus::Result<(Connection, Served)> {
     let snapshot = bindings.now();
-    let mut builder = Builder::system()
+    let mut builder = Builder::socket(Bounded::system().await?)
         .serve_at(MANAGER_PATH, ObjectManager)
         .serve_at(MANAGER_PATH, Manager::new(bindings.clone()));
     let served = Served::of(&snapshot);
@@ -182,4 +184,4 @@ async fn signal<I: Interface>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,6 +16,7 @@ mod authority;
 mod bindings;
 mod bus;
 mod journal;
+mod limit;
 mod monitor;
 mod policies;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Clients of protheapd: one that asks by the rules, and those that do what a bus lets anybody do.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::num::NonZeroU32;
@@ -42,8 +44,17 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             Ok(())
         }
         ["deaf", count, until] => deaf(count.parse()?, until),
+        ["options", count] => say(hostile::options(count.parse()?)),
+        ["methods", device, heap, bytes] => say(hostile::methods(device, heap, bytes.parse()?)),
+        ["crowd", count, until] => hostile::crowd(count.parse()?, until),
+        ["slowest", count] => say(hostile::slowest(count.parse()?)),
         _ => Err("bus: what is that?".into()),
     }
+}
+
+fn say(outcome: Outcome<impl std::fmt::Display>) -> Outcome {
+    println!("{}", outcome?);
+    Ok(())
 }
 
 /// Asks, and has errors of the service told by the last word of their name.

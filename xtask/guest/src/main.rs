@@ -87,6 +87,10 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       find COUNT BYTES DEVICES  so many FindHeap, some at once, with a usage of so many bytes and so many devices; says
                         how many answers of which kind came
       deaf COUNT FILE   so many of them, and reads no answer; says how many the bus took, and stays until that file
+      options COUNT     a FindHeap with so many options; says which answer came
+      methods DEVICE HEAP BYTES  every method, with a text of so many bytes; says how many answers of which kind came
+      crowd COUNT FILE  so many callers send long calls until that file is there; says when each has sent one
+      slowest COUNT     asks so often for a property; says how many milliseconds the slowest answer took
   node PATH                                the hardware behind a device node, as Protheap finds it: NUMBER DEVICE COMPATIBLE...
   querycap PATH                            the driver of a video node, and what the node is
   kill-at N COMMAND...                     runs it, and kills it in front of its N-th change to bindings, buffers or

@@ -14,6 +14,10 @@ pub(crate) enum Failure {
     Ours(Error),
     /// The caller may not do that, for this reason.
     Denied(String),
+    /// The call has arguments that its method does not take.
+    Arguments(&'static str),
+    /// Too many calls of this caller, or of all, wait already.
+    Busy(&'static str),
 }
 
 impl From<Error> for Failure {
@@ -33,18 +37,20 @@ impl DBusError for Failure {
     }
 
     fn name(&self) -> ErrorName<'_> {
-        match self {
-            Self::Ours(error) => error.name(),
-            Self::Denied(_) => {
-                ErrorName::from_static_str_unchecked("org.freedesktop.DBus.Error.AccessDenied")
-            }
-        }
+        let name = match self {
+            Self::Ours(error) => return error.name(),
+            Self::Denied(_) => "org.freedesktop.DBus.Error.AccessDenied",
+            Self::Arguments(_) => "org.freedesktop.DBus.Error.InvalidArgs",
+            Self::Busy(_) => "org.freedesktop.DBus.Error.LimitsExceeded",
+        };
+        ErrorName::from_static_str_unchecked(name)
     }
 
     fn description(&self) -> Option<&str> {
         match self {
             Self::Ours(error) => error.description(),
             Self::Denied(why) => Some(why),
+            Self::Arguments(why) | Self::Busy(why) => Some(why),
         }
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use protheap_core::engine::Engine;
 use protheap_core::facts::{Facts, Gpu as GpuFacts};
 use protheap_core::policy::Policy;
+use tokio::net::UnixStream;
 use zbus::fdo::IntrospectableProxy;
 
 use super::*;
@@ -22,18 +22,19 @@ fn bindings() -> Bindings {
 }
 
 /// The objects, as a client sees them without a bus between.
-async fn served() -> (Connection, Connection) {
+pub(super) async fn served() -> (Connection, Connection) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let guid = zbus::Guid::generate();
     let bindings = bindings();
     let heap = HeapName::new("protected,secure-video").unwrap();
-    let server = Builder::unix_stream(ours)
+    let server = Builder::socket(Bounded::new(ours))
         .server(guid)
+        .user_id(rustix::process::getuid().as_raw())
         .p2p()
         .serve_at(MANAGER_PATH, Manager::new(bindings.clone()))
         .serve_at(gpu_path("fb000000.gpu"), Gpu::new(bindings.clone(), device()))
         .serve_at(heap_path(heap.as_str()), Heap::new(bindings, heap));
-    let client = Builder::unix_stream(theirs).p2p();
+    let client = Builder::unix_stream(theirs.into_std().unwrap()).p2p();
     let (server, client) = tokio::join!(server.build(), client.build());
     (server.unwrap(), client.unwrap())
 }
@@ -108,7 +109,7 @@ async fn errors_have_their_names() {
         }
     };
     let none = HashMap::<&str, Variant<'_>>::new();
-    let long = "x".repeat(1 << 20);
+    let long = "x".repeat(60_000);
     let other = HashMap::from([("other", Variant::from(true))]);
     for (usage, devices, options, error) in [
         ("secure-video", vec![(1, 3)], &none, "UnknownDevice"),
@@ -117,6 +118,7 @@ async fn errors_have_their_names() {
         ("../up", vec![(1, 3)], &none, "InvalidArgument"),
         (&long, vec![(1, 3)], &none, "InvalidArgument"),
         ("secure-video", vec![(1, 3); 65], &none, "InvalidArgument"),
+        ("secure-video", vec![(1, 3); 8000], &none, "InvalidArgument"),
         ("secure-video", vec![(1, 3)], &other, "InvalidArgument"),
     ] {
         let seen = call("FindHeap", &(usage, devices, options)).await;
