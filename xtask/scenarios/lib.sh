@@ -487,6 +487,30 @@ more_ran() {
 		}' "$1" "$2" | sort -k 2
 }
 
+# record_boot: lists what this life has executed and loaded, as /run/programs.$LIFE and /run/modules.$LIFE
+record_boot() {
+	# Whatever the boot starts has run by then.
+	sleep 15
+	programs >/run/programs.$LIFE
+	modules_loaded >/run/modules.$LIFE
+	check 'the kernel has recorded all of it' is "$(lost_events)" 0
+}
+
+# install_packages: installs Debian's packages in the second life, so that the third one has them from its beginning and
+# the two can be compared
+install_packages() {
+	[ "$LIFE" != 1 ] || soft_reboot
+	if [ "$LIFE" = 2 ]; then
+		check 'this root has no Protheap' absent /usr/bin/protheap-bind
+		# Its initrd is of no interest here.
+		need ln -sf ../bin/true /usr/sbin/update-initramfs
+		check 'the packages can be installed' /usr/bin/dpkg --install /debs/1/*.deb
+		soft_reboot
+	fi
+	check 'they are installed' exists /usr/bin/protheap-bind
+	check 'and enabled' like "$(systemctl list-dependencies --plain sysinit.target)" '*protheap-bind.service*'
+}
+
 # unit_says PROPERTY UNIT: as `systemctl show` does. main_process UNIT: its number. status_of UNIT FIELD: that process's,
 # of /proc.
 unit_says() { systemctl show --property "$1" --value "$2"; }

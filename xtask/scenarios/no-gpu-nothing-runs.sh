@@ -9,27 +9,15 @@
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin
 
 check 'there is no GPU' is "$GPUS" ''
-# Whatever the boot starts has run by then.
-sleep 15
-programs >/run/programs.$LIFE
-modules_loaded >/run/modules.$LIFE
-check 'the kernel has recorded all of it' is "$(lost_events)" 0
+record_boot
 
 if [ "$LIFE" = 1 ]; then
 	check 'the kernel has recorded the initrd' like "$(all_programs)" '*systemd-udevd*'
 	check 'the binder was not executed there' is "$(all_programs | grep -c '/protheap-bind\|/protheapd\|/protheapctl')" 0
 	check 'nor started' is "$(unit_us protheap-bind.service starting initrd)" ''
 	check 'nor a modprobe of the module' is "$(unit_us modprobe@protheap.service starting initrd)" ''
-	soft_reboot
-elif [ "$LIFE" = 2 ]; then
-	check 'this root has no Protheap' absent /usr/bin/protheap-bind
-	# Its initrd is of no interest here.
-	need ln -sf ../bin/true /usr/sbin/update-initramfs
-	check 'the packages can be installed' /usr/bin/dpkg --install /debs/1/*.deb
-	soft_reboot
 fi
-check 'they are installed' exists /usr/bin/protheap-bind
-check 'and enabled' like "$(systemctl list-dependencies --plain sysinit.target)" '*protheap-bind.service*'
+install_packages
 check 'no program was executed more often than before' is "$(more_ran /run/programs.2 /run/programs.3)" ''
 check 'no module was loaded' diff /run/modules.2 /run/modules.3
 check 'the module is not there' absent /sys/module/protheap

@@ -10,25 +10,13 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin
 
 check 'the other GPU is named as a Mali' exists $DEVICES/fec00000.gpu
 check 'there is no Mali' is "$GPUS" ''
-# Whatever the boot starts has run by then.
-sleep 15
-programs >/run/programs.$LIFE
-modules_loaded >/run/modules.$LIFE
-check 'the kernel has recorded all of it' is "$(lost_events)" 0
+record_boot
 
 if [ "$LIFE" = 1 ]; then
 	check 'the kernel has recorded the initrd' like "$(all_programs)" '*systemd-udevd*'
 	check 'the binder was executed there, once' is "$(all_programs | grep -c '/protheap-bind\|/protheapd\|/protheapctl') $(all_programs | grep -o '1 /usr/bin/protheap-bind')" '1 1 /usr/bin/protheap-bind'
-	soft_reboot
-elif [ "$LIFE" = 2 ]; then
-	check 'this root has no Protheap' absent /usr/bin/protheap-bind
-	# Its initrd is of no interest here.
-	need ln -sf ../bin/true /usr/sbin/update-initramfs
-	check 'the packages can be installed' /usr/bin/dpkg --install /debs/1/*.deb
-	soft_reboot
 fi
-check 'they are installed' exists /usr/bin/protheap-bind
-check 'and enabled' like "$(systemctl list-dependencies --plain sysinit.target)" '*protheap-bind.service*'
+install_packages
 check 'the binder was executed once, and nothing else' is "$(more_ran /run/programs.2 /run/programs.3)" "$(printf '+1 /usr/bin/protheap-bind\n+1 systemd-executor')"
 check 'no module was loaded' diff /run/modules.2 /run/modules.3
 check 'the module is not there' absent /sys/module/protheap
