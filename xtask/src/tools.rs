@@ -33,7 +33,8 @@ impl Python {
         if !workspace.installs {
             bail!("{name} is not in the cache; install it, or have `cargo xtask test` do so");
         }
-        let _lock = workspace.lock()?;
+        // Not the lock of builds, which take long: `cargo xtask test` has installed pip before.
+        let _lock = workspace.lock_for(name)?;
         cache::once(&path, |part| {
             host::prepare(workspace, &["python3-pip"])?;
             let mut pip = Command::new(PYTHON);
