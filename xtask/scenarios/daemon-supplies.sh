@@ -37,8 +37,8 @@ load_gpu suspend_bytes=16777216
 check 'a heap that is too small is told of' wait_until 2 grep -q 'failed to allocate 16777216 bytes' /run/daemon.log
 spent=$(daemon_ms)
 sleep 3
-# The line about the GPU's state has the reason too, behind a bracket, if the state changed meanwhile.
-check 'once' is "$(told ': failed to allocate')" 1
+# A state line repeats the reason in parentheses if the state has changed in between.
+check 'the failed allocation is logged once' is "$(told ': failed to allocate')" 1
 check 'and tried again, now and then' at_most $(($(daemon_ms) - spent)) $((200 * SLOW))
 check 'the GPU keeps its firmware buffer' is "$(attr state) $(gpu bound)" 'in-use 1'
 stop_daemon

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Bounds on calls that wait for somebody else, such as polkit: each keeps memory meanwhile.
+//! Bounds on the number of pending calls, such as those waiting for polkit. Each pending call holds memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

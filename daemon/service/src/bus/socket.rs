@@ -55,7 +55,7 @@ impl Bounded {
     ///
     /// # Errors
     ///
-    /// The address is none of a Unix socket, or nobody listens there.
+    /// The bus address is not that of a Unix socket, or nothing listens on it.
     pub(super) async fn system() -> zbus::Result<Self> {
         let address = zbus::Address::system()?;
         let Transport::Unix(unix) = address.transport() else {

@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Other,
 }
 
-/// What the fixed part of a header says.
+/// Kind and lengths, parsed from the fixed part of a message's header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
     pub(super) kind: Kind,

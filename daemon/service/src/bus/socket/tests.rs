@@ -86,7 +86,7 @@ async fn calls_after_a_refused_one_are_answered() {
     }
 }
 
-/// What is sent without waiting for an answer, then a call that is answered.
+/// Sends a message without waiting for a reply, and checks that the next call is answered.
 async fn survives(message: Message) {
     let (server, client) = served().await;
     client.send(&message).await.unwrap();
