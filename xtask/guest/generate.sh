@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Not a scenario: makes initrds as distributions do, in a root of Debian's packages (the first disk), and writes them, and
-# lists of what is in each, to the second disk as a tar archive.
+# Not a scenario: makes initrds as distributions do, in a root of Debian's packages, which is in memory, and writes them,
+# and lists of what is in each, to the disk as a tar archive.
 
 RELEASE=$(uname -r)
 ROOT=/root
 
 mkdir -p /lower $ROOT
-need mount -t erofs -o ro /dev/vda /lower
+need mount -t erofs -o ro /dev/pmem0 /lower
 need mount -t tmpfs -o size=1g tmpfs /tmp
 mkdir /tmp/upper /tmp/work
 need mount -t overlay -o lowerdir=/lower,upperdir=/tmp/upper,workdir=/tmp/work overlay $ROOT
@@ -105,6 +105,6 @@ by_mkosi() {
 	by_initramfs_tools initramfs-tools-asked protheap
 } &
 wait
-need tar -C $ROOT -cf /dev/vdb out lists
+need tar -C $ROOT -cf /dev/vda out lists
 sync
 check 'all were made' is "$(ls $ROOT/lists | wc -l)" 9

@@ -70,7 +70,7 @@ dmesg -n 5
 for profile in protheap-bind protheapd; do
 	check "$profile may read policies" is "$(confine $profile ': </usr/lib/protheap/policies/default.toml')" ''
 	check 'and write what it tells' is "$(confine $profile ': >/run/protheap/new')" ''
-	for path in /etc/passwd /dev/vda /proc/1/environ; do
+	for path in /etc/passwd /dev/pmem0 /proc/1/environ; do
 		check "but not read $path" like "$(confine $profile ": <$path")" '*Permission denied*'
 	done
 	for path in /etc/protheap/policies/new.toml /usr/lib/protheap/new /sys/bus/platform/drivers/panthor/unbind /proc/sys/kernel/modprobe /run/modprobe.d/new.conf; do

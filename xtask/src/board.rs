@@ -2,7 +2,7 @@
 //! Virtual boards: the device tree of QEMU's `virt` machine under the overlays of `driver/testing/boards`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -49,6 +49,21 @@ pub(crate) fn device_tree(
 ) -> Result<PathBuf> {
     let all: Vec<_> = std::iter::once(board).chain(overlays.iter().map(String::as_str)).collect();
     device_tree_of_machine(workspace, &all, machine)
+}
+
+/// Writes a copy of a device tree with a node for memory that holds a file system: `bytes` at `address`, which the kernel
+/// shows as `/dev/pmem0`.
+pub(crate) fn with_memory_disk(tree: &Path, address: u64, bytes: u64, copy: &Path) -> Result<()> {
+    fs::copy(tree, copy).with_context(|| format!("copying {}", tree.display()))?;
+    let node = format!("/pmem@{address:x}");
+    output(Command::new("fdtput").args(["-c"]).arg(copy).arg(&node))?;
+    let mut compatible = Command::new("fdtput");
+    output(compatible.args(["-t", "s"]).arg(copy).args([&node, "compatible", "pmem-region"]))?;
+    let cells = [address >> 32, address & 0xffff_ffff, bytes >> 32, bytes & 0xffff_ffff];
+    let mut reg = Command::new("fdtput");
+    reg.args(["-t", "x"]).arg(copy).args([&node, "reg"]);
+    output(reg.args(cells.map(|cell| format!("{cell:x}"))))?;
+    Ok(())
 }
 
 /// Held while a tree is made.

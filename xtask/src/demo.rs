@@ -162,7 +162,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         println!("with systemd that takes an emulated processor half a minute; the story follows");
     }
     if args.shell {
-        boot.interactive(&image)?;
+        boot.interactive(workspace, &image)?;
         return Ok(true);
     }
     let (mut report, mut ended) = (None, false);

@@ -40,9 +40,9 @@ pub(crate) struct Image {
     pub(crate) kernel: PathBuf,
     /// Its initrd.
     pub(crate) initrd: PathBuf,
-    /// The disk with the root that follows the initrd, if there is one.
+    /// The root that follows the initrd, if there is one. It is in the guest's memory, as `/dev/pmem0`.
     pub(crate) disk: Option<PathBuf>,
-    /// A second disk, which the guest writes to.
+    /// A disk that the guest writes to, `/dev/vda`.
     pub(crate) output: Option<PathBuf>,
     /// Names the contents of all of them.
     pub(crate) digest: String,

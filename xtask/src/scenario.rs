@@ -118,7 +118,7 @@ fn shell(workspace: &Workspace, flavor: Flavor, board: &str) -> Result<bool> {
     let cmdline = &format!("xtask.scenario=shell xtask.board={board}");
     let limit = Duration::MAX;
     let boot = Boot { name: "shell", board: &tree, cmdline, smp: 1, icount: None, limit };
-    boot.interactive(&image)?;
+    boot.interactive(workspace, &image)?;
     Ok(true)
 }
 

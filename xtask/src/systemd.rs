@@ -17,9 +17,9 @@ use crate::progress::output;
 /// What the host needs to make the disk, and the profiles.
 pub(crate) const PACKAGES: &[&str] = &[apparmor::PACKAGE, "erofs-utils"];
 
-/// Command line of the kernel: the disk is only read, with a layer in memory over it, and no terminal wants a login. It
-/// says all that AppArmor denies.
-pub(crate) const CMDLINE: &str = "root=/dev/vda rootfstype=erofs ro systemd.volatile=overlay \
+/// Command line of the kernel, beside `root=`: the root is only read, with a layer in memory over it, and no terminal
+/// wants a login. It says all that AppArmor denies.
+pub(crate) const CMDLINE: &str = "rootfstype=erofs ro systemd.volatile=overlay \
     systemd.getty_auto=no systemd.show_status=no systemd.log_target=journal sysctl.kernel.printk_ratelimit=0";
 
 /// The release whose systemd it is.

@@ -119,7 +119,7 @@ impl<'a> Builder<'a> {
         else {
             bail!("{CONFIGURATION} has no line `Cmdline=`");
         };
-        let cmdline = format!("{cmdline} {WORDS} {}", systemd::CMDLINE);
+        let cmdline = format!("{cmdline} {WORDS} root=/dev/vda {}", systemd::CMDLINE);
         Ok(Self { workspace, key, tools, pieces, dir, initrd, policies, root, boards, cmdline })
     }
 

@@ -5,8 +5,9 @@
 //! scenario speaks, so that neither garbles the other.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::board;
 use crate::cache::{self, Workspace};
 use crate::image::Image;
 use crate::progress::output;
@@ -32,6 +34,8 @@ pub(crate) const ICOUNT_BY_CLOCK: &str = "shift=1,sleep=on";
 /// What the kernel uses of the machine's memory. The rest, up to 4 GiB, is where boards have their GPUs: memory
 /// that nobody uses stands in for registers, and costs nothing until it is touched.
 const MEMORY: &str = "mem=512M";
+/// Where the root is in the memory that the kernel does not use, and where boards have their registers again.
+const ROOT: Range<u64> = 0xc000_0000..0xf800_0000;
 
 /// What the emulator says of its version.
 pub(crate) fn version() -> Result<&'static str> {
@@ -124,7 +128,7 @@ pub(crate) struct Outcome {
 }
 
 impl Boot<'_> {
-    fn command(&self, image: &Image) -> Command {
+    fn command(&self, workspace: &Workspace, image: &Image) -> Result<Command> {
         let mut command = Command::new(QEMU);
         command
             .args(Machine::Direct(self.smp).arguments())
@@ -132,28 +136,38 @@ impl Boot<'_> {
             .arg(&image.kernel)
             .arg("-initrd")
             .arg(&image.initrd);
-        // The last disk is the first one to be found.
         if let Some(output) = &image.output {
             let mut drive = OsString::from("if=none,id=output,format=raw,file=");
             drive.push(output);
             command.arg("-drive").arg(drive).args(["-device", "virtio-blk-device,drive=output"]);
         }
-        let mut root = "";
+        command.arg("-dtb");
+        let mut root = String::new();
         if let Some(disk) = &image.disk {
-            let mut drive = OsString::from("if=none,id=root,format=raw,readonly=on,file=");
-            drive.push(disk);
-            command.arg("-drive").arg(drive).args(["-device", "virtio-blk-device,drive=root"]);
-            root = systemd::CMDLINE;
+            let file = fs::metadata(disk).with_context(|| format!("reading {}", disk.display()))?;
+            let tree = workspace.checkout.join(format!("vm-{}.dtb", self.name));
+            // The kernel takes memory of whole pages.
+            let bytes = file.len().next_multiple_of(2 << 20);
+            if bytes > ROOT.end - ROOT.start {
+                bail!("{} has {bytes} bytes, too many for the guest's memory", disk.display());
+            }
+            board::with_memory_disk(self.board, ROOT.start, bytes, &tree)?;
+            let start = format!("loader,force-raw=on,addr={:#x},file=", ROOT.start);
+            let mut loader = OsString::from(start);
+            loader.push(disk);
+            command.arg(tree).arg("-device").arg(loader);
+            root = format!("root=/dev/pmem0 {}", systemd::CMDLINE);
+        } else {
+            command.arg(self.board);
         }
-        command.arg("-dtb").arg(self.board).arg("-append");
-        command.arg(format!(
+        command.arg("-append").arg(format!(
             "console=ttyAMA0 panic=-1 oops=panic {MEMORY} rdinit=/init {root} {}",
             self.cmdline
         ));
         if let Some(icount) = self.icount {
             command.args(["-icount", icount]);
         }
-        command
+        Ok(command)
     }
 
     /// Boots, hands each line that the guest's scenario says to `said`, and waits for power-off.
@@ -163,12 +177,12 @@ impl Boot<'_> {
         image: &Image,
         mut said: impl FnMut(&str),
     ) -> Result<Outcome> {
-        attend(workspace, self.name, self.command(image), self.limit, &mut said, None)
+        attend(workspace, self.name, self.command(workspace, image)?, self.limit, &mut said, None)
     }
 
     /// Boots with the terminal as the guest's console; there is no time limit.
-    pub(crate) fn interactive(&self, image: &Image) -> Result<()> {
-        let mut command = self.command(image);
+    pub(crate) fn interactive(&self, workspace: &Workspace, image: &Image) -> Result<()> {
+        let mut command = self.command(workspace, image)?;
         command.args(["-serial", "mon:stdio", "-serial", "null"]);
         let status = command.status().with_context(|| format!("starting {QEMU}"))?;
         if !status.success() {
@@ -210,7 +224,7 @@ pub(crate) fn attend(
         }
     });
     let console = || -> Result<String> {
-        let bytes = std::fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+        let bytes = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (mut timed_out, mut killed) = (false, false);
