@@ -10,18 +10,23 @@ use rustix::fs::OFlags;
 
 use crate::root::Root;
 use crate::uevents::Uevent;
-use crate::{Problem, aliases, kmsg, platform, probes, tee};
+use crate::{Problem, aliases, kernel, kmsg, platform, probes, tee};
 
 const PLATFORM: &str = "sys/bus/platform/devices";
 const FFA: &str = "sys/bus/arm_ffa/devices";
+const FFA_DRIVERS: &str = "sys/bus/arm_ffa/drivers";
 
 /// The compatible strings of Mali CSF GPUs: what panthor and Tyr match.
 pub const GPUS: [&str; 3] =
     ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali"];
 /// The compatible string of OP-TEE's node in the device tree.
 pub const OPTEE: &str = "linaro,optee-tz";
-/// OP-TEE's partition on the bus of the Arm Firmware Framework, where it has no node.
+/// UUID of OP-TEE's partition on the FF-A bus, where it has no device-tree node.
 const OPTEE_FFA: &str = "486178e0-e7f8-11e3-bc5e-0002a5d5c51b";
+/// UUID of any partition of FF-A 1.0, until the driver for it is registered (drivers/firmware/arm_ffa).
+const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
+/// Module of OP-TEE's driver. It has no alias for the FF-A bus (Linux 7.3, drivers/tee/optee).
+const OPTEE_MODULE: &str = "optee";
 
 /// The devices that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +67,7 @@ pub fn scan(
     }
     root.each(FFA, problems, &mut |name, problems| {
         let uuid = root.text(&format!("{FFA}/{name}/uuid"), problems).unwrap_or_default();
-        if uuid.eq_ignore_ascii_case(OPTEE_FFA)
+        if may_be_optee(&uuid)
             && let Some(device) = named(root, FFA, name, problems)
         {
             devices.providers.insert(device, driven(root, FFA, name, Vec::new(), has_optee));
@@ -123,11 +128,20 @@ fn scan_platform(
     });
 }
 
+/// Whether a partition with that UUID is OP-TEE, or one of FF-A 1.0, which may be.
+fn may_be_optee(uuid: &str) -> bool {
+    uuid.eq_ignore_ascii_case(OPTEE_FFA) || uuid == NO_UUID
+}
+
 /// Whether a device that `event` tells of could be a GPU or a provider, so that a [`scan`] is due.
 pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
     let compatible = |index| event.variable(&format!("OF_COMPATIBLE_{index}"));
     match event.subsystem {
-        "arm_ffa" => event.variable("MODALIAS").is_some_and(|alias| alias.contains(OPTEE_FFA)),
+        // `arm_ffa:PARTITION:UUID`
+        "arm_ffa" => event
+            .variable("MODALIAS")
+            .and_then(|alias| alias.rsplit(':').next())
+            .is_some_and(may_be_optee),
         _ => (0..)
             .map_while(compatible)
             .any(|one| GPUS.contains(&one) || one == OPTEE || providers.contains(&one)),
@@ -247,11 +261,20 @@ fn look_up_drivers(
         return;
     }
     let serving = aliases::serving(root, release, &modaliases, problems);
-    for ((name, provider), modules) in waiting.into_iter().zip(serving) {
+    for ((name, provider), mut modules) in waiting.into_iter().zip(serving) {
+        if bus(provider) == FFA && modules.is_empty() && has_optee_driver(root, release, problems) {
+            modules.push(OPTEE_MODULE.to_owned());
+        }
         provider.loadable = !modules.is_empty();
         provider.modules = modules;
         look_at_probe(root, name.as_str(), false, provider);
     }
+}
+
+/// Whether OP-TEE's driver is registered on the FF-A bus, or is among the modules of the kernel `release`.
+fn has_optee_driver(root: &Root, release: &str, problems: &mut Vec<Problem>) -> bool {
+    root.is_directory(&format!("{FFA_DRIVERS}/{OPTEE_MODULE}"))
+        || kernel::has_module(root, release, OPTEE_MODULE, problems)
 }
 
 fn named(root: &Root, bus: &str, name: &str, problems: &mut Vec<Problem>) -> Option<DeviceName> {
@@ -299,11 +322,14 @@ mod tests {
         tree.link("../../../devices/platform/reg-dummy", &format!("{PLATFORM}/reg-dummy"));
         tree.file(&format!("{FFA}/arm-ffa-1/uuid"), OPTEE_FFA.to_uppercase() + "\n");
         tree.file(&format!("{FFA}/arm-ffa-1/modalias"), format!("arm_ffa:0001:{OPTEE_FFA}\n"));
-        tree.file(&format!("{FFA}/arm-ffa-2/uuid"), "00000000-0000-0000-0000-000000000000\n");
+        tree.file(&format!("{FFA}/arm-ffa-2/uuid"), "8aaaf200-2450-11e4-abe2-0002a5d5c51b\n");
+        // As depmod writes them for Linux 7.3.
         tree.file(
             "lib/modules/7.3.4/modules.alias",
-            format!("alias of:N*T*Clinaro,optee_tz optee\nalias arm_ffa:*:{OPTEE_FFA} optee\n"),
+            "alias of:N*T*Clinaro,optee_tzC* optee\nalias of:N*T*Clinaro,optee_tz optee\n\
+             alias platform:optee optee\n",
         );
+        tree.file("lib/modules/7.3.4/modules.dep", "kernel/drivers/tee/optee/optee.ko:\n");
 
         let root = tree.root();
         let mut problems = Vec::new();
@@ -342,6 +368,29 @@ mod tests {
         // Nobody asked for it.
         problems.clear();
         assert_eq!(scan(&root, "7.3.4", &[], &[], &mut problems).providers.len(), 2);
+    }
+
+    #[test]
+    fn optee_on_the_ffa_bus_is_found_by_uuid_and_its_driver_by_name() {
+        let name = DeviceName::new("arm-ffa-1").unwrap();
+        let scanned = |tree: &Tree| {
+            let found = scan(&tree.root(), "7.3.4", &[], &[], &mut Vec::new());
+            found.providers.get(&name).cloned()
+        };
+        for uuid in [OPTEE_FFA, NO_UUID] {
+            let tree = Tree::new();
+            tree.file(&format!("{FFA}/arm-ffa-1/uuid"), format!("{uuid}\n"));
+            tree.file(&format!("{FFA}/arm-ffa-1/modalias"), format!("arm_ffa:8000:{uuid}\n"));
+            let without = scanned(&tree).unwrap();
+            assert!(without.settled() && !without.loadable, "no driver is installed");
+            tree.file("lib/modules/7.3.4/modules.dep", "kernel/drivers/tee/optee/optee.ko.xz:\n");
+            let pending = scanned(&tree).unwrap();
+            assert!(pending.loadable && !pending.settled());
+            tree.file("sys/bus/arm_ffa/drivers/optee/uevent", "");
+            assert!(scanned(&tree).unwrap().failure.is_some(), "it has refused the partition");
+            tree.file(&format!("{FFA}/arm-ffa-1/uuid"), "0011-22\n");
+            assert_eq!(scanned(&tree), None);
+        }
     }
 
     const DEFERRED: &str = "sys/kernel/debug/devices_deferred";
