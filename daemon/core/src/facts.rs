@@ -155,9 +155,10 @@ pub struct KernelBinding {
 }
 
 impl KernelBinding {
-    /// Its memory is that of a TEE.
+    /// Its memory is that of a TEE. A binding that has no buffers, as while OP-TEE's driver is unbound,
+    /// has no exporter: then the heap's name counts.
     pub fn is_of_tee(&self) -> bool {
-        self.exporter == TEE_EXPORTER
+        self.exporter == TEE_EXPORTER || self.exporter.is_empty() && self.heap.is_of_tee()
     }
 }
 

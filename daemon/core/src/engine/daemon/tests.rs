@@ -297,6 +297,16 @@ fn a_daemon_that_starts_too_late_makes_up_for_it() {
 }
 
 #[test]
+fn a_binding_without_buffers_is_withdrawn_when_its_tee_goes() {
+    // The module has released them before OP-TEE's driver is unbound: there is no exporter.
+    let empty = KernelBinding { exporter: String::new(), suspend_buffers: 0, ..kernel(TEE) };
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    assert_eq!(told(&mut engine, 30, Some(empty)), []);
+    assert_eq!(run(&mut engine, &[(40, tee_changes(false))]), [remove()]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
+}
+
+#[test]
 fn a_heap_that_is_bound_before_its_tee_is_there_stays_bound() {
     let mut facts = with_tee();
     facts.tees.clear();
