@@ -2,6 +2,7 @@
 
 //! Returns a GPU's buffers to their heap before the memory has another owner: the machine goes
 //! down, another kernel is started, or an image of the kernel is taken or restored (hibernation).
+//! Or before the driver of the TEE is unbound, which waits for them.
 //!
 //! The secure world keeps its own account of protected memory. A kernel that was started or
 //! restored meanwhile knows nothing of that account: it may use memory that the firewall still
@@ -9,7 +10,8 @@
 
 use super::{
     Gpu,
-    Inner, //
+    Inner,
+    MutexGuard, //
 };
 use crate::{
     abi::Callback,
@@ -43,6 +45,8 @@ pub(crate) enum Cause {
     TakeImage,
     /// An image replaces this kernel, its user space included.
     RestoreImage,
+    /// OP-TEE's driver is about to be unbound.
+    TeeLeaves,
 }
 
 impl Gpu {
@@ -82,8 +86,26 @@ impl Gpu {
                 }
                 Ok(())
             }
+            Cause::TeeLeaves => {
+                if gpu.is_bound_to_tee() {
+                    dev_info!(
+                        gpu.dev,
+                        "protheap: releasing protected buffers before OP-TEE's driver is unbound\n"
+                    );
+                    // User space hears of the TEE first, and why it has no binding after that.
+                    drop(gpu.release_unused());
+                }
+                Ok(())
+            }
         };
         gpu.inner.lock().evacuated = evacuated;
+    }
+
+    /// Whether the binding has buffers of the kernel's TEE heap driver, whichever TEE's.
+    fn is_bound_to_tee(&self) -> bool {
+        let inner = self.inner.lock();
+        let binding = inner.binding.as_ref();
+        binding.is_some_and(|binding| binding.exporter() == b"tee")
     }
 
     /// Releases all buffers, or none.
@@ -127,16 +149,21 @@ impl Gpu {
         Ok(())
     }
 
-    /// Parks the binding, and releases its buffers: first those that the driver does not hold, then
-    /// the firmware's, if the driver can do without.
-    fn release_buffers(&self) {
+    /// Parks the binding, and releases the buffers that the driver does not hold.
+    fn release_unused(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.inner.lock();
         if let Some(binding) = &mut inner.binding {
             binding.park();
             binding.empty();
         }
         self.wake(&inner);
-        self.publish(inner);
+        inner
+    }
+
+    /// Parks the binding, and releases its buffers: first those that the driver does not hold, then
+    /// the firmware's, if the driver can do without.
+    fn release_buffers(&self) {
+        self.publish(self.release_unused());
         let holds = |inner: &Inner| inner.binding.as_ref().is_some_and(Binding::firmware_in_use);
         self.call(holds, |inner| inner.begin_call(|ops| ops.release));
     }
@@ -176,8 +203,8 @@ impl Gpu {
         unsafe { CStr::from_char_ptr(bindings::dev_driver_string(raw(&self.dev))) }
     }
 
-    /// Ends [`Gpu::evacuate`] some time after: nothing became of the image, or this kernel was
-    /// restored from it.
+    /// Ends [`Gpu::evacuate`] some time after: nothing became of the image, this kernel was restored
+    /// from it, or OP-TEE's driver is unbound.
     pub(crate) fn repopulate(&self) {
         self.settle.queue(0);
     }
@@ -217,15 +244,15 @@ impl Gpu {
         match result {
             _ if !emptied => (),
             _ if binding.is_bound() => {
-                dev_info!(self.dev, "protheap: bound to {heap} again after hibernation\n");
+                dev_info!(self.dev, "protheap: bound to {heap} again\n");
             }
             Err(ENODATA) => dev_warn!(
                 self.dev,
-                "protheap: binding to {heap} was opened for hibernation: user space allocates its buffers; run `protheapctl rebind`\n"
+                "protheap: binding to {heap} has released its buffers, and user space allocates new ones; run `protheapctl rebind`\n"
             ),
             Err(err) => dev_warn!(
                 self.dev,
-                "protheap: failed to allocate protected buffers from {} after hibernation: {} ({}); run `protheapctl rebind`\n",
+                "protheap: failed to allocate released buffers from {} again: {} ({}); run `protheapctl rebind`\n",
                 heap,
                 tally::word(err),
                 err.to_errno(),

@@ -7,6 +7,8 @@
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/fcntl.h>
+#include <linux/platform_device.h>
+#include <linux/property.h>
 #include <linux/reboot.h>
 #include <linux/security.h>
 #include <linux/suspend.h>
@@ -104,7 +106,30 @@ static struct notifier_block sleep_nb = {
 	.notifier_call = on_sleep,
 };
 
-int protheap_glue_watch_power(void)
+/*
+ * OP-TEE's driver waits in its remove for the last buffer of its heaps, and up to Linux 7.3 does not
+ * always end if that one is freed meanwhile: so buffers are freed before.
+ */
+static int on_platform_bus(struct notifier_block *nb, unsigned long action, void *data)
+{
+	if (!device_is_compatible(data, "linaro,optee-tz"))
+		return NOTIFY_DONE;
+	switch (action) {
+	case BUS_NOTIFY_UNBIND_DRIVER:
+		protheap_release_tee();
+		break;
+	case BUS_NOTIFY_UNBOUND_DRIVER:
+		protheap_repopulate_tee();
+		break;
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block platform_nb = {
+	.notifier_call = on_platform_bus,
+};
+
+int protheap_glue_watch(void)
 {
 	int ret = register_reboot_notifier(&reboot_nb);
 
@@ -112,12 +137,22 @@ int protheap_glue_watch_power(void)
 		return ret;
 	ret = register_pm_notifier(&sleep_nb);
 	if (ret)
-		unregister_reboot_notifier(&reboot_nb);
+		goto err_reboot;
+	ret = bus_register_notifier(&platform_bus_type, &platform_nb);
+	if (ret)
+		goto err_sleep;
+	return 0;
+
+err_sleep:
+	unregister_pm_notifier(&sleep_nb);
+err_reboot:
+	unregister_reboot_notifier(&reboot_nb);
 	return ret;
 }
 
-void protheap_glue_unwatch_power(void)
+void protheap_glue_unwatch(void)
 {
+	bus_unregister_notifier(&platform_bus_type, &platform_nb);
 	unregister_pm_notifier(&sleep_nb);
 	unregister_reboot_notifier(&reboot_nb);
 }

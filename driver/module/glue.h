@@ -30,14 +30,17 @@ struct dma_buf *protheap_glue_allocate(const char *heap, size_t bytes);
 
 /*
  * Calls protheap_shut_down() before the machine restarts or another kernel is started, protheap_prepare_image() before
- * an image of the kernel is taken, protheap_prepare_restore() before one is restored, and protheap_repopulate() when
- * that is over. These four are Rust.
+ * an image of the kernel is taken, protheap_prepare_restore() before one is restored, protheap_repopulate() when that is
+ * over, protheap_release_tee() before OP-TEE's driver is unbound, and protheap_repopulate_tee() after that. These are
+ * Rust.
  */
-int protheap_glue_watch_power(void);
-void protheap_glue_unwatch_power(void);
+int protheap_glue_watch(void);
+void protheap_glue_unwatch(void);
 void protheap_shut_down(void);
 int protheap_prepare_image(void);
 void protheap_prepare_restore(void);
 void protheap_repopulate(void);
+void protheap_release_tee(void);
+void protheap_repopulate_tee(void);
 
 #endif /* _PROTHEAP_GLUE_H */

@@ -52,7 +52,7 @@ module! {
 struct Module {
     #[pin]
     config: kernel::configfs::Subsystem<configfs::Root>,
-    power: registry::PowerWatch,
+    watch: registry::Watch,
     registration: registry::Registration,
     #[pin]
     misc: MiscDeviceRegistration<misc::Misc>,
@@ -67,7 +67,7 @@ impl kernel::InPlaceModule for Module {
             registration: unsafe { registry::Registration::new() },
             misc <- misc::Misc::register(),
             _: { registration.announce_by(misc.device()) },
-            power: registry::PowerWatch::new()?,
+            watch: registry::Watch::new()?,
             config <- configfs::Root::register(),
             // A hint, as all events are: it may be lost.
             _: { let _ = news::send_ready(misc.device()); },

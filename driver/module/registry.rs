@@ -36,8 +36,8 @@ use kernel::{
 };
 
 extern "C" {
-    fn protheap_glue_watch_power() -> c_int;
-    fn protheap_glue_unwatch_power();
+    fn protheap_glue_watch() -> c_int;
+    fn protheap_glue_unwatch();
 }
 
 /// A GPU, and the file in debugfs that tells of it.
@@ -295,21 +295,38 @@ extern "C" fn protheap_repopulate() {
     for_each(Gpu::repopulate);
 }
 
-/// Watches for the machine going down, and for images of the kernel, until dropped.
-pub(crate) struct PowerWatch(());
+/// Releases the buffers of the kernel's TEE heap driver that no GPU driver holds before OP-TEE's
+/// driver is unbound: it waits in its remove until the last one is freed.
+///
+/// Called by `glue.c` in process context, with the lock of OP-TEE's device held.
+#[no_mangle]
+extern "C" fn protheap_release_tee() {
+    let _ = evacuate(Cause::TeeLeaves);
+}
 
-impl PowerWatch {
+/// Ends what [`protheap_release_tee`] began. A binding whose heap is dead is open then.
+///
+/// Called by `glue.c` in process context, with the lock of OP-TEE's device held.
+#[no_mangle]
+extern "C" fn protheap_repopulate_tee() {
+    for_each(Gpu::repopulate);
+}
+
+/// Watches for the machine going down, for images of the kernel, and for OP-TEE's driver being unbound, until dropped.
+pub(crate) struct Watch(());
+
+impl Watch {
     /// Begins to watch.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: Unregistered when dropped, which is before the registry goes.
-        to_result(unsafe { protheap_glue_watch_power() })?;
+        to_result(unsafe { protheap_glue_watch() })?;
         Ok(Self(()))
     }
 }
 
-impl Drop for PowerWatch {
+impl Drop for Watch {
     fn drop(&mut self) {
         // SAFETY: Registered by `new()`. It waits for a call that runs.
-        unsafe { protheap_glue_unwatch_power() };
+        unsafe { protheap_glue_unwatch() };
     }
 }
