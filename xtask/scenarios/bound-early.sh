@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap is there, the binder binds it, and then the GPU probes with its protected buffers
 # source: kernel, handed
+# tee: sim, static, dynamic-8m
 
 load_tee
 load_protheap

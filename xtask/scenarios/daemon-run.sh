@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: /run cannot be written, is full, or loses what was in it: all is bound as ever, and the daemon complains once
 # source: kernel, handed
+# tee: sim, static
 # limit: 60
 
 RUN=/run/protheap

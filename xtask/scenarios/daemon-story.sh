@@ -34,7 +34,6 @@ left() {
 	check 'with a story of its own' fails step_us window-opened
 	stop_daemon
 }
-fails() { ! "$@"; }
 
 cp $STATE /run/good
 sed 's/"schema":1/"schema":2/' /run/good >$STATE

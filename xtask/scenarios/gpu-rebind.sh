@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the GPU's driver goes and comes back: it gets the same firmware buffer, and nothing is allocated anew
 # source: kernel, handed
+# tee: sim, static, dynamic-8m
 
 load_tee
 load_protheap

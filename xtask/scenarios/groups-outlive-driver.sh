@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: groups of open files outlive the driver, and the binding: their buffers come back when they go
 # source: kernel, handed
+# tee: sim, dynamic
 
 load_tee
 load_protheap

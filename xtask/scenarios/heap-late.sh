@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap comes two seconds after the binder: the GPU waits for it, and not longer
 # source: kernel, handed
+# tee: sim, static
 
 load_protheap
-load_tee delay_ms=2000
+load_tee_late 2000
 start_binder
 check 'the window is open when the binder says it is ready' is "$(attr state)" held
 load_gpu

@@ -9,7 +9,7 @@
 # says: simtee: shut down with 0 bytes given out
 # says: reboot: Power down
 
-TEE=protected,secure-video
+HEAP=protected,secure-video
 BYTES=$((262144 + 3 * 65536))
 need mkswap /dev/vda
 need swapon /dev/vda
@@ -24,7 +24,7 @@ load_protheap
 load_gpu
 check 'with a driver and no binding as well' hibernate test_resume
 need modprobe -r csfgpu
-make_binding $TEE 65536 3
+make_binding $HEAP 65536 3
 check 'with a binding and no driver' hibernate test_resume
 check 'which has its buffers again' wait_until 5 is_count 3 attr suspend_free
 check 'and is bound' is "$(attr state) $(given_out)" "bound $BYTES"

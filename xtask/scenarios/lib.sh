@@ -7,6 +7,7 @@
 #   check 'the GPU is bound' is "$(attr state)" in-use
 #
 # $GPU is the (first) GPU's device name, $GPUS all of them, $BOARD the board, $SEED a number to begin random ones with,
+# $TEE who provides protected heaps: `sim`, the stand-in, or a real OP-TEE (`static`, `dynamic`, ...).
 # $SLOW how many times slower than others this kernel is, roughly: 1, or more if it watches itself. $CLOCK is the clock
 # that guest time follows: `instructions`, or `host`, on which no claim may depend.
 
@@ -79,6 +80,9 @@ like() {
 at_least() { [ "$1" -ge "$2" ] || { echo "saw $1, wanted at least $2"; return 1; }; }
 at_most() { [ "$1" -le "$2" ] || { echo "saw $1, wanted at most $2"; return 1; }; }
 
+# fails COMMAND...
+fails() { ! "$@" >/dev/null 2>&1 || { echo 'succeeded'; return 1; }; }
+
 exists() { [ -e "$1" ] || { echo "no $1"; return 1; }; }
 absent() { [ ! -e "$1" ] || { echo "$1 is there"; return 1; }; }
 
@@ -117,7 +121,30 @@ holds() { is "$(cat "$1" 2>&1)" "$2"; }
 # --- kernel modules ---
 
 # Each takes module parameters: load_tee delay_ms=2000
-load_tee() { need modprobe simtee "$@"; }
+load_tee() {
+	case $TEE in
+	sim) need modprobe simtee "$@" ;;
+	*)
+		[ $# = 0 ] || fail "load_tee: a real TEE takes no $*"
+		[ "$TEE" != ffa ] || need modprobe ffa-module
+		need modprobe optee
+		;;
+	esac
+}
+# load_tee_late MS: so late
+load_tee_late() {
+	case $TEE in
+	sim) load_tee delay_ms="$1" ;;
+	*) { sleep "$(printf %d.%03d $(($1 / 1000)) $(($1 % 1000)))" && load_tee; } & ;;
+	esac
+}
+# unload_tee: its driver goes
+unload_tee() {
+	case $TEE in
+	sim) rmmod simtee ;;
+	*) rmmod optee ;;
+	esac
+}
 load_protheap() { need modprobe protheap "$@"; }
 load_gpu() { need modprobe csfgpu "$@"; }
 load_video() { need modprobe simvideo "$@"; }
@@ -134,6 +161,9 @@ use_panthor() {
 	need ln -sf "$OPTIONS" /etc/modprobe.d
 }
 
+# use_optee unmodified: `modprobe optee` loads OP-TEE's driver as Linux has it
+use_optee() { need cp "/lib/optee/$1/optee.ko" /lib/modules/*/optee.ko; }
+
 # heap NAME: its path
 heap() { echo "/dev/dma_heap/$1"; }
 
@@ -147,9 +177,29 @@ hide_heaps() {
 	need mount --bind /tmp/class /sys/class
 }
 
-# drop_tee, restore_tee: the TEE goes away and comes back; its heaps are dead meanwhile
-drop_tee() { echo 1 >/sys/kernel/debug/simtee/drop; }
-restore_tee() { echo 1 >/sys/kernel/debug/simtee/restore; }
+# drop_tee, restore_tee: the TEE goes away, while the scenario goes on, and comes back; its heaps are dead meanwhile
+drop_tee() {
+	case $TEE in
+	sim) echo 1 >/sys/kernel/debug/simtee/drop ;;
+	# It ends when the last buffer is freed.
+	*) protheap-guest write "$OPTEE_DRIVER/unbind" "$OPTEE" & ;;
+	esac
+}
+restore_tee() {
+	case $TEE in
+	sim) echo 1 >/sys/kernel/debug/simtee/restore ;;
+	*) protheap-guest write "$OPTEE_DRIVER/bind" "$OPTEE" ;;
+	esac
+}
+# The real one's device, and the directory of its driver.
+OPTEE=firmware:optee
+OPTEE_DRIVER=/sys/bus/platform/drivers/optee
+if [ "$TEE" = ffa ]; then
+	OPTEE=arm-ffa-1
+	OPTEE_DRIVER=/sys/bus/arm_ffa/drivers/optee
+fi
+# tee_revision: of the real one that the kernel has found: major and minor number
+tee_revision() { cat /sys/class/tee/tee0/revision; }
 
 # --- the binding in configfs, of $GPU if no device is named ---
 
@@ -180,7 +230,16 @@ make_binding() {
 counter() { sed -n "s/^$1 //p" "/sys/kernel/debug/protheap/${2:-$GPU}"; }
 
 # given_out: bytes of its heaps that the TEE has given out
-given_out() { cat /sys/kernel/debug/simtee/given_out; }
+given_out() {
+	case $TEE in
+	sim) cat /sys/kernel/debug/simtee/given_out ;;
+	# SIZE FLAGS MODE COUNT EXPORTER INODE NAME, and lines about each. Zeros in front would make it octal.
+	*) awk '$5 == "tee" { sub(/^0+/, "", $1); all += $1 } END { print all + 0 }' /sys/kernel/debug/dma_buf/bufinfo ;;
+	esac
+}
+
+# cma_free: KiB of the kernel's CMA area that nobody has
+cma_free() { awk '$1 == "CmaFree:" { print $2 }' /proc/meminfo; }
 
 # buffers: how many dma-bufs the kernel has, whoever holds them
 buffers() { sed -n 's/^Total \([0-9]*\) objects.*/\1/p' /sys/kernel/debug/dma_buf/bufinfo; }
@@ -304,7 +363,8 @@ all_comes_back() {
 	need rmdir "$CONFIG/$GPU"
 	check 'the TEE has every byte' wait_until 10 is_zero given_out
 	check 'there is no dma-buf' wait_until 10 is_zero buffers
-	check 'every module can go' rmmod protheap simtee csfmodel
+	check 'the modules can go' rmmod protheap csfmodel
+	check 'and the TEE' unload_tee
 }
 
 # has_lines FILE COUNT: at least
@@ -608,7 +668,8 @@ prove_calm() {
 	check 'with its suspend buffers' create_group
 	let_go
 	check 'all of that comes back' wait_until 20 is_zero given_out
-	check 'every module can go' rmmod csfgpu protheap simtee
+	check 'the modules can go' rmmod csfgpu protheap
+	check 'and the TEE' unload_tee
 	if [ -e /sys/kernel/debug/kmemleak ]; then
 		check 'no memory is lost' is "$(leaks)" ''
 	fi

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: protheap.ko cannot be unloaded while a binding, a driver or a group needs it
 # source: kernel, handed
+# tee: sim, dynamic
 
 load_tee
 load_protheap

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: more protected groups than there are suspend buffers: they are refused, and nobody else is harmed
+# tee: sim, static
 # limit: 60
 
 bound_panthor 16

@@ -2,6 +2,7 @@
 # about: the real panthor takes its firmware's section and its groups' suspend buffers from the binding
 # board: rk3588 imx95 mt8196
 # source: kernel, handed
+# tee: sim, static, dynamic-8m, ffa
 
 load_model
 load_tee

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: panthor's probe is deferred until the heap has come, and costs nothing before
 # source: kernel, handed
+# tee: sim, static
 
 load_model
 load_protheap

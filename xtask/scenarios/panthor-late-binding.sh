@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: panthor probed first: a binding that comes later boots the firmware again, and nobody loses anything
 # source: kernel, handed
+# tee: sim, static
 
 load_model
 load_tee

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a client that has the driver complain all the time does not flood the kernel's log
+# tee: sim, static
 # clock: instructions
 # limit: 60
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: programs that come while panthor probes wait for its render node; without a driver they fail at once
+# tee: sim, static
 # clock: instructions
 # limit: 60
 

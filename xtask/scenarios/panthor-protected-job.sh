@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: jobs write protected memory in protected mode, and only there
 # board: rk3588 imx95 mt8196
+# tee: sim, static
 # limit: 60
 
 bound_panthor 12

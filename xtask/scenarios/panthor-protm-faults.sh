@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: protected mode that is not left, or not even by force: the GPU comes back, with its protected memory
+# tee: sim, static
 # limit: 60
 
 bound_panthor 4

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: panthor goes and comes back, as a driver and as a module: the same firmware buffer, and every byte back
 # source: kernel, handed
+# tee: sim, static
 # limit: 60
 
 bound_panthor 4
@@ -40,4 +41,5 @@ check 'and give them back when they go' wait_until 5 holds "$CONFIG/$GPU/suspend
 check 'the model has nothing to complain of' is "$(check_model)" fine
 need rmdir "$CONFIG/$GPU"
 check 'withdrawn: the TEE has every byte' wait_until 5 is_zero given_out
-check 'every module can go' rmmod panthor protheap simtee csfmodel
+check 'the modules can go' rmmod panthor protheap csfmodel
+check 'and the TEE' unload_tee

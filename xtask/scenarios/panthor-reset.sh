@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: over fast and slow reset, whatever caused it, the protected section stays where it is, and works
 # source: kernel, handed
+# tee: sim, static
 # limit: 60
 
 bound_panthor 4

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the GPU sleeps between jobs, and its protected memory is there when it wakes up
+# tee: sim, static
 # limit: 60
 
 bound_panthor 4

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the firmware needs larger suspend buffers than the policy thought: protected groups get such ones
+# tee: sim, static
 
 bound_panthor 4 protected_suspend_bytes=131072
 keep_awake

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: clients with ordinary and clients with protected work at once, and none waits for another in vain
+# tee: sim, static
 # smp: 2
 # limit: 60
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: panthor is unbound and bound while programs use it: they fail, and all comes back
+# tee: sim, static
 # smp: 2
 # clock: host
 # why: unbind and clients race only on processors that run in parallel

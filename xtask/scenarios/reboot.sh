@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: before the machine restarts, every buffer goes back to the TEE, also what the GPU uses
 # source: kernel, handed
+# tee: sim, dynamic
 # leave: reboot
 # says: simtee: shut down with 0 bytes given out
 

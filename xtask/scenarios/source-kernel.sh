@@ -3,7 +3,7 @@
 
 load_tee size=1048576
 load_protheap
-TEE=protected,secure-video
+HEAP=protected,secure-video
 check 'both sources are there' is "$(cat $CONFIG/sources)" 'handed kernel'
 need mkdir "$CONFIG/$GPU"
 check 'the kernel allocates, unless told otherwise' is "$(attr source)" kernel
@@ -15,7 +15,7 @@ need store firmware_bytes_wanted 262144
 check 'no such heap' fails_with ENODEV store commit bind
 need store heap system
 check 'memory that can be mapped' fails_with EPERM store commit bind
-need store heap $TEE
+need store heap $HEAP
 need store firmware_bytes_wanted 2097152
 check 'too large a firmware buffer' fails_with ENOMEM store commit bind
 need store firmware_bytes_wanted 1048576
@@ -23,7 +23,7 @@ check 'no memory for a suspend buffer' fails_with ENOMEM store commit bind
 check 'what failed left nothing' wait_until 2 is_zero given_out
 need store firmware_bytes_wanted 262144
 need store suspend_count 13
-check 'nothing is handed over here' fails_with EOPNOTSUPP hand_over firmware $TEE 262144
+check 'nothing is handed over here' fails_with EOPNOTSUPP hand_over firmware $HEAP 262144
 check 'what was refused is counted' is "$(counter refused-no-heap) $(counter refused-not-protected) $(counter refused-heap-too-small) $(counter refused-not-handed)" '1 1 2 1'
 check 'what fits is bound' store commit bind
 check 'by the heap that it names' is "$(attr state) $(attr exporter) $(attr suspend_free)" 'bound tee 12'
@@ -33,8 +33,8 @@ check 'all comes back' wait_until 2 is_zero given_out
 
 need mkdir "$CONFIG/$GPU"
 need store source handed
-need store heap $TEE
-check 'handed works here as well' hand_over firmware $TEE 262144
+need store heap $HEAP
+check 'handed works here as well' hand_over firmware $HEAP 262144
 need store source kernel
 check 'another source: what was handed over is let go' wait_until 2 is_zero given_out
 need store allow_unprotected 1
@@ -47,7 +47,7 @@ need rmdir "$CONFIG/$GPU"
 drop_tee
 need wait_until 2 absent /dev/tee0
 need mkdir "$CONFIG/$GPU"
-need store heap $TEE
+need store heap $HEAP
 need store firmware_bytes_wanted 4096
 check 'a heap without its TEE is dead' fails_with EIO store commit bind
 check 'the GPU is not held by that' is "$(attr state)" open

@@ -4,13 +4,13 @@
 
 load_tee
 load_protheap
-TEE=protected,secure-video
+HEAP=protected,secure-video
 need mkdir "$CONFIG/$GPU"
-need store heap $TEE
+need store heap $HEAP
 need store suspend_bytes 65536
 need store suspend_count 3
-need hand_over firmware $TEE 262144
-need hand_over suspend $TEE 65536 --count 3
+need hand_over firmware $HEAP 262144
+need hand_over suspend $HEAP 65536 --count 3
 need store suspend_count 1
 check 'commit is accepted' store commit bind
 check 'what is beyond the ceiling is let go' is "$(attr suspend_free)" 1

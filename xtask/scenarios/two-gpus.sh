@@ -2,9 +2,10 @@
 # about: two GPUs, each with its own window and its own buffers, from one heap
 # source: kernel, handed
 # overlay: second-gpu
+# tee: sim, static
 
 load_protheap
-load_tee delay_ms=1500
+load_tee_late 1500
 start_binder
 for device in $GPUS; do
 	check "$device is held" is "$(attr state "$device")" held

@@ -7,7 +7,7 @@
 # limit: 60
 
 DRIVER=/sys/bus/platform/drivers/csfgpu
-TEE=protected,secure-video
+HEAP=protected,secure-video
 load_tee
 load_gpu
 need protheap-guest write $DRIVER/unbind "$GPU"
@@ -25,7 +25,7 @@ end_window() {
 round() {
 	load_protheap
 	need mkdir "$CONFIG/$GPU"
-	need hand_over firmware $TEE 262144
+	need hand_over firmware $HEAP 262144
 	need store hold_ms $((60 * UNIT))
 	(usleep $(($2 * 1000 * UNIT)) && end_window "$1") >/dev/null 2>&1 &
 	ender=$!

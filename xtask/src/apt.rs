@@ -27,8 +27,13 @@ pub(crate) struct Source {
 impl Source {
     /// This mirror's deb822 entry for other suites, and one component of theirs.
     pub(crate) fn entry(&self, suites: &str, component: &str) -> String {
+        self.entry_of("deb", suites, component)
+    }
+
+    /// The same for source packages (`deb-src`), or packages (`deb`).
+    fn entry_of(&self, kind: &str, suites: &str, component: &str) -> String {
         format!(
-            "Types: deb\nURIs: {}\nSuites: {suites}\nComponents: {component}\nSigned-By: {}\n\n",
+            "Types: {kind}\nURIs: {}\nSuites: {suites}\nComponents: {component}\nSigned-By: {}\n\n",
             self.uris.join(" "),
             self.signed_by.as_deref().unwrap_or(KEYRING),
         )
@@ -145,12 +150,28 @@ impl Client {
         component: &str,
         arch: &str,
     ) -> Result<Self> {
+        Self::set_up(workspace, "deb", suite, component, arch)
+    }
+
+    /// Sets up a client for the source packages of a suite's `main`, and fetches their list.
+    pub(crate) fn open_sources(workspace: &Workspace, suite: &str) -> Result<Self> {
+        Self::set_up(workspace, "deb-src", suite, "main", "source")
+    }
+
+    fn set_up(
+        workspace: &Workspace,
+        kind: &str,
+        suite: &str,
+        component: &str,
+        arch: &str,
+    ) -> Result<Self> {
         let (main, security) = mirrors(&crate::host::debian()?.codename)?;
         let source = if suite.ends_with("-security") { security } else { main };
+        let architecture = if kind == "deb-src" { "arm64" } else { arch };
         let dir = workspace.cache.join("apt").join(format!("{suite}-{component}-{arch}"));
         cache::create_dir(&dir.join("lists/partial"))?;
         cache::create_dir(&dir.join("cache/archives/partial"))?;
-        cache::write(&dir.join("debian.sources"), source.entry(suite, component))?;
+        cache::write(&dir.join("debian.sources"), source.entry_of(kind, suite, component))?;
         let at = dir.display();
         cache::write(
             &dir.join("apt.conf"),
@@ -162,8 +183,8 @@ impl Client {
                  Dir::State::lists \"{at}/lists\";\n\
                  Dir::State::status \"/dev/null\";\n\
                  Dir::Cache \"{at}/cache\";\n\
-                 APT::Architecture \"{arch}\";\n\
-                 APT::Architectures \"{arch}\";\n\
+                 APT::Architecture \"{architecture}\";\n\
+                 APT::Architectures \"{architecture}\";\n\
                  APT::Sandbox::User \"\";\n\
                  Acquire::Languages \"none\";\n"
             ),
@@ -227,6 +248,38 @@ impl Client {
         fs::rename(part.join(file), &path)
             .with_context(|| format!("{package} was downloaded, but not as {file}"))?;
         Ok(path)
+    }
+
+    /// Downloads the newest version of a source package, and unpacks it with Debian's patches as `into`, which must not
+    /// exist. Returns the version.
+    pub(crate) fn source(
+        &self,
+        workspace: &Workspace,
+        package: &str,
+        into: &Path,
+    ) -> Result<String> {
+        let debs = into.with_extension("dsc");
+        cache::remove_dir(&debs)?;
+        cache::create_dir(&debs)?;
+        let mut download = self.command("apt-get");
+        download.args(["-q", "source", "--download-only", package]).current_dir(&debs);
+        let what = format!("downloading the source of {package}");
+        Step::new(&what, Duration::from_secs(3))
+            .run(download, &workspace.log("apt-download"))
+            .with_context(|| format!("looking for the source of {package} in {}", self.suite))?;
+        let files = cache::files(&debs)?;
+        let Some(dsc) = files.iter().find(|path| path.extension().is_some_and(|e| e == "dsc"))
+        else {
+            bail!("the source of {package} has no .dsc file");
+        };
+        // apt has compared what it downloaded with the signed list.
+        let mut unpack = Command::new("dpkg-source");
+        output(unpack.args(["--no-check", "--extract"]).args([dsc, into]))?;
+        let text = cache::read(dsc)?;
+        let version = text.lines().find_map(|line| line.strip_prefix("Version: "));
+        let version = version.with_context(|| format!("{} has no version", dsc.display()))?;
+        cache::remove_dir(&debs)?;
+        Ok(version.trim().to_owned())
     }
 
     /// Downloads packages and all that they depend on, into a directory of their own.

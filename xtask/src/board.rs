@@ -2,6 +2,7 @@
 //! Virtual boards: the device tree of QEMU's `virt` machine under the overlays of `driver/testing/boards`.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -51,19 +52,44 @@ pub(crate) fn device_tree(
     device_tree_of_machine(workspace, &all, machine)
 }
 
-/// Writes a copy of a device tree with a node for memory that holds a file system: `bytes` at `address`, which the kernel
-/// shows as `/dev/pmem0`.
-pub(crate) fn with_memory_disk(tree: &Path, address: u64, bytes: u64, copy: &Path) -> Result<()> {
+/// Writes a copy of a device tree.
+pub(crate) fn copy(tree: &Path, copy: &Path) -> Result<()> {
     fs::copy(tree, copy).with_context(|| format!("copying {}", tree.display()))?;
-    let node = format!("/pmem@{address:x}");
-    output(Command::new("fdtput").args(["-c"]).arg(copy).arg(&node))?;
-    let mut compatible = Command::new("fdtput");
-    output(compatible.args(["-t", "s"]).arg(copy).args([&node, "compatible", "pmem-region"]))?;
-    let cells = [address >> 32, address & 0xffff_ffff, bytes >> 32, bytes & 0xffff_ffff];
-    let mut reg = Command::new("fdtput");
-    reg.args(["-t", "x"]).arg(copy).args([&node, "reg"]);
-    output(reg.args(cells.map(|cell| format!("{cell:x}"))))?;
     Ok(())
+}
+
+/// Adds a node for memory that holds a file system: `bytes` at `address`, which the kernel shows as `/dev/pmem0`.
+pub(crate) fn add_memory_disk(tree: &Path, address: u64, bytes: u64) -> Result<()> {
+    let node = format!("/pmem@{address:x}");
+    output(Command::new("fdtput").args(["-c"]).arg(tree).arg(&node))?;
+    let mut compatible = Command::new("fdtput");
+    output(compatible.args(["-t", "s"]).arg(tree).args([&node, "compatible", "pmem-region"]))?;
+    put_numbers(tree, &node, "reg", &[address, bytes])
+}
+
+/// Adds what a boot loader would: the kernel's command line, and where its initrd is.
+pub(crate) fn add_boot(tree: &Path, cmdline: &str, initrd: Range<u64>) -> Result<()> {
+    let mut bootargs = Command::new("fdtput");
+    output(bootargs.args(["-t", "s"]).arg(tree).args(["/chosen", "bootargs", cmdline]))?;
+    put_numbers(tree, "/chosen", "linux,initrd-start", &[initrd.start])?;
+    put_numbers(tree, "/chosen", "linux,initrd-end", &[initrd.end])
+}
+
+/// Sets a property to numbers of 64 bits.
+fn put_numbers(tree: &Path, node: &str, property: &str, numbers: &[u64]) -> Result<()> {
+    let cells = numbers.iter().flat_map(|number| [number >> 32, number & 0xffff_ffff]);
+    let mut put = Command::new("fdtput");
+    put.args(["-t", "x"]).arg(tree).args([node, property]);
+    output(put.args(cells.map(|cell| format!("{cell:x}"))))?;
+    Ok(())
+}
+
+/// Removes the padding of a device tree, for which TF-A and OP-TEE have no room.
+pub(crate) fn pack(tree: &Path) -> Result<()> {
+    let packed = tree.with_extension("packed");
+    let mut dtc = Command::new("dtc");
+    output(dtc.args(["-q", "-I", "dtb", "-O", "dtb", "-o"]).args([&packed, tree]))?;
+    fs::rename(&packed, tree).with_context(|| format!("renaming {}", packed.display()))
 }
 
 /// Held while a tree is made.
@@ -111,6 +137,10 @@ pub(crate) fn device_tree_of_machine(
         merge.arg(overlay);
     }
     output(&mut merge).with_context(|| format!("applying the overlays {}", overlays.join(", ")))?;
+    if machine.is_secure() {
+        // OP-TEE adds this node itself, and leaves one that is there as it is.
+        output(Command::new("fdtput").arg("-r").args([&made]).arg("/firmware/optee"))?;
+    }
     fs::rename(&made, &tree).with_context(|| format!("renaming {}", made.display()))?;
     cache::remove_dir(&dir)?;
     Ok(tree)

@@ -69,7 +69,7 @@ const NEXT: &str = "9.9.9-1";
 /// The root, with these packages in `/debs/1`, and of a version that is newer in `/debs/2`.
 pub(crate) fn root(workspace: &Workspace, parts: &Parts, debs: &[PathBuf]) -> Result<Archive> {
     let base = base(workspace)?;
-    let mut archive = systemd::root_of(workspace, parts, &base)?.without(&UNWANTED);
+    let mut archive = systemd::root_of(workspace, parts, &base, systemd::OPTEE)?.without(&UNWANTED);
     // By it initramfs-tools finds the kernels.
     archive.file(LINUX, 0o644, &initrd::bytes(&base.join(LINUX))?);
     archive.link("usr/bin/sh", "dash");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask demo`: one boot of a board whose protected heap comes late, told as it unfolds.
 
+mod optee;
 pub(crate) mod uki;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use clap::Args as ClapArgs;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Workspace;
+use crate::tee::Tee;
 use crate::vm::{self, Boot, Machine};
 use crate::{board, image};
 
@@ -120,6 +122,9 @@ pub(crate) struct Args {
     /// Boot one signed unified kernel image under Secure Boot on every board, and show that it is refused once tampered with
     #[arg(long, conflicts_with_all = ["stand_in", "systemd"])]
     uki: bool,
+    /// Boot one kernel and initrd on every real OP-TEE that is built, and print what was bound on each
+    #[arg(long, conflicts_with_all = ["stand_in", "systemd", "uki"])]
+    optee: bool,
     /// Stay there, in a shell of root's, until `poweroff`
     #[arg(long, requires = "systemd", conflicts_with = "json")]
     shell: bool,
@@ -143,6 +148,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         }
         return Ok(told.good());
     }
+    if args.optee {
+        let matrix = optee::run(workspace, board)?;
+        if args.json {
+            println!("{}", serde_json::to_string(&matrix)?);
+        }
+        return Ok(matrix.good());
+    }
     let (image, icount) = if args.systemd {
         (image::prepare_systemd_demo(workspace)?, Some(vm::ICOUNT_BY_CLOCK))
     } else {
@@ -155,8 +167,18 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         (false, _, true) => ("demo-stand-in", 2000),
         (false, _, false) => ("demo", 2000),
     };
-    let cmdline = format!("xtask.scenario={script} xtask.board={board} simtee.delay_ms={late}");
-    let boot = Boot { name: "demo", board: &tree, cmdline: &cmdline, smp: 1, icount, limit: LIMIT };
+    let tee = if args.systemd { String::new() } else { Tee::Sim.words() };
+    let cmdline =
+        format!("xtask.scenario={script} xtask.board={board} {tee} simtee.delay_ms={late}");
+    let boot = Boot {
+        name: "demo",
+        board: &tree,
+        cmdline: &cmdline,
+        smp: 1,
+        flash: None,
+        icount,
+        limit: LIMIT,
+    };
     println!("booting {board}: its protected heap comes {late} ms after the TEE is found");
     if args.systemd {
         println!("with systemd that takes an emulated processor half a minute; the story follows");

@@ -174,11 +174,10 @@ fn own(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
 fn kernel_modules(parts: &Parts, stage: &Path) -> Result<()> {
     let Parts { kernel, modules, .. } = parts;
     let lib = stage.join("usr/lib/modules").join(&kernel.release);
-    let own = cache::read(&kernel.build.join("modules.order"))?;
-    let own = own.lines().map(|object| {
-        let module = Path::new(object).with_extension("ko");
-        (kernel.build.join(&module), lib.join("kernel").join(module))
-    });
+    let own = kernel
+        .modules(systemd::OPTEE)?
+        .into_iter()
+        .map(|module| (kernel.build.join(&module), lib.join("kernel").join(module)));
     let others = modules.iter().map(|module| {
         (module.clone(), lib.join("updates/dkms").join(module.file_name().unwrap_or_default()))
     });
@@ -210,7 +209,15 @@ fn generate(workspace: &Workspace, image: &Image) -> Result<()> {
         board::device_tree(workspace, "rk3588", &["no-gpu".to_owned()], Machine::Direct(smp))?;
     // The registers of no GPU are in the way of more memory.
     let cmdline = "xtask.scenario=generate mem=2G";
-    let boot = Boot { name: "generate", board: &tree, cmdline, smp, icount: None, limit: LIMIT };
+    let boot = Boot {
+        name: "generate",
+        board: &tree,
+        cmdline,
+        smp,
+        flash: None,
+        icount: None,
+        limit: LIMIT,
+    };
     let mut said = Vec::new();
     let outcome = boot.run(workspace, image, |line| said.push(line.to_owned()))?;
     if outcome.timed_out || !said.iter().any(|line| line.starts_with("ok - ")) {

@@ -13,8 +13,8 @@ use crate::kernel::{Flavor, Kernel};
 use crate::toolchain::Toolchain;
 use crate::userspace::{DEMO, Linking, PROGRAMS};
 use crate::{
-    debian, dist, extension, host, initrd, kernel, modules, panthor, systemd, toolchain, uefi,
-    userspace,
+    debian, dist, extension, host, initrd, kernel, modules, systemd, toolchain, uefi, userspace,
+    variants,
 };
 
 /// How the names of all files begin that are Protheap's, and of no others.
@@ -131,36 +131,43 @@ fn script(workspace: &Workspace, flavor: Flavor, kind: &str, programs: &[&str]) 
     Ok(Image { kernel: parts.kernel.image, initrd, disk: None, output: None, digest, inputs })
 }
 
-/// The same with systemd as init, in the initrd and in a root on a disk that follows it.
+/// The same with systemd as init, in the initrd and in a root on a disk that follows it; for the stand-in.
 pub(crate) fn prepare_systemd(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
-    with_systemd(workspace, flavor, |parts, root| {
+    with_systemd(workspace, flavor, "systemd", systemd::OPTEE, |parts, root| {
         let player = userspace::player(workspace, &parts.tools)?;
         root.file("usr/bin/player", 0o755, &initrd::bytes(&player)?);
         Ok(())
     })
 }
 
-/// The same with no more programs than the demonstration runs.
-pub(crate) fn prepare_systemd_demo(workspace: &Workspace) -> Result<Image> {
-    with_systemd(workspace, Flavor::Plain, |_, _| Ok(()))
+/// The same for a real OP-TEE.
+pub(crate) fn prepare_systemd_optee(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
+    with_systemd(workspace, flavor, "systemd-optee", systemd::STAND_IN, |_, _| Ok(()))
 }
 
-/// An image with systemd. `more` adds to its root.
+/// The one for the stand-in with no more programs than the demonstration runs.
+pub(crate) fn prepare_systemd_demo(workspace: &Workspace) -> Result<Image> {
+    with_systemd(workspace, Flavor::Plain, "systemd", systemd::OPTEE, |_, _| Ok(()))
+}
+
+/// An image with systemd, kept as `kind`, but for the modules named in `without`. `more` adds to its root.
 fn with_systemd(
     workspace: &Workspace,
     flavor: Flavor,
+    kind: &str,
+    without: &[&str],
     more: impl FnOnce(&Parts, &mut Archive) -> Result<()>,
 ) -> Result<Image> {
     let _lock = workspace.lock()?;
     let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES, &PROGRAMS)?;
-    let initrd = systemd::initrd(workspace, &parts)?;
-    let mut root = systemd::root(workspace, &parts)?;
+    let initrd = systemd::initrd(workspace, &parts, without)?;
+    let mut root = systemd::root(workspace, &parts, without)?;
     more(&parts, &mut root)?;
     let (digest, inputs) = digests(&parts.kernel.digest, &[&initrd, &root]);
-    let disk = keep(workspace, "systemd-root", &digest, "erofs", |path| {
+    let disk = keep(workspace, &format!("{kind}-root"), &digest, "erofs", |path| {
         systemd::disk(workspace, &root, path)
     })?;
-    let initrd = keep(workspace, "systemd-initrd", &digest, "cpio", |path| {
+    let initrd = keep(workspace, &format!("{kind}-initrd"), &digest, "cpio", |path| {
         cache::write(path, initrd.finish())
     })?;
     Ok(Image { kernel: parts.kernel.image, initrd, disk: Some(disk), output: None, digest, inputs })
@@ -177,8 +184,8 @@ fn digests(kernel: &str, archives: &[&Archive]) -> (String, String) {
     (digest.hex(), inputs)
 }
 
-/// The image whose init is a script, with other builds of panthor than the kernel's own.
-pub(crate) fn with_panthors(
+/// The image whose init is a script, with other builds of drivers than the kernel's own.
+pub(crate) fn with_variants(
     workspace: &Workspace,
     flavor: Flavor,
     script: &Image,
@@ -187,7 +194,7 @@ pub(crate) fn with_panthors(
     host::prepare(workspace, flavor.packages())?;
     let tools = toolchain::prepare(workspace)?;
     let kernel = kernel::prepare(workspace, &tools, flavor)?;
-    script.with(workspace, "panthors", panthor::prepare(workspace, &tools, &kernel)?)
+    script.with(workspace, "variants", variants::prepare(workspace, &tools, &kernel)?)
 }
 
 /// What distributions' generators make of this checkout, with a kernel and an initrd to run them on.
@@ -255,9 +262,9 @@ pub(crate) fn pieces(
     let _lock = workspace.lock()?;
     let packages = [systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES].concat();
     let parts = Parts::prepare(workspace, Flavor::Plain, &packages, &PROGRAMS)?;
-    let (policies, initrd) = systemd::initrd(workspace, &parts)?.split(POLICIES);
+    let (policies, initrd) = systemd::initrd(workspace, &parts, systemd::OPTEE)?.split(POLICIES);
     let initrd = initrd.without(&TESTS_ALONE);
-    let mut root = systemd::root(workspace, &parts)?;
+    let mut root = systemd::root(workspace, &parts, systemd::OPTEE)?;
     more(&parts, &mut root)?;
     Ok(Pieces { kernel: parts.kernel.image, release: parts.kernel.release, initrd, policies, root })
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::cache::{self, Digest, Workspace};
 use crate::image::Parts;
 use crate::progress::output;
-use crate::{csffw, firmware, modules, systemd};
+use crate::{csffw, firmware, kernel, modules, systemd};
 
 /// What programs that are not static are loaded with, in the directory of libraries of arm64.
 const SHARED: [&str; 5] =
@@ -25,7 +25,7 @@ const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 
 /// Packs the initrd whose init is a script; the same inputs give the same bytes.
 pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    let mut archive = contents(workspace, parts)?;
+    let mut archive = contents(workspace, parts, &[])?;
     archive.file("init", 0o755, &bytes(&workspace.root.join("xtask/guest/init.sh"))?);
     let packages = systemd::packages(workspace, &[], &SHARED_OF)?.join(LIBRARIES);
     for name in SHARED {
@@ -36,8 +36,8 @@ pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     Ok(archive)
 }
 
-/// What every root of the guest has, whoever its init is.
-pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
+/// What every root of the guest has, whoever its init is, but for the modules named in `without`.
+pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
     let Parts { tools, kernel, modules: built, programs } = parts;
     let mut archive = Archive::default();
     for dir in ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib"] {
@@ -61,13 +61,13 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     cache::remove_dir(&stage)?;
     let lib = stage.join("lib/modules").join(&kernel.release);
     cache::create_dir(&lib)?;
-    for module in built {
+    for module in built.iter().filter(|module| !kernel::is_one_of(module, without)) {
         fs::copy(module, lib.join(module.file_name().unwrap_or_default()))
             .with_context(|| format!("copying {}", module.display()))?;
     }
     // The kernel's own.
-    for object in cache::read(&kernel.build.join("modules.order"))?.lines() {
-        let module = kernel.build.join(object).with_extension("ko");
+    for module in kernel.modules(without)? {
+        let module = kernel.build.join(module);
         fs::copy(&module, lib.join(module.file_name().unwrap_or_default()))
             .with_context(|| format!("copying {}", module.display()))?;
     }
@@ -94,6 +94,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts) -> Result<Archive> 
     archive.tree(&xtask.join("scenarios"), "scenarios")?;
     for name in [
         "demo",
+        "demo-optee",
         "demo-shell",
         "demo-stand-in",
         "demo-systemd",

@@ -113,6 +113,18 @@ impl Kernel {
     pub(crate) fn make(&self, tools: &Toolchain) -> Command {
         make(&self.source, &self.build, self.flavor, tools)
     }
+
+    /// Paths of its modules below the build directory, but for those named in `without`.
+    pub(crate) fn modules(&self, without: &[&str]) -> Result<Vec<PathBuf>> {
+        let order = cache::read(&self.build.join("modules.order"))?;
+        let modules = order.lines().map(|object| Path::new(object).with_extension("ko"));
+        Ok(modules.filter(|module| !is_one_of(module, without)).collect())
+    }
+}
+
+/// Whether a module's file has one of these names.
+pub(crate) fn is_one_of(module: &Path, names: &[&str]) -> bool {
+    names.iter().any(|name| module.file_stem().is_some_and(|stem| stem == *name))
 }
 
 fn make(source: &Path, build: &Path, flavor: Flavor, tools: &Toolchain) -> Command {

@@ -2,10 +2,10 @@
 //! Developer commands of Protheap: `cargo xtask --help`.
 //!
 //! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
-//! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`panthor`] and [`userspace`] build
+//! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`variants`] and [`userspace`] build
 //! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`systemd`] does so with systemd as init,
-//! [`debian`] with dpkg beside it, [`generator`] has dracut and others do it, [`board`] makes a device tree, [`vm`]
-//! boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
+//! [`debian`] with dpkg beside it, [`generator`] has dracut and others do it, [`board`] makes a device tree, [`optee`]
+//! builds firmware with one [`tee`] or another, [`vm`] boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
 //!
 //! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
 //! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces, and
@@ -37,19 +37,21 @@ mod initrd;
 mod kernel;
 mod manuals;
 mod modules;
-mod panthor;
+mod optee;
 mod pool;
 mod release;
 mod results;
 mod scenario;
 mod suite;
 mod systemd;
+mod tee;
 mod toolchain;
 mod tools;
 mod uefi;
 mod uki;
 mod units;
 mod userspace;
+mod variants;
 mod vm;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@
 mod boot;
 mod head;
 mod images;
+mod lent;
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::pool::{self, Job, Queue};
 use crate::results::Results;
 use crate::suite::{BUILD, Group, Outcome, Tested};
 use crate::systemd;
+use crate::tee::Tee;
 use crate::vm::{Boot, Machine};
 
 /// Which scenarios to run, and how.
@@ -32,7 +34,7 @@ use crate::vm::{Boot, Machine};
 pub(crate) struct Args {
     /// Scenarios to run; all, if none is named
     names: Vec<String>,
-    /// List the scenarios and what each is about
+    /// List the scenarios, what each is about, and the TEEs on which it runs
     #[arg(long)]
     list: bool,
     /// Show the kernel's console after each boot
@@ -71,8 +73,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     scenarios.retain(|scenario| args.names.is_empty() || args.names.contains(&scenario.name));
     if args.list {
         let width = scenarios.iter().map(|s| s.name.len()).max().unwrap_or_default();
-        for Scenario { name, about, .. } in &scenarios {
-            println!("{name:width$}  {about}");
+        for Scenario { name, about, tees, .. } in &scenarios {
+            let tees: Vec<_> = tees.iter().map(|tee| tee.name()).collect();
+            println!("{name:width$}  {about} [{}]", tees.join(", "));
         }
         return Ok(true);
     }
@@ -115,9 +118,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
 fn shell(workspace: &Workspace, flavor: Flavor, board: &str) -> Result<bool> {
     let image = image::prepare(workspace, flavor)?;
     let tree = board::device_tree(workspace, board, &[], Machine::Direct(1))?;
-    let cmdline = &format!("xtask.scenario=shell xtask.board={board}");
+    let tee = Tee::Sim.words();
+    let cmdline = &format!("xtask.scenario=shell xtask.board={board} {tee}");
     let limit = Duration::MAX;
-    let boot = Boot { name: "shell", board: &tree, cmdline, smp: 1, icount: None, limit };
+    let boot =
+        Boot { name: "shell", board: &tree, cmdline, smp: 1, flash: None, icount: None, limit };
     boot.interactive(workspace, &image)?;
     Ok(true)
 }

@@ -118,6 +118,11 @@ const INSTALLED: [(&str, &str); 6] = [
     ("udev/rules.d", "usr/lib/udev/rules.d"),
 ];
 
+/// Modules for a real OP-TEE, which a guest with the stand-in does not have: udev would load both.
+pub(crate) const OPTEE: &[&str] = &["ffa-core", "ffa-module", "optee"];
+/// The stand-in, which a guest with a real OP-TEE does not have.
+pub(crate) const STAND_IN: &[&str] = &["simtee"];
+
 /// Packages of the guest, and all that they depend on, as a tree.
 pub(crate) fn base(workspace: &Workspace) -> Result<PathBuf> {
     packages(workspace, &GUEST, &[])
@@ -145,8 +150,14 @@ pub(crate) fn packages(workspace: &Workspace, asked: &[&str], alone: &[&str]) ->
 }
 
 /// What both roots have, made of that tree of packages.
-fn common(workspace: &Workspace, parts: &Parts, base: &Path, unused: &[&str]) -> Result<Archive> {
-    let mut archive = initrd::contents(workspace, parts)?;
+fn common(
+    workspace: &Workspace,
+    parts: &Parts,
+    base: &Path,
+    unused: &[&str],
+    without: &[&str],
+) -> Result<Archive> {
+    let mut archive = initrd::contents(workspace, parts, without)?;
     let wanted = |path: &str| {
         let generator = path.strip_prefix(GENERATORS);
         generator.is_none_or(|name| name == GENERATOR)
@@ -172,9 +183,9 @@ fn common(workspace: &Workspace, parts: &Parts, base: &Path, unused: &[&str]) ->
     Ok(archive)
 }
 
-/// The initrd.
-pub(crate) fn initrd(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    let mut archive = common(workspace, parts, &base(workspace)?, &UNUSED_EARLY)?;
+/// The initrd, but for the modules named in `without`.
+pub(crate) fn initrd(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
+    let mut archive = common(workspace, parts, &base(workspace)?, &UNUSED_EARLY, without)?;
     archive.copy(&workspace.root.join("xtask/guest/systemd/initrd"), "", &|_| true)?;
     mask(&mut archive, &MASKED_EARLY);
     archive.link("init", "usr/lib/systemd/systemd");
@@ -184,13 +195,18 @@ pub(crate) fn initrd(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
 }
 
 /// The root that follows it.
-pub(crate) fn root(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
-    root_of(workspace, parts, &base(workspace)?)
+pub(crate) fn root(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
+    root_of(workspace, parts, &base(workspace)?, without)
 }
 
 /// The same of another tree of packages.
-pub(crate) fn root_of(workspace: &Workspace, parts: &Parts, base: &Path) -> Result<Archive> {
-    let mut archive = common(workspace, parts, base, &[SHELL])?;
+pub(crate) fn root_of(
+    workspace: &Workspace,
+    parts: &Parts,
+    base: &Path,
+    without: &[&str],
+) -> Result<Archive> {
+    let mut archive = common(workspace, parts, base, &[SHELL], without)?;
     archive.copy(&workspace.root.join("xtask/guest/systemd/root"), "", &|_| true)?;
     archive.link("etc/os-release", "../usr/lib/os-release");
     archive.link(&format!("{LOCAL}/default.target"), &format!("/{UNITS}/multi-user.target"));

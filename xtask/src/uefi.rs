@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
-use crate::vm::{self, Machine, Outcome};
+use crate::vm::{self, Machine, Outcome, Ports};
 
 /// What the host needs, beside what [`Tools`] unpacks.
 pub(crate) const PACKAGES: &[&str] = &[
@@ -214,7 +214,8 @@ impl Boot<'_> {
         if let Some(icount) = self.icount {
             command.args(["-icount", icount]);
         }
-        let outcome = vm::attend(workspace, self.name, command, self.limit, said, last);
+        let outcome =
+            vm::attend(workspace, self.name, command, Ports::Serial, self.limit, said, last);
         drop(tpm);
         cache::remove_dir(&dir)?;
         outcome

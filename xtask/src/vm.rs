@@ -2,7 +2,8 @@
 //! One boot of a virtual machine.
 //!
 //! The guest has two serial ports: the kernel's console, kept whole in a file, and one on which only the
-//! scenario speaks, so that neither garbles the other.
+//! scenario speaks, so that neither garbles the other. Where the secure world has the second one, the scenario speaks on a
+//! port of virtio's.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -34,6 +35,10 @@ pub(crate) const ICOUNT_BY_CLOCK: &str = "shift=1,sleep=on";
 /// What the kernel uses of the machine's memory. The rest, up to 4 GiB, is where boards have their GPUs: memory
 /// that nobody uses stands in for registers, and costs nothing until it is touched.
 const MEMORY: &str = "mem=512M";
+/// Where firmware finds the kernel: TF-A is told when it is built.
+pub(crate) const KERNEL: u64 = 0x4400_0000;
+/// Where the kernel finds its initrd, behind firmware that starts it: between what boards have in memory that it uses.
+const INITRD: Range<u64> = 0x5000_0000..0x5c00_0000;
 /// Where the root is in the memory that the kernel does not use, and where boards have their registers again.
 const ROOT: Range<u64> = 0xc000_0000..0xf800_0000;
 
@@ -52,6 +57,8 @@ pub(crate) fn version() -> Result<&'static str> {
 pub(crate) enum Machine {
     /// QEMU starts the kernel, on that many processors.
     Direct(u32),
+    /// The same, but that TF-A starts it behind OP-TEE, which has the secure world.
+    Secure(u32),
     /// Firmware starts what it finds on a disk. It takes what it needs from the end of memory, so that there is more
     /// behind the registers that memory stands in for.
     Uefi,
@@ -62,8 +69,14 @@ impl Machine {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Direct(smp) => smp.to_string(),
+            Self::Secure(smp) => format!("secure-{smp}"),
             Self::Uefi => "uefi".to_owned(),
         }
+    }
+
+    /// Whether the secure world has an operating system.
+    pub(crate) fn is_secure(self) -> bool {
+        matches!(self, Self::Secure(_))
     }
 
     /// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one is the
@@ -71,6 +84,8 @@ impl Machine {
     pub(crate) fn arguments(self) -> Vec<String> {
         let (machine, smp, memory) = match self {
             Self::Direct(smp) => ("virt,gic-version=3", smp, "3072"),
+            // Without `acpi=off` its tree would have a pl061 that only the secure world may touch.
+            Self::Secure(smp) => ("virt,gic-version=3,secure=on,acpi=off", smp, "3072"),
             Self::Uefi => ("virt,gic-version=3,acpi=off", 1, "6144"),
         };
         let smp = smp.to_string();
@@ -108,6 +123,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) cmdline: &'a str,
     /// Processors.
     pub(crate) smp: u32,
+    /// Flash with firmware that starts the kernel; QEMU starts it, if there is none.
+    pub(crate) flash: Option<&'a Path>,
     /// QEMU's `-icount`: guest time by instructions executed, the same in each run, however busy the host is.
     pub(crate) icount: Option<&'a str>,
     /// Host time after which the machine is killed.
@@ -123,47 +140,49 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     /// The kernel's console.
     pub(crate) console: String,
+    /// What the secure world said.
+    pub(crate) secure: String,
     /// File that holds the console.
     pub(crate) log: PathBuf,
 }
 
 impl Boot<'_> {
+    fn machine(&self) -> Machine {
+        if self.flash.is_some() { Machine::Secure(self.smp) } else { Machine::Direct(self.smp) }
+    }
+
     fn command(&self, workspace: &Workspace, image: &Image) -> Result<Command> {
         let mut command = Command::new(QEMU);
-        command
-            .args(Machine::Direct(self.smp).arguments())
-            .arg("-kernel")
-            .arg(&image.kernel)
-            .arg("-initrd")
-            .arg(&image.initrd);
+        command.args(self.machine().arguments());
         if let Some(output) = &image.output {
             let mut drive = OsString::from("if=none,id=output,format=raw,file=");
             drive.push(output);
             command.arg("-drive").arg(drive).args(["-device", "virtio-blk-device,drive=output"]);
         }
-        command.arg("-dtb");
+        let tree = workspace.checkout.join(format!("vm-{}.dtb", self.name));
+        board::copy(self.board, &tree)?;
         let mut root = String::new();
         if let Some(disk) = &image.disk {
-            let file = fs::metadata(disk).with_context(|| format!("reading {}", disk.display()))?;
-            let tree = workspace.checkout.join(format!("vm-{}.dtb", self.name));
+            let bytes = load(&mut command, disk, &ROOT)?;
             // The kernel takes memory of whole pages.
-            let bytes = file.len().next_multiple_of(2 << 20);
-            if bytes > ROOT.end - ROOT.start {
-                bail!("{} has {bytes} bytes, too many for the guest's memory", disk.display());
-            }
-            board::with_memory_disk(self.board, ROOT.start, bytes, &tree)?;
-            let start = format!("loader,force-raw=on,addr={:#x},file=", ROOT.start);
-            let mut loader = OsString::from(start);
-            loader.push(disk);
-            command.arg(tree).arg("-device").arg(loader);
+            board::add_memory_disk(&tree, ROOT.start, bytes.next_multiple_of(2 << 20))?;
             root = format!("root=/dev/pmem0 {}", systemd::CMDLINE);
-        } else {
-            command.arg(self.board);
         }
-        command.arg("-append").arg(format!(
+        let cmdline = format!(
             "console=ttyAMA0 panic=-1 oops=panic {MEMORY} rdinit=/init {root} {}",
             self.cmdline
-        ));
+        );
+        if let Some(flash) = self.flash {
+            command.arg("-bios").arg(flash);
+            load(&mut command, &image.kernel, &(KERNEL..INITRD.start))?;
+            let bytes = load(&mut command, &image.initrd, &INITRD)?;
+            board::add_boot(&tree, &cmdline, INITRD.start..INITRD.start + bytes)?;
+            board::pack(&tree)?;
+        } else {
+            command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
+            command.arg("-append").arg(cmdline);
+        }
+        command.arg("-dtb").arg(tree);
         if let Some(icount) = self.icount {
             command.args(["-icount", icount]);
         }
@@ -177,7 +196,9 @@ impl Boot<'_> {
         image: &Image,
         mut said: impl FnMut(&str),
     ) -> Result<Outcome> {
-        attend(workspace, self.name, self.command(workspace, image)?, self.limit, &mut said, None)
+        let command = self.command(workspace, image)?;
+        let ports = if self.flash.is_some() { Ports::Virtio } else { Ports::Serial };
+        attend(workspace, self.name, command, ports, self.limit, &mut said, None)
     }
 
     /// Boots with the terminal as the guest's console; there is no time limit.
@@ -192,24 +213,62 @@ impl Boot<'_> {
     }
 }
 
+/// Has QEMU load a file into a range of the guest's memory. Returns its size.
+fn load(command: &mut Command, file: &Path, range: &Range<u64>) -> Result<u64> {
+    let bytes = fs::metadata(file).with_context(|| format!("reading {}", file.display()))?.len();
+    let room = range.end - range.start;
+    if bytes > room {
+        bail!("{} has {bytes} bytes, and the guest's memory room for {room}", file.display());
+    }
+    let start = format!("loader,force-raw=on,addr={:#x},file=", range.start);
+    let mut loader = OsString::from(start);
+    loader.push(file);
+    command.arg("-device").arg(loader);
+    Ok(bytes)
+}
+
+/// On which port the scenario speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ports {
+    /// The second serial port.
+    Serial,
+    /// virtio's: the second serial port is the secure world's, and goes to a file.
+    Virtio,
+}
+
 /// How often the console is looked at for words that end the machine.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs a machine until it powers off, its limit comes, or its console says `last`. Its two serial ports are added to the
-/// command.
+/// Runs a machine until it powers off, its limit comes, or its console says `last`. Its ports are added to the command.
 pub(crate) fn attend(
     workspace: &Workspace,
     name: &str,
     mut command: Command,
+    ports: Ports,
     limit: Duration,
     said: &mut dyn FnMut(&str),
     last: Option<&str>,
 ) -> Result<Outcome> {
     let log = workspace.log(&format!("vm-{name}"));
     let errors = workspace.log(&format!("vm-{name}-qemu"));
-    let mut serial = OsString::from("file:");
-    serial.push(&log);
-    command.arg("-serial").arg(serial).args(["-serial", "stdio"]);
+    let secure = workspace.log(&format!("vm-{name}-secure"));
+    let to_file = |path: &Path| {
+        let mut serial = OsString::from("file:");
+        serial.push(path);
+        serial
+    };
+    command.arg("-serial").arg(to_file(&log)).arg("-serial");
+    match ports {
+        Ports::Serial => command.arg("stdio"),
+        Ports::Virtio => command.arg(to_file(&secure)).args([
+            "-device",
+            "virtio-serial-device",
+            "-chardev",
+            "stdio,id=said,signal=off",
+            "-device",
+            "virtconsole,chardev=said",
+        ]),
+    };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
 
     let started = Instant::now();
@@ -223,10 +282,11 @@ pub(crate) fn attend(
             }
         }
     });
-    let console = || -> Result<String> {
-        let bytes = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+    let text = |path: &Path| -> Result<String> {
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
+    let console = || text(&log);
     let (mut timed_out, mut killed) = (false, false);
     while !killed {
         let left = limit.saturating_sub(started.elapsed());
@@ -244,7 +304,11 @@ pub(crate) fn attend(
     if !killed && !status.success() {
         bail!("QEMU failed ({status}): {}", cache::read(&errors)?.trim());
     }
-    Ok(Outcome { timed_out, elapsed: started.elapsed(), console: console()?, log })
+    let secure = match ports {
+        Ports::Serial => String::new(),
+        Ports::Virtio => text(&secure)?,
+    };
+    Ok(Outcome { timed_out, elapsed: started.elapsed(), console: console()?, secure, log })
 }
 
 /// A running QEMU, killed when this is dropped.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Buffers: allocated from heaps, mapped, and handed over to protheap, also in ways that it must refuse.
 
+use std::env;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::process::Command;
 use std::ptr;
 
 use rustix::ioctl::{Setter, Updater, ioctl, opcode};
@@ -50,6 +52,30 @@ pub(crate) fn allocate_from(heap: impl AsFd, len: u64) -> io::Result<OwnedFd> {
     };
     // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(data.fd.cast_signed()) })
+}
+
+/// Has `processes` processes allocate a buffer and free it, `count` times each.
+///
+/// # Errors
+///
+/// One of them failed.
+pub(crate) fn allocate_in_processes(
+    heap: &str,
+    bytes: &str,
+    processes: usize,
+    count: &str,
+) -> Outcome {
+    let program = env::current_exe()?;
+    let start = || Command::new(&program).args(["alloc-free", heap, bytes, count]).spawn();
+    let children: Vec<_> = (0..processes).map(|_| start()).collect::<io::Result<_>>()?;
+    let mut failed = 0;
+    for mut child in children {
+        failed += u32::from(!child.wait()?.success());
+    }
+    if failed > 0 {
+        return Err(format!("{failed} of {processes} processes failed").into());
+    }
+    Ok(())
 }
 
 /// Maps a buffer and unmaps it again.

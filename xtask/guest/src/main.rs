@@ -43,6 +43,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   listen SOCKET SECONDS                    waits for a service to say READY=1 there, as to systemd
   uevents FILE SECONDS                     writes what protheap tells, once the file is there: STATE WANT
   alloc HEAP BYTES [--hold SECONDS]        allocates a buffer
+  alloc-free HEAP BYTES PROCESSES COUNT    allocates a buffer and frees it COUNT times in each of PROCESSES processes
   mmap-test HEAP BYTES                     says `mapped`, or the errno
   hand-over DEVICE KIND HEAP BYTES [...]   gives buffers to protheap; KIND is firmware, suspend or a number
       --count N         that many buffers
@@ -170,6 +171,14 @@ fn run(words: &[&str]) -> Outcome {
                 sleep(Duration::from_secs(seconds.parse()?));
             }
             drop(buffer);
+        }
+        ["alloc-free", heap, bytes, processes, count] => {
+            buffer::allocate_in_processes(heap, bytes, processes.parse()?, count)?;
+        }
+        ["alloc-free", heap, bytes, count] => {
+            for _ in 0..count.parse::<u32>()? {
+                drop(buffer::allocate(heap, bytes.parse()?)?);
+            }
         }
         ["mmap-test", heap, bytes] => {
             let bytes = bytes.parse()?;

@@ -16,6 +16,7 @@ use crate::image::{self, Image};
 use crate::initrd::Archive;
 use crate::kernel::Flavor;
 use crate::progress::Step;
+use crate::tee::Tee;
 use crate::toolchain::{self, CROSS, Toolchain};
 use crate::userspace::{self, Linking};
 use crate::vm::{self, Boot, Machine};
@@ -164,12 +165,14 @@ impl<'a> Guest<'a> {
         let overlays: Vec<_> = overlays.iter().map(|&overlay| overlay.to_owned()).collect();
         let tree = board::device_tree(self.workspace, BOARD, &overlays, Machine::Direct(1))?;
         let log = format!("bench-{name}");
-        let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {cmdline}");
+        let tee = Tee::Sim.words();
+        let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {tee} {cmdline}");
         let boot = Boot {
             name: &log,
             board: &tree,
             cmdline: &cmdline,
             smp: 1,
+            flash: None,
             icount: (!self.clock).then_some(vm::ICOUNT),
             limit: LIMIT,
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One boot of a scenario: what it depends on, and whether the scenario passed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,10 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 
 use super::head::Scenario;
+use super::lent;
 use crate::board;
 use crate::cache::{self, Digest, Workspace};
 use crate::image::Image;
 use crate::kernel::Flavor;
+use crate::optee::{self, Firmware};
+use crate::tee::Tee;
 use crate::vm::{self, Boot, Machine, Outcome};
 
 /// Source of this command that decides how a scenario is booted and judged.
@@ -34,6 +38,9 @@ pub(super) struct Run<'a> {
     pub(super) scenario: &'a Scenario,
     board: &'a str,
     source: &'a str,
+    pub(super) tee: Tee,
+    /// What the machine starts with, if its TEE is a real one.
+    firmware: Option<Firmware>,
     /// Name of an initrd that is not the usual one.
     initrd: Option<&'a str>,
     image: Image,
@@ -49,12 +56,21 @@ impl<'a> Run<'a> {
         initrd: Option<&'a str>,
     ) -> Result<Vec<Self>> {
         let mut runs = Vec::new();
-        for board in &scenario.boards {
-            let machine = Machine::Direct(scenario.smp);
-            let tree = board::device_tree(workspace, board, &scenario.overlays, machine)?;
-            for source in &scenario.sources {
-                let (image, tree) = (image.clone(), tree.clone());
-                runs.push(Self { scenario, board, source, initrd, image, tree });
+        let names: BTreeSet<_> = scenario.tees.iter().copied().collect();
+        for tee in names {
+            let firmware = match tee {
+                Tee::Sim => None,
+                _ => Some(optee::prepare(workspace, tee)?),
+            };
+            // Boards differ by where their GPU is, which is nothing to a real TEE.
+            let boards = if tee == Tee::Sim { &scenario.boards } else { &scenario.boards[..1] };
+            for board in boards {
+                let machine = machine(tee, scenario.smp);
+                let tree = board::device_tree(workspace, board, &scenario.overlays, machine)?;
+                for source in &scenario.sources {
+                    let (image, tree, firmware) = (image.clone(), tree.clone(), firmware.clone());
+                    runs.push(Self { scenario, board, source, tee, firmware, initrd, image, tree });
+                }
             }
         }
         Ok(runs)
@@ -63,8 +79,9 @@ impl<'a> Run<'a> {
     /// Names the boot.
     pub(super) fn name(&self) -> String {
         let Self { board, source, .. } = self;
+        let tee = if self.firmware.is_some() { format!(", {}", self.tee) } else { String::new() };
         let initrd = self.initrd.map(|name| format!(", {name}")).unwrap_or_default();
-        format!("{} ({board}, {source}{initrd})", self.scenario.name)
+        format!("{} ({board}, {source}{tee}{initrd})", self.scenario.name)
     }
 
     /// Digest of all that the result depends on. Random numbers begin differently each time, and are no part of it.
@@ -72,7 +89,9 @@ impl<'a> Run<'a> {
         let mut digest = Digest::new();
         digest.add(self.image.inputs.as_bytes());
         let Scenario { smp, overlays, .. } = self.scenario;
-        board::digest(workspace, self.board, overlays, Machine::Direct(*smp), &mut digest)?;
+        let machine = machine(self.tee, *smp);
+        board::digest(workspace, self.board, overlays, machine, &mut digest)?;
+        self.firmware.iter().for_each(|firmware| digest.add(firmware.digest.as_bytes()));
         for name in [&self.scenario.name, "lib"] {
             let script = workspace.root.join("xtask/scenarios").join(format!("{name}.sh"));
             digest.add(cache::read(&script)?.as_bytes());
@@ -85,9 +104,11 @@ impl<'a> Run<'a> {
 
     /// What the kernel's command line has for it, but for the seed.
     fn cmdline(&self) -> String {
-        let Self { scenario, board, source, .. } = self;
+        let Self { scenario, board, source, tee, .. } = self;
+        // A root for systemd has no module of the other ones.
+        let words = if scenario.systemd { format!("xtask.tee={tee}") } else { tee.words() };
         format!(
-            "xtask.scenario={} xtask.board={board} xtask.without={} xtask.leave={} xtask.clock={} protheap.allocate={} {}",
+            "xtask.scenario={} xtask.board={board} {words} xtask.without={} xtask.leave={} xtask.clock={} protheap.allocate={} {}",
             scenario.name,
             scenario.without.join(","),
             scenario.leave,
@@ -115,6 +136,9 @@ impl<'a> Run<'a> {
         });
         let limit = scenario.limit(how.flavor, how.jobs);
         let mut words = vec![self.scenario.name.as_str(), self.board, self.source];
+        if self.firmware.is_some() {
+            words.push(self.tee.name());
+        }
         words.extend(self.initrd);
         let name = words.join("-");
         let boot = Boot {
@@ -122,6 +146,7 @@ impl<'a> Run<'a> {
             board: &self.tree,
             cmdline: &format!("xtask.seed={seed} {}", self.cmdline()),
             smp: scenario.smp,
+            flash: self.firmware.as_ref().map(|firmware| firmware.flash.as_path()),
             // Guest time that follows the host's would make claims depend on the host's load.
             icount: scenario.by_instructions.then_some(vm::ICOUNT),
             limit,
@@ -144,12 +169,11 @@ impl<'a> Run<'a> {
                 timed_out: next.timed_out,
                 elapsed: outcome.elapsed + next.elapsed,
                 console: outcome.console + &next.console,
+                secure: outcome.secure + &next.secure,
                 log: next.log,
             };
         }
-        let mut complaints = verdict.complaints(&outcome, limit);
-        let unsaid = scenario.says.iter().filter(|words| !outcome.console.contains(*words));
-        complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
+        let complaints = self.complaints(&verdict, &outcome, limit);
         if how.console {
             say!("{}", outcome.console.trim_end());
         }
@@ -169,6 +193,32 @@ impl<'a> Run<'a> {
         }
         Ok(false)
     }
+}
+
+impl Run<'_> {
+    /// Everything that makes it a failure.
+    fn complaints(&self, verdict: &Verdict, outcome: &Outcome, limit: Duration) -> Vec<String> {
+        if let Some(words) = &self.scenario.crashes {
+            let crashed = outcome.console.contains(words) && verdict.end.is_none();
+            let complaint = format!("the kernel was to crash and say `{words}`");
+            return (!crashed || outcome.timed_out).then_some(complaint).into_iter().collect();
+        }
+        let mut complaints = verdict.complaints(outcome, limit);
+        // What the stand-in says is nothing that a real one has to say.
+        let says = self.scenario.says.iter();
+        let says = says.filter(|words| self.tee == Tee::Sim || !words.starts_with("simtee: "));
+        let unsaid = says.filter(|words| !outcome.console.contains(*words));
+        complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
+        if self.firmware.is_some() {
+            complaints.extend(lent::complaints(&outcome.secure, &outcome.console));
+        }
+        complaints
+    }
+}
+
+/// The machine that a scenario with that TEE runs on.
+fn machine(tee: Tee, smp: u32) -> Machine {
+    if tee == Tee::Sim { Machine::Direct(smp) } else { Machine::Secure(smp) }
 }
 
 /// Lines of a scenario, counted.
@@ -227,6 +277,7 @@ mod tests {
             timed_out,
             elapsed: Duration::from_secs(1),
             console: console.to_owned(),
+            secure: String::new(),
             log: "console.log".into(),
         };
         verdict.complaints(&outcome, Duration::from_secs(30))

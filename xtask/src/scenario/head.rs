@@ -10,6 +10,7 @@ use crate::generator::BOOTED;
 use crate::kernel::Flavor;
 use crate::pool;
 use crate::suite::Group;
+use crate::tee::Tee;
 
 use super::images::Kind;
 
@@ -22,9 +23,11 @@ pub(super) struct Scenario {
     pub(super) overlays: Vec<String>,
     pub(super) cmdline: String,
     pub(super) sources: Vec<String>,
+    pub(super) tees: Vec<Tee>,
     pub(super) without: Vec<String>,
     pub(super) leave: String,
     pub(super) says: Vec<String>,
+    pub(super) crashes: Option<String>,
     pub(super) debug_only: bool,
     pub(super) systemd: bool,
     pub(super) initrds: Vec<String>,
@@ -34,8 +37,8 @@ pub(super) struct Scenario {
     pub(super) smp: u32,
     pub(super) by_instructions: bool,
     pub(super) limit: Duration,
-    /// It boots with another build of panthor than the kernel's own.
-    pub(super) panthors: bool,
+    /// It boots with other builds of drivers than the kernel's own.
+    pub(super) variants: bool,
 }
 
 /// How many times as long as on the plain kernel a scenario may take on the one that watches itself.
@@ -51,9 +54,12 @@ impl Scenario {
     /// - `overlay`: further overlays of `driver/testing/boards`
     /// - `cmdline`: added to the kernel command line
     /// - `source`: who allocates, `kernel` or `handed`, each for itself (`kernel`)
+    /// - `tee`: who provides protected heaps, each for itself: `sim`, the stand-in, or a real OP-TEE, see [`Tee`], with the
+    ///   first board (`sim`)
     /// - `without`: modules that this guest does not have
-    /// - `leave`: how the guest ends, by `poweroff`, `reboot` or `kexec` (`poweroff`)
+    /// - `leave`: how the guest ends, by `poweroff`, `reboot`, `kexec`, or `sysrq`, which asks no driver (`poweroff`)
     /// - `says`: what the kernel's console must say by the end; there may be several
+    /// - `crashes`: what the kernel's console says when it crashes, for one that passes only then
     /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
     /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
     /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
@@ -74,9 +80,11 @@ impl Scenario {
             overlays: Vec::new(),
             cmdline: String::new(),
             sources: vec!["kernel".to_owned()],
+            tees: vec![Tee::Sim],
             without: Vec::new(),
             leave: "poweroff".to_owned(),
             says: Vec::new(),
+            crashes: None,
             debug_only: false,
             systemd: false,
             initrds: Vec::new(),
@@ -86,7 +94,10 @@ impl Scenario {
             smp: 1,
             by_instructions: true,
             limit: Duration::from_secs(30),
-            panthors: script.lines().any(|line| line.trim_start().starts_with("use_panthor ")),
+            variants: script.lines().any(|line| {
+                let line = line.trim_start();
+                line.starts_with("use_panthor ") || line.starts_with("use_optee ")
+            }),
         };
         let mut why = false;
         let list = |value: &str| {
@@ -103,9 +114,15 @@ impl Scenario {
                 "overlay" => scenario.overlays = list(value),
                 "cmdline" => scenario.cmdline = value.to_owned(),
                 "source" => scenario.sources = list(value),
+                "tee" => {
+                    let names: Vec<String> = list(value);
+                    let tees = names.iter().map(|name| Tee::parse(name)).collect::<Result<_>>();
+                    scenario.tees = tees.with_context(|| format!("{name}: `tee: {value}`"))?;
+                }
                 "without" => scenario.without = list(value),
                 "leave" => scenario.leave = value.to_owned(),
                 "says" => scenario.says.push(value.to_owned()),
+                "crashes" => scenario.crashes = Some(value.to_owned()),
                 "kernel" => {
                     scenario.debug_only = match value {
                         "any" => false,
@@ -175,10 +192,16 @@ impl Scenario {
         if !scenario.systemd && !scenario.initrds.is_empty() {
             bail!("{name}: `initrd` is for `init: systemd`, whose root follows an initrd");
         }
-        if scenario.panthors && scenario.systemd {
+        if scenario.variants && scenario.systemd {
             bail!(
-                "{name}: `use_panthor` is not for `init: systemd`, whose image has the kernel's own"
+                "{name}: another build of a driver is not for `init: systemd`, whose image has the kernel's own"
             );
+        }
+        if scenario.systemd && scenario.tees.len() > 1 && scenario.tees.contains(&Tee::Sim) {
+            bail!("{name}: with `init: systemd`, `tee` is `sim` or real ones: roots differ");
+        }
+        if (scenario.debian || !scenario.initrds.is_empty()) && scenario.tees != [Tee::Sim] {
+            bail!("{name}: `tee` is for roots and initrds of the guest's own");
         }
         if scenario.debian && !scenario.systemd {
             bail!("{name}: `root: debian` is for `init: systemd`, whose initrd switches to it");
@@ -210,9 +233,10 @@ impl Scenario {
 
     /// What it boots.
     pub(super) fn kind(&self) -> Kind {
-        match (self.systemd, self.debian, self.initrds.is_empty(), self.panthors) {
+        match (self.systemd, self.debian, self.initrds.is_empty(), self.variants) {
             (false, _, _, false) => Kind::Script,
-            (false, _, _, true) => Kind::Panthors,
+            (false, _, _, true) => Kind::Variants,
+            (true, ..) if self.tees != [Tee::Sim] => Kind::SystemdOptee,
             (true, true, _, _) => Kind::Debian,
             (true, false, false, _) => Kind::Generated,
             (true, false, true, _) => Kind::Systemd,
@@ -229,9 +253,11 @@ impl Scenario {
         }
     }
 
-    /// How many boards, sources and initrds it is run with.
+    /// How many boards, sources, TEEs and initrds it is run with.
     pub(super) fn runs(&self) -> usize {
-        self.boards.len() * self.sources.len() * self.initrds.len().max(1)
+        let boards = |tee: &Tee| if *tee == Tee::Sim { self.boards.len() } else { 1 };
+        let machines: usize = self.tees.iter().map(boards).sum();
+        machines * self.sources.len() * self.initrds.len().max(1)
     }
 }
 
@@ -255,7 +281,7 @@ mod tests {
     fn the_head_says_how_to_boot() {
         let script = "# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
-                      # init: script\n# source: handed\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# disk: 64\n# boots: 2\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
+                      # init: script\n# source: handed\n# tee: sim, dynamic-8m\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# disk: 64\n# boots: 2\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
         let scenario = Scenario::parse("two", script).unwrap();
         assert!(scenario.runs_on(Flavor::Debug) && !scenario.runs_on(Flavor::Plain));
         assert!(scenario.limit(Flavor::Debug, 1) > scenario.limit(Flavor::Plain, 1));
@@ -267,6 +293,7 @@ mod tests {
             (scenario.sources, scenario.leave),
             (vec!["handed".to_owned()], "reboot".to_owned())
         );
+        assert_eq!(scenario.tees, [Tee::Sim, Tee::Dynamic8m]);
         assert_eq!(scenario.says, ["so: much", "more"]);
         assert_eq!((scenario.smp, scenario.limit), (2, Duration::from_secs(12)));
         assert!(scenario.by_instructions);
@@ -278,6 +305,7 @@ mod tests {
         assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# tee: trusty\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# clock: wall\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# clock: host\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# clock: host\n# why: races\n").is_ok());

@@ -17,11 +17,13 @@ use crate::kernel::Flavor;
 pub(super) enum Kind {
     /// An initrd whose init is a script.
     Script,
-    /// The same with other builds of panthor.
-    Panthors,
+    /// The same with other builds of the kernel's drivers.
+    Variants,
     /// systemd in an initrd, and in a root on a disk.
     Systemd,
-    /// The same with initrds that distributions' generators made.
+    /// The same for a real OP-TEE.
+    SystemdOptee,
+    /// The one for the stand-in, with initrds that distributions' generators made.
     Generated,
     /// The same with a root in which packages can be installed.
     Debian,
@@ -29,15 +31,22 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them, in the order in which they are made.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Script, Self::Systemd, Self::Panthors, Self::Generated, Self::Debian];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Script,
+        Self::Systemd,
+        Self::Variants,
+        Self::Generated,
+        Self::Debian,
+        Self::SystemdOptee,
+    ];
 
     /// Names it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Script => "image",
-            Self::Panthors => "image with other builds of panthor",
+            Self::Variants => "image with other builds of drivers",
             Self::Systemd => "image with systemd",
+            Self::SystemdOptee => "image with systemd for OP-TEE",
             Self::Generated => "initrds of generators",
             Self::Debian => "root with dpkg",
         }
@@ -83,8 +92,9 @@ impl<'a> Images<'a> {
         }
         let image = match kind {
             Kind::Script => script()?,
-            Kind::Panthors => image::with_panthors(workspace, flavor, &script()?)?,
+            Kind::Variants => image::with_variants(workspace, flavor, &script()?)?,
             Kind::Systemd | Kind::Generated => systemd()?,
+            Kind::SystemdOptee => image::prepare_systemd_optee(workspace, flavor)?,
             Kind::Debian => image::prepare_debian(workspace, flavor, &systemd()?)?,
         };
         say!("{}: {}", kind.name(), image.digest);

@@ -45,6 +45,7 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("driver/testing/boards", &[All(Core), All(Panthor), All(Systemd), All(Images)]),
     ("driver/testing/csfmodel", &[All(Panthor), All(Systemd), All(Images), Step("checkpatch")]),
     ("driver/testing/debug.config", &[]),
+    ("driver/testing/optee", &[Saying("# tee: ")]),
     ("driver/testing/panthor", &[Saying("use_panthor")]),
     ("fuzz", &[]),
     ("packaging/apparmor", &[All(Packages), All(Systemd), All(Images)]),
@@ -70,6 +71,7 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("xtask/src/bench", &[]),
     ("xtask/src/demo", &[All(Images)]),
     ("xtask/src/dist", &[All(Packages), All(Audit), Saying("/debs")]),
+    ("xtask/src/optee", &[Saying("# tee: ")]),
 ];
 
 /// The tests that are wanted.

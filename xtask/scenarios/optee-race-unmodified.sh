@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: negative control of optee-race: the same with the driver as Linux 7.3 has it crashes the kernel
+# tee: dynamic
+# smp: 4
+# clock: host
+# why: the race is between processors
+# crashes: refcount_t: 
+# limit: 60
+
+use_optee unmodified
+load_tee
+check 'four processes allocate and free' protheap-guest alloc-free protected,secure-video 65536 4 20000

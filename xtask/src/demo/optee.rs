@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask demo --optee`: one kernel and one initrd on every OP-TEE that is built, a row each.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Workspace;
+use crate::optee::{self, Firmware};
+use crate::tee::Tee;
+use crate::vm::{self, Boot, Machine};
+use crate::{board, image};
+
+/// Host time after which a boot is given up; it takes about three seconds.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The result.
+#[derive(Debug, Serialize)]
+pub(super) struct Matrix {
+    rows: Vec<Row>,
+}
+
+/// One firmware; null where there is none of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Row {
+    #[serde(skip_deserializing)]
+    firmware: String,
+    tee_revision: Option<String>,
+    protected_memory: bool,
+    #[serde(skip_deserializing)]
+    abi: String,
+    heap: Option<String>,
+    state: Option<String>,
+    reason: Option<String>,
+    firmware_bytes: Option<u64>,
+    suspend_buffers: Option<u64>,
+    held_ms: Option<u64>,
+    /// Shown to nobody: whether the modelled GPU found its memory where it has to be.
+    #[serde(skip_serializing)]
+    complaints: Option<u64>,
+    #[serde(skip_serializing)]
+    section: Option<String>,
+    /// What went wrong in the boot.
+    #[serde(skip)]
+    faults: Vec<String>,
+}
+
+impl Row {
+    /// Whether this is right: a GPU is bound if and only if its TEE has protected memory, and its firmware's section is in it.
+    fn good(&self) -> bool {
+        let bound = self.state.as_deref() == Some("in-use")
+            && self.heap.is_some()
+            && self.firmware_bytes > Some(0)
+            && self.suspend_buffers > Some(0)
+            && self.section.as_deref() == Some("carve-out");
+        let unprotected = self.state.as_deref() == Some("unprotected")
+            && self.reason.as_deref() == Some("no-heap");
+        let right = if self.protected_memory { bound } else { unprotected };
+        right && self.tee_revision.is_some() && self.complaints == Some(0) && self.faults.is_empty()
+    }
+}
+
+impl Matrix {
+    /// Whether every row is right.
+    pub(super) fn good(&self) -> bool {
+        !self.rows.is_empty() && self.rows.iter().all(Row::good)
+    }
+}
+
+/// Boots each firmware with the same kernel and initrd.
+pub(super) fn run(workspace: &Workspace, board: &str) -> Result<Matrix> {
+    let image = image::prepare_demo(workspace)?;
+    let mut rows = Vec::new();
+    println!(
+        "{:<24} {:>8}  {:<11} {:<22} {:<12} {:<8} {:>8} {:>8} {:>6}",
+        "firmware",
+        "revision",
+        "called by",
+        "heap",
+        "state",
+        "reason",
+        "firmware",
+        "suspend",
+        "held"
+    );
+    for tee in Tee::REAL.into_iter().filter(|tee| optee::is_there(*tee)) {
+        let firmware = optee::prepare(workspace, tee)?;
+        let row = boot(workspace, board, &image, &firmware)?;
+        show(&row);
+        rows.push(row);
+    }
+    Ok(Matrix { rows })
+}
+
+fn boot(
+    workspace: &Workspace,
+    board: &str,
+    image: &image::Image,
+    firmware: &Firmware,
+) -> Result<Row> {
+    let tree = board::device_tree(workspace, board, &[], Machine::Secure(1))?;
+    let Firmware { tee, flash, version, .. } = firmware;
+    let cmdline = format!("xtask.scenario=demo-optee xtask.board={board} {}", tee.words());
+    let name = format!("demo-{tee}");
+    let boot = Boot {
+        name: &name,
+        board: &tree,
+        cmdline: &cmdline,
+        smp: 1,
+        flash: Some(flash),
+        icount: None,
+        limit: LIMIT,
+    };
+    let (mut report, mut said, mut ended) = (None, Vec::new(), false);
+    let outcome = boot.run(workspace, image, |line| match line.split_once(' ') {
+        Some(("report", object)) => report = Some(object.to_owned()),
+        Some(("end", _)) => ended = true,
+        Some(("ok", _)) => {}
+        _ => said.push(line.to_owned()),
+    })?;
+    let Some(report) = report else {
+        bail!(
+            "the guest on {tee} ended without a report:\n{}\nits console is in {}",
+            said.join("\n"),
+            outcome.log.display()
+        );
+    };
+    let mut row: Row = serde_json::from_str(&report).context("reading the guest's report")?;
+    row.firmware = format!("{version} {tee}");
+    tee.abi().clone_into(&mut row.abi);
+    row.faults = vm::faults(&outcome.console).into_iter().map(str::to_owned).collect();
+    if !ended {
+        row.faults.push("the script stopped before its end".to_owned());
+    }
+    row.faults.extend(said.into_iter().filter(|line| line.starts_with("not ok")));
+    Ok(row)
+}
+
+fn show(row: &Row) {
+    let text = |value: &Option<String>| match value.as_deref() {
+        None | Some("") => "-".to_owned(),
+        Some(value) => value.to_owned(),
+    };
+    let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
+    println!(
+        "{:<24} {:>8}  {:<11} {:<22} {:<12} {:<8} {:>8} {:>8} {:>6}{}",
+        row.firmware,
+        text(&row.tee_revision),
+        row.abi,
+        text(&row.heap),
+        text(&row.state),
+        text(&row.reason),
+        number(row.firmware_bytes),
+        number(row.suspend_buffers),
+        number(row.held_ms),
+        if row.good() { "" } else { "  WRONG" },
+    );
+    for fault in &row.faults {
+        println!("    {fault}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(report: &str) -> Row {
+        serde_json::from_str(report).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_right_if_it_is_bound_where_there_is_protected_memory() {
+        let bound = r#"{"state": "in-use", "reason": "", "heap": "h", "firmware_bytes": 1, "suspend_buffers": 12,
+            "protected_memory": true, "tee_revision": "4.10", "complaints": 0, "section": "carve-out"}"#;
+        let none = r#"{"state": "unprotected", "reason": "no-heap", "protected_memory": false, "tee_revision": "4.5",
+            "complaints": 0}"#;
+        assert!(sent(bound).good());
+        assert!(sent(none).good());
+        assert!(!sent(&bound.replace("in-use", "failed")).good());
+        assert!(!sent(&bound.replace("12", "0")).good());
+        assert!(!sent(&bound.replace("\"complaints\": 0", "\"complaints\": 1")).good());
+        assert!(!sent(&bound.replace("carve-out", "ordinary")).good());
+        assert!(!sent(&none.replace("false", "true")).good());
+        assert!(!sent(&none.replace("\"4.5\"", "null")).good());
+    }
+
+    #[test]
+    fn members_of_a_row_are_as_promised() {
+        let row = serde_json::to_value(Row::default()).unwrap();
+        let mut names: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        assert_eq!(
+            names.join(" "),
+            "abi firmware firmware_bytes heap held_ms protected_memory reason state suspend_buffers tee_revision"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Other builds of the kernel's drivers than the test kernel's own, for scenarios: as Linux has them, and with patches that
+//! others propose.
+//!
+//! Each is built out of tree, from a copy of the kernel's sources from which `driver/patches` are taken back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{self, Digest, Workspace};
+use crate::initrd::{self, Archive};
+use crate::kernel::{self, Kernel};
+use crate::modules;
+use crate::progress::Step;
+use crate::toolchain::Toolchain;
+
+/// A build of a driver.
+#[derive(Debug)]
+struct Build {
+    /// The driver's directory in a source tree.
+    driver: &'static str,
+    /// Name of its module.
+    module: &'static str,
+    /// Its interface to user space, which `driver/patches` change as well.
+    header: Option<&'static str>,
+    name: &'static str,
+    /// Directory of this checkout with patches that it adds to Linux.
+    patches: Option<&'static str>,
+}
+
+const PANTHOR: Build = Build {
+    driver: "drivers/gpu/drm/panthor",
+    module: "panthor",
+    header: Some("include/uapi/drm/panthor_drm.h"),
+    name: "unmodified",
+    patches: None,
+};
+const OPTEE: Build = Build {
+    driver: "drivers/tee/optee",
+    module: "optee",
+    header: None,
+    name: "unmodified",
+    patches: None,
+};
+const BUILDS: [Build; 3] = [
+    PANTHOR,
+    Build { name: "parameter", patches: Some("driver/testing/panthor"), ..PANTHOR },
+    OPTEE,
+];
+
+/// Builds those whose sources changed; returns the files that a guest has of them.
+pub(crate) fn prepare(
+    workspace: &Workspace,
+    tools: &Toolchain,
+    kernel: &Kernel,
+) -> Result<Archive> {
+    let all = workspace.checkout.join("variants").join(&kernel.digest);
+    let mut archive = Archive::default();
+    for build in BUILDS {
+        let Build { module: driver, name, .. } = build;
+        let patches = match build.patches {
+            Some(patches) => cache::files(&workspace.root.join(patches))?,
+            None => Vec::new(),
+        };
+        let mut digest = Digest::new();
+        digest.add(kernel.digest.as_bytes());
+        digest.add_files(&patches)?;
+        let digest = digest.hex();
+        let dir = all.join(format!("{driver}-{name}"));
+        let (tree, out) = (dir.join("tree"), dir.join("out"));
+        let (stamp, module) = (dir.join("complete"), out.join(driver).with_extension("ko"));
+        if !cache::read(&stamp).is_ok_and(|stamped| stamped == digest) {
+            cache::remove_dir(&dir)?;
+            copy(kernel, &build, &tree)?;
+            for patch in &patches {
+                kernel::patch(&tree, patch, &[])?;
+            }
+            build.make(workspace, tools, kernel, &tree, &out)?;
+            cache::write(&stamp, digest)?;
+        }
+        if !module.is_file() {
+            bail!("no {} was built: the kernel needs that driver as a module", module.display());
+        }
+        let copy = dir.join("signed.ko");
+        fs::copy(&module, &copy).with_context(|| format!("copying {}", module.display()))?;
+        modules::sign(kernel, std::slice::from_ref(&copy))?;
+        let there = format!("usr/lib/{driver}/{name}/{driver}.ko");
+        archive.file(&there, 0o644, &initrd::bytes(&copy)?);
+    }
+    Ok(archive)
+}
+
+/// Copies the driver's sources as Linux has them.
+fn copy(kernel: &Kernel, build: &Build, tree: &Path) -> Result<()> {
+    let about_it = |text: &str| {
+        text.contains(build.driver) || build.header.is_some_and(|header| text.contains(header))
+    };
+    let mut patches = Vec::new();
+    let mut files: BTreeSet<_> = build.header.into_iter().map(PathBuf::from).collect();
+    for path in kernel::applied(&kernel.source)? {
+        let text = cache::read(&path)?;
+        if about_it(&text) {
+            let names = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+            files.extend(names.map(PathBuf::from));
+            patches.push(path);
+        }
+    }
+    for path in cache::files(&kernel.source.join(build.driver))? {
+        files.insert(path.strip_prefix(&kernel.source)?.to_owned());
+    }
+    for file in files {
+        let (from, to) = (kernel.source.join(&file), tree.join(&file));
+        cache::create_dir(to.parent().context("a file without a directory")?)?;
+        fs::copy(&from, &to).with_context(|| format!("copying {}", from.display()))?;
+    }
+    patches.iter().rev().try_for_each(|patch| kernel::patch(tree, patch, &["--reverse"]))
+}
+
+impl Build {
+    fn make(
+        &self,
+        workspace: &Workspace,
+        tools: &Toolchain,
+        kernel: &Kernel,
+        tree: &Path,
+        out: &Path,
+    ) -> Result<()> {
+        let Self { driver, module, header, name, .. } = *self;
+        cache::create_dir(out)?;
+        let mut make = kernel.make(tools);
+        if let Some(header) = header {
+            // The kernel's own directories come first, and its header may be patched; this one bars it by its guard.
+            let directory = kernel.source.join(header);
+            let directory = directory.parent().context("a header without a directory")?;
+            let header = tree.join(header);
+            make.arg(format!(
+                "KCFLAGS=-iquote {} -include {}",
+                directory.display(),
+                header.display()
+            ));
+        }
+        make.arg(format!("M={}", tree.join(driver).display()))
+            .arg(format!("MO={}", out.display()))
+            .arg("modules");
+        Step::new(&format!("building {module} ({name})"), Duration::from_secs(20))
+            .run(make, &workspace.log(&format!("{module}-{name}")))
+    }
+}
