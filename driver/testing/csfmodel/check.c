@@ -24,6 +24,13 @@
 static char complaints[MAX_COMPLAINTS][128];
 static u32 complaint_count;
 
+/* The largest carve-out that can be looked after. */
+#define MAX_CARVEOUT	SZ_16M
+
+/* The one that the board has, while another one is lent. */
+static struct carveout fixed;
+static bool lent;
+
 static unsigned long *firmware_pages;	/* a bit for each page of the window that it maps */
 static u64 last_look;
 static bool soon;
@@ -163,20 +170,35 @@ static u64 pattern(size_t offset)
 	return 0x9e3779b97f4a7c15ULL ^ offset;
 }
 
-static void look_at_carveout(void)
+/* Whether somebody else than the model has written to the carve-out, and where. */
+static bool is_spoilt(const struct carveout *carveout, phys_addr_t *where)
 {
-	for (size_t offset = 0; offset < model.carveout_bytes; offset += sizeof(u64)) {
-		u64 *word = model.carveout_memory + offset;
+	for (size_t offset = 0; offset < carveout->bytes; offset += sizeof(u64)) {
+		u64 *word = carveout->memory + offset;
 
 		/* Looked at after the word: the model marks a page before it writes. */
 		if (READ_ONCE(*word) == pattern(offset) ||
 		    test_bit(offset / PAGE_SIZE, model.written))
 			continue;
-		scoped_guard(raw_spinlock_irqsave, &model.lock)
-			complain("somebody else wrote to the carve-out, at %llx",
-				 (u64)model.carveout + offset);
-		return;
+		*where = carveout->start + offset;
+		return true;
 	}
+	return false;
+}
+
+static void look_at_carveout(void)
+{
+	struct carveout carveout;
+	phys_addr_t where;
+
+	scoped_guard(raw_spinlock_irqsave, &model.lock)
+		carveout = model.carveout;
+	if (!is_spoilt(&carveout, &where))
+		return;
+	guard(raw_spinlock_irqsave)(&model.lock);
+	/* Unless it was given back meanwhile. */
+	if (model.carveout.start == carveout.start)
+		complain("somebody else wrote to the carve-out, at %llx", (u64)where);
 }
 
 /* Looks at everything. True: there has been no complaint, now or before. */
@@ -193,12 +215,52 @@ bool check_now(void)
 /* Writes to the carve-out as no CPU may. */
 int check_spoil(void)
 {
-	u64 *last = model.carveout_memory + model.carveout_bytes - sizeof(u64);
+	u64 *last = model.carveout.memory + model.carveout.bytes - sizeof(u64);
 
-	if (!model.carveout_bytes)
+	if (!model.carveout.bytes)
 		return -ENOENT;
 	WRITE_ONCE(*last, ~*last);
 	return 0;
+}
+
+static void fill(void)
+{
+	bitmap_zero(model.written, MAX_CARVEOUT / PAGE_SIZE);
+	for (size_t offset = 0; offset < model.carveout.bytes; offset += sizeof(u64))
+		*(u64 *)(model.carveout.memory + offset) = pattern(offset);
+}
+
+/* The kernel has lent this memory of its own to the secure world. */
+void check_lent(phys_addr_t start, size_t bytes)
+{
+	guard(raw_spinlock_irqsave)(&model.lock);
+	if (lent)
+		complain("memory is lent twice: at %pa, and now at %pa", &model.carveout.start,
+			 &start);
+	else if (bytes > MAX_CARVEOUT)
+		complain("%zu bytes are lent: MAX_CARVEOUT is less", bytes);
+	if (lent || bytes > MAX_CARVEOUT)
+		return;
+	pr_info("csfmodel: lent pa %pa, size %#zx\n", &start, bytes);
+	lent = true;
+	fixed = model.carveout;
+	model.carveout = (struct carveout){ start, bytes, phys_to_virt(start) };
+	fill();
+}
+
+/* The kernel gets it back. */
+void check_reclaimed(phys_addr_t start)
+{
+	phys_addr_t where;
+
+	guard(raw_spinlock_irqsave)(&model.lock);
+	if (!lent || start != model.carveout.start)
+		return;
+	if (is_spoilt(&model.carveout, &where))
+		complain("somebody else wrote to the carve-out, at %llx", (u64)where);
+	lent = false;
+	model.carveout = fixed;
+	fill();
 }
 
 static int find_carveout(void)
@@ -211,21 +273,32 @@ static int find_carveout(void)
 		return 0;
 	ret = of_address_to_resource(node, 0, &carveout);
 	of_node_put(node);
-	if (!ret && pfn_is_map_memory(PHYS_PFN(carveout.start)))
+	if (!ret && (pfn_is_map_memory(PHYS_PFN(carveout.start)) ||
+		     resource_size(&carveout) > MAX_CARVEOUT))
 		ret = -EINVAL;
 	if (ret) {
 		pr_err("csfmodel: reading the carve-out's node failed: %d; has it no-map?\n", ret);
 		return ret;
 	}
-	model.carveout_memory = memremap(carveout.start, resource_size(&carveout), MEMREMAP_WC);
-	model.written = bitmap_zalloc(resource_size(&carveout) / PAGE_SIZE, GFP_KERNEL);
-	if (!model.carveout_memory || !model.written)
+	model.carveout = (struct carveout){
+		.start = carveout.start,
+		.bytes = resource_size(&carveout),
+		.memory = memremap(carveout.start, resource_size(&carveout), MEMREMAP_WC),
+	};
+	if (!model.carveout.memory)
 		return -ENOMEM;
-	model.carveout = carveout.start;
-	model.carveout_bytes = resource_size(&carveout);
-	for (size_t offset = 0; offset < model.carveout_bytes; offset += sizeof(u64))
-		*(u64 *)(model.carveout_memory + offset) = pattern(offset);
+	fill();
 	return 0;
+}
+
+static void release(void)
+{
+	const struct carveout *own = lent ? &fixed : &model.carveout;
+
+	vfree(firmware_pages);
+	bitmap_free(model.written);
+	if (own->memory)
+		memunmap(own->memory);
 }
 
 int check_begin(void)
@@ -233,16 +306,17 @@ int check_begin(void)
 	int ret;
 
 	firmware_pages = vzalloc(WINDOW_PAGES / BITS_PER_BYTE);
-	ret = firmware_pages ? find_carveout() : -ENOMEM;
+	model.written = bitmap_zalloc(MAX_CARVEOUT / PAGE_SIZE, GFP_KERNEL);
+	ret = firmware_pages && model.written ? find_carveout() : -ENOMEM;
+	if (!ret)
+		ret = lent_begin();
 	if (ret)
-		check_end();
+		release();
 	return ret;
 }
 
 void check_end(void)
 {
-	vfree(firmware_pages);
-	bitmap_free(model.written);
-	if (model.carveout_memory)
-		memunmap(model.carveout_memory);
+	lent_end();
+	release();
 }

@@ -82,6 +82,13 @@ struct context {
 	u64 instruction;
 };
 
+/* Memory that the bus guards. */
+struct carveout {
+	phys_addr_t start;
+	size_t bytes;
+	void *memory;
+};
+
 struct model {
 	raw_spinlock_t lock;	/* over everything here */
 	void __iomem *registers;
@@ -116,10 +123,7 @@ struct model {
 	bool protected_stuck;
 	bool protected_dead;
 
-	/* The carve-out, which the bus guards. */
-	phys_addr_t carveout;
-	size_t carveout_bytes;
-	void *carveout_memory;
+	struct carveout carveout;
 	unsigned long *written;	/* a bit for each page that the model wrote to */
 };
 
@@ -154,7 +158,7 @@ static inline void set64(u32 reg, u64 value)
 
 static inline bool in_carveout(u64 address)
 {
-	return address - model.carveout < model.carveout_bytes;
+	return address - model.carveout.start < model.carveout.bytes;
 }
 
 /* registers.c */
@@ -223,7 +227,13 @@ void check_tick(void);
 bool check_now(void);
 const char *complaint(u32 index);
 int check_spoil(void);
+void check_lent(phys_addr_t start, size_t bytes);
+void check_reclaimed(phys_addr_t start);
 __printf(1, 2) void complain(const char *format, ...);
+
+/* lent.c */
+int lent_begin(void);
+void lent_end(void);
 
 /* report.c, inject.c */
 void report_begin(void);

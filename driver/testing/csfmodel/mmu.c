@@ -135,7 +135,7 @@ void *mmu_memory(u32 space, u64 va, bool secure)
 	if (!mmu_translate(space, va, &address))
 		return ERR_PTR(-EFAULT);
 	if (in_carveout(address)) {
-		u64 offset = address - model.carveout;
+		u64 offset = address - model.carveout.start;
 
 		if (!secure || !model.protected) {
 			count(DENIED);
@@ -144,7 +144,7 @@ void *mmu_memory(u32 space, u64 va, bool secure)
 		}
 		count(PROTECTED_ACCESSES);
 		set_bit(offset / PAGE_SIZE, model.written);
-		return model.carveout_memory + offset;
+		return model.carveout.memory + offset;
 	}
 	if (!pfn_is_map_memory(PHYS_PFN(address)))
 		return ERR_PTR(-EFAULT);
