@@ -36,7 +36,7 @@ pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     Ok(archive)
 }
 
-/// What every root of the guest has, whoever its init is, but for the modules named in `without`.
+/// Returns the files common to all roots of the guest, except the modules named in `without`.
 pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
     let Parts { tools, kernel, modules: built, programs } = parts;
     let mut archive = Archive::default();

@@ -36,18 +36,19 @@ struct Row {
     firmware_bytes: Option<u64>,
     suspend_buffers: Option<u64>,
     held_ms: Option<u64>,
-    /// Shown to nobody: whether the modelled GPU found its memory where it has to be.
+    /// Complaints of the modelled GPU about the driver's use of memory; not part of the result.
     #[serde(skip_serializing)]
     complaints: Option<u64>,
+    /// Where the modelled GPU found the firmware's protected section; not part of the result.
     #[serde(skip_serializing)]
     section: Option<String>,
-    /// What went wrong in the boot.
+    /// Faults of the kernel's log, and checks that failed.
     #[serde(skip)]
     faults: Vec<String>,
 }
 
 impl Row {
-    /// Whether this is right: a GPU is bound if and only if its TEE has protected memory, and its firmware's section is in it.
+    /// Returns whether the GPU is bound exactly if the TEE has protected memory, with the firmware's section in it.
     fn good(&self) -> bool {
         let bound = self.state.as_deref() == Some("in-use")
             && self.heap.is_some()

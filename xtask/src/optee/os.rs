@@ -21,8 +21,8 @@ const BINARIES: &str = "usr/lib/optee/vexpress-qemu_armv8a";
 /// Names a source tree of the user's own.
 const OWN: &str = "PROTHEAP_OPTEE_SRC";
 
-/// Options of every build: OP-TEE's platform for this machine, without user TAs, which nobody loads and which double time
-/// and size. At this level its log names each range of memory that becomes protected.
+/// Options of every build: OP-TEE's platform for this machine, without user TAs, which would double the build's time and
+/// size. At this level its log names each range of memory that becomes protected.
 const FLAGS: [&str; 9] = [
     "PLATFORM=vexpress-qemu_armv8a",
     "CFG_ARM64_core=y",

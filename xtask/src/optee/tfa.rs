@@ -35,7 +35,7 @@ const FFA: [&str; 6] = [
     "ENABLE_SME_FOR_NS=0",
     "ENABLE_SME_FOR_SWD=0",
 ];
-/// What the SPM Core is, in `driver/testing`.
+/// SPM Core manifest, which describes OP-TEE to TF-A.
 const MANIFEST: &str = "driver/testing/optee/spmc-manifest.dts";
 
 /// Boot stages for one of the ways in which Linux calls OP-TEE.

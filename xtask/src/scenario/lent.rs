@@ -58,7 +58,7 @@ mod tests {
     const LENT: &str = "[    0.9] csfmodel: lent pa 0x000000005f000000, size 0x100000\n";
 
     #[test]
-    fn what_opteeos_protects_is_restored_and_is_what_was_lent() {
+    fn protected_memory_must_be_restored_and_lent_memory_protected() {
         let good = format!("{PROTECT}{RESTORE}{PROTECT}{RESTORE}");
         assert!(complaints(&good, &LENT.repeat(2)).is_empty());
         assert!(complaints(&good, "").is_empty());
