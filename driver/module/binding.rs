@@ -80,6 +80,8 @@ pub(crate) enum Decision {
     Bind,
     /// Leave the GPU without protected memory.
     None,
+    /// Ask user space to bind the GPU when its driver wants a suspend buffer.
+    Demand,
 }
 
 impl Decision {
@@ -88,6 +90,7 @@ impl Decision {
         match name {
             b"bind" => Some(Decision::Bind),
             b"none" => Some(Decision::None),
+            b"demand" => Some(Decision::Demand),
             _ => None,
         }
     }
@@ -97,6 +100,7 @@ impl Decision {
         match self {
             Decision::Bind => "bind",
             Decision::None => "none",
+            Decision::Demand => "demand",
         }
     }
 }
@@ -125,6 +129,8 @@ pub(crate) enum State {
     InUse,
     /// Decided against.
     None,
+    /// To be bound when the GPU's driver wants a suspend buffer.
+    OnDemand,
 }
 
 impl State {
@@ -137,6 +143,7 @@ impl State {
             State::Bound => "bound",
             State::InUse => "in-use",
             State::None => "none",
+            State::OnDemand => "on-demand",
         }
     }
 }
@@ -269,6 +276,10 @@ pub(crate) struct Binding {
     withdrawn: bool,
     /// No buffer is allocated or taken until [`Binding::unpark`].
     parked: bool,
+    /// User space binds on demand, and is notified when no group has a suspend buffer.
+    on_demand: bool,
+    /// The driver wants a suspend buffer, and user space is to bind the GPU.
+    demanded: bool,
     firmware: Option<Buffer>,
     firmware_in_use: bool,
     suspend: Pool,
@@ -292,6 +303,8 @@ impl Binding {
             heap_late: false,
             withdrawn: false,
             parked: false,
+            on_demand: false,
+            demanded: false,
             firmware: None,
             firmware_in_use: false,
             suspend: Pool::new(),
@@ -309,6 +322,7 @@ impl Binding {
             Phase::Open => State::Open,
             Phase::Held(_) => State::Held,
             Phase::Committed(Decision::None, _) => State::None,
+            Phase::Committed(Decision::Demand, _) => State::OnDemand,
             Phase::Committed(Decision::Bind, _) if self.is_in_use() => State::InUse,
             Phase::Committed(Decision::Bind, _) => State::Bound,
         }
@@ -338,12 +352,20 @@ impl Binding {
         }
     }
 
+    /// Whether user space has bound the GPU or decided against that.
+    fn is_final(&self) -> bool {
+        matches!(
+            self.decision(),
+            Some(Decision::Bind) | Some(Decision::None)
+        )
+    }
+
     /// The options, to be changed: `EBUSY` after the decision, `EAGAIN` while the binding is parked.
     pub(crate) fn options_mut(&mut self) -> Result<&mut Options> {
         if self.parked {
             return Err(EAGAIN);
         }
-        if self.decision().is_some() || self.preparing {
+        if self.is_final() || self.preparing {
             return Err(EBUSY);
         }
         Ok(&mut self.options)
@@ -448,7 +470,47 @@ impl Binding {
         // The ceiling may have been lowered since they were handed over.
         self.suspend.truncate(self.options.suspend_count as usize);
         self.phase = Phase::Committed(Decision::Bind, Reason::Empty);
+        self.demanded = false;
         Ok(())
+    }
+
+    /// Commits to binding on demand. Releases all buffers but a firmware buffer that the driver holds.
+    /// `EBUSY` after a decision against a binding, while one is made, or while a group has a suspend
+    /// buffer; `EAGAIN` while the binding is parked.
+    pub(crate) fn bind_on_demand(&mut self) -> Result {
+        if self.parked {
+            return Err(EAGAIN);
+        }
+        let in_use = self.suspend.in_use() > 0;
+        if self.decision() == Some(Decision::None) || self.preparing || in_use {
+            return Err(EBUSY);
+        }
+        self.let_go();
+        self.phase = Phase::Committed(Decision::Demand, Reason::Empty);
+        self.on_demand = true;
+        self.demanded = false;
+        self.told = false;
+        Ok(())
+    }
+
+    /// Whether it is to be bound on demand, and is not bound.
+    pub(crate) fn awaits_demand(&self) -> bool {
+        !self.withdrawn && self.decision() == Some(Decision::Demand)
+    }
+
+    /// Notes that the driver waits for a suspend buffer, or that it timed out.
+    pub(crate) fn set_demanded(&mut self, demanded: bool) {
+        self.demanded = demanded && self.awaits_demand();
+    }
+
+    /// Whether user space is to bind the GPU now.
+    pub(crate) fn is_demanded(&self) -> bool {
+        self.demanded && self.awaits_demand()
+    }
+
+    /// Whether user space binds on demand, bound at the moment or not.
+    pub(crate) fn is_on_demand(&self) -> bool {
+        self.on_demand
     }
 
     fn adopt(&mut self, allocated: Allocated) -> Result {
@@ -530,7 +592,7 @@ impl Binding {
             return Err(EEXIST);
         }
         match kind {
-            Kind::Firmware if self.firmware.is_some() || self.decision().is_some() => Err(EBUSY),
+            Kind::Firmware if self.firmware.is_some() || self.is_final() => Err(EBUSY),
             Kind::Suspend if self.suspend.len() >= self.options.suspend_count as usize => {
                 Err(ENOSPC)
             }
@@ -683,7 +745,7 @@ impl Binding {
     /// The driver no longer uses the firmware's buffer.
     pub(crate) fn put_firmware(&mut self) {
         self.firmware_in_use = false;
-        if self.withdrawn || self.parked {
+        if self.withdrawn || self.parked || self.awaits_demand() {
             self.firmware = None;
         }
     }
@@ -889,6 +951,29 @@ mod tests {
         assert!(!binding.is_over());
         assert!(!binding.put_suspend(group));
         assert!(binding.is_over());
+        Ok(())
+    }
+
+    #[test]
+    fn a_binding_on_demand_is_released_and_bound_again() -> Result {
+        let mut binding = bound(4096, 1)?;
+        drop(binding.take_firmware(1)?);
+        let group = binding.take_suspend(0, 0)?;
+        assert!(binding.bind_on_demand() == Err(EBUSY));
+        assert!(binding.put_suspend(group));
+        binding.bind_on_demand()?;
+        assert!(binding.state() == State::OnDemand && !binding.is_bound());
+        // The driver still holds the firmware's buffer.
+        assert_eq!(binding.sizes(), (1, 8192));
+        binding.put_firmware();
+        assert_eq!(binding.sizes(), (0, 0));
+
+        assert!(!binding.is_demanded());
+        binding.set_demanded(true);
+        assert!(binding.is_demanded());
+        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        bind(&mut binding)?;
+        assert!(binding.is_bound() && !binding.is_demanded() && binding.is_on_demand());
         Ok(())
     }
 

@@ -106,6 +106,18 @@ pub(crate) unsafe extern "C" fn protheap_firmware_put(protheap: *mut protheap) {
     unsafe { attached(protheap) }.put_firmware();
 }
 
+/// Whether a suspend buffer would be bound on demand; see `protheap.h`.
+///
+/// # Safety
+///
+/// `protheap` must come from [`protheap_attach`], and must not be detached meanwhile.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn protheap_on_demand(protheap: *mut protheap) -> c_int {
+    // SAFETY: By the safety requirements.
+    let gpu = unsafe { attached(protheap) };
+    c_int::from(gpu.awaits_demand())
+}
+
 /// Tells the size of a suspend buffer; see `protheap.h`.
 ///
 /// # Safety

@@ -164,7 +164,15 @@ impl Gpu {
     /// the firmware's, if the driver can do without.
     fn release_buffers(&self) {
         self.publish(self.release_unused());
-        let holds = |inner: &Inner| inner.binding.as_ref().is_some_and(Binding::firmware_in_use);
+        self.release_firmware(|_| true);
+    }
+
+    /// Has the driver release the firmware's buffer, if it can do without and `when` says so.
+    pub(super) fn release_firmware(&self, when: impl Fn(&Binding) -> bool) {
+        let holds = |inner: &Inner| {
+            let binding = inner.binding.as_ref();
+            binding.is_some_and(|binding| binding.firmware_in_use() && when(binding))
+        };
         self.call(holds, |inner| inner.begin_call(|ops| ops.release));
     }
 

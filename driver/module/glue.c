@@ -20,6 +20,7 @@ EXPORT_SYMBOL_GPL(protheap_attach);
 EXPORT_SYMBOL_GPL(protheap_detach);
 EXPORT_SYMBOL_GPL(protheap_firmware_buffer);
 EXPORT_SYMBOL_GPL(protheap_firmware_put);
+EXPORT_SYMBOL_GPL(protheap_on_demand);
 EXPORT_SYMBOL_GPL(protheap_suspend_configure);
 EXPORT_SYMBOL_GPL(protheap_suspend_get);
 EXPORT_SYMBOL_GPL(protheap_suspend_put);

@@ -69,6 +69,10 @@ const HOLD_MAX: Msecs = 10_000;
 /// How long a driver waits for a suspend buffer.
 const SUSPEND_WAIT: Msecs = 100;
 
+/// How long a driver waits for user space to bind on demand: a heap may have to migrate pages first,
+/// and the GPU's firmware boots again.
+const DEMAND_WAIT: Msecs = 2_000;
+
 /// The attached driver.
 struct Consumer {
     ops: Option<NonNull<protheap_ops>>,
@@ -128,6 +132,14 @@ impl Inner {
         let news =
             |binding: &Binding| binding.is_bound() && !binding.told && !binding.firmware_in_use();
         self.consumer.is_some() && self.binding.as_ref().is_some_and(news)
+    }
+
+    /// Whether user space is binding on demand, or the driver is being notified of that.
+    fn is_on_its_way(&self) -> bool {
+        let called = self.consumer.as_ref().is_some_and(|driver| driver.called);
+        self.binding.as_ref().is_some_and(|binding| {
+            binding.is_demanded() || binding.is_on_demand() && (called || self.is_late())
+        })
     }
 
     /// The function of the driver that `which` selects, which is going to be called.
@@ -327,7 +339,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// Decides; see [`Binding::prepare`], [`Binding::bind`] and [`Binding::decide_against`].
+    /// Decides; see [`Binding::prepare`], [`Binding::bind`], [`Binding::decide_against`] and
+    /// [`Binding::bind_on_demand`].
     pub(crate) fn commit(&self, decision: Decision) -> Result {
         let inner = match decision {
             Decision::Bind => self.bind()?,
@@ -344,10 +357,23 @@ impl Gpu {
                 );
                 inner
             }
+            Decision::Demand => {
+                let mut inner = self.inner.lock();
+                inner
+                    .binding
+                    .as_mut()
+                    .ok_or(ENODEV)?
+                    .bind_on_demand()?;
+                dev_info!(self.dev, "protheap: to be bound on demand\n");
+                inner
+            }
         };
         self.wake(&inner);
         self.settle.queue(0);
         self.publish(inner);
+        if decision == Decision::Demand {
+            self.release_firmware(Binding::awaits_demand);
+        }
         Ok(())
     }
 
@@ -477,14 +503,58 @@ impl Gpu {
         Ok(())
     }
 
+    /// Whether the GPU is to be bound on demand, and is not bound; see `protheap_on_demand()`.
+    pub(crate) fn awaits_demand(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.binding.as_ref().is_some_and(Binding::awaits_demand)
+    }
+
+    /// Has user space bind the GPU, if it is to be bound on demand, and waits until it has been and
+    /// the driver has been told.
+    fn demand(&self) -> Result {
+        let mut inner = self.inner.lock();
+        if let Some(binding) = &mut inner.binding {
+            if binding.awaits_demand() {
+                binding.set_demanded(true);
+                self.publish(inner);
+                inner = self.inner.lock();
+            }
+        }
+        let mut patience = msecs_to_jiffies(DEMAND_WAIT);
+        while patience > 0 && inner.is_on_its_way() {
+            patience = self.wait(&mut inner, patience)?;
+        }
+        if patience == 0 {
+            // Notify user space again next time.
+            if let Some(binding) = &mut inner.binding {
+                binding.set_demanded(false);
+            }
+            self.publish(inner);
+        }
+        Ok(())
+    }
+
+    /// Waits for a change for at most `patience`, and returns what is left of that.
+    fn wait(&self, inner: &mut MutexGuard<'_, Inner>, patience: Jiffies) -> Result<Jiffies> {
+        inner.waiting += 1;
+        let woken = self.changed.wait_interruptible_timeout(inner, patience);
+        inner.waiting -= 1;
+        match woken {
+            CondVarTimeoutResult::Woken { jiffies } => Ok(jiffies),
+            CondVarTimeoutResult::Timeout => Ok(0),
+            CondVarTimeoutResult::Signal { .. } => Err(ERESTARTSYS),
+        }
+    }
+
     /// Takes a suspend buffer for a client that holds `held`; see `protheap_suspend_get()`.
     pub(crate) fn take_suspend(&self, held: u32, limit: u32) -> Result<NonNull<Suspend>> {
+        self.demand()?;
         let mut inner = self.inner.lock();
         let mut patience = msecs_to_jiffies(SUSPEND_WAIT);
         let mut waited = false;
         loop {
             let binding = inner.bound()?;
-            let first = !binding.is_in_use();
+            let first = binding.suspend().in_use() == 0;
             let err = match binding.take_suspend(held, limit) {
                 Ok(suspend) => {
                     if first {
@@ -511,16 +581,7 @@ impl Gpu {
                     self.supply.queue(0);
                 }
             }
-            inner.waiting += 1;
-            let woken = self
-                .changed
-                .wait_interruptible_timeout(&mut inner, patience);
-            inner.waiting -= 1;
-            patience = match woken {
-                CondVarTimeoutResult::Woken { jiffies } => jiffies,
-                CondVarTimeoutResult::Timeout => 0,
-                CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
-            };
+            patience = self.wait(&mut inner, patience)?;
         }
     }
 
@@ -544,7 +605,7 @@ impl Gpu {
             return;
         };
         let stays = binding.put_suspend(suspend);
-        let last = !binding.is_in_use();
+        let last = binding.suspend().in_use() == 0;
         self.wake(&inner);
         if !stays {
             self.supply.queue(0);

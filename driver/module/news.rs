@@ -20,6 +20,10 @@ pub(crate) struct News {
     state: State,
     suspend_wanted: usize,
     suspend_bytes: usize,
+    /// The GPU is to be bound, because its driver wants a suspend buffer.
+    is_demanded: bool,
+    /// Groups have suspend buffers; only of a binding on demand.
+    has_groups: bool,
 }
 
 impl News {
@@ -28,6 +32,8 @@ impl News {
         state: State::Absent,
         suspend_wanted: 0,
         suspend_bytes: 0,
+        is_demanded: false,
+        has_groups: false,
     };
 
     /// What there is to say of a binding.
@@ -36,6 +42,8 @@ impl News {
             state: binding.state(),
             suspend_wanted: binding.suspend_wanted(),
             suspend_bytes: binding.options.suspend_bytes,
+            is_demanded: binding.is_demanded(),
+            has_groups: binding.is_on_demand() && binding.suspend().in_use() > 0,
         })
     }
 
@@ -43,7 +51,10 @@ impl News {
     fn is_worth_telling(&self, old: &Self) -> bool {
         let grown =
             self.suspend_wanted > old.suspend_wanted || self.suspend_bytes > old.suspend_bytes;
-        self.state != old.state || self.suspend_wanted > 0 && grown
+        self.state != old.state
+            || self.suspend_wanted > 0 && grown
+            || self.is_demanded && !old.is_demanded
+            || self.has_groups != old.has_groups
     }
 
     /// Sends it, as the news of that device.
@@ -51,6 +62,7 @@ impl News {
         let device = CString::try_from_fmt(fmt!("PROTHEAP_DEVICE={}", device.name()))?;
         let state = CString::try_from_fmt(fmt!("PROTHEAP_STATE={}", self.state.name()))?;
         let want = match self.suspend_wanted {
+            _ if self.is_demanded => c"PROTHEAP_WANT=binding".as_char_ptr(),
             0 => core::ptr::null(),
             _ => c"PROTHEAP_WANT=suspend".as_char_ptr(),
         };
@@ -136,6 +148,7 @@ mod tests {
             state,
             suspend_wanted,
             suspend_bytes,
+            ..News::NONE
         }
     }
 
@@ -162,6 +175,35 @@ mod tests {
         assert!(outbox.put(news(State::Bound, 2, 4096)));
         assert!(outbox.put(news(State::Bound, 2, 8192)));
         assert!(!outbox.put(news(State::Bound, 0, 16384)));
+    }
+
+    #[test]
+    fn a_demand_is_told_each_time() {
+        let mut outbox = Outbox::new();
+        let idle = news(State::OnDemand, 0, 0);
+        let demanded = News {
+            is_demanded: true,
+            ..idle
+        };
+        assert!(outbox.put(idle));
+        assert!(outbox.put(demanded));
+        assert!(!outbox.put(demanded));
+        assert!(!outbox.put(idle));
+        assert!(outbox.put(demanded));
+    }
+
+    #[test]
+    fn the_first_and_the_last_group_are_told() {
+        let mut outbox = Outbox::new();
+        let idle = news(State::InUse, 0, 0);
+        let busy = News {
+            has_groups: true,
+            ..idle
+        };
+        assert!(outbox.put(idle));
+        assert!(outbox.put(busy));
+        assert!(!outbox.put(busy));
+        assert!(outbox.put(idle));
     }
 
     #[test]

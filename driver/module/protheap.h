@@ -31,8 +31,8 @@ struct protheap;
  *	lock held, so probe has ended and remove has not begun. The work item
  *	is freezable: the system does not suspend meanwhile.
  *	May be NULL. May call everything below but protheap_detach().
- * @release: the system is about to hibernate: stop using the firmware's
- *	buffer, boot the firmware again without it, and call
+ * @release: the system is about to hibernate, or a binding on demand is idle:
+ *	stop using the firmware's buffer, boot the firmware again without it, and call
  *	protheap_firmware_put(). There is no protected group, and no suspend
  *	buffer can be taken. @bound is called when there is a buffer again.
  *	Called as @bound is. If it is NULL, or if the buffer is still in use when
@@ -95,6 +95,14 @@ struct dma_buf *protheap_firmware_buffer(struct protheap *protheap, size_t size)
 void protheap_firmware_put(struct protheap *protheap);
 
 /**
+ * protheap_on_demand() - tell if protheap_suspend_get() would bind the device
+ * @protheap:	the attachment
+ *
+ * Return: 1 if the device is not bound and user space binds it on demand, else 0.
+ */
+int protheap_on_demand(struct protheap *protheap);
+
+/**
  * protheap_suspend_configure() - tell how large a suspend buffer must be
  * @protheap:	the attachment
  * @size:	bytes, as the running firmware says, in place of what the policy
@@ -115,8 +123,9 @@ int protheap_suspend_configure(struct protheap *protheap, size_t size);
  * @limit:	most suspend buffers of one client, or 0 for half of those that
  *	the binding has, at least 1
  *
- * Waits for a free one for at most 100 ms, interruptibly. Never call it where
- * a fence waits.
+ * Waits for a free one for at most 100 ms, interruptibly. If the device is to be
+ * bound on demand, has user space bind it first, and waits for at most 2 s until
+ * @bound has returned. Never call it where a fence waits.
  *
  * Return: the buffer; ERR_PTR(-ENOENT) if the device is not bound to a heap;
  * ERR_PTR(-ENOBUFS) if none came free; ERR_PTR(-EDQUOT) if the client holds as
