@@ -170,6 +170,11 @@ static u64 pattern(size_t offset)
 	return 0x9e3779b97f4a7c15ULL ^ offset;
 }
 
+static void complain_spoilt(phys_addr_t where)
+{
+	complain("somebody else wrote to the carve-out, at %llx", (u64)where);
+}
+
 /* Whether somebody else than the model has written to the carve-out, and where. */
 static bool is_spoilt(const struct carveout *carveout, phys_addr_t *where)
 {
@@ -198,7 +203,7 @@ static void look_at_carveout(void)
 	guard(raw_spinlock_irqsave)(&model.lock);
 	/* Unless it was given back meanwhile. */
 	if (model.carveout.start == carveout.start)
-		complain("somebody else wrote to the carve-out, at %llx", (u64)where);
+		complain_spoilt(where);
 }
 
 /* Looks at everything. True: there has been no complaint, now or before. */
@@ -257,7 +262,7 @@ void check_reclaimed(phys_addr_t start)
 	if (!lent || start != model.carveout.start)
 		return;
 	if (is_spoilt(&model.carveout, &where))
-		complain("somebody else wrote to the carve-out, at %llx", (u64)where);
+		complain_spoilt(where);
 	lent = false;
 	model.carveout = fixed;
 	fill();
