@@ -29,6 +29,7 @@ fuzz_target!(|input: &str| {
         }
         let path = file.0.to_string();
         replace(&path, &mut expected.heaps, own.heaps);
+        replace(&path, &mut expected.bind, own.bind);
         replace(&path, &mut expected.hold, own.hold);
         replace(&path, &mut expected.suspend_bytes, own.suspend_bytes);
         replace(&path, &mut expected.suspend_count, own.suspend_count);

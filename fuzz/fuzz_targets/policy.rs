@@ -55,6 +55,7 @@ fn use_policy(policy: &Policy) {
     let table = of_gpu.table();
     let mut origins = Vec::new();
     origins.extend(table.heaps.as_ref().map(|value| &value.origin));
+    origins.extend(table.bind.as_ref().map(|value| &value.origin));
     origins.extend(table.hold.as_ref().map(|value| &value.origin));
     origins.extend(table.suspend_bytes.as_ref().map(|value| &value.origin));
     origins.extend(table.suspend_count.as_ref().map(|value| &value.origin));

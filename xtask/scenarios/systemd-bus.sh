@@ -65,6 +65,20 @@ need systemctl mask --runtime --now polkit
 check 'without polkit the rule lets nobody' fails_with AccessDenied as_user 1000 protheap-guest bus open protected,secure-video
 check 'and root may' bus open protected,secure-video
 
+bind() { busctl call org.protheap1 "$GPU_OBJECT" org.protheap1.Gpu Bind 2>&1; }
+reason_is() { is "$(property gpu Reason)" "s \"$1\""; }
+check 'what is bound at boot needs no demand' is "$(bind)" ''
+mkdir -p /etc/protheap/policies/default.toml.d
+printf 'schema = 1\n[gpu."arm,mali-valhall-csf"]\nbind = "demand"\n' \
+	>/etc/protheap/policies/default.toml.d/50-demand.toml
+need bus reload
+check 'bound on demand, what no group needs is returned' wait_until 20 reason_is on-demand
+check 'others may not have it bound' like "$(as_user 65534 busctl call org.protheap1 "$GPU_OBJECT" org.protheap1.Gpu Bind 2>&1)" '*denied*'
+check 'root may' is "$(bind)" ''
+check 'and it is in use' wait_until 5 state_is in-use
+rm -r /etc/protheap/policies
+need bus reload
+
 need journalctl --update-catalog
 check 'the log explains itself' like "$(journalctl --boot --catalog "MESSAGE_ID=$BOUND")" "*$GPU has the protected heap protected,secure-video*"
 

@@ -14,7 +14,7 @@ use protheap_board::{Problem, clock, cma, devices, kernel, panthor, tee};
 use protheap_core::cascade::LastGood;
 use protheap_core::decision::Request;
 use protheap_core::engine::{
-    Action, Binding, Bound, Change, Engine, Event, Monotonic, NoRebind, Opened, Supplied,
+    Action, Binding, Bound, Change, Engine, Event, Monotonic, NoDemand, NoRebind, Opened, Supplied,
 };
 use protheap_core::facts::{
     Facts, Failure, Gpu, KernelBinding, Parameter, Protection, Provider, Shortage, Source, Verdict,
@@ -302,6 +302,11 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
                 Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
             }),
+            Action::BindOnDemand(device) => {
+                self.take_buffers(&device);
+                let outcome = self.bind_on_demand(&device).map_err(|error| error.to_string());
+                Some((now(), Event::OnDemand(device, outcome)))
+            }
             Action::Release(device) => {
                 self.take_buffers(&device);
                 let released = self.release(&device);
@@ -415,6 +420,10 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                     // An earlier run decided against it: whatever it knew, it is decided anew.
                     module.remove(device)?;
                     binding = module.create(device)?;
+                }
+                BindingState::OnDemand => {
+                    binding.renew(source)?;
+                    return Ok(Opened::OnDemand);
                 }
                 state @ (BindingState::Held | BindingState::Open) => {
                     // The heap may be too small for what an earlier run left and this one needs.
@@ -581,6 +590,12 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         Ok(Supplied::All)
     }
 
+    /// Releases the buffers of `device` and has the kernel report the next protected group.
+    fn bind_on_demand(&mut self, device: &DeviceName) -> Result<()> {
+        let binding = self.module()?.binding(device)?.ok_or("the binding was withdrawn")?;
+        Ok(binding.commit(Commit::Demand)?)
+    }
+
     /// Closes the window, and leaves in the kernel why.
     fn release(&mut self, device: &DeviceName) -> Result<()> {
         if self.engine.facts().kernel.source() == Source::Driver {
@@ -638,6 +653,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let change = match relevant(&event, self.engine.facts(), self.engine.policy()) {
             Some(Relevant::Heap(heap)) => Change::Heap(heap),
             Some(Relevant::Binding(device)) if DAEMON => Change::Binding(device),
+            Some(Relevant::Demand(device)) if DAEMON => Change::Demand(device),
             Some(Relevant::Tee) => {
                 // A TEE is the last that OP-TEE's driver registers.
                 (noticed.tees, noticed.drivers) = (true, true);
@@ -657,7 +673,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
                 noticed.all = true;
                 return;
             }
-            None | Some(Relevant::Binding(_)) => return,
+            None | Some(Relevant::Binding(_) | Relevant::Demand(_)) => return,
         };
         if !DAEMON || !noticed.changes.contains(&change) {
             noticed.changes.push(change);
@@ -670,7 +686,7 @@ impl<const DAEMON: bool> Binder<DAEMON> {
         let mut problems = Vec::new();
         if all {
             let policy = self.engine.policy();
-            changes.retain(|change| matches!(change, Change::Binding(_)));
+            changes.retain(|change| matches!(change, Change::Binding(_) | Change::Demand(_)));
             changes.push(Change::All(Box::new(self.facts(policy, &mut problems))));
         } else {
             if tees {
@@ -870,6 +886,18 @@ impl Binder<true> {
         self.finish();
         Ok(())
     }
+
+    /// Binds `device` as if a protected group were being created.
+    ///
+    /// # Errors
+    ///
+    /// The reason why no heap is bound afterwards.
+    pub fn demand(&mut self, device: &DeviceName) -> Result<(), NoDemand> {
+        let demand = vec![Change::Demand(device.clone())];
+        self.follow((now(), Event::Changed(demand)));
+        self.finish();
+        self.engine.demanded(device)
+    }
 }
 
 /// Suspend buffers that the kernel had no memory for when it committed `request`. `None` if it has all
@@ -898,6 +926,8 @@ enum Relevant {
     Device,
     /// A binding of this GPU changed, or wants something: a hint, the attributes are the truth.
     Binding(DeviceName),
+    /// A protected group waits for the binding of this GPU.
+    Demand(DeviceName),
     /// protheap.ko was loaded or unloaded.
     Module,
 }
@@ -909,7 +939,13 @@ fn relevant(event: &Uevent<'_>, facts: &Facts, policy: &Policy) -> Option<Releva
         ("drivers", "add") => Some(Relevant::Registered),
         ("misc", _) if event.devname == Some("protheap") => {
             Some(match event.variable("PROTHEAP_DEVICE") {
-                Some(device) => Relevant::Binding(DeviceName::new(device).ok()?),
+                Some(device) => {
+                    let device = DeviceName::new(device).ok()?;
+                    match event.variable("PROTHEAP_WANT") {
+                        Some("binding") => Relevant::Demand(device),
+                        _ => Relevant::Binding(device),
+                    }
+                }
                 None => Relevant::Module,
             })
         }

@@ -195,6 +195,8 @@ pub enum Commit {
     Bind,
     /// Decided against: the GPU is released without.
     None,
+    /// The GPU is released without, until its driver wants a suspend buffer.
+    Demand,
 }
 
 impl Commit {
@@ -202,6 +204,7 @@ impl Commit {
         match self {
             Self::Bind => "bind",
             Self::None => "none",
+            Self::Demand => "demand",
         }
     }
 }
@@ -219,6 +222,8 @@ pub enum BindingState {
     InUse,
     /// Decided against.
     None,
+    /// Nothing is bound until the GPU driver wants a suspend buffer.
+    OnDemand,
 }
 
 /// The module, loaded and of a version that is known.
@@ -463,6 +468,7 @@ impl Binding {
             "bound" => BindingState::Bound,
             "in-use" => BindingState::InUse,
             "none" => BindingState::None,
+            "on-demand" => BindingState::OnDemand,
             found => return Err(self.unknown("state", found)),
         })
     }
@@ -476,7 +482,10 @@ impl Binding {
         let in_use = match self.state()? {
             BindingState::Bound => false,
             BindingState::InUse => true,
-            BindingState::Open | BindingState::Held | BindingState::None => return Ok(None),
+            BindingState::Open
+            | BindingState::Held
+            | BindingState::None
+            | BindingState::OnDemand => return Ok(None),
         };
         let heap = self.heap()?;
         let source = self.directory.read("source")?;
@@ -496,6 +505,7 @@ impl Binding {
             suspend_bytes: self.number("suspend_bytes")?,
             suspend_count: self.number("suspend_count")?,
             suspend_buffers: self.suspend_buffers()?,
+            suspend_in_use: self.number("suspend_in_use")?,
             suspend_wanted: self.number("suspend_wanted")?,
         }))
     }

@@ -70,4 +70,10 @@ pub trait Gpu {
     /// InUse if a driver has the GPU and a binding, NotSupported if nothing can be bound while the
     /// system runs.
     fn rebind(&self) -> crate::Result<()>;
+
+    /// Binds the heap, where the policy binds on demand. It stays bound while there is a protected
+    /// group, and for 10 seconds after this call or the last group. Does nothing if it is bound.
+    /// Polkit: org.protheap1.open-heap. Errors: NotSupported if the policy does not bind on demand,
+    /// NotReady if no heap could be bound: State and Reason say why.
+    fn bind(&self) -> crate::Result<()>;
 }

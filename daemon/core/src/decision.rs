@@ -46,6 +46,13 @@ pub enum Plan {
     Fail(Reason),
 }
 
+impl Plan {
+    /// Returns whether a heap is selected, or a candidate is still pending.
+    pub(crate) fn can_bind(&self) -> bool {
+        matches!(self, Self::Wait | Self::Try(_) | Self::Bind(_))
+    }
+}
+
 /// What a GPU needs, and from which heap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {

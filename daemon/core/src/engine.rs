@@ -23,8 +23,9 @@ use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::past::Past;
 use crate::policy::{GpuPolicy, Policy};
+use crate::schema::Bind;
 use crate::state::{Reason, State};
-pub use daemon::{Next, NoRebind};
+pub use daemon::{Next, NoDemand, NoRebind};
 use daemon::{TeeOfBinding, Upkeep};
 
 /// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
@@ -51,6 +52,8 @@ pub enum Event {
     Looked(DeviceName, Result<Option<KernelBinding>, String>),
     /// What came of [`Action::Supply`].
     Supplied(DeviceName, Supplied),
+    /// Result of [`Action::BindOnDemand`].
+    OnDemand(DeviceName, Result<(), String>),
     /// Facts changed: all that is known to have changed by now, so that nothing is done on the half
     /// of it.
     Changed(Vec<Change>),
@@ -91,6 +94,8 @@ pub enum Opened {
     AlreadyProbed,
     /// The GPU's driver has probed and never asked for a binding.
     NoConsumer,
+    /// The binding is on demand already; the GPU's probe is not held.
+    OnDemand,
     /// An earlier run has bound this heap; whether the driver has taken buffers.
     Adopted(HeapName, bool),
     /// One that was withdrawn still has its driver; the words are the kernel's.
@@ -112,6 +117,8 @@ pub enum Change {
     Gpu(DeviceName, Option<Gpu>),
     /// The kernel tells of a GPU's binding: a hint, what it has is to be looked at.
     Binding(DeviceName),
+    /// A protected group or a client waits for a GPU's binding.
+    Demand(DeviceName),
     /// Events were lost: these are all facts now.
     All(Box<Facts>),
     /// The policies changed: these are the ones that apply now.
@@ -129,6 +136,9 @@ pub enum Action {
     Try(DeviceName, Request),
     /// Hand the buffers over and commit.
     Bind(DeviceName, Request),
+    /// Release all buffers, and have the kernel report the next protected group. Ends the hold. Fails
+    /// while a protected group has a suspend buffer.
+    BindOnDemand(DeviceName),
     /// It was decided against a binding: close the window.
     Release(DeviceName),
     /// Nobody will use the binding, or its TEE goes: take it away.
@@ -166,6 +176,12 @@ pub struct Binding {
     adopted: Option<HeapName>,
     /// The heap that was bound when a daemon first saw it: a closed image keeps to it.
     kept: Option<HeapName>,
+    /// The kernel reports the next protected group.
+    on_demand: bool,
+    /// A protected group or a client waits for the binding.
+    demanded: bool,
+    /// Time of the last demand that failed.
+    refused_demand: Option<Monotonic>,
     /// A driver had it, and has let go of it: when that was seen.
     let_go: Option<Monotonic>,
     /// A heap that an earlier run bound, and the key of the file that named it.
@@ -209,6 +225,8 @@ enum Phase {
     Agreeing,
     Binding,
     Supplying,
+    /// Buffers are being released until the next demand.
+    Releasing,
     Ended,
 }
 
@@ -329,6 +347,11 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                     binding.supplied(&device, supplied, now, &mut actions);
                 }
             }
+            Event::OnDemand(device, outcome) => {
+                if let Some(binding) = self.bindings.get_mut(&device) {
+                    binding.awaits_demand(outcome, now);
+                }
+            }
             Event::Rebind(device) => {
                 if DAEMON {
                     self.rebind(&device, now, &mut actions);
@@ -338,6 +361,9 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         for (device, binding) in &mut self.bindings {
             if let Some(gpu) = self.facts.gpus.get(device) {
                 binding.go_on::<DAEMON>(device, gpu, &self.facts, now, &mut actions);
+                if DAEMON {
+                    binding.end_demand(device, now, &mut actions);
+                }
             }
         }
         self.agree(now, &mut actions);
@@ -371,6 +397,12 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             Change::Binding(device) => {
                 if let Some(binding) = self.bindings.get_mut(device) {
                     binding.look();
+                }
+                return;
+            }
+            Change::Demand(device) => {
+                if DAEMON {
+                    self.demand(device, now);
                 }
                 return;
             }
@@ -415,7 +447,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                 self.facts.providers.insert(device, provider);
             }
             Change::Gpu(device, gpu) => self.change_gpu(device, gpu),
-            Change::Binding(_) | Change::Policy(_) => {}
+            Change::Binding(_) | Change::Demand(_) | Change::Policy(_) => {}
             Change::All(mut facts) => {
                 for heap in facts.heaps.difference(&self.facts.heaps.clone()) {
                     self.note(now, "heap-appeared", heap.as_str());
@@ -507,6 +539,9 @@ impl Binding {
             late: false,
             adopted: None,
             kept: None,
+            on_demand: false,
+            demanded: false,
+            refused_demand: None,
             let_go: None,
             named: None,
             request: None,
@@ -585,6 +620,7 @@ impl Binding {
         actions: &mut Vec<Action>,
     ) {
         self.phase = Phase::Deciding;
+        self.on_demand = opened == Opened::OnDemand;
         match opened {
             Opened::Window(ends) => {
                 self.window = Some((now, ends));
@@ -592,6 +628,7 @@ impl Binding {
                 self.step(now, "window-opened", format!("for at most {left} ms"));
             }
             Opened::NoWindow => self.step(now, "no-window", String::new()),
+            Opened::OnDemand => {}
             Opened::AlreadyProbed => {
                 self.late = true;
                 self.step(now, "already-probed", String::new());
@@ -699,6 +736,7 @@ impl Binding {
         let decide = |patience| decide_gpu(self.policy.as_ref(), facts, gpu, patience);
         let mut decision = decide(Patience::Wait);
         let can_come = decision.plan == Plan::Wait;
+        let mut can_bind = decision.plan.can_bind();
         let last_call = ends.map(|ends| Monotonic(ends.0.saturating_sub(LAST_CALL)));
         if DAEMON && ends.is_none() {
             decision = decide(Patience::LastCall);
@@ -707,13 +745,25 @@ impl Binding {
             {
                 decision.plan = Plan::Wait;
             }
+            can_bind = decision.plan.can_bind();
         } else if self.phase == Phase::New {
-            return self.begin(device, gpu, decision, now, actions);
+            return self.begin(device, gpu, facts, decision, now, actions);
         } else if can_come && last_call.is_none_or(|last_call| last_call <= now) {
             decision = decide(Patience::LastCall);
         }
         self.trace = decision.trace;
+        if can_bind && self.phase == Phase::Deciding && self.is_not_demanded(facts) {
+            if !self.on_demand {
+                self.phase = Phase::Releasing;
+                return actions.push(Action::BindOnDemand(device.clone()));
+            }
+            return self.end(State::Unprotected, Some(Reason::OnDemand), now, String::new());
+        }
         match decision.plan {
+            Plan::Wait if self.phase == Phase::Unbound && self.is_not_demanded(facts) => {
+                self.phase = Phase::Opening;
+                actions.push(Action::Open(device.clone(), 0));
+            }
             Plan::Wait => match last_call {
                 Some(last_call) => {
                     self.state = State::Waiting;
@@ -764,6 +814,38 @@ impl Binding {
         }
     }
 
+    /// Returns whether the policy binds on demand and the kernel can report a demand.
+    fn is_on_demand(&self, facts: &Facts) -> bool {
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|policy| policy.bind() == Bind::Demand) && facts.kernel.module.is_some()
+    }
+
+    /// Returns whether binding has to wait for a demand.
+    fn is_not_demanded(&self, facts: &Facts) -> bool {
+        !self.demanded && self.is_on_demand(facts)
+    }
+
+    /// Takes the result of [`Action::BindOnDemand`].
+    fn awaits_demand(&mut self, outcome: Result<(), String>, now: Monotonic) {
+        self.on_demand = outcome.is_ok();
+        if self.phase != Phase::Releasing {
+            return;
+        }
+        match outcome {
+            Ok(()) => {
+                self.forget_request();
+                self.forget_kernel();
+                self.end(State::Unprotected, Some(Reason::OnDemand), now, String::new());
+            }
+            // A group took a buffer meanwhile.
+            Err(_) if self.is_bound() => {
+                self.phase = Phase::Ended;
+                self.look();
+            }
+            Err(why) => self.end(State::Failed, Some(Reason::KernelRefused), now, why),
+        }
+    }
+
     fn prepare(&mut self, request: &Request) {
         self.state = State::Preparing;
         self.adopted = None;
@@ -780,6 +862,7 @@ impl Binding {
         &mut self,
         device: &DeviceName,
         gpu: &Gpu,
+        facts: &Facts,
         decision: GpuDecision,
         now: Monotonic,
         actions: &mut Vec<Action>,
@@ -795,6 +878,7 @@ impl Binding {
                 self.phase = Phase::Opening;
                 // A driver that has probed cannot be held.
                 let hold = match (&gpu.driver, &self.policy) {
+                    _ if self.is_not_demanded(facts) => 0,
                     (None, Some(policy)) => policy.hold() / 1_000,
                     _ => 0,
                 };

@@ -150,6 +150,8 @@ pub struct KernelBinding {
     pub suspend_count: u32,
     /// The suspend buffers that there are, free and in use.
     pub suspend_buffers: u32,
+    /// The suspend buffers that protected groups have.
+    pub suspend_in_use: u32,
     /// How many more suspend buffers are to be handed over.
     pub suspend_wanted: u32,
 }

@@ -119,6 +119,7 @@ mod tests {
               { name = "acme_svp", tee = "optee", tee-revision = "<4.6", provider = "acme,a9-svp" },
               { name = "protected,*" },
             ]
+            bind = "demand"
             hold = "5s"
             suspend = { bytes = "64KiB", count = 16 }
             firmware = "arch10.8"
@@ -128,6 +129,7 @@ mod tests {
             [evidence."protected,secure-video"]
             status = "tested"
             source = "https://example.org/"
+            firewall = "unverified"
         "#;
         assert_eq!(faults(text), [""; 0]);
     }
@@ -189,6 +191,16 @@ status = \"sure\"
         assert!(faults(&"#".repeat(LARGEST + 1))[0].contains("at most"));
         assert!(!faults(&format!("schema = 1\na = {}", "[".repeat(10_000))).is_empty());
         assert!(!faults("schema = 1\nschema = 1").is_empty());
+    }
+
+    #[test]
+    fn says_which_words_are_known() {
+        let never = faults("schema = 1\n[gpu.g]\nheaps = []\nbind = \"never\"\n");
+        assert_eq!(never, ["4:8: expected \"boot\" or \"demand\""]);
+        let yes = faults("schema = 1\n[evidence.a]\nstatus = \"tested\"\nfirewall = \"yes\"\n");
+        assert_eq!(yes, ["4:12: expected \"tested\", \"documented\" or \"unverified\""]);
+        let number = faults("schema = 1\n[gpu.g]\nheaps = []\nbind = 1\n");
+        assert_eq!(number, ["4:8: expected a string, found an integer"]);
     }
 
     #[test]

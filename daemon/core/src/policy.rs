@@ -10,7 +10,7 @@ use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::{DeviceName, HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
-use crate::schema::{Candidate, Content, GpuTable, Pattern, Reader};
+use crate::schema::{Bind, Candidate, Content, GpuTable, Pattern, Reader};
 use crate::share;
 
 /// How long a GPU is held at most where no policy says it, in microseconds.
@@ -176,7 +176,13 @@ impl GpuPolicy {
         }
     }
 
-    /// How long the GPU's probe may be held at most, in microseconds.
+    /// When a heap is bound.
+    pub fn bind(&self) -> Bind {
+        self.table.bind.as_ref().map_or(Bind::Boot, |bind| bind.value)
+    }
+
+    /// How long the GPU's probe may be held at most, in microseconds. A GPU that is bound on demand is
+    /// not held.
     pub fn hold(&self) -> u64 {
         self.table.hold.as_ref().map_or(HOLD, |hold| hold.value)
     }

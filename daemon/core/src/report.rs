@@ -13,6 +13,7 @@ use crate::engine::{Binding, Engine, Next, Step};
 use crate::facts::{Gpu, KernelBinding, Platform, Protection, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::GpuPolicy;
+use crate::schema::EvidenceStatus;
 use crate::state::{Reason, State};
 
 /// The version of the file's format.
@@ -71,6 +72,7 @@ pub struct GpuReport<'a> {
     pub heap: Option<&'a HeapName>,
     pub protection: Option<Protection>,
     pub exporter: Option<&'a str>,
+    pub firewall: Option<EvidenceStatus>,
     pub policy: Option<&'a Key>,
     pub firmware_bytes: Option<u64>,
     pub suspend_bytes: Option<u64>,
@@ -164,6 +166,10 @@ impl<'a> GpuReport<'a> {
             heap: binding.heap(),
             protection: judged.map(|(protection, _)| protection),
             exporter: judged.map(|(_, exporter)| exporter),
+            firewall: binding
+                .heap()
+                .filter(|_| binding.is_bound())
+                .and_then(|heap| engine.policy().content().evidence.get(heap.as_str())?.firewall),
             policy: binding.named_by(),
             firmware_bytes: kernel
                 .map(|kernel| kernel.firmware_bytes)

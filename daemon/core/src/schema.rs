@@ -33,8 +33,8 @@ pub const LARGEST_SUSPEND_BUFFER: u64 = 16 << 20;
 pub const TEES: [&str; 4] = ["optee", "amdtee", "tstee", "qtee"];
 
 /// What a table for a GPU may say.
-pub(crate) const GPU_KEYS: [&str; 5] =
-    ["heaps", "hold", "suspend", "firmware", "allow-unprotected"];
+pub(crate) const GPU_KEYS: [&str; 6] =
+    ["heaps", "bind", "hold", "suspend", "firmware", "allow-unprotected"];
 
 /// What a candidate may say of a heap.
 const CANDIDATE_KEYS: [&str; 7] =
@@ -95,6 +95,8 @@ impl std::fmt::Display for Pattern {
 pub struct GpuTable {
     /// The heaps, in the order of preference.
     pub heaps: Option<Sourced<Vec<Candidate>>>,
+    /// When a heap is bound.
+    pub bind: Option<Sourced<Bind>>,
     /// How long the GPU's probe may be held at most, in microseconds.
     pub hold: Option<Sourced<u64>>,
     /// The size of a suspend buffer until the firmware says its own, in bytes.
@@ -107,6 +109,16 @@ pub struct GpuTable {
     pub allow_unprotected: Option<Sourced<bool>>,
 }
 
+words! {
+    /// When a heap is bound to a GPU.
+    Bind {
+        /// Before the GPU driver probes, or as soon as the heap is there.
+        Boot = "boot",
+        /// When the first protected group is created, or a client asks.
+        Demand = "demand",
+    }
+}
+
 /// The heaps that a device can use, by usage, in the order of preference.
 pub type Share = BTreeMap<String, Sourced<Vec<HeapName>>>;
 
@@ -117,6 +129,9 @@ pub struct Evidence {
     pub status: EvidenceStatus,
     /// Where it is written.
     pub source: Option<String>,
+    /// How well it is known that a firewall denies other devices, and the GPU in normal mode, access to
+    /// this heap's memory. Nothing in the kernel proves that.
+    pub firewall: Option<EvidenceStatus>,
 }
 
 words! {
@@ -210,6 +225,7 @@ impl Reader {
         let suspend = suspend.unwrap_or(&none);
         GpuTable {
             heaps: self.heaps(table),
+            bind: self.word(table, "bind", &[Bind::Boot, Bind::Demand]),
             hold: self.hold(table),
             suspend_bytes: self.suspend_bytes(suspend),
             suspend_count: self.suspend_count(suspend),
@@ -388,20 +404,15 @@ impl Reader {
     }
 
     fn evidence(&mut self, at: &Origin, table: &Table) -> Option<Evidence> {
-        self.keys(table, &["status", "source"]);
+        self.keys(table, &["status", "source", "firewall"]);
         let source = self.string(table, "source").map(|source| source.value);
-        let Some(status) = self.string(table, "status") else {
-            if !table.contains_key("status") {
-                self.fault(at, NO_STATUS);
-            }
-            return None;
-        };
         let all = [EvidenceStatus::Tested, EvidenceStatus::Documented, EvidenceStatus::Unverified];
-        let Some(status) = all.into_iter().find(|one| one.as_str() == status.value) else {
-            self.fault(&status.origin, "expected \"tested\", \"documented\" or \"unverified\"");
-            return None;
-        };
-        Some(Evidence { status, source })
+        let firewall = self.word(table, "firewall", &all).map(|firewall| firewall.value);
+        if !table.contains_key("status") {
+            self.fault(at, NO_STATUS);
+        }
+        let status = self.word(table, "status", &all)?.value;
+        Some(Evidence { status, source, firewall })
     }
 
     // The rest reads one value of one type.
@@ -476,6 +487,27 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Reads a string that must be one of `all`.
+    fn word<T: Copy + ToString>(
+        &mut self,
+        table: &Table,
+        key: &str,
+        all: &[T],
+    ) -> Option<Sourced<T>> {
+        let found = self.string(table, key)?;
+        if let Some(value) = all.iter().find(|word| word.to_string() == found.value) {
+            return Some(Sourced { value: *value, origin: found.origin });
+        }
+        let quoted: Vec<_> = all.iter().map(|word| format!("{:?}", word.to_string())).collect();
+        let expected = match quoted.split_last() {
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        };
+        self.fault(&found.origin, format!("expected {expected}"));
+        None
     }
 
     fn boolean(&mut self, table: &Table, key: &str) -> Option<Sourced<bool>> {

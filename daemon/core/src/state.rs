@@ -79,6 +79,8 @@ words! {
         HeapLate = "heap-late",
         /// Nothing in this kernel would use the binding.
         NoConsumer = "no-consumer",
+        /// The heap is bound when the first protected group is created, or a client asks.
+        OnDemand = "on-demand",
         /// The GPU driver had probed before, and there is nothing to bind yet.
         AlreadyProbed = "already-probed",
         /// The heap refuses any allocation.

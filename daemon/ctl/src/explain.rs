@@ -154,6 +154,8 @@ struct Candidate<'a> {
     evidence: Option<EvidenceStatus>,
     /// Where that is written.
     source: Option<&'a str>,
+    /// How it is known that a firewall protects the heap's memory, if a policy says so.
+    firewall: Option<EvidenceStatus>,
 }
 
 /// What applies, and where that is written: nowhere if it is built in.
@@ -281,6 +283,7 @@ fn gpu_report<'a>(
             considered: considered.clone(),
             evidence: evidence.map(|evidence| evidence.status),
             source: evidence.and_then(|evidence| evidence.source.as_deref()),
+            firewall: evidence.and_then(|evidence| evidence.firewall),
         }
     };
     GpuReport {
@@ -341,7 +344,12 @@ fn values(policy: &GpuPolicy) -> BTreeMap<&'static str, Value> {
         }
     }
     let table = policy.table();
+    let bind = Value {
+        value: policy.bind().as_str().into(),
+        origin: table.bind.as_ref().map(|said| said.origin.to_string()),
+    };
     BTreeMap::from([
+        ("bind", bind),
         ("hold_us", value(table.hold.as_ref(), HOLD)),
         ("suspend_bytes", value(table.suspend_bytes.as_ref(), SUSPEND_BYTES)),
         ("suspend_count", value(table.suspend_count.as_ref(), SUSPEND_COUNT)),

@@ -77,6 +77,9 @@ struct Policy {
 struct Gpu {
     /// The first that is there, fits, and passes is bound.
     heaps: Option<Vec<Candidate>>,
+    /// When it is bound: before the GPU's driver probes, or when the first protected group is
+    /// created or a client asks. At boot if no policy says it.
+    bind: Option<Bind>,
     /// How long the GPU's probe is held at most: up to 10 seconds. 5 seconds if no policy says it.
     #[schemars(regex(pattern = r"^[0-9]+(ms|s)$"), example = "5s", example = "250ms")]
     hold: Option<String>,
@@ -87,6 +90,16 @@ struct Gpu {
     firmware: Option<String>,
     /// Memory that can be mapped may be bound: for bring-up alone.
     allow_unprotected: Option<bool>,
+}
+
+/// When a heap is bound.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum Bind {
+    /// Before the GPU's driver probes.
+    Boot,
+    /// When the first protected group is created, or a client asks.
+    Demand,
 }
 
 /// A heap that may be bound: all that is said beside its name has to hold.
@@ -172,6 +185,9 @@ struct Evidence {
     /// Where it is written.
     #[schemars(example = "https://docs.kernel.org/userspace-api/dma-buf-heaps.html")]
     source: Option<String>,
+    /// How far it can be relied upon that hardware keeps other devices, and the GPU in normal mode,
+    /// from the heap's memory.
+    firewall: Option<Status>,
 }
 
 /// How far a heap's name can be relied upon.

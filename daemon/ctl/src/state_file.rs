@@ -55,6 +55,8 @@ pub(crate) struct Binding {
     pub(crate) protection: Option<String>,
     pub(crate) exporter: Option<String>,
     #[serde(skip_serializing)]
+    pub(crate) firewall: Option<String>,
+    #[serde(skip_serializing)]
     pub(crate) policy: Option<String>,
     #[serde(skip_serializing)]
     pub(crate) firmware_bytes: Option<u64>,

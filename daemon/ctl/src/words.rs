@@ -27,7 +27,7 @@ pub(crate) struct Reason {
     pub(crate) next: &'static str,
 }
 
-const REASONS: [Reason; 13] = [
+const REASONS: [Reason; 14] = [
     Reason {
         word: "adopted",
         meaning: "an earlier run, or another program, had bound it",
@@ -60,6 +60,11 @@ const REASONS: [Reason; 13] = [
         word: "no-consumer",
         meaning: "nothing in this kernel would use a binding",
         next: "load protheap.ko, and a GPU driver that asks it: docs/driver.md",
+    },
+    Reason {
+        word: "on-demand",
+        meaning: "its heap is bound when the first protected group is created, or a client asks",
+        next: "nothing: `bind = \"boot\"` in a policy binds it before its driver probes",
     },
     Reason {
         word: "already-probed",

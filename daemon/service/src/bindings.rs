@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use anyhow::Context;
 use protheap_bind::binder::Binder;
 use protheap_board::root::Root;
-use protheap_core::engine::{Binding, Engine, NoRebind};
+use protheap_core::engine::{Binding, Engine, NoDemand, NoRebind};
 use protheap_core::name::{DeviceName, HeapName};
 use protheap_core::report::{GpuReport, Refused};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -58,6 +58,7 @@ impl Snapshot {
 enum Command {
     Reload(oneshot::Sender<bool>),
     Rebind(DeviceName, oneshot::Sender<Result<(), NoRebind>>),
+    Demand(DeviceName, oneshot::Sender<Result<(), NoDemand>>),
     /// It works if it answers.
     Answer(oneshot::Sender<()>),
 }
@@ -126,6 +127,11 @@ impl Bindings {
     /// Decides anew for a GPU.
     pub(crate) async fn rebind(&self, device: DeviceName) -> Result<Result<(), NoRebind>, Ended> {
         self.ask(|answer| Command::Rebind(device, answer)).await
+    }
+
+    /// Binds a GPU's heap on demand.
+    pub(crate) async fn demand(&self, device: DeviceName) -> Result<Result<(), NoDemand>, Ended> {
+        self.ask(|answer| Command::Demand(device, answer)).await
     }
 
     /// Returns when the thread comes round.
@@ -202,6 +208,11 @@ fn serve(command: Command, binder: &mut Binder<true>, publish: &watch::Sender<Ar
         }
         Command::Rebind(device, answer) => {
             let done = binder.rebind(&device);
+            publish_changes(publish, binder);
+            let _ = answer.send(done);
+        }
+        Command::Demand(device, answer) => {
+            let done = binder.demand(&device);
             publish_changes(publish, binder);
             let _ = answer.send(done);
         }

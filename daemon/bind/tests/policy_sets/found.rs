@@ -36,6 +36,7 @@ pub(crate) fn said_of_gpu(gpu: &GpuPolicy) -> Said {
     one(&mut all, "heaps", &table.heaps, |heaps| {
         format!("[{}]", heaps.iter().map(candidate).collect::<Vec<_>>().join(", "))
     });
+    one(&mut all, "bind", &table.bind, |bind| quoted(bind.as_str()));
     one(&mut all, "hold", &table.hold, |us| format!("\"{}s\"", us / 1_000_000));
     one(&mut all, "suspend bytes", &table.suspend_bytes, |b| format!("\"{}KiB\"", b / 1024));
     one(&mut all, "suspend count", &table.suspend_count, ToString::to_string);

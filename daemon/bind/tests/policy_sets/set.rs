@@ -151,6 +151,7 @@ fn content() -> impl Strategy<Value = Content> {
     let field = prop_oneof![
         4 => vec(candidate, 0..3).prop_map(|all| ("heaps", format!("[{}]", all.join(", ")))),
         1 => (0..=10).prop_map(|s| ("hold", format!("\"{s}s\""))),
+        1 => select(&["boot", "demand"][..]).prop_map(|when| ("bind", quoted(when))),
         1 => (1..=64).prop_map(|k| ("suspend bytes", format!("\"{k}KiB\""))),
         1 => (0..=128).prop_map(|n: i32| ("suspend count", n.to_string())),
         1 => (0..=9).prop_map(|n| ("firmware", format!("\"arch10.{n}\""))),
@@ -163,7 +164,8 @@ fn content() -> impl Strategy<Value = Content> {
     let names = vec(select(&HEAPS[..]).prop_map(quoted), 0..3);
     let share = (select(&["acme,vdec video", "acme,vdec ui", "acme,dpu ui"][..]), names)
         .prop_map(|(usage, names)| (format!("share {usage}"), format!("[{}]", names.join(", "))));
-    let evidence = (select(&HEAPS[..]), select(&["tested", "documented", "unverified"][..]))
+    let status = || select(&["tested", "documented", "unverified"][..]);
+    let evidence = (select(&HEAPS[..]), status())
         .prop_map(|(heap, status)| (format!("evidence {heap} status"), quoted(status)));
     let value = prop_oneof![6 => gpu, 1 => share, 1 => evidence]
         .prop_map(|(keys, value)| (keys.split_whitespace().map(str::to_owned).collect(), value));

@@ -11,6 +11,7 @@ use crate::decision::{Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
 use crate::name::{DeviceName, HeapName, Key};
 use crate::policy::Policy;
+use crate::schema::Bind;
 use crate::state::{Reason, State};
 
 /// Time from a first failure to the next attempt, in microseconds; doubled after each further one,
@@ -29,6 +30,10 @@ const TEE_COMES: u64 = 1_000_000;
 /// How long a driver has to be gone before what it had is withdrawn for something better, in
 /// microseconds: who unbinds a driver may bind it at once again, and that must not find nothing.
 const DRIVER_RETURNS: u64 = 1_000_000;
+
+/// Time after which a binding on demand without protected groups is released, in microseconds. A
+/// player that restarts within it causes no further reset of the GPU.
+const IDLE: u64 = 10_000_000;
 
 /// How many steps of a timeline are kept: a daemon runs for as long as the machine does.
 const STEPS: usize = 100;
@@ -56,6 +61,8 @@ pub(super) struct Upkeep {
     refused: bool,
     /// What people were told.
     told: Option<String>,
+    /// Time since which a binding on demand has had no protected group.
+    idle: Option<Monotonic>,
 }
 
 impl Upkeep {
@@ -90,7 +97,35 @@ pub enum NoRebind {
     Fixed,
 }
 
+/// Reason why a demand failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoDemand {
+    /// There is no such GPU.
+    NoGpu,
+    /// The policy does not bind on demand, or protheap.ko is not loaded.
+    AtBoot,
+    /// State of the binding, and its reason as a word, or an empty string.
+    Unbound(State, &'static str),
+}
+
 impl<const DAEMON: bool> Engine<DAEMON> {
+    /// Checks that `device` is bound after a [`super::Change::Demand`].
+    ///
+    /// # Errors
+    ///
+    /// The reason why it is not bound.
+    pub fn demanded(&self, device: &DeviceName) -> Result<(), NoDemand> {
+        let Some(binding) = self.bindings.get(device) else { return Err(NoDemand::NoGpu) };
+        if binding.is_bound() {
+            Ok(())
+        } else if !binding.is_on_demand(&self.facts) {
+            Err(NoDemand::AtBoot)
+        } else {
+            let reason = binding.reason.map_or("", Reason::as_str);
+            Err(NoDemand::Unbound(binding.state, reason))
+        }
+    }
+
     /// Whether [`super::Event::Rebind`] would be followed.
     ///
     /// # Errors
@@ -141,6 +176,24 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                 binding.forget_kernel();
                 binding.phase = Phase::Unbound;
             }
+        }
+    }
+
+    /// Starts binding on demand. Heaps are allocated from again, because the last binding's buffers were
+    /// released.
+    pub(super) fn demand(&mut self, device: &DeviceName, now: Monotonic) {
+        let (binding, gpu) = (self.bindings.get_mut(device), self.facts.gpus.get_mut(device));
+        if let (Some(binding), Some(gpu)) = (binding, gpu)
+            && binding.can_be_demanded(now)
+        {
+            gpu.verdicts.clear();
+            binding.shorten();
+            binding.step(now, "demanded", String::new());
+            binding.demanded = true;
+            binding.phase = Phase::Unbound;
+        } else if let Some(binding) = self.bindings.get_mut(device) {
+            // The caller has the full idle time to create a group.
+            binding.upkeep.idle = None;
         }
     }
 
@@ -196,10 +249,9 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             if only.is_some_and(|only| only != device) || binding.phase != Phase::Ended {
                 continue;
             }
-            let old = binding.timeline.len().saturating_sub(STEPS);
-            binding.timeline.drain(..old);
-            let told = binding.upkeep.told.take();
-            binding.upkeep = Upkeep { told, ..Upkeep::default() };
+            binding.shorten();
+            let Upkeep { told, idle, .. } = std::mem::take(&mut binding.upkeep);
+            binding.upkeep = Upkeep { told, idle, ..Upkeep::default() };
             // What a driver's parameter says is a fact itself.
             if binding.is_bound() && self.facts.kernel.parameter.is_none() {
                 binding.look();
@@ -235,6 +287,62 @@ impl Binding {
         }
     }
 
+    /// Removes the oldest steps from the timeline.
+    fn shorten(&mut self) {
+        let old = self.timeline.len().saturating_sub(STEPS);
+        self.timeline.drain(..old);
+    }
+
+    /// Returns whether a demand starts an attempt: the GPU is not bound, and no demand failed within the
+    /// last `RETRY`.
+    fn can_be_demanded(&self, now: Monotonic) -> bool {
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|policy| policy.bind() == Bind::Demand)
+            && self.phase == Phase::Ended
+            && !self.is_bound()
+            && self.refused_demand.is_none_or(|at| now.0 >= at.0 + RETRY)
+    }
+
+    /// Ends a demand. If it failed, tells the kernel, where the group's creator waits.
+    pub(super) fn end_demand(
+        &mut self,
+        device: &DeviceName,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.phase == Phase::Ended && std::mem::take(&mut self.demanded) {
+            self.upkeep.idle = None;
+            self.refused_demand = (!self.is_bound()).then_some(now);
+            if !self.is_bound() {
+                actions.push(Action::BindOnDemand(device.clone()));
+            }
+        }
+    }
+
+    /// Releases a binding on demand that has had no protected group for `IDLE`. Returns whether it does.
+    fn release_idle(
+        &mut self,
+        device: &DeviceName,
+        has_groups: bool,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if has_groups {
+            self.upkeep.idle = None;
+            return false;
+        }
+        let until = Monotonic(self.upkeep.idle.get_or_insert(now).0 + IDLE);
+        if now < until {
+            actions.push(Action::WakeAt(until));
+            return false;
+        }
+        self.upkeep.idle = None;
+        self.step(now, "released", "no protected group".to_owned());
+        self.phase = Phase::Releasing;
+        actions.push(Action::BindOnDemand(device.clone()));
+        true
+    }
+
     /// The kernel may have something else than it had.
     pub(super) fn look(&mut self) {
         self.upkeep.look = true;
@@ -268,7 +376,7 @@ impl Binding {
     }
 
     /// What the kernel had is withdrawn.
-    fn forget_kernel(&mut self) {
+    pub(super) fn forget_kernel(&mut self) {
         (self.kernel, self.tee, self.let_go) = (None, None, None);
     }
 
@@ -294,8 +402,8 @@ impl Binding {
         self.let_go = since.filter(|_| !kernel.in_use);
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
             let returns = self.let_go.map(|since| Monotonic(since.0 + DRIVER_RETURNS));
-            self.upkeep =
-                Upkeep { retry: returns.filter(|returns| now < *returns), ..Upkeep::default() };
+            let retry = returns.filter(|returns| now < *returns);
+            self.upkeep = Upkeep { retry, idle: self.upkeep.idle, ..Upkeep::default() };
             return;
         }
         let grown = known.is_none_or(|known| {
@@ -332,8 +440,16 @@ impl Binding {
                     return self.end(State::Failed, Some(Reason::HeapDead), now, String::new());
                 }
             }
+            let has_groups = kernel.suspend_in_use > 0;
+            let heap = kernel.heap.clone();
+            if self.is_on_demand(facts)
+                && !self.upkeep.look
+                && self.release_idle(device, has_groups, now, actions)
+            {
+                return;
+            }
             if self.upkeep.supply && !self.upkeep.look && tee.is_none() {
-                actions.push(Action::Supply(device.clone(), kernel.heap.clone()));
+                actions.push(Action::Supply(device.clone(), heap));
                 self.upkeep.supply = false;
                 self.phase = Phase::Supplying;
                 return;

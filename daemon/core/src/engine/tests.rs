@@ -11,8 +11,18 @@ use crate::name::Key;
 const HOLD: u64 = 5_000_000;
 
 pub(super) fn policy(heaps: &str) -> Policy {
-    let text =
-        format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{heaps}]\nhold = '5s'\n");
+    policy_with(heaps, "")
+}
+
+/// A policy that binds these heaps on demand.
+pub(super) fn policy_on_demand(heaps: &str) -> Policy {
+    policy_with(heaps, "bind = 'demand'")
+}
+
+fn policy_with(heaps: &str, more: &str) -> Policy {
+    let text = format!(
+        "schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{heaps}]\nhold = '5s'\n{more}\n"
+    );
     let key = Key::new("acme,a9").unwrap();
     Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]))
 }
@@ -99,6 +109,7 @@ pub(super) fn kernel(name: &str) -> KernelBinding {
         suspend_bytes: 65_536,
         suspend_count: crate::policy::SUSPEND_COUNT,
         suspend_buffers: crate::policy::SUSPEND_COUNT,
+        suspend_in_use: 0,
         suspend_wanted: 0,
     }
 }
@@ -139,6 +150,30 @@ fn a_heap_that_is_there_is_bound_within_the_window() {
     assert_eq!(engine.bindings()[&gpu()].held(), 30);
     let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| &*s.step).collect();
     assert_eq!(steps, ["window-opened", "tried", "bound"]);
+}
+
+#[test]
+fn a_gpu_that_is_bound_on_demand_is_not_held() {
+    for there in [&["low"][..], &[]] {
+        let policy = policy_on_demand("{ name = 'high', provider = 'acme,svp' }, { name = 'low' }");
+        let mut engine = Engine::<false>::new(policy, facts(there, &["acme,svp"]));
+        assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
+        let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::NoWindow))]);
+        assert_eq!(actions, [Action::BindOnDemand(gpu())]);
+        assert!(!engine.is_done());
+        assert_eq!(run(&mut engine, &[(30, Event::OnDemand(gpu(), Ok(())))]), []);
+        assert_eq!(end(&engine), (State::Unprotected, Some(Reason::OnDemand)));
+        assert!(engine.is_done());
+    }
+}
+
+#[test]
+fn what_binds_on_demand_is_bound_at_boot_without_the_module() {
+    let mut facts = facts(&["low"], &[]);
+    facts.kernel.module = None;
+    facts.kernel.parameter = Some(Parameter::Open);
+    let mut engine = Engine::<false>::new(policy_on_demand("{ name = 'low' }"), facts);
+    assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 5_000)]);
 }
 
 #[test]
@@ -509,6 +544,7 @@ proptest! {
                         queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
                     }
                     Action::Release(_) => prop_assert!(!ended && window_end.is_some()),
+                    Action::BindOnDemand(_) => prop_assert!(false, "no policy says so"),
                     Action::Remove(_) => prop_assert!(!ended),
                     Action::Look(_) | Action::Supply(..) | Action::Tell(..) => prop_assert!(false, "a daemon's"),
                     Action::WakeAt(at) => {
@@ -595,7 +631,7 @@ proptest! {
                         queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
                     }
                     Action::WakeAt(at) => wake = Some(wake.map_or(at.0, |due: u64| due.min(at.0))),
-                    Action::Release(_) => {}
+                    Action::Release(_) | Action::BindOnDemand(_) => {}
                     other => prop_assert!(false, "{other:?}"),
                 }
             }

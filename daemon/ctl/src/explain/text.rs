@@ -138,7 +138,7 @@ fn show_gpu(
         return Ok(());
     }
     writeln!(f, "  candidates, the most preferred first")?;
-    for Candidate { considered, evidence, .. } in &gpu.candidates {
+    for Candidate { considered, evidence, firewall, .. } in &gpu.candidates {
         let outcome = considered.outcome;
         let detail = if considered.detail.is_empty() { "" } else { ": " };
         writeln!(f, "    {}: {outcome}{detail}{}", considered.candidate, Tame(&considered.detail))?;
@@ -146,11 +146,16 @@ fn show_gpu(
             Some(evidence) => format!("the name is {evidence}"),
             None => "no evidence for the name".to_owned(),
         };
-        writeln!(f, "               {} ({evidence})", Tame(&considered.origin))?;
+        let firewall = match firewall {
+            Some(firewall) => format!("a firewall is {firewall}"),
+            None => "no evidence for a firewall".to_owned(),
+        };
+        writeln!(f, "               {} ({evidence}, {firewall})", Tame(&considered.origin))?;
     }
     writeln!(f, "  values")?;
     for (name, Value { value, origin }) in &gpu.values {
         let shown = match (*name, value) {
+            ("bind", serde_json::Value::String(when)) => format!("bound at {when}"),
             ("hold_us", value) => format!("hold {} ms", value.as_u64().unwrap_or_default() / 1000),
             ("suspend_bytes", value) => {
                 format!("suspend buffers of {} KiB", value.as_u64().unwrap_or_default() / 1024)
@@ -200,6 +205,7 @@ fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool)
         }
         "no-provider" => "nothing on this board could bring one",
         "no-consumer" => "nothing in this kernel takes a binding: load protheap.ko",
+        "on-demand" => "it is bound when the first protected group is created, or a client asks",
         "already-probed" => "its driver was loaded without one, or with another",
         "heap-dead" => "it refuses any allocation: has its TEE gone?",
         "heap-too-small" => {

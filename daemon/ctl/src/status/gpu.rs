@@ -27,6 +27,8 @@ pub(crate) struct Status {
     pub(crate) heap: Option<String>,
     pub(crate) protection: Option<String>,
     pub(crate) exporter: Option<String>,
+    /// How far a policy's evidence for a firewall can be relied upon.
+    pub(crate) firewall: Option<String>,
     /// The key of the file that names the heap.
     pub(crate) policy: Option<String>,
     /// Where in that file.
@@ -85,6 +87,7 @@ impl Status {
             heap: None,
             protection: None,
             exporter: None,
+            firewall: None,
             policy: None,
             origin: None,
             firmware_bytes: None,
@@ -158,6 +161,7 @@ impl Status {
         fill(&mut self.heap, &file.heap);
         fill(&mut self.protection, &file.protection);
         fill(&mut self.exporter, &file.exporter);
+        fill(&mut self.firewall, &file.firewall);
         fill(&mut self.policy, &file.policy);
         fill(&mut self.origin, &file.origin().map(str::to_owned));
         self.firmware_bytes = self.firmware_bytes.or(file.firmware_bytes);
@@ -277,6 +281,19 @@ pub(super) fn next(
         }
         Plan::Without(_) | Plan::Fail(_) | Plan::Wait | Plan::Keep(_) => None,
     }
+}
+
+/// What a policy says of a firewall around memory that cannot be mapped, for people.
+pub(super) fn firewall(protection: &str, evidence: Option<&str>) -> Option<String> {
+    if protection == Protection::None.as_str() {
+        return None;
+    }
+    Some(match evidence {
+        Some(word) => format!("{word}, says the policy's evidence"),
+        None => {
+            "unknown: no policy has evidence, and nothing that the kernel shows proves one".into()
+        }
+    })
 }
 
 /// What is known of the protection of memory, for people.

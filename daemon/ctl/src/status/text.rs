@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::gpu::{From, Status, protection};
+use super::gpu::{From, Status, firewall, protection};
 use super::{DAEMON, Report, Writer};
 use crate::obstacles::Obstacle;
 use crate::paint::{Paint, Tone};
@@ -105,6 +105,9 @@ impl Report {
             let exporter = joined(&gpu.exporter, "unknown");
             let meaning = protection(word);
             line("protection", &format!("{}: {meaning}; exporter {exporter}", Tame(word)));
+            if let Some(firewall) = firewall(word, gpu.firewall.as_deref()) {
+                line("firewall", &Tame(&firewall).to_string());
+            }
         }
         match (&gpu.policy, unknown("policy"), &gpu.origin) {
             (Some(key), _, Some(origin)) => {

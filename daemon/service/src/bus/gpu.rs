@@ -4,7 +4,7 @@
 
 use protheap_board::module::counter;
 use protheap_client::Error;
-use protheap_core::engine::NoRebind;
+use protheap_core::engine::{NoDemand, NoRebind};
 use protheap_core::name::DeviceName;
 use protheap_core::report::GpuReport;
 use zbus::message::Header;
@@ -158,6 +158,30 @@ impl Gpu {
             NoRebind::Fixed => Error::NotSupported(
                 "without protheap.ko nothing can be bound while the system runs".to_owned(),
             ),
+        };
+        Err(error.into())
+    }
+
+    async fn bind(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Failure> {
+        allow(connection, &header, Action::OpenHeap, None).await?;
+        let device = &self.device;
+        let done = self.bindings.demand(device.clone()).await;
+        let refused = match done.map_err(|error| Error::Failed(error.to_string()))? {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        let error = match refused {
+            NoDemand::NoGpu => Error::NoSuchGpu(format!("{device} is not on the platform bus")),
+            NoDemand::AtBoot => Error::NotSupported(format!(
+                "the policy does not bind {device} on demand, or protheap.ko is not loaded"
+            )),
+            NoDemand::Unbound(state, reason) => {
+                Error::NotReady(format!("no heap was bound to {device}: {state}, {reason}"))
+            }
         };
         Err(error.into())
     }

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+mod demand;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::engine::tests::{
-    device, end, facts, failed, free, good, gpu, heap, kernel, passes, policy, provider, run,
-    verdict,
+    device, end, facts, failed, free, good, gpu, heap, kernel, passes, policy, policy_on_demand,
+    provider, run, verdict,
 };
 use crate::engine::{Bound, Change, Event, Opened};
 use crate::facts::{Gpu, Module, Tee};
+use crate::fragment::Fragment;
+use crate::merged::Merged;
 use crate::past::Past;
 use crate::policy::Policy;
+use crate::schema::EvidenceStatus;
 
 type Daemon = Engine<true>;
 
@@ -216,6 +221,26 @@ fn a_shortage_outlives_the_program_that_met_it() {
     assert_eq!(report("", fewer.clone()), (Some(12), None));
     let (_, why) = report("", KernelBinding { source: Source::Kernel, ..fewer });
     assert!(why.is_some_and(|why| why.contains("the kernel's log")));
+}
+
+#[test]
+fn the_firewall_of_what_is_bound_is_what_the_policy_has_evidence_of() {
+    let firewall = |evidence: &str, kernel: Option<KernelBinding>| {
+        let text = format!(
+            "schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{{ name = '{TEE}' }}]\n[evidence.'{TEE}']\nstatus = 'tested'\n{evidence}\n"
+        );
+        let key = Key::new("acme,a9").unwrap();
+        let policy = Fragment::parse(&key, "acme,a9.toml", &text).unwrap();
+        let mut engine = Daemon::new(Policy::new(Merged::new(vec![policy])), with_tee());
+        run(&mut engine, &[(10, Event::Started), (20, looked(kernel))]);
+        let gpu = gpu();
+        crate::report::GpuReport::new(&engine, &gpu, &engine.bindings()[&gpu]).firewall
+    };
+    let tested = "firewall = 'tested'";
+    assert_eq!(firewall(tested, Some(kernel(TEE))), Some(EvidenceStatus::Tested));
+    assert_eq!(firewall(tested, Some(kernel("low"))), None);
+    assert_eq!(firewall(tested, None), None);
+    assert_eq!(firewall("", Some(kernel(TEE))), None, "a name that was tested proves none");
 }
 
 #[test]
@@ -526,8 +551,12 @@ enum Outside {
     SomebodyBinds(&'static str),
     SomebodyRemoves,
     EventsAreLost,
-    PolicyIs(&'static str),
+    PolicyIs(&'static str, Bind),
     SomebodyWantsAnother,
+    /// A protected group waits for a binding, or a client does.
+    Demand,
+    /// So many protected groups there are.
+    Groups(u32),
 }
 
 const TEE_FIRST: &str = "{ name = 'protected,a' }, { name = 'low' }";
@@ -545,8 +574,14 @@ fn outside() -> impl Strategy<Value = Outside> {
         prop_oneof![Just(TEE), Just("low")].prop_map(Outside::SomebodyBinds),
         Just(Outside::SomebodyRemoves),
         Just(Outside::EventsAreLost),
-        prop_oneof![Just(TEE_FIRST), Just(LOW_FIRST), Just("")].prop_map(Outside::PolicyIs),
+        (
+            prop_oneof![Just(TEE_FIRST), Just(LOW_FIRST), Just("")],
+            prop_oneof![Just(Bind::Boot), Just(Bind::Demand)],
+        )
+            .prop_map(|(heaps, bind)| Outside::PolicyIs(heaps, bind)),
         Just(Outside::SomebodyWantsAnother),
+        Just(Outside::Demand),
+        (0u32..3).prop_map(Outside::Groups),
     ]
 }
 
@@ -557,6 +592,8 @@ struct World {
     bound: Option<KernelBinding>,
     /// The driver has what was withdrawn.
     withdrawn: bool,
+    /// The kernel tells when a protected group is created.
+    on_demand: bool,
 }
 
 impl World {
@@ -572,10 +609,12 @@ impl World {
         let exporter = if name == TEE { "tee" } else { "acme" };
         let in_use = self.csf().driver.is_some();
         self.bound = Some(KernelBinding { exporter: exporter.into(), in_use, ..kernel(name) });
+        self.on_demand = false;
     }
 
     fn withdraw(&mut self) {
         self.withdrawn |= self.bound.take().is_some_and(|bound| bound.in_use);
+        self.on_demand = false;
     }
 
     /// What a daemon hears of it.
@@ -607,6 +646,7 @@ impl World {
                 self.withdrawn &= comes;
                 if let Some(bound) = &mut self.bound {
                     bound.in_use = comes;
+                    bound.suspend_in_use *= u32::from(comes);
                 }
                 vec![changed(Change::Gpu(gpu(), Some(csf))), hint()]
             }
@@ -629,8 +669,21 @@ impl World {
             Outside::EventsAreLost => {
                 vec![changed(Change::All(Box::new(self.facts.clone())))]
             }
-            Outside::PolicyIs(heaps) => vec![changed(Change::Policy(Box::new(policy(heaps))))],
+            Outside::PolicyIs(heaps, bind) => {
+                let policy = match bind {
+                    Bind::Boot => policy(heaps),
+                    Bind::Demand => policy_on_demand(heaps),
+                };
+                vec![changed(Change::Policy(Box::new(policy)))]
+            }
             Outside::SomebodyWantsAnother => vec![Event::Rebind(gpu())],
+            Outside::Demand => vec![changed(Change::Demand(gpu()))],
+            Outside::Groups(count) => {
+                if let Some(bound) = self.bound.as_mut().filter(|bound| bound.in_use) {
+                    bound.suspend_in_use = count;
+                }
+                vec![hint()]
+            }
         }
     }
 }
@@ -650,7 +703,12 @@ proptest! {
         supplies in proptest::collection::vec(0u8..4, 4),
         happenings in proptest::collection::vec((1u64..2_000_000, outside()), 0..24),
     ) {
-        let mut world = World { facts: with_tee(), bound: None, withdrawn: false };
+        let mut world = World {
+            facts: with_tee(),
+            bound: None,
+            withdrawn: false,
+            on_demand: false,
+        };
         if !tee {
             world.happen(Outside::TeeGoes);
         }
@@ -714,6 +772,7 @@ proptest! {
                         let opened = match (&world.bound, world.withdrawn) {
                             (_, true) => Opened::Busy("EBUSY".into()),
                             (Some(bound), _) => Opened::Adopted(bound.heap.clone(), bound.in_use),
+                            (None, _) if world.on_demand => Opened::OnDemand,
                             (None, _) => Opened::NoWindow,
                         };
                         came.push(Event::Opened(device, opened));
@@ -765,6 +824,15 @@ proptest! {
                     Action::WakeAt(at) => {
                         prop_assert!(at.0 > now);
                         wake = Some(wake.map_or(at.0, |due| due.min(at.0)));
+                    }
+                    Action::BindOnDemand(device) => {
+                        let has_groups = world.bound.as_ref().is_some_and(|b| b.suspend_in_use > 0);
+                        let refused = has_groups || world.withdrawn;
+                        if !refused {
+                            (world.bound, world.on_demand) = (None, true);
+                        }
+                        let outcome = if refused { Err("EBUSY".into()) } else { Ok(()) };
+                        came.push(Event::OnDemand(device, outcome));
                     }
                     Action::Release(_) => prop_assert!(false, "there is no window"),
                     Action::Tell(..) => {}

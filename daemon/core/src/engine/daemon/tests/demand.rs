@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Bindings on demand.
+
+use super::*;
+
+fn bind_on_demand() -> Action {
+    Action::BindOnDemand(gpu())
+}
+
+fn demand() -> Event {
+    changed(Change::Demand(gpu()))
+}
+
+fn on_demand() -> (State, Option<Reason>) {
+    (State::Unprotected, Some(Reason::OnDemand))
+}
+
+/// A binding of which protected groups have that many suspend buffers.
+fn groups(count: u32) -> Option<KernelBinding> {
+    Some(KernelBinding { in_use: true, suspend_in_use: count, ..kernel(TEE) })
+}
+
+/// A daemon whose kernel waits for a demand, as its binder left it.
+fn waiting() -> Daemon {
+    let mut engine = Daemon::new(policy_on_demand(TEE_FIRST), with_tee());
+    run(&mut engine, &[(10, Event::Started)]);
+    assert_eq!(run(&mut engine, &[(20, looked(None))]), [Action::Open(gpu(), 0)]);
+    assert_eq!(run(&mut engine, &[(30, Event::Opened(gpu(), Opened::OnDemand))]), []);
+    assert_eq!(end(&engine), on_demand());
+    engine
+}
+
+/// The heap is allocated from, in answer to a demand at that time.
+fn tries(engine: &mut Daemon, at: u64) -> bool {
+    let opens = run(engine, &[(at, demand())]) == [Action::Open(gpu(), 0)];
+    let opened = (at + 1, Event::Opened(gpu(), Opened::OnDemand));
+    opens && matches!(&run(engine, &[opened])[..], [Action::Try(..)])
+}
+
+/// The heap is bound, in answer to a demand at that time.
+fn binds(engine: &mut Daemon, at: u64) {
+    assert!(tries(engine, at));
+    let tried = (at + 2, Event::Tried(gpu(), heap(TEE), good()));
+    assert!(matches!(&run(engine, &[tried])[..], [Action::Bind(..)]));
+    assert_eq!(run(engine, &[(at + 3, Event::Bound(gpu(), Ok(free())))]), [look()]);
+}
+
+#[test]
+fn a_demand_binds_and_what_is_idle_is_returned() {
+    let mut engine = waiting();
+    for at in [1_000, 100_000_000] {
+        binds(&mut engine, at);
+        assert_eq!(run(&mut engine, &[(at + 4, looked(groups(1)))]), []);
+        assert_eq!(end(&engine), (State::InUse, None));
+        let due = at + 10 + IDLE;
+        assert_eq!(told(&mut engine, at + 10, groups(0)), [Action::WakeAt(Monotonic(due))]);
+        // The kernel says something else meanwhile.
+        let again = told(&mut engine, at + 20, groups(0));
+        assert_eq!(again, [Action::WakeAt(Monotonic(due))]);
+        assert_eq!(run(&mut engine, &[(due, Event::Woken)]), [bind_on_demand()]);
+        assert_eq!(run(&mut engine, &[(due + 1, Event::OnDemand(gpu(), Ok(())))]), []);
+        assert_eq!(end(&engine), on_demand());
+        assert_eq!(engine.bindings()[&gpu()].heap(), None);
+    }
+    let steps = engine.bindings()[&gpu()].timeline();
+    let steps: Vec<_> = steps.iter().rev().take(5).rev().map(|step| &*step.step).collect();
+    assert_eq!(steps, ["demanded", "tried", "bound", "released", "on-demand"]);
+}
+
+#[test]
+fn a_group_that_comes_in_time_keeps_the_binding() {
+    let mut engine = waiting();
+    binds(&mut engine, 1_000);
+    run(&mut engine, &[(1_010, looked(groups(0)))]);
+    assert_eq!(told(&mut engine, 2_000, groups(1)), []);
+    assert_eq!(run(&mut engine, &[(1_010 + IDLE, Event::Woken)]), []);
+    // The kernel knows of one before we do.
+    told(&mut engine, 20_000_000, groups(0));
+    let woken = (20_000_000 + IDLE, Event::Woken);
+    assert_eq!(run(&mut engine, &[woken]), [bind_on_demand()]);
+    let busy = Event::OnDemand(gpu(), Err("EBUSY".into()));
+    assert_eq!(run(&mut engine, &[(20_000_001 + IDLE, busy)]), [look()]);
+    assert_eq!(run(&mut engine, &[(20_000_002 + IDLE, looked(groups(1)))]), []);
+    assert_eq!(end(&engine), (State::InUse, None));
+}
+
+#[test]
+fn a_demand_that_comes_to_nothing_is_answered_and_not_met_again_at_once() {
+    let mut engine = waiting();
+    assert!(tries(&mut engine, 1_000));
+    let small = Verdict::TooSmall("no memory".into());
+    let actions = run(&mut engine, &[(1_010, Event::Tried(gpu(), heap(TEE), small.clone()))]);
+    assert_eq!(actions, [bind_on_demand()]);
+    run(&mut engine, &[(1_020, Event::OnDemand(gpu(), Ok(())))]);
+    assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapTooSmall)));
+    assert_eq!(run(&mut engine, &[(2_000, demand())]), []);
+    assert!(tries(&mut engine, 1_010 + RETRY));
+}
+
+#[test]
+fn a_fact_that_changes_binds_nothing() {
+    let mut engine = waiting();
+    run(&mut engine, &[(40, changed(Change::Heap(heap("low")))), (50, looked(None))]);
+    assert_eq!(run(&mut engine, &[(60, Event::Opened(gpu(), Opened::OnDemand))]), []);
+    assert_eq!(end(&engine), on_demand());
+    // Its TEE goes, and comes back.
+    run(&mut engine, &[(70, tee_changes(false)), (80, looked(None))]);
+    run(&mut engine, &[(90, tee_changes(true)), (100, looked(None))]);
+    run(&mut engine, &[(110, Event::Opened(gpu(), Opened::OnDemand))]);
+    assert_eq!(end(&engine), on_demand());
+}
+
+#[test]
+fn a_policy_that_changes_counts_from_then_on() {
+    let mut engine = waiting();
+    let boot = changed(Change::Policy(Box::new(policy(TEE_FIRST))));
+    run(&mut engine, &[(40, boot), (50, looked(None))]);
+    let actions = run(&mut engine, &[(60, Event::Opened(gpu(), Opened::OnDemand))]);
+    assert!(matches!(&actions[..], [Action::Try(..)]));
+
+    let mut engine = daemon(with_tee(), groups(0));
+    let demand = changed(Change::Policy(Box::new(policy_on_demand(TEE_FIRST))));
+    run(&mut engine, &[(40, demand)]);
+    let actions = run(&mut engine, &[(50, looked(groups(0)))]);
+    assert!(actions.contains(&Action::WakeAt(Monotonic(50 + IDLE))), "{actions:?}");
+}
