@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: before another kernel is started, every buffer goes back to the TEE, also what the GPU uses
 # source: kernel, handed
+# tee: sim, dynamic
 # leave: kexec
 # says: simtee: shut down with 0 bytes given out
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: 12 processes do everything with the real panthor for a minute, and all comes back
+# tee: sim, static
 # smp: 2
 # clock: host
 # why: clients race only on processors that run in parallel

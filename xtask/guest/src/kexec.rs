@@ -4,19 +4,30 @@
 
 use std::arch::asm;
 use std::ffi::c_void;
-use std::io;
+use std::{fs, io};
 
 use rustix::system::{RebootCommand, reboot};
 
 use crate::Outcome;
 
-/// PSCI's SYSTEM_OFF, by the conduit of a machine without EL2 and EL3.
-const KERNEL: [u32; 4] = [
-    0x52b0_8000, // movz w0, #0x8400, lsl #16
-    0x7280_0100, // movk w0, #8
-    0xd400_0002, // hvc #0
-    0x1400_0000, // b .
-];
+/// How the machine's firmware is called: `method` of its PSCI node.
+const METHOD: &str = "/proc/device-tree/psci/method";
+
+/// PSCI's SYSTEM_OFF, by `hvc` or `smc`.
+fn kernel(method: &[u8]) -> io::Result<[u32; 4]> {
+    let call = match method {
+        b"hvc\0" => 0xd400_0002, // hvc #0
+        b"smc\0" => 0xd400_0003, // smc #0
+        _ => return Err(io::Error::other(format!("{METHOD} reads {method:?}"))),
+    };
+    Ok([
+        0x52b0_8000, // movz w0, #0x8400, lsl #16
+        0x7280_0100, // movk w0, #8
+        call,
+        0x1400_0000, // b .
+    ])
+}
+
 /// Where it is put: in the machine's memory, which begins at 1 GiB, far from all that is reserved.
 const PLACE: usize = 0x4800_0000;
 const PAGE: usize = 4096;
@@ -36,9 +47,10 @@ struct Segment {
 
 /// Loads that kernel and starts it; returns only if something fails.
 pub(crate) fn kexec() -> Outcome {
+    let kernel = kernel(&fs::read(METHOD)?)?;
     let segment = Segment {
-        buf: KERNEL.as_ptr().cast(),
-        bufsz: size_of_val(&KERNEL),
+        buf: kernel.as_ptr().cast(),
+        bufsz: size_of_val(&kernel),
         mem: PLACE,
         memsz: PAGE,
     };

@@ -136,7 +136,7 @@ fn create(worker: &mut Worker, client: &mut Client) -> bool {
         ("protected-group-idle", true, false),
     ]);
     let priority = *random.pick(&[Priority::Low, Priority::Medium, Priority::High]);
-    let pass = *random.pick(&[0, 0, 100, 2000]);
+    let pass = *random.pick(&[0, 0, 100, 400]);
     let access = if writes {
         let memory = client.protected();
         match worker.count("protected-memory", memory) {
