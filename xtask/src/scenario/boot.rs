@@ -19,8 +19,12 @@ use crate::tee::Tee;
 use crate::vm::{self, Boot, Machine, Outcome};
 
 /// Source of this command that decides how a scenario is booted and judged.
-const JUDGE: [&str; 3] =
-    [include_str!("boot.rs"), include_str!("head.rs"), include_str!("../vm.rs")];
+const JUDGE: [&str; 4] = [
+    include_str!("boot.rs"),
+    include_str!("head.rs"),
+    include_str!("lent.rs"),
+    include_str!("../vm.rs"),
+];
 
 /// How scenarios are run.
 #[derive(Debug, Clone, Copy)]
