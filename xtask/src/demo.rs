@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask demo`: one boot of a board whose protected heap comes late, told as it unfolds.
 
-mod optee;
+pub(crate) mod optee;
 pub(crate) mod uki;
 
 use std::time::Duration;
@@ -122,8 +122,9 @@ pub(crate) struct Args {
     /// Boot one signed unified kernel image under Secure Boot on every board, and show that it is refused once tampered with
     #[arg(long, conflicts_with_all = ["stand_in", "systemd"])]
     uki: bool,
-    /// Boot one kernel and initrd on every real OP-TEE that is built, and print what was bound on each
-    #[arg(long, conflicts_with_all = ["stand_in", "systemd", "uki"])]
+    /// Boot one kernel and initrd on every real OP-TEE that is built, and print what was bound on each; with --uki, those
+    /// of one signed image, on every board
+    #[arg(long, conflicts_with_all = ["stand_in", "systemd"])]
     optee: bool,
     /// Stay there, in a shell of root's, until `poweroff`
     #[arg(long, requires = "systemd", conflicts_with = "json")]
@@ -140,6 +141,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if !boards.iter().any(|name| name == board) {
         bail!("no board `{board}`: there are {}", boards.join(", "));
     }
+    if args.optee {
+        let matrix = match args.uki {
+            true => optee::run_uki(workspace, args.board.as_deref())?,
+            false => optee::run(workspace, board)?,
+        };
+        if args.json {
+            println!("{}", serde_json::to_string(&matrix)?);
+        }
+        return Ok(matrix.good());
+    }
     if args.uki {
         let told = uki::run(workspace, args.board.as_deref())?;
         print!("\n{told}");
@@ -147,13 +158,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
             println!("{}", serde_json::to_string(&told)?);
         }
         return Ok(told.good());
-    }
-    if args.optee {
-        let matrix = optee::run(workspace, board)?;
-        if args.json {
-            println!("{}", serde_json::to_string(&matrix)?);
-        }
-        return Ok(matrix.good());
     }
     let (image, icount) = if args.systemd {
         (image::prepare_systemd_demo(workspace)?, Some(vm::ICOUNT_BY_CLOCK))

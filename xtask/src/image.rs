@@ -254,17 +254,18 @@ impl Pieces {
     }
 }
 
-/// Makes them from this checkout, building what changed. `more` adds to the root.
+/// Makes them from this checkout but for the modules named in `without`, building what changed. `more` adds to the root.
 pub(crate) fn pieces(
     workspace: &Workspace,
+    without: &[&str],
     more: impl FnOnce(&Parts, &mut Archive) -> Result<()>,
 ) -> Result<Pieces> {
     let _lock = workspace.lock()?;
     let packages = [systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES].concat();
     let parts = Parts::prepare(workspace, Flavor::Plain, &packages, &PROGRAMS)?;
-    let (policies, initrd) = systemd::initrd(workspace, &parts, systemd::OPTEE)?.split(POLICIES);
+    let (policies, initrd) = systemd::initrd(workspace, &parts, without)?.split(POLICIES);
     let initrd = initrd.without(&TESTS_ALONE);
-    let mut root = systemd::root(workspace, &parts, systemd::OPTEE)?;
+    let mut root = systemd::root(workspace, &parts, without)?;
     more(&parts, &mut root)?;
     Ok(Pieces { kernel: parts.kernel.image, release: parts.kernel.release, initrd, policies, root })
 }

@@ -100,6 +100,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
         "demo-systemd",
         "demo-uki",
         "demo-uki-extras",
+        "demo-uki-optee",
         "bench-uki",
         "generate",
     ] {

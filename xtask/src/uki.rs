@@ -18,9 +18,13 @@ use crate::{board, extension, systemd};
 
 /// Where ukify finds what every signed command line needs.
 const CONFIGURATION: &str = "packaging/uki/uki.conf";
-/// Words of the demonstration's own: where its console is, and which heaps its TEE has, and when.
-const WORDS: &str = "console=ttyAMA0 panic=-1 oops=panic simtee.delay_ms=200 \
-    simtee.heaps=protected,secure-video;protected,trusted-ui";
+/// Words of the demonstration's own: where its console and its root are.
+const WORDS: &str = "console=ttyAMA0 panic=-1 oops=panic root=/dev/vda";
+/// The same on real OP-TEE, where the root is in memory.
+const WORDS_OPTEE: &str = "console=ttyAMA0 panic=-1 oops=panic root=/dev/pmem0";
+/// Which heaps the stand-in has, and when.
+const STAND_IN: &str =
+    "simtee.delay_ms=200 simtee.heaps=protected,secure-video;protected,trusted-ui";
 /// The board that a vendor's extension has a policy for.
 const VENDORS_BOARD: &str = "radxa,rock-5b";
 /// Overlay with the TPM that the machine has.
@@ -83,19 +87,34 @@ impl<'a> Builder<'a> {
     /// Builds what changed in this checkout.
     pub(crate) fn prepare(workspace: &'a Workspace) -> Result<Self> {
         let key = Key::throw_away(workspace, "key")?;
-        let pieces =
-            image::pieces(workspace, |parts, root| strangers(workspace, &key, parts, root))?;
-        Self::assemble(workspace, key, pieces, "uki")
+        let pieces = image::pieces(workspace, systemd::OPTEE, |parts, root| {
+            strangers(workspace, &key, parts, root)
+        })?;
+        Self::assemble(workspace, key, pieces, "uki", &format!("{WORDS} {STAND_IN}"))
+    }
+
+    /// The same for real OP-TEE.
+    pub(crate) fn prepare_optee(workspace: &'a Workspace) -> Result<Self> {
+        let key = Key::throw_away(workspace, "key")?;
+        let pieces = image::pieces(workspace, systemd::STAND_IN, |_, _| Ok(()))?;
+        Self::assemble(workspace, key, pieces, "uki-optee", WORDS_OPTEE)
     }
 
     /// The same without anything of Protheap's, to compare with.
     pub(crate) fn without_protheap(&self) -> Result<Self> {
         let pieces = self.pieces.clone().without_protheap();
-        Self::assemble(self.workspace, self.key.clone(), pieces, "uki-without")
+        let words = format!("{WORDS} {STAND_IN}");
+        Self::assemble(self.workspace, self.key.clone(), pieces, "uki-without", &words)
     }
 
-    /// Gets ready to build images in a directory of that name.
-    fn assemble(workspace: &'a Workspace, key: Key, pieces: Pieces, name: &str) -> Result<Self> {
+    /// Gets ready to build images in a directory of that name, with those words on the command line.
+    fn assemble(
+        workspace: &'a Workspace,
+        key: Key,
+        pieces: Pieces,
+        name: &str,
+        words: &str,
+    ) -> Result<Self> {
         let dir = workspace.checkout.join(name);
         cache::create_dir(&dir)?;
         let _lock = workspace.lock()?;
@@ -119,7 +138,7 @@ impl<'a> Builder<'a> {
         else {
             bail!("{CONFIGURATION} has no line `Cmdline=`");
         };
-        let cmdline = format!("{cmdline} {WORDS} root=/dev/vda {}", systemd::CMDLINE);
+        let cmdline = format!("{cmdline} {words} {}", systemd::CMDLINE);
         Ok(Self { workspace, key, tools, pieces, dir, initrd, policies, root, boards, cmdline })
     }
 
@@ -138,6 +157,24 @@ impl<'a> Builder<'a> {
         ukify.arg("--output").arg(path);
         output(&mut ukify).with_context(|| format!("making {}", path.display()))?;
         Ok(())
+    }
+
+    /// Checks the signature of an image, and extracts what firmware would start of it: kernel, initrd, command line.
+    pub(crate) fn extract(&self, image: &Path) -> Result<Extracted> {
+        let mut verify = Command::new("sbverify");
+        verify.arg("--cert").arg(&self.key.certificate).arg(image);
+        output(&mut verify).with_context(|| format!("verifying {}", image.display()))?;
+        let (kernel, initrd, cmdline) =
+            (self.path("kernel"), self.path("initrd"), self.path("cmdline"));
+        let mut ukify = self.tools.python();
+        ukify.arg(self.tools.file("usr/lib/systemd/ukify")).arg("inspect").arg(image);
+        for (section, path) in [(".linux", &kernel), (".initrd", &initrd), (".cmdline", &cmdline)] {
+            ukify.arg("--section").arg(format!("{section}:binary@{}", path.display()));
+        }
+        output(&mut ukify).with_context(|| format!("extracting {}", image.display()))?;
+        let text = cache::read(&cmdline)?;
+        let cmdline = text.trim_end_matches(['\0', '\n']).to_owned();
+        Ok(Extracted { kernel, initrd, cmdline })
     }
 
     /// Makes an addon that adds words to the command line.
@@ -205,6 +242,14 @@ impl<'a> Builder<'a> {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
+}
+
+/// What firmware starts of an image.
+#[derive(Debug)]
+pub(crate) struct Extracted {
+    pub(crate) kernel: PathBuf,
+    pub(crate) initrd: PathBuf,
+    pub(crate) cmdline: String,
 }
 
 /// What comes into the root from elsewhere, to be believed or not: a module without its signature, and a vendor's policy

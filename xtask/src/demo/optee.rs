@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask demo --optee`: one kernel and one initrd on every OP-TEE that is built, a row each.
+//! `cargo xtask demo --optee`: one kernel and one initrd on every OP-TEE that is built, a row each. With `--uki`, those of
+//! one signed image, on every board.
 
 use std::time::Duration;
 
@@ -7,23 +8,35 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Workspace;
+use crate::image::Image;
 use crate::optee::{self, Firmware};
 use crate::tee::Tee;
+use crate::uki::Builder;
 use crate::vm::{self, Boot, Machine};
 use crate::{board, image};
 
-/// Host time after which a boot is given up; it takes about three seconds.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Host time after which a boot is given up; it takes about three seconds, with systemd twenty.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Why firmware does not check the signed image in this demonstration.
+const MISSING: &str = "Secure Boot: firmware that starts a signed image from behind TF-A. EDK II of Debian's \
+    qemu-efi-aarch64 runs from the flash, where TF-A is. `demo --uki` boots a signed image under Secure Boot";
 
 /// The result.
 #[derive(Debug, Serialize)]
 pub(super) struct Matrix {
     rows: Vec<Row>,
+    /// What a row does not show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<&'static str>,
 }
 
 /// One firmware; null where there is none of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Row {
+    /// The board, where there are several.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    board: Option<String>,
     #[serde(skip_deserializing)]
     firmware: String,
     tee_revision: Option<String>,
@@ -69,12 +82,76 @@ impl Matrix {
     }
 }
 
+/// OP-TEEs that this machine can have.
+fn tees() -> impl Iterator<Item = Tee> {
+    Tee::REAL.into_iter().filter(|tee| optee::is_there(*tee))
+}
+
 /// Boots each firmware with the same kernel and initrd.
 pub(super) fn run(workspace: &Workspace, board: &str) -> Result<Matrix> {
     let image = image::prepare_demo(workspace)?;
+    show_head();
     let mut rows = Vec::new();
+    for tee in tees() {
+        let firmware = optee::prepare(workspace, tee)?;
+        let words = format!("xtask.scenario=demo-optee {}", tee.words());
+        let row = boot(workspace, board, &image, &firmware, &words)?;
+        show(&row);
+        rows.push(row);
+    }
+    Ok(Matrix { rows, missing: None })
+}
+
+/// Boots kernel, initrd and command line of one signed image on each board, or on `only` that, and on each firmware.
+pub(super) fn run_uki(workspace: &Workspace, only: Option<&str>) -> Result<Matrix> {
+    matrix_of_uki(workspace, only, &tees().collect::<Vec<_>>())
+}
+
+/// One board of that on two firmwares, as a step of `cargo xtask test`.
+pub(crate) fn check_uki(workspace: &Workspace) -> Result<()> {
+    let matrix = matrix_of_uki(workspace, Some("rk3588"), &[Tee::Dynamic, Tee::Ffa])?;
+    if !matrix.good() {
+        bail!("{}", serde_json::to_string(&matrix)?);
+    }
+    Ok(())
+}
+
+fn matrix_of_uki(workspace: &Workspace, only: Option<&str>, tees: &[Tee]) -> Result<Matrix> {
+    let builder = Builder::prepare_optee(workspace)?;
+    let signed = builder.path("protheap.efi");
+    builder.build(Some(&builder.key), &signed)?;
+    let extracted = builder.extract(&signed)?;
+    println!("one signed image, {}", signed.display());
+    println!("missing: {MISSING}");
+    let image = Image {
+        kernel: extracted.kernel,
+        initrd: extracted.initrd,
+        disk: Some(builder.root.clone()),
+        output: None,
+        digest: String::new(),
+        inputs: String::new(),
+    };
+    show_head();
+    let mut rows = Vec::new();
+    for tee in tees {
+        let firmware = optee::prepare(workspace, *tee)?;
+        for (board, _) in
+            builder.boards.iter().filter(|(board, _)| only.is_none_or(|only| only == board))
+        {
+            let words =
+                format!("{} xtask.scenario=demo-uki-optee xtask.tee={tee}", extracted.cmdline);
+            let mut row = boot(workspace, board, &image, &firmware, &words)?;
+            row.board = Some(board.clone());
+            show(&row);
+            rows.push(row);
+        }
+    }
+    Ok(Matrix { rows, missing: Some(MISSING) })
+}
+
+fn show_head() {
     println!(
-        "{:<24} {:>8}  {:<11} {:<22} {:<12} {:<8} {:>8} {:>8} {:>6}",
+        "{:<34} {:>8}  {:<11} {:<22} {:<12} {:<8} {:>8} {:>8} {:>6}",
         "firmware",
         "revision",
         "called by",
@@ -85,24 +162,18 @@ pub(super) fn run(workspace: &Workspace, board: &str) -> Result<Matrix> {
         "suspend",
         "held"
     );
-    for tee in Tee::REAL.into_iter().filter(|tee| optee::is_there(*tee)) {
-        let firmware = optee::prepare(workspace, tee)?;
-        let row = boot(workspace, board, &image, &firmware)?;
-        show(&row);
-        rows.push(row);
-    }
-    Ok(Matrix { rows })
 }
 
 fn boot(
     workspace: &Workspace,
     board: &str,
-    image: &image::Image,
+    image: &Image,
     firmware: &Firmware,
+    words: &str,
 ) -> Result<Row> {
     let tree = board::device_tree(workspace, board, &[], Machine::Secure(1))?;
     let Firmware { tee, flash, version, .. } = firmware;
-    let cmdline = format!("xtask.scenario=demo-optee xtask.board={board} {}", tee.words());
+    let cmdline = format!("{words} xtask.board={board}");
     let name = format!("demo-{tee}");
     let boot = Boot {
         name: &name,
@@ -145,8 +216,8 @@ fn show(row: &Row) {
     };
     let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
     println!(
-        "{:<24} {:>8}  {:<11} {:<22} {:<12} {:<8} {:>8} {:>8} {:>6}{}",
-        row.firmware,
+        "{:<34} {:>8}  {:<11} {:<22} {:<12} {:<8} {:>8} {:>8} {:>6}{}",
+        row.board.iter().chain([&row.firmware]).map(String::as_str).collect::<Vec<_>>().join(", "),
         text(&row.tee_revision),
         row.abi,
         text(&row.heap),

@@ -249,6 +249,14 @@ pub(super) const STEPS: &[Step] = &[
         uses: Some(BUILD),
         run: |workspace| demo::uki::check(workspace).map(good),
     },
+    Step {
+        name: "signed image on OP-TEE",
+        group: Group::Images,
+        packages: &[systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES],
+        inputs: Inputs::Below(GUEST),
+        uses: Some(BUILD),
+        run: |workspace| demo::optee::check_uki(workspace).map(good),
+    },
 ];
 
 fn good((): ()) -> Outcome {
