@@ -10,6 +10,7 @@ mod bus;
 mod figure;
 mod guest;
 mod image;
+mod optee;
 mod policies;
 mod replay;
 mod service;
@@ -36,9 +37,9 @@ const HANDED: &str = "protheap.allocate=0";
 const KERNEL: &str = "protheap.allocate=1";
 
 /// What can be measured; the last ones need no guest.
-const NAMES: [&str; 11] = [
-    "speed", "lookup", "size", "memory", "boot", "suspend", "driver", POLICIES, SERVICE, INSTALLED,
-    IMAGE,
+const NAMES: [&str; 12] = [
+    "speed", "lookup", "size", "memory", "boot", "suspend", "driver", "optee", POLICIES, SERVICE,
+    INSTALLED, IMAGE,
 ];
 const IMAGE: &str = "image";
 const INSTALLED: &str = "installed";
@@ -48,8 +49,8 @@ const SERVICE: &str = "service";
 /// How to tell the result.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, policies, service,
-    /// installed, image; all, if none is named
+    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, optee, policies,
+    /// service, installed, image; all, if none is named
     names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
@@ -150,6 +151,11 @@ fn in_guest(
     }
     if asked("driver") {
         driver(&guest, tell)?;
+    }
+    if asked("optee") {
+        for (tee, names) in optee::ON {
+            optee::measure(&guest, tee, names, tell)?;
+        }
     }
     Ok(phases)
 }

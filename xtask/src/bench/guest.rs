@@ -15,6 +15,7 @@ use crate::cache::{self, Workspace};
 use crate::image::{self, Image};
 use crate::initrd::Archive;
 use crate::kernel::Flavor;
+use crate::optee::Firmware;
 use crate::progress::Step;
 use crate::tee::Tee;
 use crate::toolchain::{self, CROSS, Toolchain};
@@ -23,7 +24,7 @@ use crate::vm::{self, Boot, Machine};
 
 const BOARD: &str = "rk3588";
 /// Host time after which a boot is given up; they take seconds.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(600);
 /// The whole firmware image, as large as known ones, and its protected section.
 const FIRMWARE: (usize, u32) = (280 << 10, 256 << 10);
 
@@ -37,6 +38,8 @@ pub(super) struct Guest<'a> {
     pub(super) plain: Image,
     /// With programs that measure.
     pub(super) programs: Image,
+    /// With those, and firmware that the modelled GPU runs.
+    pub(super) modelled: Image,
     tools: Toolchain,
     /// Time is the host's, not that of instructions.
     clock: bool,
@@ -60,12 +63,15 @@ impl<'a> Guest<'a> {
             toolchain::prepare(workspace)?
         };
         let dir = workspace.checkout.join("bench");
-        let (plain, programs) = (image.clone(), image);
+        let (plain, programs, modelled) = (image.clone(), image.clone(), image);
         let nothing_rust = PathBuf::new();
-        let mut guest = Self { workspace, nothing_rust, plain, programs, tools, clock, dir };
+        let mut guest =
+            Self { workspace, nothing_rust, plain, programs, modelled, tools, clock, dir };
         guest.nothing_rust = guest.nothing_in_rust()?;
-        guest.plain = guest.with_scripts(&guest.plain)?;
-        guest.programs = guest.with_programs(&guest.plain)?;
+        guest.modelled = guest.with_scripts(&guest.modelled, "bench-scripts", None)?;
+        guest.modelled = guest.with_programs(&guest.modelled, "bench-modelled")?;
+        guest.plain = guest.with_scripts(&guest.plain, "bench", Some(firmware()))?;
+        guest.programs = guest.with_programs(&guest.plain, "bench-programs")?;
         Ok(guest)
     }
 
@@ -116,8 +122,8 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
-    /// The scenarios' image with the measurements' scripts and a GPU's firmware.
-    fn with_scripts(&self, image: &Image) -> Result<Image> {
+    /// An image with the measurements' scripts, and with that firmware of a GPU.
+    fn with_scripts(&self, image: &Image, name: &str, firmware: Option<Vec<u8>>) -> Result<Image> {
         let mut archive = Archive::default();
         for path in cache::files(&self.sources())? {
             if path.extension().is_some_and(|extension| extension == "sh") {
@@ -126,12 +132,14 @@ impl<'a> Guest<'a> {
                 archive.file(&format!("scenarios/bench/{file}"), 0o644, text.as_bytes());
             }
         }
-        archive.file("usr/lib/firmware/arm/mali/arch10.8/mali_csffw.bin", 0o644, &firmware());
-        image.with(self.workspace, "bench", archive)
+        if let Some(bytes) = firmware {
+            archive.file("usr/lib/firmware/arm/mali/arch10.8/mali_csffw.bin", 0o644, &bytes);
+        }
+        image.with(self.workspace, name, archive)
     }
 
-    /// The image with all programs but the one that replays.
-    fn with_programs(&self, image: &Image) -> Result<Image> {
+    /// An image with all programs but the one that replays.
+    fn with_programs(&self, image: &Image, name: &str) -> Result<Image> {
         let _lock = self.workspace.lock()?;
         let mut archive = Archive::default();
         let nothing = self.dir.join("nothing-c.c");
@@ -143,7 +151,7 @@ impl<'a> Guest<'a> {
         let nothing = fs::read(&self.nothing_rust)
             .with_context(|| format!("reading {}", self.nothing_rust.display()))?;
         archive.file("usr/bin/nothing-rust", 0o755, &nothing);
-        image.with(self.workspace, "bench-programs", archive)
+        image.with(self.workspace, name, archive)
     }
 
     /// The image with the program that makes the system calls of `calls`, a header for replay.c.
@@ -161,18 +169,23 @@ impl<'a> Guest<'a> {
 
     /// Boots a script of `xtask/guest/bench` and hears what it tells.
     pub(super) fn boot(&self, script: &Script<'_>) -> Result<Said> {
-        let Script { name, image, overlays, cmdline } = script;
+        let Script { name, image, overlays, cmdline, firmware } = script;
         let overlays: Vec<_> = overlays.iter().map(|&overlay| overlay.to_owned()).collect();
-        let tree = board::device_tree(self.workspace, BOARD, &overlays, Machine::Direct(1))?;
-        let log = format!("bench-{name}");
-        let tee = Tee::Sim.words();
-        let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {tee} {cmdline}");
+        let machine = match firmware {
+            Some(_) => Machine::Secure(1),
+            None => Machine::Direct(1),
+        };
+        let tree = board::device_tree(self.workspace, BOARD, &overlays, machine)?;
+        let tee = firmware.map_or(Tee::Sim, |firmware| firmware.tee);
+        let log = format!("bench-{name}-{tee}");
+        let words = tee.words();
+        let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {words} {cmdline}");
         let boot = Boot {
             name: &log,
             board: &tree,
             cmdline: &cmdline,
             smp: 1,
-            flash: None,
+            flash: firmware.map(|firmware| firmware.flash.as_path()),
             icount: (!self.clock).then_some(vm::ICOUNT),
             limit: LIMIT,
         };
@@ -210,12 +223,14 @@ pub(super) struct Script<'a> {
     pub(super) overlays: &'a [&'a str],
     /// Added to the kernel's command line.
     pub(super) cmdline: &'a str,
+    /// Real firmware; the stand-in plays the TEE, if there is none.
+    pub(super) firmware: Option<&'a Firmware>,
 }
 
 impl<'a> Script<'a> {
     /// A script that needs nothing else.
     pub(super) fn new(name: &'a str, image: &'a Image) -> Self {
-        Self { name, image, overlays: &[], cmdline: "" }
+        Self { name, image, overlays: &[], cmdline: "", firmware: None }
     }
 }
 
