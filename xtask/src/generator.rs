@@ -102,7 +102,7 @@ pub(crate) fn prepare(workspace: &Workspace, parts: &Parts, script: &Image) -> R
     let own = own(workspace, parts)?;
     let mut digest = Digest::new();
     digest.add(parts.kernel.digest.as_bytes());
-    digest.add(&bytes(&workspace.root.join("xtask/guest/generate.sh"))?);
+    digest.add(&bytes(&workspace.root.join("tests/vm/guest/generate.sh"))?);
     // Its name tells which packages there are, but not of which versions.
     digest.add(&fs::metadata(&base)?.mtime().to_le_bytes());
     own.digest(&mut digest);
@@ -142,7 +142,7 @@ fn wanted(path: &str) -> bool {
 fn own(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     let mut archive = Archive::default();
     // Users, and what the modelled GPU needs: in images for no certain machine as well, which take nothing of /etc.
-    let both = workspace.root.join("xtask/guest/systemd/both");
+    let both = workspace.root.join("tests/vm/guest/systemd/both");
     archive.copy(&both, "", &|path| path != "etc/modprobe.d")?;
     archive.tree(&both.join("etc/modprobe.d"), "usr/lib/modprobe.d")?;
     archive.tree(&workspace.root.join("packaging/mkosi"), "mkosi")?;

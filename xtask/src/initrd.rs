@@ -26,7 +26,7 @@ const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 /// Packs the initrd whose init is a script; the same inputs give the same bytes.
 pub(crate) fn build(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     let mut archive = contents(workspace, parts, &[])?;
-    archive.file("init", 0o755, &bytes(&workspace.root.join("xtask/guest/init.sh"))?);
+    archive.file("init", 0o755, &bytes(&workspace.root.join("tests/vm/guest/init.sh"))?);
     let packages = systemd::packages(workspace, &[], &SHARED_OF)?.join(LIBRARIES);
     for name in SHARED {
         archive.file(&format!("{LIBRARIES}/{name}"), 0o755, &bytes(&packages.join(name))?);
@@ -89,9 +89,9 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
     }
 
     archive.tree(&workspace.root.join("policies"), "usr/lib/protheap/policies")?;
-    let xtask = workspace.root.join("xtask");
-    archive.file("scenario.sh", 0o644, &bytes(&xtask.join("guest/scenario.sh"))?);
-    archive.tree(&xtask.join("scenarios"), "scenarios")?;
+    let vm = workspace.root.join("tests/vm");
+    archive.file("scenario.sh", 0o644, &bytes(&vm.join("guest/scenario.sh"))?);
+    archive.tree(&vm.join("scenarios"), "scenarios")?;
     for name in [
         "demo",
         "demo-optee",
@@ -105,11 +105,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
         "generate",
     ] {
         let name = format!("{name}.sh");
-        archive.file(
-            &format!("scenarios/{name}"),
-            0o644,
-            &bytes(&xtask.join("guest").join(&name))?,
-        );
+        archive.file(&format!("scenarios/{name}"), 0o644, &bytes(&vm.join("guest").join(&name))?);
     }
     Ok(archive)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Scenarios: shell scripts of `xtask/scenarios`, each run as its own boot.
+//! Scenarios: shell scripts of `tests/vm/scenarios`, each run as its own boot.
 //!
 //! A script's head says how to boot it, in comments `# key: value` (see [`head::Scenario::parse`]). In the guest it
 //! speaks through `lib.sh`, one line each: `ok - CLAIM`, `not ok - CLAIM (what was seen)`, `# remark`, and at its very

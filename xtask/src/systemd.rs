@@ -173,7 +173,7 @@ fn common(
     archive.link("usr/bin/kill", "busybox");
     archive.link("var/run", "/run");
     mask(&mut archive, &MASKED);
-    archive.copy(&workspace.root.join("xtask/guest/systemd/both"), "", &|_| true)?;
+    archive.copy(&workspace.root.join("tests/vm/guest/systemd/both"), "", &|_| true)?;
 
     let systemd = workspace.root.join("systemd");
     archive.tree(&systemd.join("system"), UNITS)?;
@@ -186,7 +186,7 @@ fn common(
 /// The initrd, but for the modules named in `without`.
 pub(crate) fn initrd(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
     let mut archive = common(workspace, parts, &base(workspace)?, &UNUSED_EARLY, without)?;
-    archive.copy(&workspace.root.join("xtask/guest/systemd/initrd"), "", &|_| true)?;
+    archive.copy(&workspace.root.join("tests/vm/guest/systemd/initrd"), "", &|_| true)?;
     mask(&mut archive, &MASKED_EARLY);
     archive.link("init", "usr/lib/systemd/systemd");
     archive.directory("sysroot");
@@ -207,7 +207,7 @@ pub(crate) fn root_of(
     without: &[&str],
 ) -> Result<Archive> {
     let mut archive = common(workspace, parts, base, &[SHELL], without)?;
-    archive.copy(&workspace.root.join("xtask/guest/systemd/root"), "", &|_| true)?;
+    archive.copy(&workspace.root.join("tests/vm/guest/systemd/root"), "", &|_| true)?;
     archive.link("etc/os-release", "../usr/lib/os-release");
     archive.link(&format!("{LOCAL}/default.target"), &format!("/{UNITS}/multi-user.target"));
     archive.link(&format!("{LOCAL}/dbus.service"), &format!("/{UNITS}/dbus-broker.service"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guest of the measurements: the scenarios' image, and on top of it what is in `xtask/guest/bench`.
+//! The guest of the measurements: the scenarios' image, and on top of it what is in `tests/vm/guest/bench`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -101,7 +101,7 @@ impl<'a> Guest<'a> {
         self.build(&root, Linking::Static, NAME)
     }
 
-    /// Compiles a C program of `xtask/guest/bench`, or what was written to the cache.
+    /// Compiles a C program of `tests/vm/guest/bench`, or what was written to the cache.
     fn compile(&self, source: &Path) -> Result<Vec<u8>> {
         let name = source.file_stem().unwrap_or_default();
         let program = self.dir.join(name);
@@ -115,7 +115,7 @@ impl<'a> Guest<'a> {
         fs::read(&program).with_context(|| format!("reading {}", program.display()))
     }
 
-    /// Compiles one program of `xtask/guest/bench`, to be added to an image.
+    /// Compiles one program of `tests/vm/guest/bench`, to be added to an image.
     fn program(&self, archive: &mut Archive, source: &Path) -> Result<()> {
         let name = source.file_stem().unwrap_or_default().to_string_lossy();
         archive.file(&format!("usr/bin/{name}"), 0o755, &self.compile(source)?);
@@ -164,10 +164,10 @@ impl<'a> Guest<'a> {
     }
 
     fn sources(&self) -> PathBuf {
-        self.workspace.root.join("xtask/guest/bench")
+        self.workspace.root.join("tests/vm/guest/bench")
     }
 
-    /// Boots a script of `xtask/guest/bench` and hears what it tells.
+    /// Boots a script of `tests/vm/guest/bench` and hears what it tells.
     pub(super) fn boot(&self, script: &Script<'_>) -> Result<Said> {
         let Script { name, image, overlays, cmdline, firmware } = script;
         let overlays: Vec<_> = overlays.iter().map(|&overlay| overlay.to_owned()).collect();
@@ -215,7 +215,7 @@ impl<'a> Guest<'a> {
 /// What to boot.
 #[derive(Debug)]
 pub(super) struct Script<'a> {
-    /// In `xtask/guest/bench`, without `.sh`.
+    /// In `tests/vm/guest/bench`, without `.sh`.
     pub(super) name: &'a str,
     /// What it needs.
     pub(super) image: &'a Image,

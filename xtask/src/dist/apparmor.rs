@@ -32,7 +32,7 @@ pub(crate) fn compile(workspace: &Workspace) -> Result<PathBuf> {
         .args(["--skip-kernel-load", "--skip-read-cache", "--write-cache", "--cache-loc"])
         .arg(&dir);
     // What the test kernel shows in /sys/kernel/security/apparmor/features.
-    parser.arg("--features-file").arg(workspace.root.join("xtask/guest/apparmor.features"));
+    parser.arg("--features-file").arg(workspace.root.join("tests/vm/guest/apparmor.features"));
     parser.arg("--Include").arg(&sources);
     output(parser.args(PROFILES.map(|profile| sources.join(profile))))?;
     Ok(dir)

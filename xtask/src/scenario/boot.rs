@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
         board::digest(workspace, self.board, overlays, machine, &mut digest)?;
         self.firmware.iter().for_each(|firmware| digest.add(firmware.digest.as_bytes()));
         for name in [&self.scenario.name, "lib"] {
-            let script = workspace.root.join("xtask/scenarios").join(format!("{name}.sh"));
+            let script = workspace.root.join("tests/vm/scenarios").join(format!("{name}.sh"));
             digest.add(cache::read(&script)?.as_bytes());
         }
         digest.add(self.cmdline().as_bytes());

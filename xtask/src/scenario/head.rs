@@ -173,12 +173,14 @@ impl Scenario {
                 // Prose may hold colons; a single word before one is a key, and then a misspelt one.
                 _ if key.contains(' ') || key.starts_with("SPDX") || key.starts_with('!') => {}
                 _ => {
-                    bail!("xtask/scenarios/{name}.sh: no key `{key}` is known in a scenario's head")
+                    bail!(
+                        "tests/vm/scenarios/{name}.sh: no key `{key}` is known in a scenario's head"
+                    )
                 }
             }
         }
         if scenario.about.is_empty() {
-            bail!("xtask/scenarios/{name}.sh: its head lacks `# about: what it shows`");
+            bail!("tests/vm/scenarios/{name}.sh: its head lacks `# about: what it shows`");
         }
         if !scenario.by_instructions && !why {
             bail!("{name}: `clock: host` needs `# why:`, the reason for parallel processors");
@@ -264,7 +266,7 @@ impl Scenario {
 /// All scenarios, by name.
 pub(super) fn all(workspace: &Workspace) -> Result<Vec<Scenario>> {
     let mut found = Vec::new();
-    for path in cache::files(&workspace.root.join("xtask/scenarios"))? {
+    for path in cache::files(&workspace.root.join("tests/vm/scenarios"))? {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if path.extension().is_some_and(|extension| extension == "sh") && name != "lib" {
             found.push(Scenario::parse(&name, &cache::read(&path)?)?);

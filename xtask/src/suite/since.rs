@@ -63,11 +63,14 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("systemd", &[All(Systemd), All(Packages), All(Images)]),
     ("tests/boards", &[]),
     ("tests/initrds", &[Step("initrds")]),
-    ("xtask/guest", &[All(Core), All(Panthor), All(Systemd), All(Images), Step("dkms")]),
-    ("xtask/guest/bench", &[]),
-    ("xtask/guest/systemd", &[All(Systemd), All(Images)]),
-    ("xtask/scenarios", &[]),
-    ("xtask/scenarios/lib.sh", &[All(Core), All(Panthor), All(Systemd), All(Images), Step("dkms")]),
+    ("tests/vm/guest", &[All(Core), All(Panthor), All(Systemd), All(Images), Step("dkms")]),
+    ("tests/vm/guest/bench", &[]),
+    ("tests/vm/guest/systemd", &[All(Systemd), All(Images)]),
+    ("tests/vm/scenarios", &[]),
+    (
+        "tests/vm/scenarios/lib.sh",
+        &[All(Core), All(Panthor), All(Systemd), All(Images), Step("dkms")],
+    ),
     ("xtask/src/bench", &[]),
     ("xtask/src/demo", &[All(Images)]),
     ("xtask/src/dist", &[All(Packages), All(Audit), Saying("/debs")]),
@@ -125,7 +128,7 @@ impl Changed {
         let diff = git(&["diff", "--name-only", "--no-renames", "-z", commit, "--"])?;
         let new = git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
         let mut scripts = Vec::new();
-        for path in cache::files(&workspace.root.join("xtask/scenarios"))? {
+        for path in cache::files(&workspace.root.join("tests/vm/scenarios"))? {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             scripts.push((name, cache::read(&path)?));
         }
@@ -137,7 +140,8 @@ impl Changed {
     fn of<'p>(paths: impl Iterator<Item = &'p str>, scripts: &[(String, String)]) -> Self {
         let mut changed = Self { groups: [Group::Check].into(), ..Self::default() };
         for path in paths {
-            let script = path.strip_prefix("xtask/scenarios/").and_then(|p| p.strip_suffix(".sh"));
+            let script =
+                path.strip_prefix("tests/vm/scenarios/").and_then(|p| p.strip_suffix(".sh"));
             changed.scenarios.extend(script.map(str::to_owned));
             let Some(affected) = affected(path) else {
                 println!("{path} can affect every test");
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn changed_scenario_affects_itself_alone() {
-        let changed = changed(&["xtask/scenarios/a.sh"]);
+        let changed = changed(&["tests/vm/scenarios/a.sh"]);
         assert_eq!(changed.scenarios, ["a".to_owned()].into());
         assert_eq!(changed.groups, [Group::Check].into());
     }

@@ -61,6 +61,7 @@ const GUEST: &[&str] = &[
     "policies",
     "systemd",
     "tests/initrds",
+    "tests/vm",
     "xtask",
 ];
 
@@ -149,7 +150,14 @@ pub(super) const STEPS: &[Step] = &[
         name: "cargo deny",
         group: Group::Audit,
         packages: &[],
-        inputs: Inputs::Below(&["Cargo.lock", "Cargo.toml", "daemon", "deny.toml", "xtask"]),
+        inputs: Inputs::Below(&[
+            "Cargo.lock",
+            "Cargo.toml",
+            "daemon",
+            "deny.toml",
+            "tests/vm/guest",
+            "xtask",
+        ]),
         uses: DENY,
         run: audit::deny,
     },
@@ -165,7 +173,7 @@ pub(super) const STEPS: &[Step] = &[
         name: "sbom",
         group: Group::Audit,
         packages: &[PIP],
-        inputs: Inputs::Below(&["Cargo.lock", "Cargo.toml", "daemon", "xtask"]),
+        inputs: Inputs::Below(&["Cargo.lock", "Cargo.toml", "daemon", "tests/vm/guest", "xtask"]),
         uses: Some(BUILD),
         run: dist::sbom::check,
     },

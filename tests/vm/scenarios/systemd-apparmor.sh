@@ -6,7 +6,7 @@
 # limit: 150
 
 # Every other scenario with systemd is confined as well: the kernel may deny nothing there. If the kernel is a newer one,
-# and nothing is confined, look whether xtask/guest/apparmor.features is what /sys/kernel/security/apparmor/features says.
+# and nothing is confined, look whether tests/vm/guest/apparmor.features is what /sys/kernel/security/apparmor/features says.
 
 confined() { is "$(cat "/proc/$1/attr/apparmor/current")" "$2 (enforce)"; }
 runs() { differs "$(main_process "$1")" 0; }
