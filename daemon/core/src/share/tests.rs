@@ -89,9 +89,13 @@ fn the_most_specific_table_counts_as_a_whole() {
 
 #[test]
 fn a_device_that_is_given_twice_counts_once() {
-    let display = device("a.display", &[]);
-    let twice = [display.clone(), vdec(), display.clone(), display];
-    assert_eq!(found(&twice, &["b", "c"], false).unwrap(), "b 1");
+    let policy = policy("[share.x]\nu = ['a', 'b']\n[share.y]\nu = ['b', 'a']\n");
+    // The sums are equal, and the name decides; with y counted twice, b would have the smaller sum.
+    let devices = ["x", "y", "y"].map(|name| device(name, &[]));
+    let (devices, heaps) = (numbered(&devices), heaps(&["a", "b"]));
+    let question = Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown: false };
+    let answer = find(&policy, question).unwrap();
+    assert_eq!((answer.heap.as_str(), answer.worst_rank), ("a", 1));
 }
 
 #[test]
