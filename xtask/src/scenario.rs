@@ -7,6 +7,8 @@
 
 mod boot;
 mod head;
+#[cfg(test)]
+mod helpers;
 mod images;
 mod lent;
 

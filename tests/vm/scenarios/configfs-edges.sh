@@ -7,6 +7,7 @@ load_protheap hold=2000
 put() { printf "$2" >"$CONFIG/$GPU/$1"; }
 refused() { ! put "$@" 2>/dev/null || { echo "$1 is now '$(attr "$1")'"; return 1; }; }
 taken() { put "$1" "$2" && is "$(attr "$1")" "$3"; }
+emptied() { put "$1" '\n' && empty attr "$1"; }
 text() { head -c "$1" /dev/zero | tr '\0' x; }
 
 check 'a device that is not there' absent "$(mkdir "$CONFIG/nothing.gpu" 2>/dev/null; echo "$CONFIG/nothing.gpu")"
@@ -21,7 +22,7 @@ check 'heap: 256 are not' refused heap "$(text 256)"
 check 'origin: 255 bytes are taken' taken origin "$(text 255)\n" "$(text 255)"
 check 'origin: 256 are not' refused origin "$(text 256)"
 check 'origin: spaces are taken' taken origin ' a "b" \\ 100%%\n' ' a "b" \ 100%'
-check 'origin: nothing is taken' taken origin '\n' ''
+check 'origin: nothing is taken' emptied origin
 check 'origin: a control character is not' refused origin '\t'
 for number in firmware_bytes_wanted suspend_bytes; do
 	for bad in '\n' '-1' '+1' ' 1' '1 ' '0x10' '1\0' '18446744073709551616' '99999999999999999999999'; do
@@ -52,9 +53,11 @@ check 'a window beyond the ceiling of the module' store hold_ms 10000
 check 'ends with that' at_most "$(attr hold_ms)" 2000
 check 'a second while it is open' fails_with EALREADY store hold_ms 100
 load_gpu
-check 'the GPU waits' absent "$DEVICES/$GPU/driver"
+check 'the GPU does not probe while it is held' has_no_driver
 check 'and probes when it has ended' wait_until 4 gpu_probed
 check 'the reason is named' is "$(attr state) $(attr reason)" 'open heap-late'
+check 'the kernel logs the hold' like "$(kernel_log "$HELD")" "*$GPU: $HELD*"
+check 'the kernel logs that the hold timed out' like "$(kernel_log "$HOLD_TIMED_OUT")" "*$GPU: $HOLD_TIMED_OUT*"
 check 'a second window' fails_with EALREADY store hold_ms 100
 need rmdir "$CONFIG/$GPU"
 need mkdir "$CONFIG/$GPU"
@@ -68,10 +71,10 @@ done
 exec 8<"$CONFIG/$GPU/state" 9</dev/protheap
 need rmdir "$CONFIG/$GPU"
 need modprobe -r csfgpu
-check 'a file of a binding that is gone reads nothing' is "$(cat <&8 2>/dev/null)" ''
+check 'a file of a binding that is gone cannot be read' like "$(cat <&8 2>&1)" '*No such file or directory'
 modprobe -r protheap 2>/dev/null
 check 'the module stays while its device is open' exists /sys/module/protheap
 exec 9<&-
 check 'and goes then' modprobe -r protheap
-check 'still nothing to read' is "$(cat <&8 2>/dev/null)" ''
+check 'without the module, a file of a binding that is gone cannot be read' like "$(cat <&8 2>&1)" '*No such file or directory'
 exec 8<&-

@@ -5,6 +5,7 @@
 # limit: 60
 
 RUN=/run/protheap
+CANNOT='cannot be'
 DAEMON_LOG=/tmp/daemon.log
 
 # binds WHAT: nothing is bound; the binder binds, then the daemon binds what was taken away from it, and again
@@ -19,8 +20,9 @@ binds() {
 	need wait_until 5 absent "$CONFIG/$GPU"
 	restore_tee
 	check 'again' wait_until 5 holds "$CONFIG/$GPU/state" bound
-	check 'it complains of each path once' is "$(grep -o "/run[^:]*: cannot[^:]*" $DAEMON_LOG | sort | uniq -d)" ''
+	check "$1: protheapd complains of no path twice" empty repeated_paths
 }
+repeated_paths() { has_lines $DAEMON_LOG 1 && grep -o "/run[^:]*: ${CANNOT}[^:]*" $DAEMON_LOG | sort | uniq -d; }
 # ends_well: also the binding goes
 ends_well() {
 	stop_daemon
@@ -33,7 +35,8 @@ load_tee
 load_protheap
 need mount -o remount,ro /run
 binds 'nothing can be made in /run'
-check 'of that' is "$(told "$RUN: cannot be made")" 1
+check '/run is read-only: protheapd complains of its directory once' is "$(told "$RUN: $CANNOT made")" 1
+check '/run is read-only: the complaint is among those that other scenarios look for' like "$(complaints)" "*$RUN: $CANNOT made*"
 need mount -o remount,rw /run
 drop_tee
 check 'it can: the next state is written' wait_until 5 ends failed heap-dead
@@ -43,7 +46,7 @@ ends_well
 
 need mount -t tmpfs -o ro none $RUN
 binds 'nothing can be written in /run/protheap'
-check 'of that' is "$(told "$RUN/state.json: cannot be written")" 1
+check '/run/protheap is read-only: protheapd complains of state.json once' is "$(told "$RUN/state.json: $CANNOT written")" 1
 need umount $RUN
 drop_tee
 check 'it can: the next state is written' wait_until 5 ends failed heap-dead
@@ -54,7 +57,7 @@ ends_well
 need mount -t tmpfs -o size=16k none $RUN
 dd if=/dev/zero of=$RUN/full bs=1k 2>/dev/null
 binds 'there is no room in /run'
-check 'of that' is "$(told "$RUN/state.json: cannot be written")" 1
+check '/run/protheap is full: protheapd complains of state.json once' is "$(told "$RUN/state.json: $CANNOT written")" 1
 rm $RUN/full
 drop_tee
 check 'there is: the next state is written' wait_until 5 ends failed heap-dead
@@ -68,5 +71,5 @@ binds 'there is nothing wrong with /run'
 rm -r $RUN
 check 'what was taken away is made anew' wait_until 5 is_bound
 check 'with its links' is "$(readlink $RUN/heaps/secure-video)" /dev/dma_heap/protected,secure-video
-check 'and nobody complained' is "$(told cannot)" 0
+check 'a removed /run/protheap: protheapd complains of no path' empty matching $DAEMON_LOG "$CANNOT"
 ends_well

@@ -11,12 +11,12 @@ ends_alone() {
 	check "$1: the daemon ends well" is $? 0
 	check 'when it had a minute to be asked' at_least $(($(now_ms) - begin)) 60000
 	check 'and not much later' at_most $(($(now_ms) - begin)) 65000
-	check 'it had nothing to say' is "$(complaints)" ''
+	check 'protheapd logs no complaint' empty complaints
 	check 'but that there is no bus, once' is "$(wc -l <$DAEMON_LOG)" 1
 	check 'nothing is in /run' absent /run/protheap
 }
 
-need is "$GPU" ''
+need is "${GPU:-none}" none
 ends_alone 'no GPU'
 load_protheap
 load_tee
@@ -25,7 +25,7 @@ check 'the binder ends well' is "$BINDER_STATUS $(cat /run/binder.log)" '0 '
 check 'it leaves nothing in /run either' absent /run/protheap
 ends_alone 'no GPU, but a heap'
 check 'the heap has given nothing' is_zero given_out
-check 'the module has no binding' is "$(find $CONFIG -mindepth 1 -type d)" ''
+check 'the module has no binding' empty find $CONFIG -mindepth 1 -type d
 hide_heaps
 ends_alone 'no GPU, and a kernel without heaps'
 start_daemon

@@ -7,7 +7,7 @@ run_binder --detach
 check 'it returns well' is "$BINDER_STATUS" 0
 check 'with the window open' is "$(attr state)" held
 load_gpu
-check 'and the GPU waiting' absent "$DEVICES/$GPU/driver"
+check 'the GPU does not probe while it is held' has_no_driver
 check 'the binding is made' wait_until 5 holds "$CONFIG/$GPU/state" in-use
 
 need modprobe -r csfgpu

@@ -18,7 +18,7 @@ write() { protheap-guest write "$@"; }
 
 load_protheap
 load_tee fail=-22
-check 'the TEE driver is loaded and has no device' absent "$DEVICES/firmware:optee/driver"
+check 'the TEE driver is loaded and not bound to its device' has_no_driver firmware:optee
 run_binder
 check 'a GPU is not held for a probe that failed before' not_held
 check 'no binding is opened' absent "$CONFIG/$GPU"

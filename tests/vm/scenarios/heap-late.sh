@@ -8,7 +8,7 @@ load_tee_late 2000
 start_binder
 check 'the window is open when the binder says it is ready' is "$(attr state)" held
 load_gpu
-check 'the GPU does not probe while it is held' absent "$DEVICES/$GPU/driver"
+check 'the GPU does not probe while it is held' has_no_driver
 check 'the kernel lists it as deferred' like "$(cat /sys/kernel/debug/devices_deferred)" "*$GPU*"
 check 'state.json says that it waits' is "$(state_of /gpus/0/state)" waiting
 end_binder

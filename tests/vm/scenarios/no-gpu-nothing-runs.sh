@@ -8,20 +8,20 @@
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin
 
-check 'there is no GPU' is "$GPUS" ''
+check 'the board has no GPU' is "${GPUS:-none}" none
 record_boot
 
 if [ "$LIFE" = 1 ]; then
 	check 'the kernel has recorded the initrd' like "$(all_programs)" '*systemd-udevd*'
-	check 'the binder was not executed there' is "$(all_programs | grep -c '/protheap-bind\|/protheapd\|/protheapctl')" 0
-	check 'nor started' is "$(unit_us protheap-bind.service starting initrd)" ''
-	check 'nor a modprobe of the module' is "$(unit_us modprobe@protheap.service starting initrd)" ''
+	check 'the initrd executes no program of Protheap' empty our_programs
+	check 'the initrd does not start protheap-bind.service' empty initrd_unit_us protheap-bind.service
+	check 'the initrd does not start modprobe@protheap.service' empty initrd_unit_us modprobe@protheap.service
 fi
 install_packages
-check 'no program was executed more often than before' is "$(more_ran /run/programs.2 /run/programs.3)" ''
+check 'no program is executed more often than before the installation' empty more_ran /run/programs.2 /run/programs.3
 check 'no module was loaded' diff /run/modules.2 /run/modules.3
 check 'the module is not there' absent /sys/module/protheap
 check 'systemd has not even tried the binder' is "$(unit_says ConditionResult protheap-bind) $(unit_says ExecMainStartTimestampMonotonic protheap-bind)" 'no 0'
 check 'nor the daemon' is "$(unit_says ActiveEnterTimestampMonotonic protheapd)" 0
-check 'there is no directory of ours' is "$(ls -d /run/protheap /run/modprobe.d 2>/dev/null)" ''
-check 'no unit has failed' is "$(has_failed)" ''
+check 'Protheap makes no directory in /run' absent /run/protheap /run/modprobe.d
+check 'no unit has failed' empty failed_units

@@ -7,7 +7,7 @@ load_model
 load_protheap
 start_binder
 load_panthor
-check 'panthor waits' is "$(driver)" ''
+check 'panthor does not probe while the GPU is held' has_no_driver
 check 'and says for what' like "$(cat /sys/kernel/debug/devices_deferred)" "$GPU*no decision about protected memory yet*"
 check 'it has not touched the GPU' is "$(model soft-resets) $(model boots)" '0 0'
 load_tee

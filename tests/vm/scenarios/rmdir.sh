@@ -7,7 +7,7 @@ load_protheap
 need mkdir "$CONFIG/$GPU"
 need store hold_ms 10000
 load_gpu
-check 'the GPU waits' absent "$DEVICES/$GPU/driver"
+check 'the GPU does not probe while it is held' has_no_driver
 need rmdir "$CONFIG/$GPU"
 check 'withdrawn: it probes' wait_until 2 gpu_probed
 check 'without protected memory' is "$(gpu bound)" 0

@@ -9,6 +9,7 @@ began() { unit_us "$1" starting "$2"; }
 ready() { unit_us "$1" started "$2"; }
 adopted() { ends in-use adopted; }
 lost() { ends failed heap-dead; }
+warns() { like "$(warnings_of protheapd)" "*$GPU: failed*"; }
 writable() { nsenter -t "$(main_process protheapd)" -m busybox sh -c 'for path; do mkdir $path/new 2>&1 | grep -q "Read-only" || echo $path; done' sh "$@"; }
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(main_process protheapd)/status"; }
 
@@ -28,9 +29,9 @@ check 'everybody can read what it tells' is "$(stat -c %a /run/protheap $STATE /
 check 'of /sys it can only write what it binds' is "$(writable /sys/block /sys/bus /sys/class /sys/devices /sys/fs/cgroup /sys/kernel /sys/kernel/config /sys/kernel/debug /sys/module $CONFIG)" $CONFIG
 check 'it can do nothing that only root can' is "$(status CapEff)" 0000000000000000
 check 'and not call the whole kernel' is "$(status Seccomp)" 2
-check 'no unit has failed' is "$(systemctl --failed --no-legend --plain)" ''
-check 'the binder had nothing to say' is "$(journalctl --boot --output=cat _SYSTEMD_UNIT=protheap-bind.service)" ''
-check 'nor the daemon to complain of' is "$(journalctl --boot --output=cat --priority=warning _SYSTEMD_UNIT=protheapd.service)" ''
+check 'no unit has failed' empty failed_units
+check 'protheap-bind logs nothing' empty log_of protheap-bind
+check 'protheapd logs no warning' empty warnings_of protheapd
 
 daemon=$(main_process protheapd)
 anew() { unit_is active protheapd && differs "$(main_process protheapd)" "$daemon"; }
@@ -43,6 +44,7 @@ need rmmod panthor
 need wait_until 5 ends bound adopted
 drop_tee
 check 'it sees the TEE go' wait_until 10 lost
+check 'protheapd logs a warning of the failed binding' wait_until 10 warns
 restore_tee
 check 'and come back, and binds anew' wait_until 10 holds "$CONFIG/$GPU/state" bound
 need modprobe panthor

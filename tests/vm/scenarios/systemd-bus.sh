@@ -15,7 +15,7 @@ find_heap() {
 	shift
 	busctl call org.protheap1 /org/protheap1 org.protheap1.Manager FindHeap 'sa(uu)a{sv}' "$usage" "$@" 0
 }
-opened_by() { journalctl --sync; journalctl --boot --quiet --output=verbose "MESSAGE_ID=$OPENED" "CLIENT_UID=$1"; }
+opened_by() { journalctl --sync && journalctl --boot --quiet --output=verbose "MESSAGE_ID=$OPENED" "CLIENT_UID=$1"; }
 
 wanted_by_device() { like "$(unit_says WantedBy protheapd)" '*.device'; }
 check 'the device of the GPU has started the daemon' wait_until 10 wanted_by_device
@@ -60,21 +60,21 @@ check 'a rule lets one user open a heap' as_user 1000 protheap-guest bus open pr
 check 'but not rebind' fails_with AccessDenied as_user 1000 protheap-guest bus rebind "$GPU"
 check 'and nobody else' fails_with AccessDenied as_user 65534 protheap-guest bus open protected,secure-video
 check 'the log says who got it' like "$(opened_by 1000)" '*HEAP=protected,secure-video*'
-check 'and who did not is not in it' is "$(opened_by 65534)" ''
+check 'the log has no heap opened by another user' empty opened_by 65534
 need systemctl mask --runtime --now polkit
 check 'without polkit the rule lets nobody' fails_with AccessDenied as_user 1000 protheap-guest bus open protected,secure-video
 check 'and root may' bus open protected,secure-video
 
 bind() { busctl call org.protheap1 "$GPU_OBJECT" org.protheap1.Gpu Bind 2>&1; }
 reason_is() { is "$(property gpu Reason)" "s \"$1\""; }
-check 'what is bound at boot needs no demand' is "$(bind)" ''
+check 'Bind succeeds for a GPU that is bound at boot' empty bind
 mkdir -p /etc/protheap/policies/default.toml.d
 printf 'schema = 1\n[gpu."arm,mali-valhall-csf"]\nbind = "demand"\n' \
 	>/etc/protheap/policies/default.toml.d/50-demand.toml
 need bus reload
 check 'bound on demand, what no group needs is returned' wait_until 20 reason_is on-demand
 check 'others may not have it bound' like "$(as_user 65534 busctl call org.protheap1 "$GPU_OBJECT" org.protheap1.Gpu Bind 2>&1)" '*denied*'
-check 'root may' is "$(bind)" ''
+check 'root may call Bind' empty bind
 check 'and it is in use' wait_until 5 state_is in-use
 rm -r /etc/protheap/policies
 need bus reload
@@ -88,5 +88,5 @@ check 'who listens is told that it has gone' wait_until 10 heard 1 '"service":"g
 kill $monitor
 check 'stopped, it is started by who asks' is "$(property gpu State)" 's "in-use"'
 check 'as a unit' started_anew protheapd "$daemon"
-check 'nothing was wrong' is "$(log_of protheapd PRIORITY=4 PRIORITY=3)" ''
-check 'no unit has failed' is "$(has_failed)" ''
+check 'protheapd logs no warning' empty warnings_of protheapd
+check 'no unit has failed' empty failed_units

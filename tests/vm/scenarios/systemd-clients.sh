@@ -42,5 +42,5 @@ need unbind_gpu panthor
 need bind_gpu panthor
 check 'the GPU can come back' wait_until 10 answers
 touch /run/filled
-check 'nothing was wrong' is "$(log_of protheapd PRIORITY=4 PRIORITY=3)" ''
-check 'no unit has failed' is "$(has_failed)" ''
+check 'protheapd logs no warning' empty warnings_of protheapd
+check 'no unit has failed' empty failed_units

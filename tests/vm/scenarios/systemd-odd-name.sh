@@ -38,4 +38,4 @@ printf '[Unit]\nConditionPathExistsGlob=|/sys/bus/platform/devices/*.accelerator
 need systemctl daemon-reload
 check 'with a drop-in of the unit it does' is "$(ran)" yes
 check 'and binds' wait_until 20 holds "$CONFIG/$GPU/state" bound
-check 'no unit has failed' is "$(has_failed)" ''
+check 'no unit has failed' empty failed_units

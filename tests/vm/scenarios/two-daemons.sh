@@ -33,6 +33,6 @@ restore_tee
 check 'and binds' wait_until 10 bound
 check 'once' wait_until 5 is_count 17 buffers
 check 'state.json is whole' is "$(state_of /schema)" 1
-check 'nobody complained' is "$(complaints)" ''
+check 'protheapd logs no complaint' empty complaints
 stop_daemon
 check 'it ends well' is "$DAEMON_STATUS" 0

@@ -7,7 +7,7 @@ load_model
 load_protheap
 start_binder
 need modprobe tyr
-check 'Tyr does not probe while the GPU is held' is "$(driver)" ''
+check 'Tyr does not probe while the GPU is held' has_no_driver
 check 'and says for what' like "$(cat /sys/kernel/debug/devices_deferred)" "$GPU*no decision about protected memory yet*"
 check 'it has not touched the GPU' is "$(model soft-resets) $(model boots)" '0 0'
 load_tee
