@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Workspace;
 use crate::progress::output;
-use crate::suite::{self, Outcome};
+use crate::tested::Outcome;
 use crate::tools::{self, Python};
 
 /// The newest reuse that was tried, and what it reads encodings with, so that it needs no library of the host's.
@@ -40,7 +40,7 @@ pub(crate) fn deny(workspace: &Workspace) -> Result<Outcome> {
         Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
     };
     // It reads the crates of all targets, of which a build for one takes only some.
-    output(suite::cargo(workspace).args(["fetch", "--locked"]))?;
+    output(workspace.cargo().args(["fetch", "--locked"]))?;
     let checks = ["--offline", "check", "bans", "licenses", "sources"];
     judge(Command::new(deny).args(checks).current_dir(&workspace.root))
 }

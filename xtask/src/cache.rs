@@ -14,13 +14,17 @@
 //!   checkouts/DIGEST/          what is built from one checkout: modules, user space, initrds, disks, boards, logs
 //! ```
 
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::{env, process};
+use std::process::{self, Command};
 
 use anyhow::{Context, Result, bail};
 
 use crate::progress;
+
+/// The version of everything.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// This checkout and its place in the cache.
 #[derive(Debug)]
@@ -72,6 +76,13 @@ impl Workspace {
         Self { installs: false, ..self }
     }
 
+    /// Cargo, to be run in this checkout.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root);
+        command
+    }
+
     /// Path of the log of one step.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.checkout.join("logs").join(format!("{name}.log"))
@@ -116,6 +127,11 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
         fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// All files below a directory, by their path in it, sorted.
+pub(crate) fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
+    files(dir)?.iter().map(|path| Ok(path.strip_prefix(dir)?.to_owned())).collect::<Result<_>>()
 }
 
 /// Makes `path` once: `fill` works in a temporary directory beside it, renamed when complete, so that an

@@ -24,9 +24,6 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use crate::cache::{self, Workspace};
 use crate::{generator, uki};
 
-/// The version of everything.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// What to make.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
+use crate::host;
 use crate::progress::output;
-use crate::{host, suite};
 
 /// The package that has them, by the archive's Contents-all; its licence is not free.
 const PACKAGE: &str = "firmware-misc-nonfree";
@@ -29,7 +29,7 @@ const PROTECTED: (u64, u64) = (0x0300_0000, 256 << 10);
 /// Runs `protheapctl firmware --json` on every image.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for image in images(workspace)? {
-        let mut command = suite::cargo(workspace);
+        let mut command = workspace.cargo();
         command.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--"]);
         let json = output(command.args(["firmware", "--json"]).arg(&image))?;
         judge(&json).with_context(|| format!("protheapctl of {}", image.display()))?;

@@ -45,6 +45,7 @@ mod scenario;
 mod suite;
 mod systemd;
 mod tee;
+mod tested;
 mod toolchain;
 mod tools;
 mod uefi;

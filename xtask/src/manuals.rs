@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
 use crate::cache::Workspace;
-use crate::suite;
 
 /// Man pages that are written by hand, and where they belong.
 const WRITTEN: [(&str, &str); 2] = [
@@ -25,7 +24,7 @@ pub(crate) struct Args {
 /// Writes them.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let directory = std::path::absolute(&args.directory).context("finding the directory")?;
-    let mut cargo = suite::cargo(workspace);
+    let mut cargo = workspace.cargo();
     cargo.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--example", "manuals"]);
     let status = cargo.arg("--").arg(&directory).status().context("running cargo")?;
     if !status.success() {

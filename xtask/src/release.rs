@@ -2,17 +2,18 @@
 //! `cargo xtask release`: what has to be true before a version is given out, looked at one by one, and the files that are
 //! given out. docs/release.md says what people do before and after.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
-use crate::cache::{self, Workspace};
-use crate::dist::{self, VERSION, offline, sbom};
+use crate::cache::{self, VERSION, Workspace};
+use crate::dist::{self, offline, sbom};
 use crate::progress::output;
-use crate::suite::{self, Outcome};
+use crate::results;
+use crate::suite;
+use crate::tested::Outcome;
 use crate::{audit, boards, client};
 
 /// What `cargo xtask dist` makes of it. No UKI: those who boot one sign it with their own key.
@@ -41,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     }
     list.item("CHANGELOG.md says when", dated(workspace));
     list.item("packaging/deb/changelog says for whom", addressed(workspace));
-    list.item("nothing uncommitted", clean(workspace).map(|_| Outcome::Good));
+    list.item("nothing uncommitted", results::commit(workspace).map(|_| Outcome::Good));
     list.item("tag is free", tag(workspace));
     list.item("docs/boards.md", boards::check(workspace).map(|()| Outcome::Good));
     list.item("daemon/client", client::check(workspace).map(|()| Outcome::Good));
@@ -60,13 +61,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     println!("{} is in {}", dist::source::name(), release.display());
     println!("{} done, {} open", list.done, list.open);
     Ok(list.open == 0)
-}
-
-/// Remembers that all tests of this commit have passed.
-pub(crate) fn passed(workspace: &Workspace) -> Result<()> {
-    // Of what is not committed nobody else can say what it was.
-    let Ok(commit) = clean(workspace) else { return Ok(()) };
-    cache::write(&stamp(workspace), commit)
 }
 
 /// What was looked at.
@@ -161,16 +155,6 @@ fn git(workspace: &Workspace, args: &[&str]) -> Result<String> {
     output(Command::new("git").arg("-C").arg(&workspace.root).args(args))
 }
 
-/// The commit that this tree is.
-fn clean(workspace: &Workspace) -> Result<String> {
-    let changed = git(workspace, &["status", "--porcelain"])?;
-    if let Some(first) = changed.lines().next() {
-        let number = changed.lines().count();
-        bail!("{number} paths are not as committed (`{first}`): commit them, or take them away");
-    }
-    git(workspace, &["rev-parse", "HEAD"])
-}
-
 fn tag(workspace: &Workspace) -> Result<Outcome> {
     let name = format!("v{VERSION}");
     if !git(workspace, &["tag", "--list", &name])?.is_empty() {
@@ -179,15 +163,10 @@ fn tag(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// Where the commit is whose tests have all passed.
-fn stamp(workspace: &Workspace) -> PathBuf {
-    workspace.checkout.join("passed")
-}
-
 /// All tests have passed, now or on this same commit before.
 fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
-    let commit = clean(workspace)?;
-    if fs::read_to_string(stamp(workspace)).is_ok_and(|passed| passed == commit) {
+    let commit = results::commit(workspace)?;
+    if results::has_commit(workspace, &commit) {
         return Ok(Outcome::Good);
     }
     if skip {
@@ -201,7 +180,7 @@ fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
 
 /// Makes something as packagers do.
 fn make(workspace: &Workspace, what: &str, directory: &Path) -> Result<Outcome> {
-    let mut xtask = suite::cargo(workspace);
+    let mut xtask = workspace.cargo();
     xtask.args(["xtask", "dist", what]).arg(directory).stdout(Stdio::null());
     if !xtask.status().context("running cargo xtask")?.success() {
         bail!("see above");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
 use crate::progress::output;
@@ -61,6 +61,33 @@ impl Results {
         others.for_each(|line| text += &format!("{line}\n"));
         cache::write(&path, text).context("recording a result")
     }
+}
+
+/// Returns the commit that this tree is; fails if something is not committed.
+pub(crate) fn commit(workspace: &Workspace) -> Result<String> {
+    let git = |args: &[&str]| output(Command::new("git").arg("-C").arg(&workspace.root).args(args));
+    let changed = git(&["status", "--porcelain"])?;
+    if let Some(first) = changed.lines().next() {
+        let number = changed.lines().count();
+        bail!("{number} paths are not as committed (`{first}`): commit them, or take them away");
+    }
+    git(&["rev-parse", "HEAD"])
+}
+
+/// File with the last commit whose tests have all passed.
+fn passed_commit(workspace: &Workspace) -> PathBuf {
+    workspace.checkout.join("passed")
+}
+
+/// Records that all tests of this commit have passed, if everything is committed.
+pub(crate) fn keep_commit(workspace: &Workspace) -> Result<()> {
+    let Ok(commit) = commit(workspace) else { return Ok(()) };
+    cache::write(&passed_commit(workspace), commit)
+}
+
+/// Whether that commit is the last one whose tests have all passed.
+pub(crate) fn has_commit(workspace: &Workspace, commit: &str) -> bool {
+    cache::read(&passed_commit(workspace)).is_ok_and(|passed| passed == commit)
 }
 
 #[cfg(test)]

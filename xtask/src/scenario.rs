@@ -26,9 +26,9 @@ use crate::image::{self, Image};
 use crate::kernel::Flavor;
 use crate::pool::{self, Job, Queue};
 use crate::results::Results;
-use crate::suite::{BUILD, Group, Outcome, Tested};
 use crate::systemd;
 use crate::tee::Tee;
+use crate::tested::{BUILD, Group, Outcome, Tested};
 use crate::vm::{Boot, Machine};
 
 /// Which scenarios to run, and how.

@@ -7,24 +7,21 @@ mod steps;
 mod tally;
 mod unit;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 
 use self::inputs::Tree;
 use self::since::Selection;
 use self::steps::{STEPS, Step};
 use self::tally::Tally;
-pub(crate) use self::unit::cargo;
 use crate::cache::Workspace;
 use crate::pool::{self, Job};
 use crate::results::Results;
 use crate::scenario::All;
-use crate::{firmware, host, release};
-
-/// Resource of jobs that build something in the cache: each uses all processors by itself.
-pub(crate) const BUILD: &str = "build";
+use crate::tested::{Group, Outcome, Tested};
+use crate::{firmware, host, results};
 
 /// Which tests to run, and how.
 #[derive(Debug, Default, ClapArgs)]
@@ -41,54 +38,6 @@ pub(crate) struct Args {
     /// Run also tests that passed before with the same inputs
     #[arg(long)]
     fresh: bool,
-}
-
-/// Tests that belong together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Group {
-    /// Formatting, lints, unit tests, units, policies and licences, as `cargo xtask check` runs them
-    Check,
-    /// Crates, bill of materials, patches, and Debian's firmware images and device trees
-    Audit,
-    /// Scenarios of the kernel's module, the binder and the daemon
-    Core,
-    /// Scenarios of panthor and Tyr
-    Panthor,
-    /// Scenarios with systemd
-    Systemd,
-    /// Packages of distributions
-    Packages,
-    /// Initrds of distributions, and signed images
-    Images,
-}
-
-impl Group {
-    /// Its name on the command line.
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-}
-
-/// How a test that did not fail ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It passed.
-    Good,
-    /// It passed before, with the same inputs.
-    Unchanged,
-    /// It did not run, for this reason.
-    Skipped(String),
-    /// It consists of tests of its own.
-    Tests { passed: u32, failed: u32 },
-}
-
-/// A test that has ended.
-#[derive(Debug)]
-pub(crate) struct Tested {
-    pub(crate) name: String,
-    pub(crate) group: Group,
-    pub(crate) result: Result<Outcome>,
-    pub(crate) took: Duration,
 }
 
 /// The `test` command. It goes on after a failure; `false` if anything failed.
@@ -120,7 +69,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let everything = args.only.is_empty() && args.since.is_none();
     if everything
         && tally.failed() == 0
-        && let Err(error) = release::passed(workspace)
+        && let Err(error) = results::keep_commit(workspace)
     {
         eprintln!("warning: {error:#}");
     }

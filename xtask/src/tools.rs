@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cache::{self, Digest, Workspace};
+use crate::host;
 use crate::progress::Step;
-use crate::{host, suite};
 
 /// Debian's own, for which it has pip.
 const PYTHON: &str = "/usr/bin/python3";
@@ -59,7 +59,7 @@ pub(crate) fn cargo(workspace: &Workspace, name: &str, version: &str) -> Result<
     let path = directory(workspace)?.join(format!("{name}-{version}"));
     let _lock = workspace.lock_for(name)?;
     cache::once(&path, |part| {
-        let mut cargo = suite::cargo(workspace);
+        let mut cargo = workspace.cargo();
         cargo.args(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
         // Away from this checkout, whose .cargo/config.toml is not about it.
         cargo.arg(part).current_dir(part).env_remove("CARGO_TARGET_DIR");

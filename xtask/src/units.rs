@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
-use crate::suite::Outcome;
+use crate::tested::Outcome;
 
 const ANALYZE: &str = "systemd-analyze";
 

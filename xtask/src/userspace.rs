@@ -10,7 +10,6 @@ use anyhow::Result;
 
 use crate::cache::Workspace;
 use crate::progress::Step;
-use crate::suite;
 use crate::toolchain::{CROSS, Toolchain};
 
 /// Programs of the guest. protheapd needs libudev, which is a shared library, and one build is for all of them.
@@ -40,7 +39,7 @@ pub(crate) fn player(workspace: &Workspace, tools: &Toolchain) -> Result<PathBuf
 /// Builds a program for this machine, as it is shipped; returns its path. A cold build takes that many seconds.
 pub(crate) fn for_host(workspace: &Workspace, program: &str, cold: u64) -> Result<PathBuf> {
     let target = workspace.checkout.join("target-host");
-    let mut cargo = suite::cargo(workspace);
+    let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--locked", "--package", program]);
     cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
     let path = target.join("release").join(program);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{VERSION, source};
+use super::source;
 use crate::apt::{self, Client};
-use crate::cache::{self, Workspace};
+use crate::cache::{self, VERSION, Workspace};
 use crate::image::{self, Image};
 use crate::initrd::{self, Archive};
 use crate::kernel::{self, Flavor, Kernel};

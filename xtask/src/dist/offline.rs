@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::{source, vendored};
 use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
-use crate::suite::{self, Outcome};
+use crate::tested::Outcome;
 
 /// Checks the source that is unpacked, with its crates, in a network namespace of its own and without cargo's downloads.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
@@ -25,7 +25,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     let home = workspace.checkout.join("offline/cargo");
     cache::remove_dir(&home)?;
     cache::create_dir(&home)?;
-    let cargo = suite::cargo(workspace);
+    let cargo = workspace.cargo();
     let mut check = Command::new("unshare");
     check.args(unshare).arg(cargo.get_program());
     check.args(["check", "--workspace", "--release", "--frozen"]).current_dir(&tree);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{VERSION, layout, source};
-use crate::cache::{self, Workspace};
+use super::{layout, source};
+use crate::cache::{self, VERSION, Workspace};
 use crate::host;
 use crate::progress::{Step, output};
 use crate::toolchain::{self, CROSS, Toolchain};

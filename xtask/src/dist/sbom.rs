@@ -12,10 +12,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use toml::de::DeTable;
 
-use super::{VERSION, source};
-use crate::cache::{self, Workspace};
+use super::source;
+use crate::cache::{self, VERSION, Workspace};
 use crate::progress::output;
-use crate::suite::{self, Outcome};
+use crate::tested::Outcome;
 use crate::tools::Python;
 
 /// The programs that are shipped.
@@ -144,7 +144,7 @@ fn text(document: &Value) -> Result<String> {
 
 /// What `cargo tree` says of the programs, without its abbreviations.
 fn tree(workspace: &Workspace, edges: &str) -> Result<String> {
-    let mut tree = suite::cargo(workspace);
+    let mut tree = workspace.cargo();
     tree.args(["tree", "--locked", "--quiet", "--target", TARGET, "--edges", edges]);
     tree.args(["--no-dedupe", "--prefix", "depth", "--format", "|{p}|{l}"]);
     tree.args(PROGRAMS.iter().flat_map(|program| ["--package", program]));

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{VERSION, vendored};
-use crate::cache::{self, Digest, Workspace};
+use super::vendored;
+use crate::cache::{self, Digest, VERSION, Workspace};
 use crate::progress::{Step, output};
-use crate::suite;
 
 /// Where the crates are in a tree.
 pub(super) const VENDOR: &str = "vendor";
@@ -46,7 +45,7 @@ pub(crate) fn own(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
 pub(crate) fn crates(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     let vendor = vendor(workspace)?;
     let path = dir.join(format!("{}-vendor.tar.xz", name()));
-    archive(workspace, &vendor, &relative(&vendor)?, &format!("{VENDOR}/"), &path)?;
+    archive(workspace, &vendor, &cache::relative(&vendor)?, &format!("{VENDOR}/"), &path)?;
     Ok(path)
 }
 
@@ -99,7 +98,7 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
         fs::set_permissions(&copy, mode)
             .with_context(|| format!("setting the mode of {}", copy.display()))?;
     }
-    for path in relative(&tree)? {
+    for path in cache::relative(&tree)? {
         if !path.starts_with(VENDOR) && !paths.contains(&path) {
             let path = tree.join(path);
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
@@ -121,7 +120,7 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
 fn vendor(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("vendor").join(crates_digest(workspace)?);
     cache::once(&dir, |part| {
-        let mut cargo = suite::cargo(workspace);
+        let mut cargo = workspace.cargo();
         cargo.args(["vendor", "--locked", "--versioned-dirs"]).arg(part);
         Step::new("fetching the crates", Duration::from_secs(30))
             .run(cargo, &workspace.log("vendor"))?;
@@ -138,14 +137,6 @@ pub(crate) fn crates_digest(workspace: &Workspace) -> Result<String> {
     digest.add(&bytes(&workspace.root.join("Cargo.lock"))?);
     vendored::TARGETS.iter().for_each(|target| digest.add(target.as_bytes()));
     Ok(digest.hex())
-}
-
-/// All files below a directory, by their path in it, sorted.
-pub(super) fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
-    cache::files(dir)?
-        .iter()
-        .map(|path| Ok(path.strip_prefix(dir)?.to_owned()))
-        .collect::<Result<_>>()
 }
 
 /// An archive of files of `dir`, with `prefix` before their names, root's, and of the time of the last commit.

@@ -13,10 +13,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use toml::de::DeTable;
 
-use super::source;
 use crate::cache::{self, Workspace};
 use crate::progress::output;
-use crate::suite;
 
 /// The systems that are built for, and with: distributions' architectures differ from these by nothing that a crate asks.
 pub(super) const TARGETS: [&str; 7] = [
@@ -56,7 +54,7 @@ pub(super) fn filter(workspace: &Workspace, dir: &Path) -> Result<usize> {
 /// Checks that no library lies among the crates, and that those for other systems are empty.
 pub(super) fn check(workspace: &Workspace, dir: &Path) -> Result<()> {
     let needed = needed(workspace)?;
-    for path in source::relative(dir)? {
+    for path in cache::relative(dir)? {
         let name = path.to_string_lossy();
         if LIBRARIES.iter().any(|end| name.ends_with(end)) {
             bail!("{VENDORED} have {name}, which is no source");
@@ -65,7 +63,7 @@ pub(super) fn check(workspace: &Workspace, dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
         let path = entry?.path();
         if !needed.contains(&id(&path)?) {
-            let files = source::relative(&path)?;
+            let files = cache::relative(&path)?;
             if files != STUB.map(PathBuf::from) || fs::metadata(path.join("src/lib.rs"))?.len() > 0
             {
                 bail!("{VENDORED} have {}, which no Linux needs", path.display());
@@ -79,7 +77,7 @@ pub(super) fn check(workspace: &Workspace, dir: &Path) -> Result<()> {
 fn needed(workspace: &Workspace) -> Result<BTreeSet<Id>> {
     let mut needed = BTreeSet::new();
     for target in TARGETS {
-        let mut cargo = suite::cargo(workspace);
+        let mut cargo = workspace.cargo();
         cargo.args(["metadata", "--format-version=1", "--all-features", "--locked"]);
         let text = output(cargo.args(["--filter-platform", target]))?;
         needed.extend(resolved(&text).with_context(|| format!("crates of {target}"))?);
@@ -178,7 +176,7 @@ mod tests {
             "[package]\nname = \"windows-sys\"\nversion = \"1.0.0\"\n\n[lib]\nname = \"windows_sys\"\n\n\
              [features]\nA = [\n    \"B\",\n]\n"
         );
-        let files = source::relative(&path).unwrap();
+        let files = cache::relative(&path).unwrap();
         assert_eq!(files, STUB.map(PathBuf::from));
         let checksum = cache::read(&path.join(".cargo-checksum.json")).unwrap();
         assert_eq!(checksum, r#"{"files":{},"package":"abcd"}"#);

@@ -9,8 +9,8 @@ use crate::cache::{self, Workspace};
 use crate::generator::BOOTED;
 use crate::kernel::Flavor;
 use crate::pool;
-use crate::suite::Group;
 use crate::tee::Tee;
+use crate::tested::Group;
 
 use super::images::Kind;
 

@@ -9,7 +9,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::unit;
 use crate::cache::{Digest, Workspace};
 use crate::progress::output;
 use crate::vm;
@@ -56,7 +55,7 @@ impl Tree {
             files.insert(path, digest);
         }
         let mut tools = Digest::new();
-        for version in ["-vV"].map(|option| output(unit::cargo(workspace).arg(option))) {
+        for version in ["-vV"].map(|option| output(workspace.cargo().arg(option))) {
             tools.add(version?.as_bytes());
         }
         tools

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Group;
 use crate::cache::{self, Workspace};
 use crate::progress::output;
+use crate::tested::Group;
 
 /// Tests that a changed file can affect.
 #[derive(Debug, Clone, Copy)]
@@ -174,7 +174,7 @@ fn affected(path: &str) -> Option<&'static [Affected]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::STEPS;
+    use super::super::steps::STEPS;
     use super::*;
 
     fn changed(paths: &[&str]) -> Changed {

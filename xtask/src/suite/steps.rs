@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::inputs::Inputs;
-use super::{BUILD, Group, Outcome, unit};
+use super::unit;
 use crate::cache::{self, Workspace};
 use crate::progress::output;
+use crate::tested::{BUILD, Group, Outcome};
 use crate::{
     audit, boards, client, demo, dist, extension, firmware, generator, kernel, systemd, uefi, units,
 };
@@ -278,7 +279,7 @@ fn policies(workspace: &Workspace) -> Result<Outcome> {
     if policies.is_empty() {
         bail!("policies/ has no policy");
     }
-    let mut check = unit::cargo(workspace);
+    let mut check = workspace.cargo();
     check.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--", "check"]);
     output(check.args(policies)).context("checking the policies")?;
     Ok(Outcome::Good)

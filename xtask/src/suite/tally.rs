@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Group, Outcome, Tested};
 use crate::pool::Ended;
 use crate::progress::clock;
+use crate::tested::{Group, Outcome, Tested};
 
 /// How many of the slowest jobs are named.
 const SLOWEST: usize = 10;

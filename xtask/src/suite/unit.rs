@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Steps that cargo runs by itself: formatting, lints, and the unit tests.
 
-use std::env;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use super::Outcome;
 use crate::cache::Workspace;
-
-/// Cargo, to be run in this checkout.
-pub(crate) fn cargo(workspace: &Workspace) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&workspace.root);
-    command
-}
+use crate::tested::Outcome;
 
 pub(super) fn fmt(workspace: &Workspace) -> Result<Outcome> {
     component(workspace, "fmt", "rustfmt", &["--all", "--check"])
@@ -33,7 +25,8 @@ fn component(
     component: &str,
     args: &[&str],
 ) -> Result<Outcome> {
-    let output = cargo(workspace)
+    let output = workspace
+        .cargo()
         .arg(subcommand)
         .args(args)
         .output()
@@ -54,7 +47,8 @@ fn component(
 
 /// Runs the unit tests, prints their output, and counts them.
 pub(super) fn test(workspace: &Workspace) -> Result<Outcome> {
-    let mut child = cargo(workspace)
+    let mut child = workspace
+        .cargo()
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Groups of tests, and the outcome of each test.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+/// Resource of jobs that build something in the cache: each uses all processors by itself.
+pub(crate) const BUILD: &str = "build";
+
+/// Tests that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Group {
+    /// Formatting, lints, unit tests, units, policies and licences, as `cargo xtask check` runs them
+    Check,
+    /// Crates, bill of materials, patches, and Debian's firmware images and device trees
+    Audit,
+    /// Scenarios of the kernel's module, the binder and the daemon
+    Core,
+    /// Scenarios of panthor and Tyr
+    Panthor,
+    /// Scenarios with systemd
+    Systemd,
+    /// Packages of distributions
+    Packages,
+    /// Initrds of distributions, and signed images
+    Images,
+}
+
+impl Group {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// How a test that did not fail ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It passed.
+    Good,
+    /// It passed before, with the same inputs.
+    Unchanged,
+    /// It did not run, for this reason.
+    Skipped(String),
+    /// It consists of tests of its own.
+    Tests { passed: u32, failed: u32 },
+}
+
+/// A test that has ended.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    pub(crate) name: String,
+    pub(crate) group: Group,
+    pub(crate) result: Result<Outcome>,
+    pub(crate) took: Duration,
+}
