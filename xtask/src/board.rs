@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Digest, Workspace};
+use crate::machine::{self, Machine};
 use crate::progress::output;
-use crate::vm::{self, Machine};
 
 /// Names of the boards: every overlay that says what board it is.
 pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
@@ -110,7 +110,7 @@ pub(crate) fn device_tree_of_machine(
     cache::remove_dir(&dir)?;
     cache::create_dir(&dir)?;
     let (base, made) = (dir.join("virt.dtb"), dir.join("made.dtb"));
-    let mut dump = Command::new(vm::QEMU);
+    let mut dump = Command::new(machine::QEMU);
     let mut arguments = machine.arguments();
     arguments[1].push_str(&format!(",dumpdtb={}", base.display()));
     output(dump.args(arguments).args(["-serial", "null", "-serial", "null"]).stdout(Stdio::null()))

@@ -129,6 +129,11 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Returns the contents of a file.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
 /// All files below a directory, by their path in it, sorted.
 pub(crate) fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
     files(dir)?.iter().map(|path| Ok(path.strip_prefix(dir)?.to_owned())).collect::<Result<_>>()

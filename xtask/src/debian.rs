@@ -12,11 +12,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Client};
+use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
-use crate::image::Parts;
-use crate::initrd::{self, Archive};
+use crate::parts::Parts;
 use crate::progress::output;
-use crate::systemd::{self, GUEST, SUITE};
+use crate::systemd::{self, GUEST};
 
 /// What Debian takes for granted, and what makes initrds.
 const PACKAGES: [&str; 15] = [
@@ -71,7 +71,7 @@ pub(crate) fn root(workspace: &Workspace, parts: &Parts, debs: &[PathBuf]) -> Re
     let base = base(workspace)?;
     let mut archive = systemd::root_of(workspace, parts, &base, systemd::OPTEE)?.without(&UNWANTED);
     // By it initramfs-tools finds the kernels.
-    archive.file(LINUX, 0o644, &initrd::bytes(&base.join(LINUX))?);
+    archive.file(LINUX, 0o644, &cache::bytes(&base.join(LINUX))?);
     archive.link("usr/bin/sh", "dash");
     archive.link("usr/bin/awk", "mawk");
     // glibc's own wants bash, and bash half of Debian.
@@ -91,10 +91,10 @@ pub(crate) fn root(workspace: &Workspace, parts: &Parts, debs: &[PathBuf]) -> Re
         if name.starts_with("protheap-dkms_") {
             continue;
         }
-        archive.file(&format!("debs/1/{name}"), 0o644, &initrd::bytes(deb)?);
+        archive.file(&format!("debs/1/{name}"), 0o644, &cache::bytes(deb)?);
         let next = newer(deb, &stage)?;
         let name = next.file_name().unwrap_or_default().to_string_lossy();
-        archive.file(&format!("debs/2/{name}"), 0o644, &initrd::bytes(&next)?);
+        archive.file(&format!("debs/2/{name}"), 0o644, &cache::bytes(&next)?);
     }
     cache::remove_dir(&stage)?;
     Ok(archive)
@@ -125,9 +125,9 @@ fn base(workspace: &Workspace) -> Result<PathBuf> {
     let mut packages = Digest::new();
     let asked = [&GUEST[..], &PACKAGES].concat();
     asked.iter().for_each(|package| packages.add(package.as_bytes()));
-    let dir = workspace.cache.join("debian").join(format!("{SUITE}-{}", packages.hex()));
+    let dir = workspace.cache.join("debian").join(format!("{}-{}", apt::GUEST, packages.hex()));
     cache::once(&dir, |part| {
-        let client = Client::open(workspace, SUITE, "main", "arm64")?;
+        let client = Client::open(workspace, apt::GUEST, "main", "arm64")?;
         let debs = part.with_extension("debs");
         let mut database = Database::default();
         for deb in client.download_all(workspace, &asked, &debs)? {

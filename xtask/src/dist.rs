@@ -2,12 +2,12 @@
 //! `cargo xtask dist`: what is handed to distributions, and to those who take it from them. `packaging/` is what it is
 //! made by.
 
-pub(crate) mod apparmor;
 pub(crate) mod arch;
 pub(crate) mod deb;
 pub(crate) mod dkms;
 mod initrds;
 mod layout;
+pub(crate) mod lists;
 pub(crate) mod offline;
 pub(crate) mod reproducible;
 pub(crate) mod rpm;
@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use crate::cache::{self, Workspace};
-use crate::{generator, uki};
+use crate::uki;
 
 /// What to make.
 #[derive(Debug, ClapArgs)]
@@ -99,7 +99,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         What::Sbom(to) => vec![sbom::write(workspace, &to.open()?)?],
         What::Source(to) => source::archives(workspace, &to.open()?)?,
         What::Uki(args) => vec![uki::write(workspace, args)?],
-        What::Initrds(to) => generator::write(workspace, &to.open()?)?,
+        What::Initrds(to) => lists::write(workspace, &to.open()?)?,
         What::Deb(to) => deb::write(workspace, &to.open()?)?,
         What::Rpm(to) => rpm::write(workspace, &to.open()?)?,
         What::Arch(to) => arch::write(workspace, &to.open()?)?,

@@ -10,8 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use crate::archive::Archive;
 use crate::cache;
-use crate::initrd::Archive;
 use crate::progress::{feed, output};
 use crate::uefi::Key;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::apt;
 use crate::cache::{self, Workspace};
+use crate::mirrors::mirrors;
 use crate::progress::{Step, output};
 
 /// Oldest QEMU whose `virt` machine has the second serial port that the guest speaks through.
@@ -131,7 +131,7 @@ pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
     let old = debian.codename == "bookworm";
     let dir = workspace.cache.join("apt/host");
     cache::create_dir(&dir.join("lists/partial"))?;
-    let (main, security) = apt::mirrors(&debian.codename)?;
+    let (main, security) = mirrors(&debian.codename)?;
     let sources = dir.join("debian.sources");
     let suites = format!("{0} {0}-updates {1}", debian.codename, if old { &backports } else { "" });
     let entries = main.entry(suites.trim(), "main")

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
 use crate::generator::{self, Generated};
-use crate::initrd::Archive;
-use crate::kernel::{Flavor, Kernel};
-use crate::toolchain::Toolchain;
-use crate::userspace::{DEMO, Linking, PROGRAMS};
+use crate::kernel::Flavor;
+use crate::parts::Parts;
+use crate::userspace::{DEMO, PROGRAMS};
+use crate::vm::Image;
 use crate::{
-    debian, dist, extension, host, initrd, kernel, modules, systemd, toolchain, uefi, userspace,
-    variants,
+    debian, extension, host, initrd, kernel, systemd, toolchain, uefi, userspace, variants,
 };
 
 /// How the names of all files begin that are Protheap's, and of no others.
@@ -32,83 +32,6 @@ const TESTS_ALONE: [&str; 8] = [
     "usr/bin/protheapd",
     "usr/lib/firmware-debian",
 ];
-
-/// A kernel and its initrd.
-#[derive(Debug, Clone)]
-pub(crate) struct Image {
-    /// The kernel that QEMU boots.
-    pub(crate) kernel: PathBuf,
-    /// Its initrd.
-    pub(crate) initrd: PathBuf,
-    /// The root that follows the initrd, if there is one. It is in the guest's memory, as `/dev/pmem0`.
-    pub(crate) disk: Option<PathBuf>,
-    /// A disk that the guest writes to, `/dev/vda`.
-    pub(crate) output: Option<PathBuf>,
-    /// Names the contents of all of them.
-    pub(crate) digest: String,
-    /// The same without the scenarios' scripts, of which each boot runs one.
-    pub(crate) inputs: String,
-}
-
-impl Image {
-    /// The same image with further files, kept beside it as `name`.
-    pub(crate) fn with(&self, workspace: &Workspace, name: &str, files: Archive) -> Result<Self> {
-        let mut archive =
-            fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
-        let mut more = Digest::new();
-        files.digest(&mut more);
-        let more = more.hex();
-        archive.extend(files.finish());
-        let initrd = workspace.checkout.join(format!("{name}.cpio"));
-        cache::write(&initrd, &archive)?;
-        Ok(Self { initrd, ..self.and(&more) })
-    }
-
-    /// The same image with another initrd, whose contents have that digest.
-    pub(crate) fn with_initrd(&self, initrd: PathBuf, digest: &str) -> Self {
-        Self { initrd, ..self.and(digest) }
-    }
-
-    /// The same image, whose digests count something else as well.
-    fn and(&self, what: &str) -> Self {
-        let both = |digest: &str| {
-            let mut both = Digest::new();
-            both.add(digest.as_bytes());
-            both.add(what.as_bytes());
-            both.hex()
-        };
-        Self { digest: both(&self.digest), inputs: both(&self.inputs), ..self.clone() }
-    }
-}
-
-/// What is built for the guest, whoever its init is.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) tools: Toolchain,
-    pub(crate) kernel: Kernel,
-    pub(crate) modules: Vec<PathBuf>,
-    pub(crate) programs: Vec<PathBuf>,
-}
-
-impl Parts {
-    /// Builds what changed in this checkout.
-    fn prepare(
-        workspace: &Workspace,
-        flavor: Flavor,
-        packages: &[&str],
-        programs: &[&str],
-    ) -> Result<Self> {
-        host::prepare(workspace, &[flavor.packages(), packages].concat())?;
-        let tools = toolchain::prepare(workspace)?;
-        let kernel = kernel::prepare(workspace, &tools, flavor)?;
-        let modules = modules::prepare(workspace, &tools, &kernel)?;
-        let root = &workspace.root;
-        let programs = userspace::build(workspace, &tools, root, Linking::Dynamic, programs)?;
-        fs::metadata(&kernel.image)
-            .with_context(|| format!("looking for {}", kernel.image.display()))?;
-        Ok(Self { tools, kernel, modules, programs })
-    }
-}
 
 /// Makes all that a boot needs from this checkout, building what changed.
 pub(crate) fn prepare(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
@@ -135,7 +58,7 @@ fn script(workspace: &Workspace, flavor: Flavor, kind: &str, programs: &[&str]) 
 pub(crate) fn prepare_systemd(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
     with_systemd(workspace, flavor, "systemd", systemd::OPTEE, |parts, root| {
         let player = userspace::player(workspace, &parts.tools)?;
-        root.file("usr/bin/player", 0o755, &initrd::bytes(&player)?);
+        root.file("usr/bin/player", 0o755, &cache::bytes(&player)?);
         Ok(())
     })
 }
@@ -208,16 +131,16 @@ pub(crate) fn prepare_generated(
     generator::prepare(workspace, &parts, script)
 }
 
-/// The image of [`prepare_systemd`] with a root in which Protheap's packages can be installed.
+/// The image of [`prepare_systemd`] with a root in which these packages can be installed.
 pub(crate) fn prepare_debian(
     workspace: &Workspace,
     flavor: Flavor,
     systemd: &Image,
+    debs: &[PathBuf],
 ) -> Result<Image> {
-    let debs = dist::deb::build(workspace)?;
     let _lock = workspace.lock()?;
     let parts = Parts::prepare(workspace, flavor, systemd::PACKAGES, &PROGRAMS)?;
-    let root = debian::root(workspace, &parts, &debs)?;
+    let root = debian::root(workspace, &parts, debs)?;
     let (digest, inputs) = digests(&parts.kernel.digest, &[&root]);
     let disk = keep(workspace, "debian-root", &digest, "erofs", |path| {
         systemd::disk(workspace, &root, path)

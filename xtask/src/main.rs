@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Developer commands of Protheap: `cargo xtask --help`.
 //!
-//! The way from a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks
-//! what comes from other Debian suites, [`kernel`] builds Linux, [`modules`], [`variants`] and [`userspace`] build
-//! what is under test, [`csffw`] makes a firmware, [`initrd`] packs it, [`systemd`] does so with systemd as init,
-//! [`debian`] with dpkg beside it, [`generator`] has dracut and others do it, [`board`] makes a device tree, [`optee`]
-//! builds firmware with one [`tee`] or another, [`vm`] boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read what the guest says.
+//! From a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks tools from other
+//! Debian suites, [`kernel`] builds Linux, [`modules`], [`variants`] and [`userspace`] build what is under test, and
+//! [`parts`] is all of these. [`csffw`] makes a firmware, [`initrd`] packs an [`archive`] of it, [`systemd`] does so with
+//! systemd as init, [`debian`] with dpkg beside it, [`generator`] runs dracut and others, and [`image`] makes every image
+//! that is booted. [`board`] makes the device tree of a [`machine`], [`optee`] builds firmware with one [`tee`] or
+//! another, [`vm`] boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read the guest's output. [`tested`] is
+//! the result of a test.
 //!
-//! What needs no guest: [`firmware`] and [`boards`] hold `protheapctl` against what Debian ships: firmware images, and
-//! the device trees of [`dtbs`]. [`client`] holds the proxies of protheap-client against the XML of the interfaces, and
-//! [`manuals`] writes what `protheapctl` says of itself for packages. [`dist`] makes the packages, by `packaging/`,
-//! and [`audit`] and [`release`] say whether they may be given out; [`tools`] are what they ask.
+//! Without a guest: [`firmware`] and [`boards`] compare `protheapctl` with what Debian ships: firmware images, and the
+//! device trees of [`dtbs`]. [`client`] compares the proxies of protheap-client with the XML of the interfaces, and
+//! [`manuals`] writes the manual pages of `protheapctl` for packages. [`dist`] makes the packages, by `packaging/`,
+//! [`audit`] and [`release`] check whether they may be released, with [`tools`].
 #![forbid(unsafe_code)]
 
 #[macro_use]
 mod progress;
 
+mod apparmor;
 mod apt;
+mod archive;
 mod audit;
 mod bench;
 mod board;
@@ -35,9 +39,12 @@ mod host;
 mod image;
 mod initrd;
 mod kernel;
+mod machine;
 mod manuals;
+mod mirrors;
 mod modules;
 mod optee;
+mod parts;
 mod pool;
 mod release;
 mod results;

@@ -5,25 +5,20 @@
 //! flags and compiler.
 
 mod os;
+mod source;
 mod tfa;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::Client;
 use crate::cache::{self, Digest, Workspace};
-use crate::progress::{self, output};
+use crate::host;
 use crate::tee::Tee;
-use crate::{host, toolchain};
 
 /// Debian packages that OP-TEE's build needs on the host.
 const PACKAGES: &[&str] = &["python3-cryptography", "python3-pyelftools"];
-
-/// Suites that are asked for a source package, the newest first: not every one has what its list says.
-const SUITES: [&str; 3] = ["sid", "forky", "trixie"];
 
 /// Offset of the firmware image package in the flash: TF-A's `PLAT_QEMU_FIP_BASE`.
 const FIP: u64 = 256 << 10;
@@ -50,7 +45,7 @@ pub(crate) fn prepare(workspace: &Workspace, tee: Tee) -> Result<Firmware> {
     digest.add(os.digest.as_bytes());
     digest.add(tfa.digest.as_bytes());
     let digest = digest.hex();
-    let dir = place(workspace).join(format!("flash-{tee}-{digest}"));
+    let dir = source::place(workspace).join(format!("flash-{tee}-{digest}"));
     cache::once(&dir, |part| {
         let fip = part.join("fip");
         tfa.pack(&os, &fip)?;
@@ -69,57 +64,4 @@ pub(crate) fn prepare(workspace: &Workspace, tee: Tee) -> Result<Firmware> {
 /// Whether this machine has what the TEE is made of: the user's own tree has to be named.
 pub(crate) fn is_there(tee: Tee) -> bool {
     tee != Tee::Own || os::own_tree().is_some()
-}
-
-/// Cache of firmware and its sources.
-fn place(workspace: &Workspace) -> PathBuf {
-    workspace.cache.join("optee")
-}
-
-/// A source package, unpacked.
-#[derive(Debug)]
-struct Source {
-    tree: PathBuf,
-    version: String,
-}
-
-impl Source {
-    /// Fetches the newest one that can be had, unless one is in the cache.
-    fn fetch(workspace: &Workspace, package: &str) -> Result<Self> {
-        let dir = place(workspace).join(format!("source-{package}"));
-        cache::once(&dir, |part| {
-            let mut errors = Vec::new();
-            for suite in SUITES {
-                let client = Client::open_sources(workspace, suite)?;
-                match client.source(workspace, package, &part.join("tree")) {
-                    Ok(version) => return cache::write(&part.join("version"), version),
-                    Err(error) => errors.push(format!("{error:#}")),
-                }
-                progress::remark(format_args!("{suite} has no source of {package}"));
-                cache::remove_dir(&part.join("tree"))?;
-            }
-            bail!("no suite has the source of {package}:\n{}", errors.join("\n"));
-        })?;
-        Ok(Self { tree: dir.join("tree"), version: cache::read(&dir.join("version"))? })
-    }
-}
-
-/// First line of what the cross compiler says of its version.
-fn compiler() -> Result<String> {
-    let mut gcc = Command::new(format!("{}gcc", toolchain::CROSS));
-    let said = output(gcc.arg("--version")).context("looking for the cross compiler")?;
-    Ok(said.lines().next().unwrap_or_default().to_owned())
-}
-
-/// `make` in a tree, with no more of this process's environment than it needs.
-fn make(tree: &Path) -> Command {
-    let mut make = Command::new("nice");
-    make.args(["-n", "10", "make", "-C"]).arg(tree);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    make.arg(format!("-j{processors}"));
-    for variable in ["MAKEFLAGS", "CFLAGS", "CPPFLAGS", "LDFLAGS", "RUSTFLAGS"] {
-        make.env_remove(variable);
-    }
-    make.env("LC_ALL", "C.UTF-8");
-    make
 }

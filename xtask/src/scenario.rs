@@ -18,18 +18,19 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
 use self::boot::{How, Run};
-use self::head::Scenario;
-use self::images::{Images, Kind};
+use self::head::{Kind, Scenario};
+use self::images::Images;
 use crate::board;
 use crate::cache::Workspace;
-use crate::image::{self, Image};
+use crate::image;
 use crate::kernel::Flavor;
+use crate::machine::Machine;
 use crate::pool::{self, Job, Queue};
 use crate::results::Results;
 use crate::systemd;
 use crate::tee::Tee;
 use crate::tested::{BUILD, Group, Outcome, Tested};
-use crate::vm::{Boot, Machine};
+use crate::vm::{Boot, Image};
 
 /// Which scenarios to run, and how.
 #[derive(Debug, ClapArgs)]

@@ -7,12 +7,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::apt::{self, Client};
-use crate::cache::{self, Digest, Workspace};
-use crate::dist::apparmor;
-use crate::image::Parts;
-use crate::initrd::{self, Archive};
+use crate::archive::Archive;
+use crate::cache::{self, Workspace};
+use crate::initrd;
+use crate::parts::Parts;
 use crate::progress::output;
+use crate::{apparmor, apt};
 
 /// What the host needs to make the disk, and the profiles.
 pub(crate) const PACKAGES: &[&str] = &[apparmor::PACKAGE, "erofs-utils"];
@@ -22,8 +22,6 @@ pub(crate) const PACKAGES: &[&str] = &[apparmor::PACKAGE, "erofs-utils"];
 pub(crate) const CMDLINE: &str = "rootfstype=erofs ro systemd.volatile=overlay \
     systemd.getty_auto=no systemd.show_status=no systemd.log_target=journal sysctl.kernel.printk_ratelimit=0";
 
-/// The release whose systemd it is.
-pub(crate) const SUITE: &str = "trixie";
 /// What is asked for, beside what it depends on.
 pub(crate) const GUEST: [&str; 6] =
     ["dbus-broker", "kmod", "libcryptsetup12", "polkitd", "systemd", "udev"];
@@ -125,28 +123,7 @@ pub(crate) const STAND_IN: &[&str] = &["simtee"];
 
 /// Packages of the guest, and all that they depend on, as a tree.
 pub(crate) fn base(workspace: &Workspace) -> Result<PathBuf> {
-    packages(workspace, &GUEST, &[])
-}
-
-/// Packages and all that they depend on, and `alone` without that, as a tree.
-pub(crate) fn packages(workspace: &Workspace, asked: &[&str], alone: &[&str]) -> Result<PathBuf> {
-    let mut packages = Digest::new();
-    asked.iter().chain(alone).for_each(|package| packages.add(package.as_bytes()));
-    let dir = workspace.cache.join("systemd").join(format!("{SUITE}-{}", packages.hex()));
-    cache::once(&dir, |part| {
-        let client = Client::open(workspace, SUITE, "main", "arm64")?;
-        let debs = part.with_extension("debs");
-        if !asked.is_empty() {
-            for deb in client.download_all(workspace, asked, &debs)? {
-                apt::unpack(&deb, part)?;
-            }
-        }
-        for package in alone {
-            apt::unpack(&client.download(workspace, package)?, part)?;
-        }
-        cache::remove_dir(&debs)
-    })?;
-    Ok(dir)
+    apt::guest_tree(workspace, &GUEST, &[])
 }
 
 /// What both roots have, made of that tree of packages.

@@ -13,8 +13,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
+use crate::machine::{Machine, QEMU};
 use crate::progress::output;
-use crate::vm::{self, Machine, Outcome, Ports};
+use crate::vm::{self, Outcome, Ports};
 
 /// What the host needs, beside what [`Tools`] unpacks.
 pub(crate) const PACKAGES: &[&str] = &[
@@ -183,7 +184,7 @@ impl Boot<'_> {
         cache::write(&words, format!("{:<511}\n", self.words))?;
         let tpm = Tpm::start(&dir.join("tpm"))?;
 
-        let mut command = Command::new(vm::QEMU);
+        let mut command = Command::new(QEMU);
         command.args(Machine::Uefi.arguments()).arg("-dtb").arg(self.board);
         let mut drive = |options: &str, file: &Path, device: Option<&str>| {
             let mut argument = OsString::from(format!("format=raw,{options},file="));

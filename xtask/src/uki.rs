@@ -8,12 +8,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
+use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
-use crate::image::{self, Parts, Pieces};
-use crate::initrd::{self, Archive};
+use crate::image::{self, Pieces};
+use crate::machine::Machine;
+use crate::parts::Parts;
 use crate::progress::output;
 use crate::uefi::{Key, Tools};
-use crate::vm::Machine;
 use crate::{board, extension, systemd};
 
 /// Where ukify finds what every signed command line needs.
@@ -259,9 +260,9 @@ fn strangers(workspace: &Workspace, key: &Key, parts: &Parts, root: &mut Archive
     cache::create_dir(dir)?;
     let is_unsigned = |path: &&PathBuf| path.ends_with("csfgpu.ko");
     let module = parts.modules.iter().find(is_unsigned).context("there is no csfgpu.ko")?;
-    root.file("usr/lib/unsigned/csfgpu.ko", 0o644, &initrd::bytes(module)?);
+    root.file("usr/lib/unsigned/csfgpu.ko", 0o644, &cache::bytes(module)?);
 
-    root.file("usr/lib/verity.d/vendor.crt", 0o644, &initrd::bytes(&key.certificate)?);
+    root.file("usr/lib/verity.d/vendor.crt", 0o644, &cache::bytes(&key.certificate)?);
     let foreign = Key::throw_away(workspace, "foreign-key")?;
     let policy = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nheaps = [{ name = \"protected,trusted-ui\" }]\n";
     for (name, below, release, key) in [
@@ -276,7 +277,7 @@ fn strangers(workspace: &Workspace, key: &Key, parts: &Parts, root: &mut Archive
         let path = dir.join("vendor.raw");
         extension::build(dir, &files, key, &path)?;
         let there = format!("usr/lib/extensions-of-vendor/{name}.raw");
-        root.file(&there, 0o644, &initrd::bytes(&path)?);
+        root.file(&there, 0o644, &cache::bytes(&path)?);
     }
     Ok(())
 }

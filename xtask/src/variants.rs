@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
-use crate::initrd::{self, Archive};
 use crate::kernel::{self, Kernel};
 use crate::modules;
 use crate::progress::Step;
@@ -89,7 +89,7 @@ pub(crate) fn prepare(
         fs::copy(&module, &copy).with_context(|| format!("copying {}", module.display()))?;
         modules::sign(kernel, std::slice::from_ref(&copy))?;
         let there = format!("usr/lib/{driver}/{name}/{driver}.ko");
-        archive.file(&there, 0o644, &initrd::bytes(&copy)?);
+        archive.file(&there, 0o644, &cache::bytes(&copy)?);
     }
     Ok(archive)
 }

@@ -11,20 +11,15 @@ use std::io::{self, BufRead as _, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::board;
-use crate::cache::{self, Workspace};
-use crate::image::Image;
-use crate::progress::output;
-use crate::systemd;
-
-/// The emulator.
-pub(crate) const QEMU: &str = "qemu-system-aarch64";
+use crate::archive::Archive;
+use crate::cache::{self, Digest, Workspace};
+use crate::machine::{Machine, QEMU};
+use crate::{board, systemd};
 
 /// For [`Boot::icount`]: instructions of two nanoseconds, as a real processor has them; a machine that sleeps goes on at
 /// once.
@@ -42,73 +37,51 @@ const INITRD: Range<u64> = 0x5000_0000..0x5c00_0000;
 /// Where the root is in the memory that the kernel does not use, and where boards have their registers again.
 const ROOT: Range<u64> = 0xc000_0000..0xf800_0000;
 
-/// What the emulator says of its version.
-pub(crate) fn version() -> Result<&'static str> {
-    static VERSION: OnceLock<String> = OnceLock::new();
-    if let Some(version) = VERSION.get() {
-        return Ok(version);
-    }
-    let said = output(Command::new(QEMU).arg("--version"))?;
-    Ok(VERSION.get_or_init(|| said.lines().next().unwrap_or_default().to_owned()))
+/// A kernel and its initrd.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    /// The kernel that QEMU boots.
+    pub(crate) kernel: PathBuf,
+    /// Its initrd.
+    pub(crate) initrd: PathBuf,
+    /// The root that follows the initrd, if there is one. It is in the guest's memory, as `/dev/pmem0`.
+    pub(crate) disk: Option<PathBuf>,
+    /// A disk that the guest writes to, `/dev/vda`.
+    pub(crate) output: Option<PathBuf>,
+    /// Names the contents of all of them.
+    pub(crate) digest: String,
+    /// The same without the scenarios' scripts, of which each boot runs one.
+    pub(crate) inputs: String,
 }
 
-/// What a guest runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Machine {
-    /// QEMU starts the kernel, on that many processors.
-    Direct(u32),
-    /// The same, but that TF-A starts it behind OP-TEE, which has the secure world.
-    Secure(u32),
-    /// Firmware starts what it finds on a disk. It takes what it needs from the end of memory, so that there is more
-    /// behind the registers that memory stands in for.
-    Uefi,
-}
-
-impl Machine {
-    /// Names the device trees that are made for it.
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::Direct(smp) => smp.to_string(),
-            Self::Secure(smp) => format!("secure-{smp}"),
-            Self::Uefi => "uefi".to_owned(),
-        }
+impl Image {
+    /// The same image with further files, kept beside it as `name`.
+    pub(crate) fn with(&self, workspace: &Workspace, name: &str, files: Archive) -> Result<Self> {
+        let mut archive =
+            fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
+        let mut more = Digest::new();
+        files.digest(&mut more);
+        let more = more.hex();
+        archive.extend(files.finish());
+        let initrd = workspace.checkout.join(format!("{name}.cpio"));
+        cache::write(&initrd, &archive)?;
+        Ok(Self { initrd, ..self.and(&more) })
     }
 
-    /// Whether the secure world has an operating system.
-    pub(crate) fn is_secure(self) -> bool {
-        matches!(self, Self::Secure(_))
+    /// The same image with another initrd, whose contents have that digest.
+    pub(crate) fn with_initrd(&self, initrd: PathBuf, digest: &str) -> Self {
+        Self { initrd, ..self.and(digest) }
     }
 
-    /// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one is the
-    /// machine's own.
-    pub(crate) fn arguments(self) -> Vec<String> {
-        let (machine, smp, memory) = match self {
-            Self::Direct(smp) => ("virt,gic-version=3", smp, "3072"),
-            // Without `acpi=off` its tree would have a pl061 that only the secure world may touch.
-            Self::Secure(smp) => ("virt,gic-version=3,secure=on,acpi=off", smp, "3072"),
-            Self::Uefi => ("virt,gic-version=3,acpi=off", 1, "6144"),
+    /// The same image, whose digests count something else as well.
+    pub(crate) fn and(&self, what: &str) -> Self {
+        let both = |digest: &str| {
+            let mut both = Digest::new();
+            both.add(digest.as_bytes());
+            both.add(what.as_bytes());
+            both.hex()
         };
-        let smp = smp.to_string();
-        let words = [
-            "-machine",
-            machine,
-            "-accel",
-            "tcg",
-            "-cpu",
-            "cortex-a72",
-            "-smp",
-            &smp,
-            "-m",
-            memory,
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-nic",
-            "none",
-            "-no-reboot",
-        ];
-        words.map(str::to_owned).to_vec()
+        Self { digest: both(&self.digest), inputs: both(&self.inputs), ..self.clone() }
     }
 }
 

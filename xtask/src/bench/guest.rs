@@ -10,17 +10,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::figure::{Figure, Unit};
+use crate::archive::Archive;
 use crate::board;
 use crate::cache::{self, Workspace};
-use crate::image::{self, Image};
-use crate::initrd::Archive;
+use crate::image;
 use crate::kernel::Flavor;
+use crate::machine::Machine;
 use crate::optee::Firmware;
 use crate::progress::Step;
 use crate::tee::Tee;
 use crate::toolchain::{self, CROSS, Toolchain};
 use crate::userspace::{self, Linking};
-use crate::vm::{self, Boot, Machine};
+use crate::vm::{self, Boot, Image};
 
 const BOARD: &str = "rk3588";
 /// Host time after which a boot is given up; they take seconds.

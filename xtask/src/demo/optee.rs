@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Workspace;
-use crate::image::Image;
+use crate::machine::Machine;
 use crate::optee::{self, Firmware};
 use crate::tee::Tee;
 use crate::uki::Builder;
-use crate::vm::{self, Boot, Machine};
+use crate::vm::{self, Boot, Image};
 use crate::{board, image};
 
 /// Host time after which a boot is given up; it takes about three seconds, with systemd twenty.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Report;
+use super::report::Report;
 use crate::cache::{self, Workspace};
 use crate::uefi::{self, Boot};
 use crate::uki::{self, Builder};

@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 
 use super::source;
 use crate::apt::{self, Client};
+use crate::archive::Archive;
 use crate::cache::{self, VERSION, Workspace};
-use crate::image::{self, Image};
-use crate::initrd::{self, Archive};
+use crate::image;
 use crate::kernel::{self, Flavor, Kernel};
 use crate::progress::{Step, output};
 use crate::toolchain::{self, Toolchain};
+use crate::vm::Image;
 use crate::{host, scenario};
 
 /// What it builds, and the scenario that shows both at work.
@@ -114,7 +115,7 @@ fn boots(workspace: &Workspace, kernel: &Kernel, modules: &[PathBuf]) -> Result<
     let mut archive = Archive::default();
     for (name, module) in MODULES.iter().zip(modules) {
         let path = format!("usr/lib/modules/{}/{name}", kernel.release);
-        archive.file(&path, 0o644, &initrd::bytes(module)?);
+        archive.file(&path, 0o644, &cache::bytes(module)?);
     }
     image::prepare(workspace, Flavor::Plain)?.with(workspace, "dkms", archive)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::source::{Source, compiler, make, place};
 use crate::apt::{self, Client};
 use crate::cache::{self, Digest, Workspace};
-use crate::optee::{Source, compiler, make, place};
 use crate::progress::Step;
 use crate::tee::Tee;
 use crate::toolchain;

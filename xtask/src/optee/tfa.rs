@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::os::Os;
+use super::source::{Source, compiler, make, place};
 use crate::cache::{self, Digest, Workspace};
-use crate::optee::{Source, compiler, make, place};
 use crate::progress::{Step, output};
 use crate::{toolchain, vm};
 

@@ -12,11 +12,11 @@ use super::head::Scenario;
 use super::lent;
 use crate::board;
 use crate::cache::{self, Digest, Workspace};
-use crate::image::Image;
 use crate::kernel::Flavor;
+use crate::machine::{self, Machine};
 use crate::optee::{self, Firmware};
 use crate::tee::Tee;
-use crate::vm::{self, Boot, Machine, Outcome};
+use crate::vm::{self, Boot, Image, Outcome};
 
 /// Source of this command that decides how a scenario is booted and judged.
 const JUDGE: [&str; 4] = [
@@ -101,7 +101,7 @@ impl<'a> Run<'a> {
             digest.add(cache::read(&script)?.as_bytes());
         }
         digest.add(self.cmdline().as_bytes());
-        digest.add(vm::version()?.as_bytes());
+        digest.add(machine::version()?.as_bytes());
         JUDGE.iter().for_each(|source| digest.add(source.as_bytes()));
         Ok(digest.hex())
     }

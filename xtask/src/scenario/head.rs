@@ -12,8 +12,6 @@ use crate::pool;
 use crate::tee::Tee;
 use crate::tested::Group;
 
-use super::images::Kind;
-
 /// One scenario, as the head of its script says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scenario {
@@ -39,6 +37,53 @@ pub(super) struct Scenario {
     pub(super) limit: Duration,
     /// It boots with other builds of drivers than the kernel's own.
     pub(super) variants: bool,
+}
+
+/// What a scenario boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An initrd whose init is a script.
+    Script,
+    /// The same with other builds of the kernel's drivers.
+    Variants,
+    /// systemd in an initrd, and in a root on a disk.
+    Systemd,
+    /// The same for a real OP-TEE.
+    SystemdOptee,
+    /// The one for the stand-in, with initrds that distributions' generators made.
+    Generated,
+    /// The same with a root in which packages can be installed.
+    Debian,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are made.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Script,
+        Self::Systemd,
+        Self::Variants,
+        Self::Generated,
+        Self::Debian,
+        Self::SystemdOptee,
+    ];
+
+    /// Names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Script => "image",
+            Self::Variants => "image with other builds of drivers",
+            Self::Systemd => "image with systemd",
+            Self::SystemdOptee => "image with systemd for OP-TEE",
+            Self::Generated => "initrds of generators",
+            Self::Debian => "root with dpkg",
+        }
+    }
+
+    /// Estimate by which images are made in their order, before anything else.
+    pub(super) fn first(self) -> Duration {
+        let place = Self::ALL.iter().position(|kind| *kind == self).unwrap_or_default();
+        Duration::from_secs(1_000_000) / u32::try_from(1 + place).unwrap_or(u32::MAX)
+    }
 }
 
 /// How many times as long as on the plain kernel a scenario may take on the one that watches itself.

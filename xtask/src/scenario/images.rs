@@ -2,62 +2,15 @@
 //! Images that scenarios boot, each made when the first scenario needs it.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::Result;
 
 use super::boot::Run;
-use super::head::Scenario;
+use super::head::{Kind, Scenario};
 use crate::cache::Workspace;
-use crate::image::{self, Image};
 use crate::kernel::Flavor;
-
-/// What a scenario boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// An initrd whose init is a script.
-    Script,
-    /// The same with other builds of the kernel's drivers.
-    Variants,
-    /// systemd in an initrd, and in a root on a disk.
-    Systemd,
-    /// The same for a real OP-TEE.
-    SystemdOptee,
-    /// The one for the stand-in, with initrds that distributions' generators made.
-    Generated,
-    /// The same with a root in which packages can be installed.
-    Debian,
-}
-
-impl Kind {
-    /// All of them, in the order in which they are made.
-    pub(super) const ALL: [Self; 6] = [
-        Self::Script,
-        Self::Systemd,
-        Self::Variants,
-        Self::Generated,
-        Self::Debian,
-        Self::SystemdOptee,
-    ];
-
-    /// Names it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Script => "image",
-            Self::Variants => "image with other builds of drivers",
-            Self::Systemd => "image with systemd",
-            Self::SystemdOptee => "image with systemd for OP-TEE",
-            Self::Generated => "initrds of generators",
-            Self::Debian => "root with dpkg",
-        }
-    }
-
-    /// Estimate by which images are made in their order, before anything else.
-    pub(super) fn first(self) -> Duration {
-        let place = Self::ALL.iter().position(|kind| *kind == self).unwrap_or_default();
-        Duration::from_secs(1_000_000) / u32::try_from(1 + place).unwrap_or(u32::MAX)
-    }
-}
+use crate::vm::Image;
+use crate::{dist, image};
 
 /// Images of this checkout for one kernel.
 #[derive(Debug)]
@@ -95,7 +48,10 @@ impl<'a> Images<'a> {
             Kind::Variants => image::with_variants(workspace, flavor, &script()?)?,
             Kind::Systemd | Kind::Generated => systemd()?,
             Kind::SystemdOptee => image::prepare_systemd_optee(workspace, flavor)?,
-            Kind::Debian => image::prepare_debian(workspace, flavor, &systemd()?)?,
+            Kind::Debian => {
+                let debs = dist::deb::build(workspace)?;
+                image::prepare_debian(workspace, flavor, &systemd()?, &debs)?
+            }
         };
         say!("{}: {}", kind.name(), image.digest);
         for scenario in scenarios {

@@ -10,8 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cache::{Digest, Workspace};
+use crate::machine;
 use crate::progress::output;
-use crate::vm;
 
 /// Inputs of a step, beside the tools of the host, on which every step depends.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ impl Tree {
         }
         tools
             .add(output(Command::new("rustc").arg("-vV").current_dir(&workspace.root))?.as_bytes());
-        tools.add(vm::version().unwrap_or_default().as_bytes());
+        tools.add(machine::version().unwrap_or_default().as_bytes());
         // Every tool of the host's is of some package; without dpkg, no step is run that needs one.
         tools.add(output(Command::new("dpkg-query").arg("-W")).unwrap_or_default().as_bytes());
         Ok(Self { tools, files })

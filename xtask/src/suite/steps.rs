@@ -10,9 +10,7 @@ use super::unit;
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 use crate::tested::{BUILD, Group, Outcome};
-use crate::{
-    audit, boards, client, demo, dist, extension, firmware, generator, kernel, systemd, uefi, units,
-};
+use crate::{audit, boards, client, demo, dist, extension, firmware, kernel, systemd, uefi, units};
 
 /// One of them.
 #[derive(Debug)]
@@ -248,7 +246,7 @@ pub(super) const STEPS: &[Step] = &[
         packages: &[systemd::PACKAGES],
         inputs: Inputs::Below(GUEST),
         uses: Some(BUILD),
-        run: |workspace| generator::check(workspace).map(good),
+        run: |workspace| dist::lists::check(workspace).map(good),
     },
     Step {
         name: "signed images",

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Source packages of firmware, and the commands that build them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::Client;
+use crate::cache::{self, Workspace};
+use crate::progress::{self, output};
+use crate::toolchain;
+
+/// Suites that are asked for a source package, the newest first: not every one has what its list says.
+const SUITES: [&str; 3] = ["sid", "forky", "trixie"];
+
+/// Cache of firmware and its sources.
+pub(super) fn place(workspace: &Workspace) -> PathBuf {
+    workspace.cache.join("optee")
+}
+
+/// A source package, unpacked.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) tree: PathBuf,
+    pub(super) version: String,
+}
+
+impl Source {
+    /// Fetches the newest one that can be had, unless one is in the cache.
+    pub(super) fn fetch(workspace: &Workspace, package: &str) -> Result<Self> {
+        let dir = place(workspace).join(format!("source-{package}"));
+        cache::once(&dir, |part| {
+            let mut errors = Vec::new();
+            for suite in SUITES {
+                let client = Client::open_sources(workspace, suite)?;
+                match client.source(workspace, package, &part.join("tree")) {
+                    Ok(version) => return cache::write(&part.join("version"), version),
+                    Err(error) => errors.push(format!("{error:#}")),
+                }
+                progress::remark(format_args!("{suite} has no source of {package}"));
+                cache::remove_dir(&part.join("tree"))?;
+            }
+            bail!("no suite has the source of {package}:\n{}", errors.join("\n"));
+        })?;
+        Ok(Self { tree: dir.join("tree"), version: cache::read(&dir.join("version"))? })
+    }
+}
+
+/// First line of what the cross compiler says of its version.
+pub(super) fn compiler() -> Result<String> {
+    let mut gcc = Command::new(format!("{}gcc", toolchain::CROSS));
+    let said = output(gcc.arg("--version")).context("looking for the cross compiler")?;
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
+/// `make` in a tree, with no more of this process's environment than it needs.
+pub(super) fn make(tree: &Path) -> Command {
+    let mut make = Command::new("nice");
+    make.args(["-n", "10", "make", "-C"]).arg(tree);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    make.arg(format!("-j{processors}"));
+    for variable in ["MAKEFLAGS", "CFLAGS", "CPPFLAGS", "LDFLAGS", "RUSTFLAGS"] {
+        make.env_remove(variable);
+    }
+    make.env("LC_ALL", "C.UTF-8");
+    make
+}
