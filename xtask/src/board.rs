@@ -52,12 +52,6 @@ pub(crate) fn device_tree(
     device_tree_of_machine(workspace, &all, machine)
 }
 
-/// Writes a copy of a device tree.
-pub(crate) fn copy(tree: &Path, copy: &Path) -> Result<()> {
-    fs::copy(tree, copy).with_context(|| format!("copying {}", tree.display()))?;
-    Ok(())
-}
-
 /// Adds a node for memory that holds a file system: `bytes` at `address`, which the kernel shows as `/dev/pmem0`.
 pub(crate) fn add_memory_disk(tree: &Path, address: u64, bytes: u64) -> Result<()> {
     let node = format!("/pmem@{address:x}");

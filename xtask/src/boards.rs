@@ -289,7 +289,7 @@ impl Explain {
             let copy = root.join(POLICIES).join(file.strip_prefix(&policies)?);
             let dir = copy.parent().context("a policy has no directory")?;
             cache::create_dir(dir)?;
-            fs::copy(&file, &copy).with_context(|| format!("copying {}", file.display()))?;
+            cache::copy(&file, &copy)?;
             // What others can write to is not trusted, and a checkout has the modes of its umask.
             for (path, mode) in [(dir, 0o755), (&copy, 0o644)] {
                 fs::set_permissions(path, Permissions::from_mode(mode))

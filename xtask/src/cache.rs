@@ -83,6 +83,11 @@ impl Workspace {
         command
     }
 
+    /// Returns the output of git, run in this checkout.
+    pub(crate) fn git(&self, args: &[&str]) -> Result<String> {
+        progress::output(Command::new("git").arg("-C").arg(&self.root).args(args))
+    }
+
     /// Path of the log of one step.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.checkout.join("logs").join(format!("{name}.log"))
@@ -127,6 +132,19 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
         fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Copies a file.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    Ok(())
+}
+
+/// Copies a file into a directory; returns the path of the copy.
+pub(crate) fn copy_into(file: &Path, dir: &Path) -> Result<PathBuf> {
+    let to = dir.join(file.file_name().unwrap_or_default());
+    copy(file, &to)?;
+    Ok(to)
 }
 
 /// Returns the contents of a file.

@@ -183,8 +183,7 @@ impl Database {
         for kind in ["md5sums", "preinst", "postinst", "prerm", "postrm", "triggers"] {
             let from = control.join(kind);
             if from.is_file() {
-                fs::copy(&from, info.join(format!("{name}.{kind}")))
-                    .with_context(|| format!("copying {}", from.display()))?;
+                cache::copy(&from, &info.join(format!("{name}.{kind}")))?;
             }
         }
         if let Ok(triggers) = cache::read(&control.join("triggers")) {

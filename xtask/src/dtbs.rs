@@ -116,7 +116,7 @@ pub(crate) struct Board {
 impl Board {
     /// Reads it, if the GPU's string is anywhere in the blob: without it there is no such GPU, by whatever reader.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        let blob = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let blob = cache::bytes(path)?;
         let string = [GPU.as_bytes(), b"\0"].concat();
         if !blob.windows(string.len()).any(|bytes| bytes == string) {
             return Ok(None);

@@ -83,7 +83,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     let mut table = String::from("label: gpt\nlabel-id: 00000000-0000-0000-0000-000000000005\n");
     let mut at = ALIGNMENT;
     for ((part, kind), name) in parts.iter().zip(TYPES).zip(names) {
-        let bytes = fs::read(part).with_context(|| format!("reading {}", part.display()))?;
+        let bytes = cache::bytes(part)?;
         image.seek(SeekFrom::Start(at))?;
         image.write_all(&bytes)?;
         let size = (bytes.len() as u64).next_multiple_of(ALIGNMENT);

@@ -186,13 +186,12 @@ fn kernel_modules(parts: &Parts, stage: &Path) -> Result<()> {
     let mut installed = Vec::new();
     for (from, to) in own.chain(others) {
         cache::create_dir(to.parent().unwrap_or(&lib))?;
-        fs::copy(&from, &to).with_context(|| format!("copying {}", from.display()))?;
+        cache::copy(&from, &to)?;
         installed.push(to);
     }
     modules::sign(kernel, &installed)?;
     for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
-        fs::copy(kernel.build.join(name), lib.join(name))
-            .with_context(|| format!("copying {name}"))?;
+        cache::copy_into(&kernel.build.join(name), &lib)?;
     }
     // mkosi takes a directory for a kernel's if one is in it.
     cache::write(&lib.join("vmlinuz"), "")?;

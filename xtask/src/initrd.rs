@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's root: busybox, modules, programs, policies and scenarios.
 
-use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::archive::Archive;
 use crate::cache::{self, Workspace, bytes};
@@ -58,19 +57,15 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
     let lib = stage.join("lib/modules").join(&kernel.release);
     cache::create_dir(&lib)?;
     for module in built.iter().filter(|module| !kernel::is_one_of(module, without)) {
-        fs::copy(module, lib.join(module.file_name().unwrap_or_default()))
-            .with_context(|| format!("copying {}", module.display()))?;
+        cache::copy_into(module, &lib)?;
     }
     // The kernel's own.
     for module in kernel.modules(without)? {
-        let module = kernel.build.join(module);
-        fs::copy(&module, lib.join(module.file_name().unwrap_or_default()))
-            .with_context(|| format!("copying {}", module.display()))?;
+        cache::copy_into(&kernel.build.join(module), &lib)?;
     }
     modules::sign(kernel, &cache::files(&lib)?)?;
     for name in ["modules.builtin", "modules.order"] {
-        fs::copy(kernel.build.join(name), lib.join(name))
-            .with_context(|| format!("copying {name}"))?;
+        cache::copy_into(&kernel.build.join(name), &lib)?;
     }
     output(Command::new("/sbin/depmod").arg("-b").arg(&stage).arg(&kernel.release))?;
     archive.tree(&stage, "usr")?;

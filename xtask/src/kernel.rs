@@ -8,7 +8,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::available_parallelism;
 use std::time::Duration;
 use std::{env, time::SystemTime};
 
@@ -16,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Digest, Workspace};
+use crate::pool;
 use crate::progress::{self, Step, output};
 use crate::toolchain::Toolchain;
 
@@ -133,7 +133,7 @@ fn make(source: &Path, build: &Path, flavor: Flavor, tools: &Toolchain) -> Comma
     command.args(["-n", "10", "make", "-C"]).arg(source);
     command.arg(format!("O={}", build.display())).args(tools.make_variables());
     command.args(flavor.variables());
-    command.arg(format!("-j{}", available_parallelism().map_or(1, usize::from)));
+    command.arg(format!("-j{}", pool::processors()));
     // What cargo and an outer make pass down is not meant for this build.
     command.env_remove("MAKEFLAGS").env_remove("RUSTFLAGS").env("LC_ALL", "C.UTF-8");
     tools.environment(&mut command);

@@ -6,7 +6,7 @@
 //! [`parts`] is all of these. [`csffw`] makes a firmware, [`initrd`] packs an [`archive`] of it, [`systemd`] does so with
 //! systemd as init, [`debian`] with dpkg beside it, [`generator`] runs dracut and others, and [`image`] makes every image
 //! that is booted. [`board`] makes the device tree of a [`machine`], [`optee`] builds firmware with one [`tee`] or
-//! another, [`vm`] boots it, and [`scenario`], [`demo`], [`bench`] and [`suite`] read the guest's output. [`tested`] is
+//! another, [`vm`] boots it, and [`scenario`], [`demo`], [`mod@bench`] and [`suite`] read the guest's output. [`tested`] is
 //! the result of a test.
 //!
 //! Without a guest: [`firmware`] and [`boards`] compare `protheapctl` with what Debian ships: firmware images, and the

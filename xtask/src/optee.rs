@@ -8,10 +8,9 @@ mod os;
 mod source;
 mod tfa;
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::cache::{self, Digest, Workspace};
 use crate::host;
@@ -49,13 +48,12 @@ pub(crate) fn prepare(workspace: &Workspace, tee: Tee) -> Result<Firmware> {
     cache::once(&dir, |part| {
         let fip = part.join("fip");
         tfa.pack(&os, &fip)?;
-        let mut flash =
-            fs::read(&tfa.bl1).with_context(|| format!("reading {}", tfa.bl1.display()))?;
+        let mut flash = cache::bytes(&tfa.bl1)?;
         if flash.len() as u64 > FIP {
             bail!("{} has {} bytes, more than {FIP}", tfa.bl1.display(), flash.len());
         }
         flash.resize(usize::try_from(FIP)?, 0);
-        flash.extend(fs::read(&fip).with_context(|| format!("reading {}", fip.display()))?);
+        flash.extend(cache::bytes(&fip)?);
         cache::write(&part.join("flash.bin"), flash)
     })?;
     Ok(Firmware { tee, flash: dir.join("flash.bin"), version: os.version, digest })

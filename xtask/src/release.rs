@@ -11,10 +11,8 @@ use clap::Args as ClapArgs;
 use crate::cache::{self, VERSION, Workspace};
 use crate::dist::{self, offline, sbom};
 use crate::progress::output;
-use crate::results;
-use crate::suite;
 use crate::tested::Outcome;
-use crate::{audit, boards, client};
+use crate::{audit, boards, client, results, suite};
 
 /// What `cargo xtask dist` makes of it. No UKI: those who boot one sign it with their own key.
 const MADE: [&str; 5] = ["source", "sbom", "deb", "rpm", "arch"];
@@ -151,13 +149,9 @@ fn addressed(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn git(workspace: &Workspace, args: &[&str]) -> Result<String> {
-    output(Command::new("git").arg("-C").arg(&workspace.root).args(args))
-}
-
 fn tag(workspace: &Workspace) -> Result<Outcome> {
     let name = format!("v{VERSION}");
-    if !git(workspace, &["tag", "--list", &name])?.is_empty() {
+    if !workspace.git(&["tag", "--list", &name])?.is_empty() {
         bail!("there is a tag {name} already: raise the version in Cargo.toml");
     }
     Ok(Outcome::Good)

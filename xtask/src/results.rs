@@ -65,13 +65,12 @@ impl Results {
 
 /// Returns the commit that this tree is; fails if something is not committed.
 pub(crate) fn commit(workspace: &Workspace) -> Result<String> {
-    let git = |args: &[&str]| output(Command::new("git").arg("-C").arg(&workspace.root).args(args));
-    let changed = git(&["status", "--porcelain"])?;
+    let changed = workspace.git(&["status", "--porcelain"])?;
     if let Some(first) = changed.lines().next() {
         let number = changed.lines().count();
         bail!("{number} paths are not as committed (`{first}`): commit them, or take them away");
     }
-    git(&["rev-parse", "HEAD"])
+    workspace.git(&["rev-parse", "HEAD"])
 }
 
 /// File with the last commit whose tests have all passed.

@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn firmware_tree(&self, name: &str, tree: &Path) -> Result<PathBuf> {
         let bare = board::device_tree_of_machine(self.workspace, &[TPM], Machine::Uefi)?;
         let path = self.dir.join(format!("firmware-{name}.dtb"));
-        fs::copy(&bare, &path).with_context(|| format!("copying {}", bare.display()))?;
+        cache::copy(&bare, &path)?;
         for property in ["compatible", "model"] {
             let strings =
                 output(Command::new("fdtget").args(["-t", "s"]).arg(tree).args(["/", property]))?;
@@ -234,8 +234,7 @@ impl<'a> Builder<'a> {
 
     /// How its compressed initrd begins.
     pub(crate) fn initrd_begins(&self) -> Result<Vec<u8>> {
-        let bytes =
-            fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
+        let bytes = cache::bytes(&self.initrd)?;
         Ok(bytes.get(..64).unwrap_or(&bytes).to_vec())
     }
 

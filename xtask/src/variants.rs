@@ -5,7 +5,6 @@
 //! Each is built out of tree, from a copy of the kernel's sources from which `driver/patches` are taken back.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,7 +85,7 @@ pub(crate) fn prepare(
             bail!("no {} was built: the kernel needs that driver as a module", module.display());
         }
         let copy = dir.join("signed.ko");
-        fs::copy(&module, &copy).with_context(|| format!("copying {}", module.display()))?;
+        cache::copy(&module, &copy)?;
         modules::sign(kernel, std::slice::from_ref(&copy))?;
         let there = format!("usr/lib/{driver}/{name}/{driver}.ko");
         archive.file(&there, 0o644, &cache::bytes(&copy)?);
@@ -115,7 +114,7 @@ fn copy(kernel: &Kernel, build: &Build, tree: &Path) -> Result<()> {
     for file in files {
         let (from, to) = (kernel.source.join(&file), tree.join(&file));
         cache::create_dir(to.parent().context("a file without a directory")?)?;
-        fs::copy(&from, &to).with_context(|| format!("copying {}", from.display()))?;
+        cache::copy(&from, &to)?;
     }
     patches.iter().rev().try_for_each(|patch| kernel::patch(tree, patch, &["--reverse"]))
 }

@@ -57,8 +57,7 @@ pub(crate) struct Image {
 impl Image {
     /// The same image with further files, kept beside it as `name`.
     pub(crate) fn with(&self, workspace: &Workspace, name: &str, files: Archive) -> Result<Self> {
-        let mut archive =
-            fs::read(&self.initrd).with_context(|| format!("reading {}", self.initrd.display()))?;
+        let mut archive = cache::bytes(&self.initrd)?;
         let mut more = Digest::new();
         files.digest(&mut more);
         let more = more.hex();
@@ -133,7 +132,7 @@ impl Boot<'_> {
             command.arg("-drive").arg(drive).args(["-device", "virtio-blk-device,drive=output"]);
         }
         let tree = workspace.checkout.join(format!("vm-{}.dtb", self.name));
-        board::copy(self.board, &tree)?;
+        cache::copy(self.board, &tree)?;
         let mut root = String::new();
         if let Some(disk) = &image.disk {
             let bytes = load(&mut command, disk, &ROOT)?;
@@ -256,7 +255,7 @@ pub(crate) fn attend(
         }
     });
     let text = |path: &Path| -> Result<String> {
-        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let bytes = cache::bytes(path)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let console = || text(&log);

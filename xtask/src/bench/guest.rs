@@ -2,7 +2,6 @@
 //! The guest of the measurements: the scenarios' image, and on top of it what is in `tests/vm/guest/bench`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -113,7 +112,7 @@ impl<'a> Guest<'a> {
         let what = format!("compiling {}", source.display());
         let log = self.workspace.log(&format!("bench-{}", name.to_string_lossy()));
         Step::new(&what, Duration::from_secs(1)).run(compiler, &log)?;
-        fs::read(&program).with_context(|| format!("reading {}", program.display()))
+        cache::bytes(&program)
     }
 
     /// Compiles one program of `tests/vm/guest/bench`, to be added to an image.
@@ -149,8 +148,7 @@ impl<'a> Guest<'a> {
             self.program(&mut archive, &source)?;
         }
         self.program(&mut archive, &nothing)?;
-        let nothing = fs::read(&self.nothing_rust)
-            .with_context(|| format!("reading {}", self.nothing_rust.display()))?;
+        let nothing = cache::bytes(&self.nothing_rust)?;
         archive.file("usr/bin/nothing-rust", 0o755, &nothing);
         image.with(self.workspace, name, archive)
     }

@@ -264,7 +264,7 @@ impl All<'_> {
     fn refusals(&self, signed: &Path, refused: &mut BTreeMap<String, bool>) -> Result<()> {
         let (name, tree) = self.tried()?;
         let firmware = self.builder.firmware_tree(name, tree)?;
-        let image = fs::read(signed).with_context(|| format!("reading {}", signed.display()))?;
+        let image = cache::bytes(signed)?;
         let initrd = self.builder.initrd_begins()?;
         let changed: [(&str, Option<&[u8]>); 4] = [
             ("unsigned", None),

@@ -50,13 +50,7 @@ const SHLIBS: &str = "libc 6 libc6 (>= 2.36)\nld-linux-aarch64 1 libc6 (>= 2.36)
 
 /// Writes the packages into `dir`; returns their paths.
 pub(crate) fn write(workspace: &Workspace, dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut written = Vec::new();
-    for package in build(workspace)? {
-        let to = dir.join(package.file_name().unwrap_or_default());
-        fs::copy(&package, &to).with_context(|| format!("writing {}", to.display()))?;
-        written.push(to);
-    }
-    Ok(written)
+    build(workspace)?.iter().map(|package| cache::copy_into(package, dir)).collect()
 }
 
 /// Builds the packages of what git tracks, unless nothing that they are made of has changed; returns their paths.
@@ -91,8 +85,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         Step::new("building the Debian packages", Duration::from_secs(300))
             .run(build, &workspace.log("deb"))?;
         for path in debs(&workspace.checkout.join("deb"))? {
-            let to = part.join(path.file_name().unwrap_or_default());
-            fs::copy(&path, &to).with_context(|| format!("keeping {}", path.display()))?;
+            cache::copy_into(&path, part)?;
         }
         Ok(())
     })?;

@@ -52,13 +52,7 @@ pub(super) const KEPT: &str = "/run/protheap-update-initrds";
 
 /// Builds the packages into `directory`; returns their paths.
 pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut copies = Vec::new();
-    for package in packages(workspace)? {
-        let copy = directory.join(package.file_name().unwrap_or_default());
-        fs::copy(&package, &copy).with_context(|| format!("writing {}", copy.display()))?;
-        copies.push(copy);
-    }
-    Ok(copies)
+    packages(workspace)?.iter().map(|package| cache::copy_into(package, directory)).collect()
 }
 
 /// Builds them and looks at what is in them, and at what their scriptlets do.

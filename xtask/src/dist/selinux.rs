@@ -2,11 +2,10 @@
 //! The SELinux module, compiled and linked with Debian's reference policy. The test kernel has no SELinux: what the
 //! programs need and the module forgot, nothing here can tell.
 
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Digest, Workspace};
@@ -51,7 +50,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 
     cache::remove_dir(&dir)?;
     for source in &sources {
-        let content = fs::read(source).with_context(|| format!("reading {}", source.display()))?;
+        let content = cache::bytes(source)?;
         cache::write(&dir.join(source.file_name().unwrap_or_default()), content)?;
     }
     for (name, content) in [("probe.te", PROBE), ("probe.if", ""), ("probe.fc", "")] {

@@ -51,8 +51,8 @@ pub(crate) fn crates(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
 
 /// What git tracks and is there, by its path in the checkout, sorted. Links are among it, which boards of tests have.
 fn listed(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let list = output(Command::new("git").arg("-C").arg(&workspace.root).args(["ls-files", "-z"]))
-        .context("packages are made of what git tracks")?;
+    let list =
+        workspace.git(&["ls-files", "-z"]).context("packages are made of what git tracks")?;
     let mut paths: Vec<_> = list.split_terminator('\0').map(PathBuf::from).collect();
     paths.retain(|path| workspace.root.join(path).symlink_metadata().is_ok());
     paths.sort();
@@ -72,7 +72,7 @@ pub(crate) fn digest(workspace: &Workspace, below: &[&str]) -> Result<Digest> {
     for path in tracked(workspace)? {
         if below.iter().any(|dir| path.starts_with(dir)) {
             digest.add(path.as_os_str().as_encoded_bytes());
-            digest.add(&bytes(&workspace.root.join(path))?);
+            digest.add(&cache::bytes(&workspace.root.join(path))?);
         }
     }
     Ok(digest)
@@ -85,7 +85,7 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
     let vendor = vendor(workspace)?;
     let paths: BTreeSet<_> = tracked(workspace)?.into_iter().collect();
     for path in &paths {
-        let mut content = bytes(&workspace.root.join(path))?;
+        let mut content = cache::bytes(&workspace.root.join(path))?;
         if path == Path::new(CONFIG) {
             content.extend_from_slice(VENDORED.as_bytes());
         }
@@ -134,7 +134,7 @@ fn vendor(workspace: &Workspace) -> Result<PathBuf> {
 /// Names what is vendored.
 pub(crate) fn crates_digest(workspace: &Workspace) -> Result<String> {
     let mut digest = Digest::new();
-    digest.add(&bytes(&workspace.root.join("Cargo.lock"))?);
+    digest.add(&cache::bytes(&workspace.root.join("Cargo.lock"))?);
     vendored::TARGETS.iter().for_each(|target| digest.add(target.as_bytes()));
     Ok(digest.hex())
 }
@@ -147,8 +147,7 @@ fn archive(
     prefix: &str,
     to: &Path,
 ) -> Result<()> {
-    let log = ["log", "-1", "--format=%ct"];
-    let time = output(Command::new("git").arg("-C").arg(&workspace.root).args(log))?;
+    let time = workspace.git(&["log", "-1", "--format=%ct"])?;
     let mut list = Vec::new();
     for file in files {
         list.extend_from_slice(file.as_os_str().as_encoded_bytes());
@@ -165,8 +164,4 @@ fn archive(
     tar.args(["--null", "--verbatim-files-from", "--no-recursion", "--files-from"]).arg(&names);
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     Step::new(&format!("writing {name}"), Duration::from_secs(30)).run(tar, &workspace.log("tar"))
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
 }

@@ -182,8 +182,7 @@ fn compile(
 fn copy_images(objects: &Path, into: &Path) -> Result<()> {
     for name in IMAGES {
         let image = objects.join("core").join(name);
-        std::fs::copy(&image, into.join(name))
-            .with_context(|| format!("copying {}", image.display()))?;
+        cache::copy(&image, &into.join(name))?;
     }
     Ok(())
 }

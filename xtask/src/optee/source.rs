@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::Client;
 use crate::cache::{self, Workspace};
 use crate::progress::{self, output};
-use crate::toolchain;
+use crate::{pool, toolchain};
 
 /// Suites that are asked for a source package, the newest first: not every one has what its list says.
 const SUITES: [&str; 3] = ["sid", "forky", "trixie"];
@@ -58,8 +58,7 @@ pub(super) fn compiler() -> Result<String> {
 pub(super) fn make(tree: &Path) -> Command {
     let mut make = Command::new("nice");
     make.args(["-n", "10", "make", "-C"]).arg(tree);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    make.arg(format!("-j{processors}"));
+    make.arg(format!("-j{}", pool::processors()));
     for variable in ["MAKEFLAGS", "CFLAGS", "CPPFLAGS", "LDFLAGS", "RUSTFLAGS"] {
         make.env_remove(variable);
     }

@@ -74,14 +74,10 @@ pub(super) fn prepare(workspace: &Workspace, abi: &str) -> Result<Tfa> {
         let what = format!("building TF-A ({abi})");
         Step::new(&what, Duration::from_secs(25))
             .run(command, &workspace.log(&format!("tfa-{abi}")))?;
-        let copy = |from: &Path| {
-            let to = part.join(from.file_name().unwrap_or_default());
-            std::fs::copy(from, to).with_context(|| format!("copying {}", from.display()))
-        };
         for name in ["bl1.bin", "bl2.bin", "bl31.bin"] {
-            copy(&objects.join("qemu/release").join(name))?;
+            cache::copy_into(&objects.join("qemu/release").join(name), part)?;
         }
-        copy(&source.tree.join("tools/fiptool/fiptool"))?;
+        cache::copy_into(&source.tree.join("tools/fiptool/fiptool"), part)?;
         if ffa {
             let mut dtc = Command::new("dtc");
             dtc.args(["-q", "-I", "dts", "-O", "dtb", "-o"]).arg(part.join("spmc.dtb"));

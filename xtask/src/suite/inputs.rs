@@ -34,10 +34,9 @@ pub(super) struct Tree {
 impl Tree {
     /// Reads all that git tracks, or would track if it were added.
     pub(super) fn read(workspace: &Workspace) -> Result<Self> {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(&workspace.root);
-        git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-        let listed = output(&mut git).context("tests depend on the files that git lists")?;
+        let listed = workspace
+            .git(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .context("tests depend on the files that git lists")?;
         let mut files = BTreeMap::new();
         for path in listed.split_terminator('\0').map(PathBuf::from) {
             let full = workspace.root.join(&path);

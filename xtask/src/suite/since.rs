@@ -2,12 +2,10 @@
 //! Which tests to run: all, those of some groups, or those that a change can affect.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::cache::{self, Workspace};
-use crate::progress::output;
 use crate::tested::Group;
 
 /// Tests that a changed file can affect.
@@ -121,7 +119,8 @@ impl Selection {
 impl Changed {
     fn since(workspace: &Workspace, commit: &str) -> Result<Self> {
         let git = |args: &[&str]| {
-            output(Command::new("git").arg("-C").arg(&workspace.root).args(args))
+            workspace
+                .git(args)
                 .with_context(|| format!("failed to list the changes since {commit}"))
         };
         // Also what is not committed yet, or not even added.
