@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask bench`: speed and size against their bounds.
+//! `cargo xtask bench`: speed and size, compared with their limits.
 //!
-//! Guest time is counted in instructions, two nanoseconds each (QEMU's `-icount`), so it says the same on a busy
-//! host; what is compared runs in turns in one boot. What needs no guest is measured in turns too: policies in processor
-//! time, the service by the clock.
-//! A figure is a median, shown with the least and the most.
+//! Guest time is counted in instructions of two nanoseconds (QEMU's `-icount`), so a busy host does not change it; the
+//! alternatives of a comparison run in turns in one boot. Measurements without a guest run in turns as well: policies in
+//! processor time, the service by the clock.
+//! A figure is a median, printed with its minimum and maximum.
 
 mod bus;
 mod figure;
@@ -29,14 +29,14 @@ use figure::{Figure, Limit, Measure, Unit};
 use guest::{Guest, Script};
 use replay::{Phase, Trace};
 
-/// What `protheap-bind` may have beyond an empty program, and at all if linked dynamically: 640 KiB.
+/// Limit of the size of `protheap-bind`: beyond an empty program, and in all if linked dynamically: 640 KiB.
 const SIZE: f64 = 655_360.0;
 
 /// Command lines: user space allocates the GPU's buffers, or the kernel does.
 const HANDED: &str = "protheap.allocate=0";
 const KERNEL: &str = "protheap.allocate=1";
 
-/// What can be measured; the last ones need no guest.
+/// Names of the measurements. The last ones need no guest.
 const NAMES: [&str; 12] = [
     "speed", "lookup", "size", "memory", "boot", "suspend", "driver", "optee", POLICIES, SERVICE,
     INSTALLED, IMAGE,
@@ -46,21 +46,21 @@ const INSTALLED: &str = "installed";
 const POLICIES: &str = "policies";
 const SERVICE: &str = "service";
 
-/// How to tell the result.
+/// Arguments of the `bench` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// What to measure: speed, lookup, size, memory, boot, suspend, driver, optee, policies,
-    /// service, installed, image; all, if none is named
+    /// Measurements to run: speed, lookup, size, memory, boot, suspend, driver, optee, policies,
+    /// service, installed, image [default: all]
     names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
     json: bool,
-    /// Measure by the clock instead of by instructions: it wants a quiet host
+    /// Measure by the clock instead of by instructions, on an idle host
     #[arg(long)]
     clock: bool,
 }
 
-/// Everything that was measured.
+/// All measurements.
 #[derive(Debug, Serialize)]
 struct Report {
     measures: Vec<Measure>,
@@ -68,7 +68,7 @@ struct Report {
     missed: usize,
 }
 
-/// Measures everything. `false` if a bound was missed.
+/// Measures everything. Returns `false` if a limit was exceeded.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let mut measures = Vec::new();
     let mut tell = |measure: Measure| {
@@ -77,7 +77,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     };
 
     if let Some(name) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
-        bail!("nothing called `{name}` is measured: there are {}", NAMES.join(", "));
+        bail!("unknown measurement `{name}`: choose from {}", NAMES.join(", "));
     }
     let asked = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
     if asked(POLICIES) {
@@ -100,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         phases = in_guest(workspace, args.clock, &asked, &mut tell)?;
     }
     if !phases.is_empty() {
-        println!("where the time of protheap-bind goes, in us");
+        println!("time of protheap-bind by phase, in us");
         println!("    {:<28} {:>7} {:>9} {:>9}", "", "calls", "kernel", "program");
     }
     for Phase { place, calls, kernel_us, program_us } in &phases {
@@ -118,7 +118,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     Ok(missed == 0)
 }
 
-/// Measures what needs a guest; returns where the time of `protheap-bind` goes.
+/// Runs the measurements that need a guest; returns the time of `protheap-bind` by phase.
 fn in_guest(
     workspace: &Workspace,
     clock: bool,
@@ -160,13 +160,13 @@ fn in_guest(
     Ok(phases)
 }
 
-/// The binder's system calls, with that command line.
+/// Traces the binder's system calls, with that command line.
 fn trace(guest: &Guest<'_>, cmdline: &str) -> Result<Trace> {
     let said = guest.boot(&Script { cmdline, ..Script::new("trace", &guest.programs) })?;
     Trace::parse(&said.lines)
 }
 
-/// From exec to a committed binding, with that command line.
+/// Measures the time from exec to a committed binding, with that command line.
 fn speed(
     guest: &Guest<'_>,
     trace: &Trace,
@@ -215,7 +215,7 @@ fn speed(
     Ok(phases)
 }
 
-/// A plan with few and with many policies.
+/// Measures planning with few and with many policies.
 fn lookup(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("lookup", &guest.programs))?;
     let few = said.figure("plan-10", "--plan with 10 policies", Unit::Nanoseconds)?;
@@ -225,7 +225,7 @@ fn lookup(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the program's file.
+/// Measures the size of the program's file.
 fn size(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let size = |path: &Path| -> Result<f64> {
         let file = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
@@ -253,7 +253,7 @@ fn size(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     Ok(())
 }
 
-/// Memory while it waits, and while it binds.
+/// Measures memory while the binder waits and while it binds.
 fn memory(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("memory", &guest.plain))?;
     let figures = vec![
@@ -270,7 +270,7 @@ fn memory(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Re
     Ok(())
 }
 
-/// What the binder adds to a boot.
+/// Measures how much the binder adds to a boot.
 fn boot(guest: &Guest<'_>, boots: usize, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..boots {
@@ -291,7 +291,7 @@ fn boot(guest: &Guest<'_>, boots: usize, tell: &mut dyn FnMut(Measure)) -> Resul
     Ok(())
 }
 
-/// A suspend buffer from the pool, and one from the heap.
+/// Measures taking a suspend buffer from the pool, and from the heap.
 fn suspend(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("suspend", &guest.programs))?;
     let pool = said.figure("pool", "get and put, in the kernel", Unit::Nanoseconds)?;
@@ -304,7 +304,7 @@ fn suspend(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     Ok(())
 }
 
-/// Both sources side by side: a binding by hand, and the probe that waits for it.
+/// Measures a manual binding and the probe that waits for it, with both sources of buffers.
 fn driver(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("driver", &guest.programs))?;
     let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);

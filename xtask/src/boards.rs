@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask boards`: what `protheapctl explain` says of every device tree of Debian's, and docs/boards.md.
+//! `cargo xtask boards`: compares the output of `protheapctl explain` with every device tree of Debian's kernel, and writes
+//! docs/boards.md.
 //!
 //! Which trees have a Mali CSF GPU, what it is and whether it can be used is taken from the bytes of the tree and from
 //! dtc, so that a fault of Protheap's own reader is seen.
@@ -20,16 +21,16 @@ use crate::dtbs::{self, Board, GPU, OKAY};
 use crate::progress::{Step, output};
 use crate::{host, userspace};
 
-/// What is generated, in the checkout.
+/// Generated document, in the checkout.
 const DOCUMENT: &str = "docs/boards.md";
-/// What comes before the kernel's release there, and after it.
+/// Text before the kernel's release in the document, and after it.
 const RELEASE: (&str, &str) = ("Debian's kernel `", "`");
-/// Where the policies are, in a root.
+/// Directory of the policies, in a root.
 const POLICIES: &str = "usr/lib/protheap/policies";
 /// The policy of every board.
 const DEFAULT: &str = "default";
 
-/// What to do with the document.
+/// Arguments of the `boards` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Compare docs/boards.md instead of writing it
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// Judges every tree, and writes the document or compares it.
+/// Checks every tree, and writes the document or compares it.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     if args.check {
         check(workspace)?;
@@ -49,7 +50,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-/// Judges every tree, and compares the document.
+/// Checks every tree, and compares the document.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let survey = Survey::make(workspace)?;
     let document = cache::read(&workspace.root.join(DOCUMENT))?;
@@ -71,7 +72,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     bail!("{DOCUMENT} is not what `cargo xtask boards` writes:\n{difference}");
 }
 
-/// Lines that only one of them has.
+/// Returns the lines that only one of the texts has.
 fn difference(old: &str, new: &str) -> Vec<String> {
     let only = |sign: char, these: &str, those: &str| {
         let those: BTreeSet<_> = those.lines().collect();
@@ -86,18 +87,18 @@ fn difference(old: &str, new: &str) -> Vec<String> {
     lines
 }
 
-/// What is decided for all boards.
+/// Selections for all boards.
 #[derive(Debug)]
 struct Survey {
-    /// The kernel that the trees are of.
+    /// Release of the kernel that has the trees.
     release: String,
-    /// The models of the boards that have a GPU, by what else is told of them.
+    /// Models of the boards that have a GPU, by their rows in the document.
     boards: BTreeMap<Row, BTreeSet<String>>,
     /// Platforms that have a policy and no tree.
     others: BTreeSet<Row>,
 }
 
-/// What is told of a board's GPU; in the order of the document.
+/// Row of the document, for a board's GPU.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     soc: String,
@@ -113,7 +114,7 @@ struct Row {
 }
 
 impl Survey {
-    /// Judges every tree. An error names all that are wrong.
+    /// Checks every tree. An error names all that are wrong.
     fn make(workspace: &Workspace) -> Result<Self> {
         {
             let _lock = workspace.lock()?;
@@ -125,7 +126,7 @@ impl Survey {
             Self { release: trees.release, boards: BTreeMap::new(), others: BTreeSet::new() };
         let (mut with, mut disabled, mut wrong) = (0, 0, Vec::new());
         let mut used = BTreeSet::from([DEFAULT.to_owned()]);
-        let step = Step::new("judging the device trees", Duration::from_secs(20));
+        let step = Step::new("checking the device trees", Duration::from_secs(20));
         for path in &trees.files {
             let board = Board::read(path)?;
             if let Some(board) = &board {
@@ -155,7 +156,7 @@ impl Survey {
             survey.release
         );
         if !wrong.is_empty() {
-            bail!("not explained as they should be: {} trees:\n{}", wrong.len(), wrong.join("\n"));
+            bail!("explained incorrectly: {} trees:\n{}", wrong.len(), wrong.join("\n"));
         }
         for key in explain.keys()?.difference(&used) {
             let report = explain.of(&explain.platform(key)?)?;
@@ -165,7 +166,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// The text of the document, as if the trees were of `release`.
+    /// Returns the text of the document, as if the trees were of `release`.
     fn document(&self, release: &str) -> String {
         let (before, after) = RELEASE;
         let mut text = format!(
@@ -306,7 +307,7 @@ impl Explain {
         command
     }
 
-    /// What it says of a device tree.
+    /// Returns its output for a device tree.
     fn of(&self, tree: &Path) -> Result<Report> {
         let json = output(&mut self.command(tree))?;
         serde_json::from_str(&json).with_context(|| format!("reading its JSON: {json}"))
@@ -332,7 +333,7 @@ impl Explain {
     }
 }
 
-/// What is asked of its JSON.
+/// Members of its JSON that are checked.
 #[derive(Debug, Deserialize)]
 struct Report {
     platform: Platform,
@@ -384,7 +385,7 @@ impl Candidate {
     }
 }
 
-/// Holds what is said of a tree against what it is; `board` if it has a GPU.
+/// Compares the output for a tree with the tree itself; `board` if it has a GPU.
 fn judge(report: &Report, board: Option<&Board>) -> Result<()> {
     let Report { platform, policies, considered, gpus } = report;
     for Considered { path, outcome, why } in considered {

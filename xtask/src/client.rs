@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask client`: the proxies of protheap-client, of the XML that is installed for everybody.
+//! `cargo xtask client`: generates the proxies of protheap-client from the installed XML of the interfaces.
 //!
-//! zbus-xmlgen writes proxies too, but drops the comments, and takes no note of properties that change without a
-//! signal: such a proxy would give out what it has cached for ever.
+//! zbus-xmlgen generates proxies too, but drops the comments and ignores that properties may change without a signal: such
+//! a proxy would return its cached value forever.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use zbus_xml::{Annotation, Arg, ArgDirection, Interface, Method, Node, Property,
 
 use crate::cache::{self, Workspace};
 
-/// Where the XML is, in the checkout.
+/// Directory of the XML, in the checkout.
 const XML: &str = "systemd/dbus-1/interfaces";
-/// Where the proxies go.
+/// Directory of the proxies.
 const SOURCES: &str = "daemon/client/src";
-/// What all names of interfaces begin with: the service's own name and a dot.
+/// Prefix of the names of all interfaces: the service's name and a dot.
 const SERVICE: &str = "org.protheap1.";
-/// The interface of which there is one object.
+/// Interface with a single object, and the path of that object.
 const MANAGER: (&str, &str) = ("Manager", "/org/protheap1");
-/// How a property's changes are told.
+/// Annotation for the signal of a property's changes.
 const EMITS: &str = "org.freedesktop.DBus.Property.EmitsChangedSignal";
-/// The longest line of a comment, with its indentation.
+/// Maximum length of a line of a comment, with its indentation.
 const WIDTH: usize = 100;
 
-/// What to do with the proxies.
+/// Arguments of the `client` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Compare the proxies instead of writing them
@@ -68,12 +68,12 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     bail!("{SOURCES} is not what `cargo xtask client` writes of {XML}:\n{differences}");
 }
 
-/// A proxy, made anew.
+/// A generated proxy.
 #[derive(Debug)]
 struct Proxy {
-    /// Where it belongs, in the checkout.
+    /// Its path in the checkout.
     path: PathBuf,
-    /// Where it is.
+    /// Path of the generated file.
     made: PathBuf,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask demo`: one boot of a board whose protected heap comes late, told as it unfolds.
+//! `cargo xtask demo`: one boot of a board whose protected heap appears late, with its events as they happen.
 
 pub(crate) mod optee;
 mod report;
@@ -17,29 +17,29 @@ use crate::tee::Tee;
 use crate::vm::{self, Boot};
 use crate::{board, image};
 
-/// Host time after which the demo is given up; it takes about five seconds, with systemd half a minute.
+/// Host time after which the demonstration is stopped. It takes about five seconds, with systemd half a minute.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What to show.
+/// Arguments of the `demo` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Board to boot; with --uki, that one alone instead of all [default: rk3588]
+    /// Board to boot [default: rk3588; with --uki, all]
     #[arg(long)]
     board: Option<String>,
-    /// Let the stand-in drive the GPU, which shows when buffers are taken, instead of the real panthor on a modelled GPU
+    /// Use the stand-in driver, which logs each buffer, instead of panthor on a modelled GPU
     #[arg(long)]
     stand_in: bool,
-    /// Boot it with systemd: an initrd whose binder binds, and a root whose daemon takes over
+    /// Boot with systemd, with the binder in the initrd and the daemon in the root
     #[arg(long, conflicts_with = "stand_in")]
     systemd: bool,
-    /// Boot one signed unified kernel image under Secure Boot on every board, and show that it is refused once tampered with
+    /// Boot one signed unified kernel image under Secure Boot on every board, and show that a modified one is refused
     #[arg(long, conflicts_with_all = ["stand_in", "systemd"])]
     uki: bool,
-    /// Boot one kernel and initrd on every real OP-TEE that is built, and print what was bound on each; with --uki, those
-    /// of one signed image, on every board
+    /// Boot one kernel and initrd on every real OP-TEE and print the binding on each; with --uki, boot one signed image
+    /// on every board
     #[arg(long, conflicts_with_all = ["stand_in", "systemd"])]
     optee: bool,
-    /// Stay there, in a shell of root's, until `poweroff`
+    /// Open a root shell in the guest, until `poweroff`
     #[arg(long, requires = "systemd", conflicts_with = "json")]
     shell: bool,
     /// Print the result as one JSON object, on the last line
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Boots the board. `true` only if its GPU got protected buffers.
+/// Boots the board. Returns `true` only if its GPU got protected buffers.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let board = args.board.as_deref().unwrap_or("rk3588");
     let boards = board::names(workspace)?;
@@ -96,9 +96,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         icount,
         limit: LIMIT,
     };
-    println!("booting {board}: its protected heap comes {late} ms after the TEE is found");
+    println!("booting {board}: its protected heap appears {late} ms after the TEE was found");
     if args.systemd {
-        println!("with systemd that takes an emulated processor half a minute; the story follows");
+        println!("with systemd, this takes an emulated processor half a minute; the events follow");
     }
     if args.shell {
         boot.interactive(workspace, &image)?;
@@ -106,7 +106,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     }
     let (mut report, mut ended) = (None, false);
     let outcome = boot.run(workspace, &image, |line| match line.split_once(' ') {
-        Some(("story", told)) => println!("{}", story(told)),
+        Some(("story", event)) => println!("{}", story(event)),
         Some(("report", object)) => report = Some(object.to_owned()),
         Some(("end", _)) => ended = true,
         _ => println!("            {line}"),
@@ -129,7 +129,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     }
     if !good {
         println!(
-            "the GPU did not get its protected buffers, or did not use them; the console is in {}",
+            "the GPU did not get its protected buffers or did not use them; the console is in {}",
             outcome.log.display()
         );
     }
@@ -139,9 +139,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     Ok(good)
 }
 
-/// `MICROSECONDS TEXT` with the time in seconds.
-fn story(told: &str) -> String {
-    let (time, text) = told.split_once(' ').unwrap_or((told, ""));
+/// Formats `MICROSECONDS TEXT` with the time in seconds.
+fn story(event: &str) -> String {
+    let (time, text) = event.split_once(' ').unwrap_or((event, ""));
     let seconds = time.parse::<u64>().unwrap_or(0) as f64 / 1e6;
     format!("  {seconds:>7.3} s  {text}")
 }

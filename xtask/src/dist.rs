@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask dist`: what is handed to distributions, and to those who take it from them. `packaging/` is what it is
-//! made by.
+//! `cargo xtask dist`: source archives, packages and images, made by `packaging/`.
 
 pub(crate) mod arch;
 pub(crate) mod deb;
@@ -24,7 +23,7 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use crate::cache::{self, Workspace};
 use crate::uki;
 
-/// What to make.
+/// Arguments of the `dist` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,28 +32,28 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The source, and the crates that it is built of, as two archives
+    /// Make the archives of the source and of its crates
     Source(To),
-    /// Lists of what dracut, initramfs-tools and mkosi put into initrds
+    /// List the files that dracut, initramfs-tools and mkosi put into initrds
     Initrds(To),
-    /// What the programs are made of, as a CycloneDX bill of materials
+    /// Make the CycloneDX bill of materials of the programs
     Sbom(To),
-    /// One signed unified kernel image for the demonstration's boards
+    /// Make one signed unified kernel image for the demonstration's boards
     Uki(uki::Args),
-    /// Debian's packages for arm64
+    /// Make Debian's packages for arm64
     Deb(To),
-    /// Packages for Fedora and its relatives
+    /// Make packages for Fedora and its derivatives
     Rpm(To),
-    /// Packages for Arch Linux
+    /// Make packages for Arch Linux
     Arch(To),
-    /// Nothing that is kept: looks at what is made, as `cargo xtask test` does
+    /// Make and check one of them, as `cargo xtask test` does
     Check {
-        /// What to look at
+        /// Artifact to check
         what: Check,
     },
 }
 
-/// What can be looked at.
+/// Artifacts that can be checked.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Check {
     Deb,
@@ -76,16 +75,16 @@ impl Check {
     }
 }
 
-/// Where to write.
+/// Output directory.
 #[derive(Debug, ClapArgs)]
 struct To {
-    /// Directory that is written to
+    /// Output directory
     #[arg(default_value = "target/dist")]
     directory: PathBuf,
 }
 
 impl To {
-    /// The directory, which is there.
+    /// Creates the directory and returns its absolute path.
     fn open(&self) -> Result<PathBuf> {
         let directory = std::path::absolute(&self.directory).context("finding the directory")?;
         cache::create_dir(&directory)?;
@@ -93,7 +92,7 @@ impl To {
     }
 }
 
-/// Makes it.
+/// Runs the `dist` command.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let made = match &args.what {
         What::Sbom(to) => vec![sbom::write(workspace, &to.open()?)?],

@@ -80,34 +80,34 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Boot a virtual board whose protected heap comes late, and watch its GPU get its buffers
+    /// Boot a virtual board whose protected heap appears late, and show how its GPU is bound
     Demo(demo::Args),
-    /// Run every test: format, lints, unit tests, packages, and all scenarios on a real kernel
+    /// Run all tests: format, lints, unit tests, packages, and every scenario on a real kernel
     Test(suite::Args),
     /// Run the tests that need neither root, nor a virtual machine, nor a package manager
     Check,
-    /// Build the test kernel, or say where it is
+    /// Build the test kernel and print its location
     Kernel {
-        /// The one that watches itself: KASAN, lockdep, kmemleak, KUnit, fault injection
+        /// Build the debug kernel: KASAN, lockdep, kmemleak, KUnit, fault injection
         #[arg(long)]
         debug: bool,
-        /// The one with control-flow integrity (CONFIG_CFI)
+        /// Build the kernel with control-flow integrity (CONFIG_CFI)
         #[arg(long, conflicts_with = "debug")]
         cfi: bool,
     },
     /// Boot scenarios, each in its own virtual machine
     Vm(scenario::Args),
-    /// Judge what is decided for every device tree of Debian's arm64 kernel, and write docs/boards.md
+    /// Check heap selection for every device tree of Debian's arm64 kernel and write docs/boards.md
     Boards(boards::Args),
-    /// Write the proxies of daemon/client anew from the XML of the D-Bus interfaces
+    /// Generate the proxies of daemon/client from the XML of the D-Bus interfaces
     Client(client::Args),
-    /// Write the man pages and completions that packages install
+    /// Write the manual pages and completions that packages install
     Manuals(manuals::Args),
-    /// Make what distributions take: the source with its crates, and packages
+    /// Make release artifacts: source archives, vendored crates and packages
     Dist(dist::Args),
-    /// Go through what has to be true before a version is given out, and make what is given out
+    /// Check the preconditions of a release and make its files
     Release(release::Args),
-    /// Measure speed and size against their bounds
+    /// Measure speed and size and compare them with their limits
     Bench(bench::Args),
 }
 

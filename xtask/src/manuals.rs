@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask manuals DIR`: the man pages and completions that packages install.
+//! `cargo xtask manuals DIR`: writes the manual pages and completions that packages install.
 
 use std::path::{Path, PathBuf};
 
@@ -8,20 +8,20 @@ use clap::Args as ClapArgs;
 
 use crate::cache::Workspace;
 
-/// Man pages that are written by hand, and where they belong.
+/// Manual pages that are written by hand, and their directories.
 const WRITTEN: [(&str, &str); 2] = [
     ("docs/protheap-policy.5", "man/man5/protheap-policy.5"),
     ("docs/protheapd.8", "man/man8/protheapd.8"),
 ];
 
-/// Where to write them.
+/// Arguments of the `manuals` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// The directory, which will be laid out as /usr/share
+    /// Output directory, laid out as /usr/share
     directory: PathBuf,
 }
 
-/// Writes them.
+/// Writes the manual pages and completions.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let directory = std::path::absolute(&args.directory).context("finding the directory")?;
     let mut cargo = workspace.cargo();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask release`: what has to be true before a version is given out, looked at one by one, and the files that are
-//! given out. docs/release.md says what people do before and after.
+//! `cargo xtask release`: the preconditions of a release, checked one by one, and its files. docs/release.md describes
+//! the manual steps before and after it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,23 +14,23 @@ use crate::progress::output;
 use crate::tested::Outcome;
 use crate::{audit, boards, client, results, suite};
 
-/// What `cargo xtask dist` makes of it. No UKI: those who boot one sign it with their own key.
+/// Artifacts that `cargo xtask dist` makes. Not the UKI, which users sign with their own key.
 const MADE: [&str; 5] = ["source", "sbom", "deb", "rpm", "arch"];
-/// The digests of all files, for sha256sum --check.
+/// File with the digests of all files, for sha256sum --check.
 const DIGESTS: &str = "SHA256SUMS";
 
-/// What to look at.
+/// Arguments of the `release` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Leave the tests out: the rest can be looked at, but this stays open
+    /// Skip the tests, which stay open
     #[arg(long)]
     skip_tests: bool,
-    /// Where to make the directory of what is given out
+    /// Parent of the directory for the files of the release
     #[arg(default_value = "target")]
     directory: PathBuf,
 }
 
-/// Goes through the list to its end; `false` if something is open.
+/// Checks all items; returns `false` if one is open.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let directory = std::path::absolute(&args.directory).context("finding the directory")?;
     let release = directory.join(dist::source::name());
@@ -38,8 +38,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     for (file, version) in FILES {
         list.item(&format!("version in {file}"), same_version(workspace, file, version));
     }
-    list.item("CHANGELOG.md says when", dated(workspace));
-    list.item("packaging/deb/changelog says for whom", addressed(workspace));
+    list.item("release date in CHANGELOG.md", dated(workspace));
+    list.item("suite in packaging/deb/changelog", addressed(workspace));
     list.item("nothing uncommitted", results::commit(workspace).map(|_| Outcome::Good));
     list.item("tag is free", tag(workspace));
     list.item("docs/boards.md", boards::check(workspace).map(|()| Outcome::Good));
@@ -61,7 +61,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     Ok(list.open == 0)
 }
 
-/// What was looked at.
+/// Numbers of items that are done, and open.
 #[derive(Debug, Default)]
 struct List {
     done: u32,
@@ -69,11 +69,11 @@ struct List {
 }
 
 impl List {
-    /// Says what became of an item. One that was not looked at is open.
+    /// Prints the state of an item. A skipped one is open.
     fn item(&mut self, name: &str, result: Result<Outcome>) {
         let open = match result {
             Ok(Outcome::Good | Outcome::Unchanged | Outcome::Tests { .. }) => None,
-            Ok(Outcome::Skipped(why)) => Some(format!("not looked at: {why}")),
+            Ok(Outcome::Skipped(why)) => Some(format!("skipped: {why}")),
             Err(error) => Some(format!("{error:#}")),
         };
         match open {
@@ -89,10 +89,10 @@ impl List {
     }
 }
 
-/// Finds the version that a file says first.
+/// Finds the first version in a file.
 type Version = fn(&str) -> Option<&str>;
 
-/// Files that say a version, besides Cargo.toml.
+/// Files with a version, besides Cargo.toml.
 const FILES: [(&str, Version); 4] = [
     ("CHANGELOG.md", changelog),
     ("packaging/deb/changelog", debian_changelog),
@@ -104,8 +104,10 @@ fn same_version(workspace: &Workspace, file: &str, version: Version) -> Result<O
     let text = cache::read(&workspace.root.join(file))?;
     match version(&text) {
         Some(VERSION) => Ok(Outcome::Good),
-        Some(found) => bail!("it is {found}, and {VERSION} in Cargo.toml: make them the same"),
-        None => bail!("it says no version: {VERSION} in Cargo.toml"),
+        Some(found) => {
+            bail!("its version is {found}, that of Cargo.toml is {VERSION}: make them the same")
+        }
+        None => bail!("it has no version: that of Cargo.toml is {VERSION}"),
     }
 }
 
@@ -130,7 +132,7 @@ fn pkgbuild(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("pkgver=")).map(str::trim)
 }
 
-/// The newest version has the day on which it is given out.
+/// Checks that the newest version has its release date.
 fn dated(workspace: &Workspace) -> Result<Outcome> {
     let text = cache::read(&workspace.root.join("CHANGELOG.md"))?;
     let heading = text.lines().find(|line| line.starts_with("## [")).unwrap_or_default();
@@ -140,7 +142,7 @@ fn dated(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// What Debian's tools write until the version is for one of its suites.
+/// Checks that the newest version names a suite, instead of UNRELEASED.
 fn addressed(workspace: &Workspace) -> Result<Outcome> {
     let text = cache::read(&workspace.root.join("packaging/deb/changelog"))?;
     if text.lines().next().is_some_and(|line| line.contains(") UNRELEASED;")) {
@@ -152,12 +154,12 @@ fn addressed(workspace: &Workspace) -> Result<Outcome> {
 fn tag(workspace: &Workspace) -> Result<Outcome> {
     let name = format!("v{VERSION}");
     if !workspace.git(&["tag", "--list", &name])?.is_empty() {
-        bail!("there is a tag {name} already: raise the version in Cargo.toml");
+        bail!("tag {name} exists already: raise the version in Cargo.toml");
     }
     Ok(Outcome::Good)
 }
 
-/// All tests have passed, now or on this same commit before.
+/// Checks that all tests pass, or have passed on this commit before.
 fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
     let commit = results::commit(workspace)?;
     if results::has_commit(workspace, &commit) {
@@ -172,7 +174,7 @@ fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// Makes something as packagers do.
+/// Makes an artifact as packagers do.
 fn make(workspace: &Workspace, what: &str, directory: &Path) -> Result<Outcome> {
     let mut xtask = workspace.cargo();
     xtask.args(["xtask", "dist", what]).arg(directory).stdout(Stdio::null());
@@ -182,18 +184,18 @@ fn make(workspace: &Workspace, what: &str, directory: &Path) -> Result<Outcome> 
     Ok(Outcome::Good)
 }
 
-/// Writes the digests of all that is given out, beside it.
+/// Writes the digests of all files of the release, beside them.
 fn digests(directory: &Path) -> Result<Outcome> {
     let mut names = Vec::new();
     for path in cache::files(directory)? {
         let name = path.strip_prefix(directory)?.to_owned();
         if name.extension().is_some_and(|extension| extension == "efi") {
-            bail!("{} is signed by nobody whom a user knows: take it away", path.display());
+            bail!("{} is signed by an unknown key: remove it", path.display());
         }
         names.push(name);
     }
     if names.is_empty() {
-        bail!("nothing was made");
+        bail!("no file was made");
     }
     let digests = output(Command::new("sha256sum").args(names).current_dir(directory))?;
     cache::write(&directory.join(DIGESTS), digests)?;
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_looked_at_is_open() {
+    fn a_skipped_item_is_open() {
         let mut list = List::default();
         list.item("good", Ok(Outcome::Good));
         list.item("skipped", Ok(Outcome::Skipped("no network".to_owned())));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Scenarios: shell scripts of `tests/vm/scenarios`, each run as its own boot.
 //!
-//! A script's head says how to boot it, in comments `# key: value` (see [`head::Scenario::parse`]). In the guest it
-//! speaks through `lib.sh`, one line each: `ok - CLAIM`, `not ok - CLAIM (what was seen)`, `# remark`, and at its very
-//! end `end COUNT`, without which it failed.
+//! The head of a script specifies how to boot it, in comments `# key: value` (see [`head::Scenario::parse`]). In the
+//! guest, `lib.sh` prints one line for each result: `ok - CLAIM`, `not ok - CLAIM (what was seen)`, `# remark`, and
+//! finally `end COUNT`, without which the scenario has failed.
 
 mod boot;
 mod head;
@@ -32,30 +32,30 @@ use crate::tee::Tee;
 use crate::tested::{BUILD, Group, Outcome, Tested};
 use crate::vm::{Boot, Image};
 
-/// Which scenarios to run, and how.
+/// Arguments of the `vm` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Scenarios to run; all, if none is named
+    /// Scenarios to run [default: all]
     names: Vec<String>,
-    /// List the scenarios, what each is about, and the TEEs on which it runs
+    /// List the scenarios, their subjects, and the TEEs on which they run
     #[arg(long)]
     list: bool,
-    /// Show the kernel's console after each boot
+    /// Print the kernel's console after each boot
     #[arg(long)]
     console: bool,
-    /// Boot the kernel that watches itself (KASAN, lockdep, kmemleak, KUnit, fault injection), which is slower
+    /// Boot the debug kernel (KASAN, lockdep, kmemleak, KUnit, fault injection), which is slower
     #[arg(long)]
     debug_kernel: bool,
-    /// Boot the kernel with control-flow integrity, which panics at an indirect call of a function of another type
+    /// Boot the kernel with control-flow integrity (CONFIG_CFI)
     #[arg(long, conflicts_with = "debug_kernel")]
     cfi_kernel: bool,
-    /// What scenarios with random numbers begin with; each tells its own
+    /// Seed of the random numbers; each boot prints its seed
     #[arg(long)]
     seed: Option<u32>,
-    /// Run this many boots at the same time [default: one for each processor]
+    /// Number of boots to run in parallel [default: one per processor]
     #[arg(short, long)]
     jobs: Option<u32>,
-    /// Boot to a shell instead, with the scenarios' functions (Ctrl-A X ends it)
+    /// Boot to a shell with the scenarios' functions instead (Ctrl-A X ends it)
     #[arg(long, conflicts_with_all = ["names", "list"])]
     shell: bool,
     /// Board for the shell
@@ -63,7 +63,7 @@ pub(crate) struct Args {
     board: String,
 }
 
-/// The `vm` command. `false` if a scenario failed.
+/// Runs the `vm` command. Returns `false` if a scenario failed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let flavor = Flavor::chosen(args.debug_kernel, args.cfi_kernel);
     if args.shell {
@@ -138,7 +138,7 @@ pub(crate) struct All<'a> {
 }
 
 impl<'a> All<'a> {
-    /// Reads those that are wanted, by name and group.
+    /// Reads the scenarios that `wanted` selects by name and group.
     pub(crate) fn read(
         workspace: &'a Workspace,
         wanted: impl Fn(&str, Group) -> bool,
@@ -150,19 +150,19 @@ impl<'a> All<'a> {
         Ok(Self { images: Images::new(workspace, Flavor::Plain), scenarios })
     }
 
-    /// Debian packages that their images need.
+    /// Returns the Debian packages that their images need.
     pub(crate) fn packages(&self) -> Option<&'static [&'static str]> {
         self.scenarios.iter().any(|scenario| scenario.systemd).then_some(systemd::PACKAGES)
     }
 
-    /// Jobs that make the images, and then boot them.
+    /// Returns jobs that make the images and then boot them.
     pub(crate) fn jobs<'s>(&'s self, results: &'s Results, jobs: u32) -> Vec<Job<'s, Vec<Tested>>> {
         let how = How { flavor: Flavor::Plain, seed: None, console: false, jobs };
         self::jobs(&self.images, results, &self.scenarios, how)
     }
 }
 
-/// Runs one scenario with another image than all have; `false` if it failed.
+/// Runs one scenario with the given image; returns `false` if it failed.
 pub(crate) fn run_on(workspace: &Workspace, image: &Image, name: &str) -> Result<bool> {
     let how = How { flavor: Flavor::Plain, seed: None, console: false, jobs: pool::processors() };
     let (mut booted, mut good) = (false, true);
@@ -175,7 +175,7 @@ pub(crate) fn run_on(workspace: &Workspace, image: &Image, name: &str) -> Result
     Ok(booted && good)
 }
 
-/// One job for each kind of image, which adds one for each boot.
+/// Returns one job for each kind of image, which adds one for each boot.
 fn jobs<'a>(
     images: &'a Images<'_>,
     results: &'a Results,
@@ -216,7 +216,7 @@ fn jobs<'a>(
     jobs
 }
 
-/// The job of a boot, which is not made if nothing has changed since it passed.
+/// Returns the job of a boot, which is skipped if its inputs are those with which it passed.
 fn job<'a>(
     workspace: &'a Workspace,
     results: &'a Results,
@@ -241,7 +241,7 @@ fn job<'a>(
     Job { name, estimate, uses: None, run: Box::new(work) }
 }
 
-/// Boots a scenario, unless it passed before with the same inputs.
+/// Boots a scenario, unless it has passed with the same inputs before.
 fn once(workspace: &Workspace, results: &Results, run: &Run<'_>, how: How) -> Result<Outcome> {
     let (name, inputs) = (run.name(), run.inputs(workspace)?);
     if let Some(when) = results.passed(&name, &inputs) {

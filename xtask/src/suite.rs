@@ -23,24 +23,24 @@ use crate::scenario::All;
 use crate::tested::{Group, Outcome, Tested};
 use crate::{firmware, host, results};
 
-/// Which tests to run, and how.
+/// Arguments of the `test` command.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Args {
-    /// Run this many tests at the same time [default: one for each processor]
+    /// Number of tests to run in parallel [default: one per processor]
     #[arg(short, long)]
     jobs: Option<u32>,
-    /// Run only the tests of this group; may be given more than once
+    /// Run only the tests of this group; can be repeated
     #[arg(long, value_name = "GROUP")]
     only: Vec<Group>,
-    /// Run only the tests that a change since this commit can affect; xtask/src/suite/since.rs lists them by path
+    /// Run only tests that changes since this commit can affect; see xtask/src/suite/since.rs
     #[arg(long, value_name = "REF")]
     since: Option<String>,
-    /// Run also tests that passed before with the same inputs
+    /// Also run tests that have passed with the same inputs before
     #[arg(long)]
     fresh: bool,
 }
 
-/// The `test` command. It goes on after a failure; `false` if anything failed.
+/// Runs the `test` command. Continues after a failure; returns `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let selection = Selection::new(workspace, &args.only, args.since.as_deref())?;
     let wanted = |step: &&Step| selection.has_step(step.name, step.group);
@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let (name, group) = ("Debian packages".to_owned(), Group::Check);
     tally.add(Tested { name, group, result, took: started.elapsed() });
 
-    // Guests have those that are there. The step that is about them says what is wrong, if they cannot be fetched.
+    // Guests get the firmware that is there. The step `firmware images` reports what cannot be fetched.
     if let Err(error) = firmware::images(workspace) {
         eprintln!("warning: scenarios run without vendors' firmware: {error:#}");
     }
@@ -77,7 +77,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     Ok(tally.failed() == 0)
 }
 
-/// The `check` command: tests that need neither root, nor a virtual machine, nor a package manager.
+/// Runs the `check` command: tests that need neither root, nor a virtual machine, nor a package manager.
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     host::must_build()?;
     let results = Results::open(workspace, false)?;
@@ -96,7 +96,7 @@ fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     host::prepare(workspace, packages)
 }
 
-/// The job of a step.
+/// Returns the job that runs a step.
 fn job<'a>(
     workspace: &'a Workspace,
     results: &'a Results,
@@ -133,7 +133,7 @@ fn once(workspace: &Workspace, results: &Results, tree: &Tree, step: &Step) -> R
     if let Outcome::Tests { failed: 1.., .. } | Outcome::Skipped(_) = outcome {
         return Ok(outcome);
     }
-    // A step that always runs has no inputs, and only its duration is of use.
+    // A step that always runs has no inputs: only its duration is used.
     results.keep(step.name, inputs.as_deref().unwrap_or("-"), started.elapsed())?;
     Ok(outcome)
 }
