@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::{self, Digest, bytes};
 
-/// What a root consists of. All is owned by root, with no time of change.
+/// Contents of a root. Everything is owned by root and has no time.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Archive {
     entries: Vec<Entry>,
@@ -27,14 +27,14 @@ struct Entry {
     content: Vec<u8>,
 }
 
-/// The kinds of files that a mode tells (`inode(7)`).
+/// File types in a mode (`inode(7)`).
 const KIND: u32 = 0o170_000;
 const DIRECTORY: u32 = 0o040_000;
 const LINK: u32 = 0o120_000;
 const FILE: u32 = 0o100_000;
 
 impl Archive {
-    /// A directory, once, and those that it is in.
+    /// Adds a directory and its parents, once.
     pub(crate) fn directory(&mut self, path: &str) {
         if path.is_empty() || self.directories.contains(path) {
             return;
@@ -44,25 +44,25 @@ impl Archive {
         self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
     }
 
-    /// A file and the directories that it is in.
+    /// Adds a file and its directories.
     pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.parent(path);
         self.entry(path, FILE | mode, (0, 0), content);
     }
 
-    /// A symbolic link.
+    /// Adds a symbolic link.
     pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.parent(path);
         self.entry(path, LINK | 0o777, (0, 0), target.as_bytes());
     }
 
-    /// A character device.
+    /// Adds a character device.
     pub(crate) fn node(&mut self, path: &str, major: u32, minor: u32) {
         self.parent(path);
         self.entry(path, 0o020_600, (major, minor), &[]);
     }
 
-    /// A directory of the host as it is, links and modes included, but for what `wanted` refuses by its path here.
+    /// Adds a directory of the host with its links and modes, except the paths that `wanted` refuses.
     pub(crate) fn copy(
         &mut self,
         from: &Path,
@@ -96,7 +96,7 @@ impl Archive {
         Ok(())
     }
 
-    /// All files below a directory of the host.
+    /// Adds all files below a directory of the host.
     pub(crate) fn tree(&mut self, from: &Path, to: &str) -> Result<()> {
         for path in cache::files(from)? {
             let name = Path::new(to).join(path.strip_prefix(from)?);
@@ -105,13 +105,13 @@ impl Archive {
         Ok(())
     }
 
-    /// Adds all of another one, whose files take the place of those that are there.
+    /// Adds everything of another archive, whose files replace existing ones.
     pub(crate) fn append(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.directories.extend(other.directories);
     }
 
-    /// What is below `dir`, with the directories that it is in, and all else.
+    /// Splits the archive into what is below `dir`, with the parents of `dir`, and the rest.
     pub(crate) fn split(self, dir: &str) -> (Self, Self) {
         let mut inside = Self::default();
         inside.directory(dir);
@@ -123,12 +123,12 @@ impl Archive {
         (inside, Self { entries: rest, directories: self.directories })
     }
 
-    /// All but these paths and what is below them.
+    /// Removes these paths and everything below them.
     pub(crate) fn without(self, paths: &[&str]) -> Self {
         self.only(&|path| !paths.iter().any(|unwanted| is_below(path, unwanted)))
     }
 
-    /// The paths that are wanted.
+    /// Keeps only the paths that are wanted.
     pub(crate) fn only(mut self, wanted: &dyn Fn(&str) -> bool) -> Self {
         self.entries.retain(|entry| wanted(&entry.path));
         self.directories.retain(|path| wanted(path));
@@ -150,8 +150,8 @@ impl Archive {
         });
     }
 
-    /// Its bytes as a cpio archive in the newc format, as `Documentation/driver-api/early-userspace/buffer-format.rst`
-    /// of the kernel describes it. The kernel unpacks one behind another.
+    /// Returns a cpio archive in the newc format, which `Documentation/driver-api/early-userspace/buffer-format.rst` of
+    /// the kernel describes. The kernel unpacks concatenated archives.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         let mut bytes = Vec::new();
@@ -161,12 +161,12 @@ impl Archive {
         bytes
     }
 
-    /// Adds all of it to a digest.
+    /// Adds everything to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
         self.digest_of(digest, &|_| true);
     }
 
-    /// Adds the paths that are wanted to a digest.
+    /// Adds the wanted paths to a digest.
     pub(crate) fn digest_of(&self, digest: &mut Digest, wanted: &dyn Fn(&str) -> bool) {
         for entry in self.entries.iter().filter(|entry| wanted(&entry.path)) {
             digest.add(entry.path.as_bytes());
@@ -175,7 +175,7 @@ impl Archive {
         }
     }
 
-    /// Lays all of it out below `dir` of the host, but for devices, which root alone can make.
+    /// Unpacks everything below `dir` of the host, except devices, which only root can make.
     pub(crate) fn unpack(&self, dir: &Path) -> Result<()> {
         for entry in &self.entries {
             let path = dir.join(&entry.path);
@@ -193,7 +193,7 @@ impl Archive {
     }
 }
 
-/// Whether a path is that one, or below it.
+/// Returns whether a path is `dir` or below it.
 fn is_below(path: &str, dir: &str) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where things are: this checkout, and the cache outside of it.
+//! Directories: this checkout, and the cache outside of it.
 //!
 //! ```text
 //! $PROTHEAP_CACHE, or $XDG_CACHE_HOME/protheap, or ~/.cache/protheap
@@ -23,19 +23,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::progress;
 
-/// The version of everything.
+/// Version of every part of the project.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// This checkout and its place in the cache.
+/// This checkout and its part of the cache.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     /// Root of the checkout.
     pub(crate) root: PathBuf,
     /// Root of the cache, shared by all checkouts.
     pub(crate) cache: PathBuf,
-    /// What is built from this checkout.
+    /// Directory for files that are built from this checkout.
     pub(crate) checkout: PathBuf,
-    /// What is missing on the machine or in the cache may be installed there.
+    /// Missing packages and tools may be installed.
     pub(crate) installs: bool,
 }
 
@@ -71,12 +71,12 @@ impl Workspace {
         Ok(Self { root: root.to_owned(), cache, checkout, installs: true })
     }
 
-    /// The same for commands that install nothing.
+    /// Returns the workspace for commands that install nothing.
     pub(crate) fn without_installing(self) -> Self {
         Self { installs: false, ..self }
     }
 
-    /// Cargo, to be run in this checkout.
+    /// Returns cargo, to be run in this checkout.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root);
@@ -88,17 +88,17 @@ impl Workspace {
         progress::output(Command::new("git").arg("-C").arg(&self.root).args(args))
     }
 
-    /// Path of the log of one step.
+    /// Returns the path of the log of one step.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.checkout.join("logs").join(format!("{name}.log"))
     }
 
-    /// Keeps others from building in the same cache, other jobs of this xtask among them; released when dropped.
+    /// Locks the cache against builds of other processes and jobs; released when dropped.
     pub(crate) fn lock(&self) -> Result<File> {
         self.locked("lock")
     }
 
-    /// Keeps others from making one thing; released when dropped.
+    /// Locks one item of the cache; released when dropped.
     pub(crate) fn lock_for(&self, what: &str) -> Result<File> {
         self.locked(&format!("lock-{what}"))
     }
@@ -126,7 +126,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))
 }
 
-/// Removes a directory, if it is there.
+/// Removes a directory, if it exists.
 pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
@@ -152,13 +152,13 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// All files below a directory, by their path in it, sorted.
+/// Returns all files below a directory, by their path in it, sorted.
 pub(crate) fn relative(dir: &Path) -> Result<Vec<PathBuf>> {
     files(dir)?.iter().map(|path| Ok(path.strip_prefix(dir)?.to_owned())).collect::<Result<_>>()
 }
 
-/// Makes `path` once: `fill` works in a temporary directory beside it, renamed when complete, so that an
-/// interrupted step is begun anew instead of being taken for done.
+/// Makes `path` once: `fill` works in a temporary directory beside it, which is renamed when complete. An interrupted
+/// step starts again.
 pub(crate) fn once(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -170,19 +170,19 @@ pub(crate) fn once(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
     fs::rename(&part, path).with_context(|| format!("renaming {} into place", part.display()))
 }
 
-/// The path with something added to its last name.
+/// Returns the path with a suffix on its last component.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Reads a whole text file; the error names it.
+/// Reads a text file; the error names it.
 pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Replaces a file by way of a temporary one beside it.
+/// Replaces a file by renaming a temporary one beside it.
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     if let Some(parent) = path.parent() {
         create_dir(parent)?;
@@ -192,7 +192,7 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     fs::rename(&part, path).with_context(|| format!("renaming {} into place", part.display()))
 }
 
-/// All files below `dir`, sorted; a directory that is not there has none.
+/// Returns all files below `dir`, sorted; a missing directory has none.
 pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut todo = vec![dir.to_owned()];
@@ -213,17 +213,17 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A name for a set of inputs (FNV-1a, 64 bits: finds changes, keeps out no attacker).
+/// Digest of a set of inputs (FNV-1a, 64 bits: it finds changes, and does not resist attacks).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Digest(u64);
 
 impl Digest {
-    /// The digest of nothing.
+    /// Returns the digest of nothing.
     pub(crate) fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    /// Adds one input; its length counts, so that inputs cannot run into one another.
+    /// Adds one input and its length, so that inputs cannot run into one another.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -239,7 +239,7 @@ impl Digest {
         Ok(())
     }
 
-    /// Sixteen hexadecimal digits.
+    /// Returns sixteen hexadecimal digits.
     pub(crate) fn hex(self) -> String {
         format!("{:016x}", self.0)
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The root of [`crate::systemd`] as Debian has it: with dpkg, and on record all that is there, so that packages are
-//! installed and removed for real, maintainer scripts and triggers included. Protheap is not in it: its packages lie in
-//! `/debs`, in two versions.
+//! The root of [`crate::systemd`] with dpkg and its database, so that packages are installed and removed with their
+//! maintainer scripts and triggers. Protheap is not installed: `/debs` has its packages, in two versions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +17,7 @@ use crate::parts::Parts;
 use crate::progress::output;
 use crate::systemd::{self, GUEST};
 
-/// What Debian takes for granted, and what makes initrds.
+/// Packages that Debian assumes to be there, and those that make initrds.
 const PACKAGES: [&str; 15] = [
     "coreutils",
     "dash",
@@ -37,7 +36,7 @@ const PACKAGES: [&str; 15] = [
     "zstd",
 ];
 
-/// What the root of `systemd` has of Protheap, and its shell.
+/// Files of Protheap in the root of `systemd`, and its shell.
 const UNWANTED: [&str; 19] = [
     "etc/systemd/system/sysinit.target.wants/protheap-bind.service",
     "etc/systemd/system/timers.target.wants/protheapd.timer",
@@ -60,34 +59,34 @@ const UNWANTED: [&str; 19] = [
     "usr/share/polkit-1/actions/org.protheap1.policy",
 ];
 
-/// The only one of its Perl modules that is needed.
+/// The only Perl module that is needed.
 const LINUX: &str = "usr/share/perl5/DebianLinux.pm";
 
-/// The second version that the packages are of in the guest.
+/// Second version of the packages in the guest.
 const NEXT: &str = "9.9.9-1";
 
-/// The root, with these packages in `/debs/1`, and of a version that is newer in `/debs/2`.
+/// Makes the root, with these packages in `/debs/1`, and with newer ones in `/debs/2`.
 pub(crate) fn root(workspace: &Workspace, parts: &Parts, debs: &[PathBuf]) -> Result<Archive> {
     let base = base(workspace)?;
     let mut archive = systemd::root_of(workspace, parts, &base, systemd::OPTEE)?.without(&UNWANTED);
-    // By it initramfs-tools finds the kernels.
+    // initramfs-tools finds the kernels by it.
     archive.file(LINUX, 0o644, &cache::bytes(&base.join(LINUX))?);
     archive.link("usr/bin/sh", "dash");
     archive.link("usr/bin/awk", "mawk");
-    // glibc's own wants bash, and bash half of Debian.
+    // glibc's own needs bash, which depends on half of Debian.
     archive.file(
         "usr/bin/ldd",
         0o755,
         b"#!/bin/sh\nexec /lib/ld-linux-aarch64.so.1 --list \"$1\"\n",
     );
-    // dpkg wants one to be there. The libraries are where the loader looks anyway.
+    // dpkg requires one. The loader searches the directories of the libraries anyway.
     archive.link("usr/sbin/ldconfig", "../bin/true");
     archive.file(&format!("boot/vmlinuz-{}", parts.kernel.release), 0o644, b"");
     archive.file(&format!("boot/initrd.img-{}", parts.kernel.release), 0o644, b"");
     let stage = workspace.checkout.join("debian-stage");
     for deb in debs {
         let name = deb.file_name().unwrap_or_default().to_string_lossy();
-        // It would want DKMS and a compiler.
+        // It depends on DKMS and a compiler.
         if name.starts_with("protheap-dkms_") {
             continue;
         }
@@ -100,7 +99,7 @@ pub(crate) fn root(workspace: &Workspace, parts: &Parts, debs: &[PathBuf]) -> Re
     Ok(archive)
 }
 
-/// The same package, but that it says it is of [`NEXT`], and of that what it depends on; made in `stage`.
+/// Makes a copy of the package with the version [`NEXT`], which depends on packages of that version; made in `stage`.
 fn newer(deb: &Path, stage: &Path) -> Result<PathBuf> {
     cache::remove_dir(stage)?;
     let tree = stage.join("tree");
@@ -110,7 +109,7 @@ fn newer(deb: &Path, stage: &Path) -> Result<PathBuf> {
     let text = cache::read(&control)?;
     let version = text.lines().find_map(|line| line.strip_prefix("Version: "));
     let version = version.with_context(|| format!("{} has no version", deb.display()))?;
-    // Changed in place, to keep its mode.
+    // Changed in place to keep its mode.
     fs::write(&control, text.replace(version, NEXT))
         .with_context(|| format!("writing {}", control.display()))?;
     let options = ["--root-owner-group", "-Znone", "--build"];
@@ -120,7 +119,7 @@ fn newer(deb: &Path, stage: &Path) -> Result<PathBuf> {
     made.context("dpkg-deb has built nothing")
 }
 
-/// Debian's packages as a tree, with dpkg's database of them.
+/// Returns the tree of Debian's packages, with dpkg's database.
 fn base(workspace: &Workspace) -> Result<PathBuf> {
     let mut packages = Digest::new();
     let asked = [&GUEST[..], &PACKAGES].concat();
@@ -140,15 +139,15 @@ fn base(workspace: &Workspace) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// What dpkg would have written, had it installed packages: see dpkg(1), and lib/dpkg of its source.
+/// dpkg's database, as if it had installed the packages: see dpkg(1), and lib/dpkg of its source.
 #[derive(Debug, Default)]
 struct Database {
     status: String,
-    /// Who is interested in each trigger that has a name, and in files, a line each.
+    /// Packages interested in each named trigger, and in files, one per line.
     triggers: BTreeMap<String, String>,
 }
 
-/// Where it keeps who is interested in files.
+/// Name of dpkg's list of packages interested in files.
 const FILES: &str = "File";
 
 impl Database {
@@ -212,7 +211,7 @@ impl Database {
         Ok(())
     }
 
-    /// Writes what is of all packages.
+    /// Writes the records of all packages.
     fn write(&self, dpkg: &Path) -> Result<()> {
         cache::write(&dpkg.join("status"), &self.status)?;
         cache::write(&dpkg.join("info/format"), "1\n")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Initrds as distributions make them: dracut, initramfs-tools and mkosi run in a guest, in a root of Debian's packages
-//! where `packaging/install` has put what is Protheap's.
+//! Initrds of distributions: dracut, initramfs-tools and mkosi run in a guest, in a root of Debian's packages where
+//! `packaging/install` has installed Protheap.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -18,10 +18,10 @@ use crate::progress::{Step, output};
 use crate::vm::{Boot, Image};
 use crate::{apt, board, csffw, modules, systemd};
 
-/// Those that are made to be booted; the others are only looked into.
+/// Initrds that scenarios boot. Of the others, only the contents are listed.
 pub(crate) const BOOTED: [&str; 3] = ["dracut", "dracut-script", "initramfs-tools"];
 
-/// What the generators are, and what Debian takes for granted that they have.
+/// The generators, and the packages that Debian assumes to be there.
 const PACKAGES: [&str; 22] = [
     "bash",
     "coreutils",
@@ -46,10 +46,10 @@ const PACKAGES: [&str; 22] = [
     "util-linux",
     "zstd",
 ];
-/// For an image of trees it needs nothing of what it depends on.
+/// Packages installed without their dependencies: mkosi needs none for an image from trees.
 const ALONE: [&str; 1] = ["mkosi"];
 
-/// Directories of the packages that no generator looks into.
+/// Directories of the packages that no generator uses.
 const UNUSED: [&str; 12] = [
     "usr/include",
     "usr/lib/aarch64-linux-gnu/gconv",
@@ -65,15 +65,15 @@ const UNUSED: [&str; 12] = [
     "usr/share/zsh",
 ];
 
-/// Parts of `packaging/install` that are installed there.
+/// Parts of `packaging/install` that are installed.
 const INSTALLED: [&str; 3] = ["bind", "dracut", "initramfs-tools"];
 
-/// What the guest writes to: room for all initrds.
+/// Size of the disk that the guest writes to, with room for all initrds.
 const OUTPUT_BYTES: u64 = 256 << 20;
-/// Host time after which the guest is stopped: four times as long as it takes on two cores.
+/// Host time after which the guest is stopped: four times what it takes on two cores.
 const LIMIT: Duration = Duration::from_secs(1200);
 
-/// What the generators made.
+/// Output of the generators.
 #[derive(Debug)]
 pub(crate) struct Generated {
     dir: PathBuf,
@@ -82,30 +82,30 @@ pub(crate) struct Generated {
 }
 
 impl Generated {
-    /// Names what they were made of, and by.
+    /// Names the inputs and the generators.
     pub(crate) fn digest(&self) -> String {
         self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Lists of what is in each initrd, by path.
+    /// Returns the lists of the files in each initrd.
     pub(crate) fn lists(&self) -> Result<Vec<PathBuf>> {
         cache::files(&self.dir.join("lists"))
     }
 
-    /// One of [`BOOTED`].
+    /// Returns the path of one of [`BOOTED`].
     pub(crate) fn image(&self, name: &str) -> PathBuf {
         self.dir.join("out").join(name)
     }
 }
 
-/// Runs the generators on a kernel and an initrd whose init is a script, unless nothing changed since they last ran.
+/// Runs the generators on a kernel and an initrd whose init is a script, unless nothing changed since the last run.
 pub(crate) fn prepare(workspace: &Workspace, parts: &Parts, script: &Image) -> Result<Generated> {
     let base = apt::guest_tree(workspace, &PACKAGES, &ALONE)?;
     let own = own(workspace, parts)?;
     let mut digest = Digest::new();
     digest.add(parts.kernel.digest.as_bytes());
     digest.add(&bytes(&workspace.root.join("tests/vm/guest/generate.sh"))?);
-    // Its name tells which packages there are, but not of which versions.
+    // Its name depends on the packages, but not on their versions.
     digest.add(&fs::metadata(&base)?.mtime().to_le_bytes());
     own.digest(&mut digest);
     let all = workspace.checkout.join("generated");
@@ -135,20 +135,21 @@ pub(crate) fn prepare(workspace: &Workspace, parts: &Parts, script: &Image) -> R
     Ok(Generated { dir, release: parts.kernel.release.clone() })
 }
 
-/// Whether the root has what a package has.
+/// Returns whether the root gets a file of a package.
 fn wanted(path: &str) -> bool {
     !UNUSED.contains(&path)
 }
 
-/// What is in the root beside Debian's packages.
+/// Returns the files of the root beside Debian's packages.
 fn own(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     let mut archive = Archive::default();
-    // Users, and what the modelled GPU needs: in images for no certain machine as well, which take nothing of /etc.
+    // Users, and the configuration for the modelled GPU. Images for no specific machine take nothing of /etc, so that
+    // is in /usr as well.
     let both = workspace.root.join("tests/vm/guest/systemd/both");
     archive.copy(&both, "", &|path| path != "etc/modprobe.d")?;
     archive.tree(&both.join("etc/modprobe.d"), "usr/lib/modprobe.d")?;
     archive.tree(&workspace.root.join("packaging/mkosi"), "mkosi")?;
-    // dpkg's alternatives are made by maintainer scripts.
+    // Maintainer scripts would set dpkg's alternatives.
     archive.link("usr/bin/awk", "mawk");
 
     let stage = workspace.checkout.join("generator-stage");
@@ -172,7 +173,7 @@ fn own(workspace: &Workspace, parts: &Parts) -> Result<Archive> {
     Ok(archive)
 }
 
-/// Lays modules out as distributions do: the kernel's own where they were built, the others as DKMS does.
+/// Lays out modules as distributions do: the kernel's own in their source directories, the others as DKMS does.
 fn kernel_modules(parts: &Parts, stage: &Path) -> Result<()> {
     let Parts { kernel, modules, .. } = parts;
     let lib = stage.join("usr/lib/modules").join(&kernel.release);
@@ -193,22 +194,22 @@ fn kernel_modules(parts: &Parts, stage: &Path) -> Result<()> {
     for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
         cache::copy_into(&kernel.build.join(name), &lib)?;
     }
-    // mkosi takes a directory for a kernel's if one is in it.
+    // mkosi recognizes a kernel's directory by this file.
     cache::write(&lib.join("vmlinuz"), "")?;
-    // depmod wants the directory as distributions had it before /usr was merged.
+    // depmod needs the layout from before /usr was merged.
     symlink("usr/lib", stage.join("lib"))?;
     output(Command::new("/sbin/depmod").arg("-b").arg(stage).arg(&kernel.release))?;
     fs::remove_file(stage.join("lib"))?;
     Ok(())
 }
 
-/// Boots the guest, which makes them.
+/// Boots the guest that makes the initrds.
 fn generate(workspace: &Workspace, image: &Image) -> Result<()> {
     let step = Step::new("making initrds by dracut, initramfs-tools and mkosi", LIMIT / 4);
     let smp = 2;
     let tree =
         board::device_tree(workspace, "rk3588", &["no-gpu".to_owned()], Machine::Direct(smp))?;
-    // The registers of no GPU are in the way of more memory.
+    // Without the registers of a GPU, there is room for more memory.
     let cmdline = "xtask.scenario=generate mem=2G";
     let boot = Boot {
         name: "generate",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every boot boots: one kernel and one initrd, whatever the board.
+//! The images that are booted: one kernel and one initrd for all boards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::{
     debian, extension, host, initrd, kernel, systemd, toolchain, uefi, userspace, variants,
 };
 
-/// How the names of all files begin that are Protheap's, and of no others.
+/// Prefixes of the names of Protheap's files, and of no others.
 const OURS: [&str; 3] = ["70-protheap", "org.protheap", "protheap"];
-/// Where policies are in every root.
+/// Directory of the policies in every root.
 const POLICIES: &str = "usr/lib/protheap/policies";
-/// What an initrd has for scenarios alone: it is for the binder, and all else comes with the next root.
+/// Files of an initrd that only scenarios need: the initrd is for the binder, and the next root has the rest.
 const TESTS_ALONE: [&str; 8] = [
     "etc/systemd/system/bare-root.service",
     "etc/systemd/system/initrd.target.wants/bare-root.service",
@@ -33,17 +33,17 @@ const TESTS_ALONE: [&str; 8] = [
     "usr/lib/firmware-debian",
 ];
 
-/// Makes all that a boot needs from this checkout, building what changed.
+/// Makes the image whose init is a script, building what changed in this checkout.
 pub(crate) fn prepare(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
     script(workspace, flavor, "initrd", &PROGRAMS)
 }
 
-/// The same with no more programs than the demonstration runs.
+/// Makes the same image with only the programs that the demonstration runs.
 pub(crate) fn prepare_demo(workspace: &Workspace) -> Result<Image> {
     script(workspace, Flavor::Plain, "demo-initrd", &DEMO)
 }
 
-/// An image whose init is a script, kept as `kind`.
+/// Makes an image whose init is a script, kept as `kind`.
 fn script(workspace: &Workspace, flavor: Flavor, kind: &str, programs: &[&str]) -> Result<Image> {
     let _lock = workspace.lock()?;
     let parts = Parts::prepare(workspace, flavor, &[], programs)?;
@@ -54,7 +54,7 @@ fn script(workspace: &Workspace, flavor: Flavor, kind: &str, programs: &[&str]) 
     Ok(Image { kernel: parts.kernel.image, initrd, disk: None, output: None, digest, inputs })
 }
 
-/// The same with systemd as init, in the initrd and in a root on a disk that follows it; for the stand-in.
+/// Makes the image for the stand-in with systemd as init, in the initrd and in a root on a disk that follows it.
 pub(crate) fn prepare_systemd(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
     with_systemd(workspace, flavor, "systemd", systemd::OPTEE, |parts, root| {
         let player = userspace::player(workspace, &parts.tools)?;
@@ -63,17 +63,17 @@ pub(crate) fn prepare_systemd(workspace: &Workspace, flavor: Flavor) -> Result<I
     })
 }
 
-/// The same for a real OP-TEE.
+/// Makes the image with systemd for a real OP-TEE.
 pub(crate) fn prepare_systemd_optee(workspace: &Workspace, flavor: Flavor) -> Result<Image> {
     with_systemd(workspace, flavor, "systemd-optee", systemd::STAND_IN, |_, _| Ok(()))
 }
 
-/// The one for the stand-in with no more programs than the demonstration runs.
+/// Makes the image with systemd for the stand-in, with only the programs that the demonstration runs.
 pub(crate) fn prepare_systemd_demo(workspace: &Workspace) -> Result<Image> {
     with_systemd(workspace, Flavor::Plain, "systemd", systemd::OPTEE, |_, _| Ok(()))
 }
 
-/// An image with systemd, kept as `kind`, but for the modules named in `without`. `more` adds to its root.
+/// Makes an image with systemd, kept as `kind`, without the modules named in `without`. `more` adds to its root.
 fn with_systemd(
     workspace: &Workspace,
     flavor: Flavor,
@@ -96,7 +96,7 @@ fn with_systemd(
     Ok(Image { kernel: parts.kernel.image, initrd, disk: Some(disk), output: None, digest, inputs })
 }
 
-/// Digests of a kernel and what it boots: of all, and of all but the scenarios' scripts.
+/// Returns digests of a kernel and its archives: with the scenarios' scripts, and without them.
 fn digests(kernel: &str, archives: &[&Archive]) -> (String, String) {
     let is_script = |path: &str| path.starts_with("scenarios/");
     let mut digest = Digest::new();
@@ -107,7 +107,7 @@ fn digests(kernel: &str, archives: &[&Archive]) -> (String, String) {
     (digest.hex(), inputs)
 }
 
-/// The image whose init is a script, with other builds of drivers than the kernel's own.
+/// Makes the image whose init is a script, with drivers built from other sources than the kernel's own.
 pub(crate) fn with_variants(
     workspace: &Workspace,
     flavor: Flavor,
@@ -120,7 +120,7 @@ pub(crate) fn with_variants(
     script.with(workspace, "variants", variants::prepare(workspace, &tools, &kernel)?)
 }
 
-/// What distributions' generators make of this checkout, with a kernel and an initrd to run them on.
+/// Makes the initrds of distributions' generators, with a kernel and an initrd to run them on.
 pub(crate) fn prepare_generated(
     workspace: &Workspace,
     flavor: Flavor,
@@ -131,7 +131,7 @@ pub(crate) fn prepare_generated(
     generator::prepare(workspace, &parts, script)
 }
 
-/// The image of [`prepare_systemd`] with a root in which these packages can be installed.
+/// Makes the image of [`prepare_systemd`] with a root in which these packages can be installed.
 pub(crate) fn prepare_debian(
     workspace: &Workspace,
     flavor: Flavor,
@@ -148,21 +148,21 @@ pub(crate) fn prepare_debian(
     Ok(Image { disk: Some(disk), inputs: systemd.and(&inputs).inputs, ..systemd.and(&digest) })
 }
 
-/// What a unified kernel image is made of, and the root that follows its initrd.
+/// Parts of a unified kernel image, and the root that follows its initrd.
 #[derive(Debug, Clone)]
 pub(crate) struct Pieces {
     pub(crate) kernel: PathBuf,
     /// `uname -r`.
     pub(crate) release: String,
-    /// All but the policies.
+    /// The initrd without the policies.
     pub(crate) initrd: Archive,
     pub(crate) policies: Archive,
-    /// The root that follows.
+    /// The root that follows the initrd.
     pub(crate) root: Archive,
 }
 
 impl Pieces {
-    /// The same without anything of Protheap's, to compare with.
+    /// Removes all files of Protheap, for a comparison.
     pub(crate) fn without_protheap(self) -> Self {
         let is_ours = |name: &str| {
             name != "protheap-guest" && OURS.iter().any(|prefix| name.starts_with(prefix))
@@ -177,7 +177,8 @@ impl Pieces {
     }
 }
 
-/// Makes them from this checkout but for the modules named in `without`, building what changed. `more` adds to the root.
+/// Makes them from this checkout without the modules named in `without`, building what changed. `more` adds to the
+/// root.
 pub(crate) fn pieces(
     workspace: &Workspace,
     without: &[&str],
@@ -193,10 +194,10 @@ pub(crate) fn pieces(
     Ok(Pieces { kernel: parts.kernel.image, release: parts.kernel.release, initrd, policies, root })
 }
 
-/// Images of a kind that are kept: machines are yet to be started with them, here or by another xtask.
+/// Number of images of each kind that are kept: this or another xtask may still start machines with them.
 const KEPT: usize = 3;
 
-/// Makes a file that is named by its contents, unless it is there. The oldest ones are removed.
+/// Makes a file that is named by a digest of its contents, unless it exists. Removes the oldest ones.
 pub(crate) fn keep(
     workspace: &Workspace,
     kind: &str,

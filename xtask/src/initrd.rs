@@ -11,10 +11,10 @@ use crate::parts::Parts;
 use crate::progress::output;
 use crate::{apt, csffw, firmware, kernel, modules};
 
-/// What programs that are not static are loaded with, in the directory of libraries of arm64.
+/// Libraries of programs that are not static, in the directory of libraries for arm64.
 const SHARED: [&str; 5] =
     ["ld-linux-aarch64.so.1", "libc.so.6", "libcap.so.2", "libgcc_s.so.1", "libudev.so.1"];
-/// The packages that have it.
+/// Packages of these libraries.
 const SHARED_OF: [&str; 4] = ["libc6", "libcap2", "libgcc-s1", "libudev1"];
 const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
 
@@ -38,7 +38,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
     for dir in ["dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib"] {
         archive.directory(dir);
     }
-    // As distributions have it today.
+    // Distributions link these.
     for dir in ["bin", "lib"] {
         archive.link(dir, &format!("usr/{dir}"));
     }
@@ -51,7 +51,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
         archive.file(&format!("usr/bin/{name}"), 0o755, &bytes(program)?);
     }
 
-    // depmod wants the directory as it will be.
+    // depmod needs the directory as it will be.
     let stage = workspace.checkout.join("stage");
     cache::remove_dir(&stage)?;
     let lib = stage.join("lib/modules").join(&kernel.release);
@@ -59,7 +59,7 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
     for module in built.iter().filter(|module| !kernel::is_one_of(module, without)) {
         cache::copy_into(module, &lib)?;
     }
-    // The kernel's own.
+    // The kernel's own modules.
     for module in kernel.modules(without)? {
         cache::copy_into(&kernel.build.join(module), &lib)?;
     }
@@ -70,7 +70,8 @@ pub(crate) fn contents(workspace: &Workspace, parts: &Parts, without: &[&str]) -
     output(Command::new("/sbin/depmod").arg("-b").arg(&stage).arg(&kernel.release))?;
     archive.tree(&stage, "usr")?;
 
-    // The modelled GPU's firmware where the kernel looks for it, and Debian's, if it is here, where it does not.
+    // The modelled GPU's firmware in the directory that the kernel searches, and Debian's firmware, if it is here, in
+    // another.
     for arch in csffw::directories(workspace)? {
         let path = format!("arm/mali/{arch}/mali_csffw.bin");
         archive.file(&format!("usr/lib/firmware/{path}"), 0o644, &csffw::image());

@@ -11,7 +11,7 @@ use crate::progress::output;
 /// The emulator.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
 
-/// What the emulator says of its version.
+/// Returns the first line of QEMU's version.
 pub(crate) fn version() -> Result<&'static str> {
     static VERSION: OnceLock<String> = OnceLock::new();
     if let Some(version) = VERSION.get() {
@@ -21,20 +21,20 @@ pub(crate) fn version() -> Result<&'static str> {
     Ok(VERSION.get_or_init(|| said.lines().next().unwrap_or_default().to_owned()))
 }
 
-/// What a guest runs on.
+/// The machine of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Machine {
     /// QEMU starts the kernel, on that many processors.
     Direct(u32),
-    /// The same, but that TF-A starts it behind OP-TEE, which has the secure world.
+    /// TF-A starts the kernel behind OP-TEE, which runs in the secure world, on that many processors.
     Secure(u32),
-    /// Firmware starts what it finds on a disk. It takes what it needs from the end of memory, so that there is more
-    /// behind the registers that memory stands in for.
+    /// Firmware starts a file on a disk. It uses the end of memory, so there is more memory behind the range that
+    /// stands in for registers.
     Uefi,
 }
 
 impl Machine {
-    /// Names the device trees that are made for it.
+    /// Name in the file names of its device trees.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Direct(smp) => smp.to_string(),
@@ -43,17 +43,17 @@ impl Machine {
         }
     }
 
-    /// Whether the secure world has an operating system.
+    /// Returns whether an operating system runs in the secure world.
     pub(crate) fn is_secure(self) -> bool {
         matches!(self, Self::Secure(_))
     }
 
-    /// Arguments that a device tree depends on, so that it is dumped from the machine that runs; the second one is the
-    /// machine's own.
+    /// Returns the arguments that the device tree depends on, so that the tree is dumped from the machine that runs.
+    /// The second one is the machine type.
     pub(crate) fn arguments(self) -> Vec<String> {
         let (machine, smp, memory) = match self {
             Self::Direct(smp) => ("virt,gic-version=3", smp, "3072"),
-            // Without `acpi=off` its tree would have a pl061 that only the secure world may touch.
+            // Without `acpi=off` the tree would have a pl061 that only the secure world may access.
             Self::Secure(smp) => ("virt,gic-version=3,secure=on,acpi=off", smp, "3072"),
             Self::Uefi => ("virt,gic-version=3,acpi=off", 1, "6144"),
         };

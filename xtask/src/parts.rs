@@ -12,7 +12,7 @@ use crate::toolchain::{self, Toolchain};
 use crate::userspace::{self, Linking};
 use crate::{host, modules};
 
-/// What is built for the guest, whoever its init is.
+/// Parts of the guest that do not depend on its init.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) tools: Toolchain,

@@ -14,19 +14,19 @@ use crate::parts::Parts;
 use crate::progress::output;
 use crate::{apparmor, apt};
 
-/// What the host needs to make the disk, and the profiles.
+/// Host packages that make the disk and the profiles.
 pub(crate) const PACKAGES: &[&str] = &[apparmor::PACKAGE, "erofs-utils"];
 
-/// Command line of the kernel, beside `root=`: the root is only read, with a layer in memory over it, and no terminal
-/// wants a login. It says all that AppArmor denies.
+/// Command line of the kernel, beside `root=`: the root is read-only with an overlay in memory, and no terminal has a
+/// login. The kernel logs every denial by AppArmor.
 pub(crate) const CMDLINE: &str = "rootfstype=erofs ro systemd.volatile=overlay \
     systemd.getty_auto=no systemd.show_status=no systemd.log_target=journal sysctl.kernel.printk_ratelimit=0";
 
-/// What is asked for, beside what it depends on.
+/// Packages of the guest, beside their dependencies.
 pub(crate) const GUEST: [&str; 6] =
     ["dbus-broker", "kmod", "libcryptsetup12", "polkitd", "systemd", "udev"];
 
-/// Directories of the packages that nothing in the guest looks into.
+/// Directories of the packages that the guest does not use.
 const UNUSED: [&str; 15] = [
     "etc/init.d",
     "usr/include",
@@ -44,7 +44,7 @@ const UNUSED: [&str; 15] = [
     "usr/share/perl5",
     "usr/share/zsh",
 ];
-/// What the initrd can do without.
+/// Files that the initrd does not need.
 const UNUSED_EARLY: [&str; 13] = [
     "usr/bin/dbus-broker",
     "usr/bin/dbus-broker-launch",
@@ -61,14 +61,15 @@ const UNUSED_EARLY: [&str; 13] = [
     "usr/share/polkit-1",
 ];
 
-/// A package's may not take the place of busybox.
+/// Path of the shell: a package's must not replace busybox.
 const SHELL: &str = "usr/bin/sh";
 
-/// The only generator that is needed: it makes a unit of `root=`. Each costs an emulated processor a tenth of a second.
+/// The only generator that is needed: it makes a unit for `root=`. Each one takes an emulated processor a tenth of a
+/// second.
 const GENERATORS: &str = "usr/lib/systemd/system-generators/";
 const GENERATOR: &str = "systemd-fstab-generator";
 
-/// Units that would set up what is there already, or what the kernel has not, or what nobody uses here.
+/// Units that set up what exists already, what the kernel does not have, or what the guest does not use.
 const MASKED: [&str; 28] = [
     "dev-hugepages.mount",
     "dev-mqueue.mount",
@@ -99,14 +100,14 @@ const MASKED: [&str; 28] = [
     "systemd-update-done.service",
     "systemd-user-sessions.service",
 ];
-/// Those that would serve what the initrd has not.
+/// Units of services that the initrd does not have.
 const MASKED_EARLY: [&str; 1] = ["dbus.socket"];
 
-/// Where systemd looks for units: those of packages, and those of the machine.
+/// Directories of units: of packages, and of the machine.
 const UNITS: &str = "usr/lib/systemd/system";
 const LOCAL: &str = "etc/systemd/system";
 
-/// What the daemon comes with: it is started by the rule for the GPU's device, or by a client.
+/// Files of the daemon, which udev's rule for the GPU starts, or a client.
 const INSTALLED: [(&str, &str); 6] = [
     ("catalog", "usr/lib/systemd/catalog"),
     ("dbus-1/interfaces", "usr/share/dbus-1/interfaces"),
@@ -116,17 +117,17 @@ const INSTALLED: [(&str, &str); 6] = [
     ("udev/rules.d", "usr/lib/udev/rules.d"),
 ];
 
-/// Modules for a real OP-TEE, which a guest with the stand-in does not have: udev would load both.
+/// Modules for a real OP-TEE. A guest with the stand-in does not have them, because udev would load both.
 pub(crate) const OPTEE: &[&str] = &["ffa-core", "ffa-module", "optee"];
-/// The stand-in, which a guest with a real OP-TEE does not have.
+/// Modules of the stand-in, which a guest with a real OP-TEE does not have.
 pub(crate) const STAND_IN: &[&str] = &["simtee"];
 
-/// Packages of the guest, and all that they depend on, as a tree.
+/// Returns the tree of the guest's packages and all their dependencies.
 pub(crate) fn base(workspace: &Workspace) -> Result<PathBuf> {
     apt::guest_tree(workspace, &GUEST, &[])
 }
 
-/// What both roots have, made of that tree of packages.
+/// Returns the files of both roots, made from that tree of packages.
 fn common(
     workspace: &Workspace,
     parts: &Parts,
@@ -146,7 +147,7 @@ fn common(
         archive.directory(dir);
     }
     archive.link("sbin", "usr/sbin");
-    // Units reload by it.
+    // Units reload with it.
     archive.link("usr/bin/kill", "busybox");
     archive.link("var/run", "/run");
     mask(&mut archive, &MASKED);
@@ -160,7 +161,7 @@ fn common(
     Ok(archive)
 }
 
-/// The initrd, but for the modules named in `without`.
+/// Makes the initrd without the modules named in `without`.
 pub(crate) fn initrd(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
     let mut archive = common(workspace, parts, &base(workspace)?, &UNUSED_EARLY, without)?;
     archive.copy(&workspace.root.join("tests/vm/guest/systemd/initrd"), "", &|_| true)?;
@@ -171,12 +172,12 @@ pub(crate) fn initrd(workspace: &Workspace, parts: &Parts, without: &[&str]) -> 
     Ok(archive)
 }
 
-/// The root that follows it.
+/// Makes the root that follows the initrd.
 pub(crate) fn root(workspace: &Workspace, parts: &Parts, without: &[&str]) -> Result<Archive> {
     root_of(workspace, parts, &base(workspace)?, without)
 }
 
-/// The same of another tree of packages.
+/// Makes that root from another tree of packages.
 pub(crate) fn root_of(
     workspace: &Workspace,
     parts: &Parts,
@@ -199,7 +200,7 @@ pub(crate) fn root_of(
     Ok(archive)
 }
 
-/// Keeps units from being started.
+/// Masks units.
 fn mask(archive: &mut Archive, units: &[&str]) {
     for unit in units {
         archive.link(&format!("{LOCAL}/{unit}"), "/dev/null");
@@ -211,7 +212,7 @@ fn wants(archive: &mut Archive, target: &str, unit: &str) {
     archive.link(&format!("{LOCAL}/{target}.wants/{unit}"), &format!("/{UNITS}/{unit}"));
 }
 
-/// Makes a disk of a root; the same root gives the same bytes.
+/// Makes a disk from a root; the same root gives the same bytes.
 pub(crate) fn disk(workspace: &Workspace, root: &Archive, path: &Path) -> Result<()> {
     let stage = workspace.checkout.join("systemd-stage");
     cache::remove_dir(&stage)?;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One boot of a virtual machine.
 //!
-//! The guest has two serial ports: the kernel's console, kept whole in a file, and one on which only the
-//! scenario speaks, so that neither garbles the other. Where the secure world has the second one, the scenario speaks on a
-//! port of virtio's.
+//! The guest has two serial ports: the kernel's console, which is saved to a file, and a port for the scenario's output
+//! alone, so that they do not mix. Where the secure world has the second port, the scenario writes to a virtio port.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -21,41 +20,40 @@ use crate::cache::{self, Digest, Workspace};
 use crate::machine::{Machine, QEMU};
 use crate::{board, systemd};
 
-/// For [`Boot::icount`]: instructions of two nanoseconds, as a real processor has them; a machine that sleeps goes on at
-/// once.
+/// Value of [`Boot::icount`]: instructions of two nanoseconds, as on a real processor. Sleeping takes no host time.
 pub(crate) const ICOUNT: &str = "shift=1,sleep=off";
-/// The same, but that it sleeps by the clock, as people who use it expect.
+/// The same, but sleeping takes as long as on a real machine, as people expect.
 pub(crate) const ICOUNT_BY_CLOCK: &str = "shift=1,sleep=on";
 
-/// What the kernel uses of the machine's memory. The rest, up to 4 GiB, is where boards have their GPUs: memory
-/// that nobody uses stands in for registers, and costs nothing until it is touched.
+/// Memory that the kernel uses. The rest, up to 4 GiB, is where boards have their GPUs: unused memory stands in for
+/// registers and costs nothing until it is accessed.
 const MEMORY: &str = "mem=512M";
-/// Where firmware finds the kernel: TF-A is told when it is built.
+/// Address of the kernel, for firmware: TF-A is built with it.
 pub(crate) const KERNEL: u64 = 0x4400_0000;
-/// Where the kernel finds its initrd, behind firmware that starts it: between what boards have in memory that it uses.
+/// Address range of the initrd, for firmware: between the ranges that boards reserve in the kernel's memory.
 const INITRD: Range<u64> = 0x5000_0000..0x5c00_0000;
-/// Where the root is in the memory that the kernel does not use, and where boards have their registers again.
+/// Address range of the root, in memory that the kernel does not use. Boards have registers there as well.
 const ROOT: Range<u64> = 0xc000_0000..0xf800_0000;
 
-/// A kernel and its initrd.
+/// A kernel, its initrd and its disks.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
-    /// The kernel that QEMU boots.
+    /// Kernel that QEMU boots.
     pub(crate) kernel: PathBuf,
-    /// Its initrd.
+    /// Initrd of the kernel.
     pub(crate) initrd: PathBuf,
-    /// The root that follows the initrd, if there is one. It is in the guest's memory, as `/dev/pmem0`.
+    /// Root that follows the initrd, if there is one. It is in the guest's memory, as `/dev/pmem0`.
     pub(crate) disk: Option<PathBuf>,
-    /// A disk that the guest writes to, `/dev/vda`.
+    /// Disk that the guest writes to, `/dev/vda`.
     pub(crate) output: Option<PathBuf>,
-    /// Names the contents of all of them.
+    /// Digest of the contents of all of them.
     pub(crate) digest: String,
-    /// The same without the scenarios' scripts, of which each boot runs one.
+    /// Digest without the scenarios' scripts, of which each boot runs one.
     pub(crate) inputs: String,
 }
 
 impl Image {
-    /// The same image with further files, kept beside it as `name`.
+    /// Returns the image with further files, saved beside it as `name`.
     pub(crate) fn with(&self, workspace: &Workspace, name: &str, files: Archive) -> Result<Self> {
         let mut archive = cache::bytes(&self.initrd)?;
         let mut more = Digest::new();
@@ -67,12 +65,12 @@ impl Image {
         Ok(Self { initrd, ..self.and(&more) })
     }
 
-    /// The same image with another initrd, whose contents have that digest.
+    /// Returns the image with another initrd, whose contents have that digest.
     pub(crate) fn with_initrd(&self, initrd: PathBuf, digest: &str) -> Self {
         Self { initrd, ..self.and(digest) }
     }
 
-    /// The same image, whose digests count something else as well.
+    /// Returns the image with something else added to its digests.
     pub(crate) fn and(&self, what: &str) -> Self {
         let both = |digest: &str| {
             let mut both = Digest::new();
@@ -84,37 +82,37 @@ impl Image {
     }
 }
 
-/// What to boot, beside the image.
+/// Parameters of a boot, beside the image.
 #[derive(Debug, Clone)]
 pub(crate) struct Boot<'a> {
-    /// Names its logs.
+    /// Name of the logs.
     pub(crate) name: &'a str,
-    /// Device tree from [`crate::board::device_tree`], made with the same `smp`.
+    /// Device tree from [`crate::board::device_tree`], made for the same number of processors.
     pub(crate) board: &'a Path,
-    /// Kernel command line, beside what every boot needs.
+    /// Kernel command line, beside the words of every boot.
     pub(crate) cmdline: &'a str,
-    /// Processors.
+    /// Number of processors.
     pub(crate) smp: u32,
-    /// Flash with firmware that starts the kernel; QEMU starts it, if there is none.
+    /// Flash with firmware that starts the kernel. Without it, QEMU starts the kernel.
     pub(crate) flash: Option<&'a Path>,
-    /// QEMU's `-icount`: guest time by instructions executed, the same in each run, however busy the host is.
+    /// QEMU's `-icount`: guest time by instructions executed, which is the same in each run on any host.
     pub(crate) icount: Option<&'a str>,
     /// Host time after which the machine is killed.
     pub(crate) limit: Duration,
 }
 
-/// How a boot ended.
+/// Outcome of a boot.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Whether the limit came first.
+    /// The limit was reached first.
     pub(crate) timed_out: bool,
     /// Host time from start to end.
     pub(crate) elapsed: Duration,
-    /// The kernel's console.
+    /// Output of the kernel's console.
     pub(crate) console: String,
-    /// What the secure world said.
+    /// Output of the secure world.
     pub(crate) secure: String,
-    /// File that holds the console.
+    /// File with the output of the console.
     pub(crate) log: PathBuf,
 }
 
@@ -136,7 +134,7 @@ impl Boot<'_> {
         let mut root = String::new();
         if let Some(disk) = &image.disk {
             let bytes = load(&mut command, disk, &ROOT)?;
-            // The kernel takes memory of whole pages.
+            // The kernel uses whole pages.
             board::add_memory_disk(&tree, ROOT.start, bytes.next_multiple_of(2 << 20))?;
             root = format!("root=/dev/pmem0 {}", systemd::CMDLINE);
         }
@@ -161,7 +159,7 @@ impl Boot<'_> {
         Ok(command)
     }
 
-    /// Boots, hands each line that the guest's scenario says to `said`, and waits for power-off.
+    /// Boots, passes each line that the scenario prints to `said`, and waits for power-off.
     pub(crate) fn run(
         &self,
         workspace: &Workspace,
@@ -173,7 +171,7 @@ impl Boot<'_> {
         attend(workspace, self.name, command, ports, self.limit, &mut said, None)
     }
 
-    /// Boots with the terminal as the guest's console; there is no time limit.
+    /// Boots with the terminal as the guest's console, without a time limit.
     pub(crate) fn interactive(&self, workspace: &Workspace, image: &Image) -> Result<()> {
         let mut command = self.command(workspace, image)?;
         command.args(["-serial", "mon:stdio", "-serial", "null"]);
@@ -185,7 +183,7 @@ impl Boot<'_> {
     }
 }
 
-/// Has QEMU load a file into a range of the guest's memory. Returns its size.
+/// Adds a device that loads a file into a range of the guest's memory. Returns the size of the file.
 fn load(command: &mut Command, file: &Path, range: &Range<u64>) -> Result<u64> {
     let bytes = fs::metadata(file).with_context(|| format!("reading {}", file.display()))?.len();
     let room = range.end - range.start;
@@ -199,19 +197,19 @@ fn load(command: &mut Command, file: &Path, range: &Range<u64>) -> Result<u64> {
     Ok(bytes)
 }
 
-/// On which port the scenario speaks.
+/// Port that the scenario writes to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ports {
     /// The second serial port.
     Serial,
-    /// virtio's: the second serial port is the secure world's, and goes to a file.
+    /// The virtio port: the second serial port is the secure world's, and is saved to a file.
     Virtio,
 }
 
-/// How often the console is looked at for words that end the machine.
+/// Interval at which the console is searched for words that end the machine.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs a machine until it powers off, its limit comes, or its console says `last`. Its ports are added to the command.
+/// Runs a machine until it powers off, reaches its limit, or its console has `last`. Adds its ports to the command.
 pub(crate) fn attend(
     workspace: &Workspace,
     name: &str,
@@ -283,7 +281,7 @@ pub(crate) fn attend(
     Ok(Outcome { timed_out, elapsed: started.elapsed(), console: console()?, secure, log })
 }
 
-/// A running QEMU, killed when this is dropped.
+/// A running QEMU, which is killed when this is dropped.
 #[derive(Debug)]
 struct Guest(Child);
 
@@ -298,14 +296,13 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // It may have ended already; nothing is left to do then.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What no kernel may say during a scenario. AppArmor names a profile of ours when that denies
-/// something.
+/// Strings that no kernel may print during a scenario. The first one is in each denial by an AppArmor profile of ours.
 const FAULTS: [&str; 30] = [
     " profile=\"protheap",
     "------------[ cut here ]------------",
@@ -339,7 +336,7 @@ const FAULTS: [&str; 30] = [
     "unreferenced object",
 ];
 
-/// Lines of a console that tell of a fault of the kernel, the first few.
+/// Returns the first lines of a console that report a fault of the kernel.
 pub(crate) fn faults(console: &str) -> Vec<&str> {
     let bad = |line: &&str| FAULTS.iter().any(|fault| line.contains(fault));
     console.lines().filter(bad).take(5).collect()
