@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packages for Arch Linux: made by makepkg of the programs that the packages for Fedora have.
+//! Packages for Arch Linux, made by makepkg from the programs of the packages for Fedora.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::cache::{self, Workspace};
 use crate::host;
 use crate::progress::{Step, output};
 
-/// What the host must have.
+/// Host packages that are needed.
 pub(crate) const PACKAGES: [&str; 5] =
     ["fakeroot", "libarchive-tools", "makepkg", "pacman-package-manager", "shellcheck"];
-/// The packages, and the parts that they have.
+/// The packages and their parts.
 const NAMES: [(&str, &[&str]); 3] = [
     ("protheap", &["daemon", "client"]),
     ("protheap-bind", &["bind", "dracut"]),
@@ -24,10 +24,10 @@ const NAMES: [(&str, &[&str]); 3] = [
 ];
 /// Files that makepkg reads.
 const RECIPE: [&str; 2] = ["PKGBUILD", "protheap-bind.install"];
-/// What shellcheck cannot know of a file that makepkg reads: its variables, and that `cd` ends it.
+/// Warnings of shellcheck that do not apply to a file read by makepkg: unused variables, and `cd` without a check.
 const EXCEPT: &str = "SC2034,SC2154,SC2164";
 
-/// Makes the packages into `directory`; returns their paths.
+/// Makes the packages in `directory`; returns their paths.
 pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
     rpm::packages(workspace)?;
     let _lock = workspace.lock()?;
@@ -47,12 +47,12 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     let link = sources.join(source::name());
     symlink(&tree, &link).with_context(|| format!("making {}", link.display()))?;
     let config = dir.join("makepkg.conf");
-    // strip and its like are the host's own.
+    // Without tools such as strip, which are the host's.
     cache::write(
         &config,
         ". /etc/makepkg.conf\nCARCH=aarch64\nOPTIONS=(!strip !debug docs emptydirs zipman)\nPKGEXT=.pkg.tar.zst\n",
     )?;
-    // makepkg is not for root.
+    // makepkg refuses to run as root.
     let mut makepkg = Command::new("unshare");
     makepkg.args(["--user", "--map-user=1000", "--map-group=1000", "makepkg"]);
     makepkg.args(["--repackage", "--nodeps", "--force", "--config"]).arg(&config);
@@ -64,7 +64,7 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     Ok(made.into_iter().filter(|path| path.to_string_lossy().ends_with(".pkg.tar.zst")).collect())
 }
 
-/// Makes them, and looks at what is in them.
+/// Makes the packages and checks their contents.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let directory = workspace.checkout.join("arch-packages");
     cache::remove_dir(&directory)?;
@@ -87,7 +87,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             bail!("what has {name} to have? xtask/src/dist/arch.rs has to say");
         };
         let list = output(Command::new("bsdtar").arg("-tf").arg(package))?;
-        // Besides directories there is what pacman wants to know.
+        // Files of pacman itself.
         let files = list.lines().filter(|path| !path.ends_with('/') && !path.starts_with('.'));
         let files = files.map(|path| format!("/{path}")).collect();
         layout::compare(name, &files, &layout::files(workspace, &target, parts)?)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Debian's packages, for arm64: built by `packaging/deb` as a distribution builds them, held against the lists of files
-//! in `packaging/deb/tests`, and by lintian.
+//! Debian's packages for arm64: built by `packaging/deb` as a distribution builds them, and checked by lintian and
+//! against the lists of files in `packaging/deb/tests`.
 
 use std::env;
 use std::fmt::Write as _;
@@ -16,9 +16,9 @@ use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
 use crate::{host, systemd, toolchain};
 
-/// What the host needs to build and check them.
+/// Host packages that build and check them.
 pub(crate) const HOST: [&str; 4] = ["debhelper", "dh-apparmor", "dh-dkms", "lintian"];
-/// What they are made of.
+/// Paths of the sources.
 const INPUTS: [&str; 17] = [
     ".cargo",
     "Cargo.lock",
@@ -38,22 +38,22 @@ const INPUTS: [&str; 17] = [
     "policies",
     "systemd",
 ];
-/// Programs and what they are installed with: KiB that the daemon and the binder may take on a disk.
+/// Maximum installed size of the daemon and the binder, in KiB.
 pub(crate) const INSTALLED_KIB: u64 = 6 * 1024;
 const PROGRAMS: [&str; 2] = ["protheap", "protheap-bind"];
 
-/// Where they are in the guest's tree of packages.
+/// Directory of libraries in the guest's tree of packages.
 const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
-/// What dpkg-shlibdeps knows of libraries of arm64 where they are installed: here they only lie in the cache.
+/// Dependencies for the libraries of arm64 that dpkg-shlibdeps does not find, because they are only in the cache.
 const SHLIBS: &str = "libc 6 libc6 (>= 2.36)\nld-linux-aarch64 1 libc6 (>= 2.36)\n\
     libgcc_s 1 libgcc-s1 (>= 4.2)\nlibudev 1 libudev1 (>= 252)\n";
 
-/// Writes the packages into `dir`; returns their paths.
+/// Builds the packages and copies them into `dir`; returns their paths.
 pub(crate) fn write(workspace: &Workspace, dir: &Path) -> Result<Vec<PathBuf>> {
     build(workspace)?.iter().map(|package| cache::copy_into(package, dir)).collect()
 }
 
-/// Builds the packages of what git tracks, unless nothing that they are made of has changed; returns their paths.
+/// Builds the packages from all files that git tracks, unless their inputs are unchanged; returns their paths.
 pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let _lock = workspace.lock()?;
     host::prepare(workspace, &HOST)?;
@@ -79,7 +79,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         }
         tools.environment(&mut build);
         tools.pkg_config(&mut build);
-        // dpkg-shlibdeps looks there too, and wants to see each library.
+        // dpkg-shlibdeps searches this directory too, and needs each library.
         let libraries = [tools.libraries.clone(), systemd::base(workspace)?.join(LIBRARIES)];
         build.env("LD_LIBRARY_PATH", env::join_paths(libraries)?);
         Step::new("building the Debian packages", Duration::from_secs(300))
@@ -92,12 +92,12 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     debs(&dir)
 }
 
-/// Where cargo put what the packages have, not yet stripped.
+/// Directory with cargo's output for the packages, before it is stripped.
 pub(crate) fn target(workspace: &Workspace) -> PathBuf {
     workspace.checkout.join("target-deb")
 }
 
-/// A copy of the tree in `dir`, with debian/ where dpkg looks for it. Its files keep their time.
+/// Copies the tree into `dir`, with debian/ at its top for dpkg. The files keep their time.
 fn copy(tree: &Path, dir: &Path) -> Result<PathBuf> {
     cache::remove_dir(dir)?;
     cache::create_dir(dir)?;
@@ -108,7 +108,7 @@ fn copy(tree: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// The packages in a directory, but for those with what debuggers need.
+/// Returns the packages in a directory, without those of debug symbols.
 fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
@@ -122,7 +122,7 @@ fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Checks what is in the packages, how large they are, and what lintian says of them.
+/// Checks the contents and sizes of the packages, and runs lintian.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let packages = build(workspace)?;
     let mut differences = String::new();
@@ -154,7 +154,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 
     let mut lintian = Command::new("lintian");
     lintian.args(["--fail-on", "error,warning", "--pedantic", "--display-info", "--allow-root"]);
-    // Nobody has asked for them in Debian's tracker of bugs.
+    // There is no bug for the packages in Debian's tracker.
     lintian.args(["--suppress-tags", "initial-upload-closes-no-bugs"]);
     lintian.args(["--profile", "debian"]).args(&packages);
     let output = lintian.output().context("running lintian")?;
@@ -166,7 +166,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// What the programs' packages take on a disk, in KiB, as they say it.
+/// Returns the installed size of the programs' packages in KiB, from their control files.
 pub(crate) fn installed_kib(packages: &[PathBuf]) -> Result<u64> {
     let mut sum = 0;
     for package in packages {
@@ -178,13 +178,13 @@ pub(crate) fn installed_kib(packages: &[PathBuf]) -> Result<u64> {
     Ok(sum)
 }
 
-/// A field of what a package says of itself.
+/// Returns a field of a package's control file.
 fn field(package: &Path, name: &str) -> Result<String> {
     let value = output(Command::new("dpkg-deb").arg("--field").arg(package).arg(name))?;
     Ok(value.trim().to_owned())
 }
 
-/// Modes and names of a package's files and links, a line each, by name.
+/// Returns modes and names of a package's files and links, one per line, sorted by name.
 fn files(package: &Path) -> Result<String> {
     // MODE OWNER SIZE DATE TIME ./NAME [-> TARGET]
     let contents = output(Command::new("dpkg-deb").arg("--contents").arg(package))?;

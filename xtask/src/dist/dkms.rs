@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The driver's source as DKMS builds it, on a machine's own kernel: what it makes, and which kernels it leaves alone.
+//! The driver's source, built by DKMS for a machine's own kernel: the modules, and the kernels that are skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use crate::toolchain::{self, Toolchain};
 use crate::vm::Image;
 use crate::{host, scenario};
 
-/// What it builds, and the scenario that shows both at work.
+/// Modules that are built, and the scenario that runs with both.
 const MODULES: [&str; 2] = ["protheap.ko", "panthor.ko"];
 const SCENARIO: &str = "panthor-bound";
-/// Where Debian's newest kernel is.
+/// Suite of Debian's newest kernel.
 const SUITE: &str = "trixie-backports";
 const HEADERS: &str = "linux-headers-arm64";
-/// What dkms ends with where a kernel is not to be built for.
+/// Exit status of dkms if a kernel is skipped.
 const SKIPPED: i32 = 77;
 
-/// Builds both modules with dkms against the test kernel, boots them, and has Debian's kernel skipped.
+/// Builds both modules with dkms for the test kernel, boots them, and checks that Debian's kernel is skipped.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let (modules, kernel) = {
         let _lock = workspace.lock()?;
@@ -46,7 +46,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// A tree of its own for dkms, with the source in it.
+/// A tree for dkms, with the source in it.
 #[derive(Debug)]
 struct Tree {
     root: PathBuf,
@@ -67,7 +67,7 @@ impl Tree {
         Ok(Self { root })
     }
 
-    /// A command of dkms for a kernel, whose build directory or headers are in `kernel`.
+    /// Returns a command of dkms for a kernel, whose build directory or headers are in `kernel`.
     fn dkms(&self, action: &str, release: &str, kernel: &Path) -> Command {
         let mut command = Command::new("nice");
         command.args(["-n", "10", "dkms", action, "-m", "protheap", "-v", VERSION]);
@@ -80,7 +80,7 @@ impl Tree {
     }
 }
 
-/// Has dkms build them, unless that was done. Returns their paths.
+/// Builds the modules with dkms, unless that was done. Returns their paths.
 fn modules(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<Vec<PathBuf>> {
     let dir = workspace.checkout.join("dkms").join(&kernel.digest);
     let below = ["packaging/dkms", "packaging/install", "driver/module", "driver/patches"];
@@ -94,7 +94,7 @@ fn modules(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<
         let mut build = tree.dkms("build", &kernel.release, &kernel.build);
         build.env("ARCH", "arm64").env("CROSS_COMPILE", toolchain::CROSS);
         build.env("RUSTC", tools.rustc());
-        // As distributions have it, while the kernel has its patches already.
+        // As in a distribution, although the kernel has its patches already.
         build.env("PROTHEAP_DRIVER_SOURCE", kernel::tarball(workspace)?);
         tools.environment(&mut build);
         Step::new("building the driver with dkms", Duration::from_secs(60))
@@ -110,7 +110,7 @@ fn modules(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<
     Ok(modules)
 }
 
-/// The image that every scenario boots, with these modules in place of the kernel's.
+/// Makes the image of the scenarios, with these modules in place of the kernel's.
 fn boots(workspace: &Workspace, kernel: &Kernel, modules: &[PathBuf]) -> Result<Image> {
     let mut archive = Archive::default();
     for (name, module) in MODULES.iter().zip(modules) {
@@ -120,7 +120,7 @@ fn boots(workspace: &Workspace, kernel: &Kernel, modules: &[PathBuf]) -> Result<
     image::prepare(workspace, Flavor::Plain)?.with(workspace, "dkms", archive)
 }
 
-/// The headers of Debian's newest arm64 kernel, unpacked once: their directory.
+/// Returns the directory of the headers of Debian's newest arm64 kernel, unpacked once.
 fn headers(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("headers").join(SUITE);
     cache::once(&dir, |part| {
@@ -136,7 +136,7 @@ fn headers(workspace: &Workspace) -> Result<PathBuf> {
         }
         Ok(())
     })?;
-    // That of the architecture alone has a configuration.
+    // Only the headers of the architecture have a configuration.
     let found = fs::read_dir(dir.join("usr/src"))
         .with_context(|| format!("looking for headers in {}", dir.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -144,7 +144,7 @@ fn headers(workspace: &Workspace) -> Result<PathBuf> {
     found.with_context(|| format!("{} has no headers: remove it, and try again", dir.display()))
 }
 
-/// What Debian's kernel lacks is said in one line, and it is skipped: that is no failure.
+/// Checks that Debian's kernel is skipped with one line that names what it lacks, and that this is no failure.
 fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
     let name = headers.file_name().unwrap_or_default().to_string_lossy();
     let release = name.trim_start_matches("linux-headers-");
@@ -160,7 +160,7 @@ fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
     if build.status.code() != Some(SKIPPED) {
         bail!("dkms does not skip {release} ({}): {said}", build.status);
     }
-    // What it lacked in November 2026; a kernel with all of them would be built for.
+    // Options that it lacked in November 2026. A kernel with all of them would not be skipped.
     for lacked in ["CONFIG_DMABUF_HEAPS", "Rust metadata"] {
         if !line.is_some_and(|line| line.contains(lacked)) {
             bail!("dkms skips {release}, and does not say that it lacks {lacked}: {said}");
@@ -177,7 +177,7 @@ fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// What `missing` says of headers with these options and files, and a compiler of version 1.96.0.
+    /// Returns the output of `missing` for headers with these options and files, and a compiler of version 1.96.0.
     fn missing(name: &str, release: &str, config: &str, files: &[&str]) -> String {
         let dir = std::env::temp_dir().join(format!("xtask-dkms-{name}-{}", std::process::id()));
         cache::remove_dir(&dir).unwrap();
@@ -217,7 +217,7 @@ mod tests {
         assert!(missing("none", "7.3", "", &[]).contains("CONFIG_MODULES=y is not set; "));
     }
 
-    /// A kernel's source, with one patch for it.
+    /// Source of a kernel, with one patch for it.
     struct Source {
         dir: PathBuf,
     }
@@ -240,7 +240,7 @@ mod tests {
                 |path: &str| format!("--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-old\n+new\n");
             let all = patch("drivers/gpu/drm/panthor/panthor_drv.c") + &patch("include/drm.h");
             source.write("patches/0001.patch", &all);
-            // What dpkg knows of, by package; a machine without dpkg has none.
+            // Files that dpkg knows, by package; a machine without dpkg has none.
             source.write(
                 "bin/dpkg-query",
                 "#!/bin/sh\nfor package; do :; done\ncat \"${0%/*}/$package\" 2>/dev/null\n",
@@ -262,7 +262,7 @@ mod tests {
             cache::write(&self.dir.join(path), text).unwrap();
         }
 
-        /// Runs the script on a tree or an archive; without its name, it has to find Debian's.
+        /// Runs the script on a tree or an archive; without its name, the script has to find Debian's.
         fn run(&self, what: &str, release: &str, named: Option<&str>) -> Result<String, String> {
             let mut command = Command::new(self.dir.join("driver"));
             command.args([what, "headers", release]).current_dir(&self.dir);
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn driver_needs_the_revision_of_the_distribution() {
         let source = Source::new("revision", "3", "4", "");
-        // Debian's own place is not to be written to by a test.
+        // A test must not write to Debian's own directory.
         let script = fs::read_to_string(source.dir.join("driver")).unwrap();
         let there = source.dir.join("usr-src").display().to_string();
         cache::create_dir(&source.dir.join("usr-src")).unwrap();

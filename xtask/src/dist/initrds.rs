@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The initrds that packages update: of `packaging/update-initrds`, and of pacman's hook and scriptlet that call it.
+//! Updates of initrds by packages: `packaging/update-initrds`, and pacman's hook and scriptlet that call it.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use super::rpm::{KEPT, UPDATE};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 
-/// Plays a removal of Arch Linux's package, and reads its hook.
+/// Simulates the removal of Arch Linux's package, and reads its hook.
 pub(super) fn check_arch(workspace: &Workspace) -> Result<()> {
     let arch = workspace.root.join("packaging/arch");
     let hook = cache::read(&arch.join("protheap-bind.hook"))?;
@@ -25,7 +25,7 @@ pub(super) fn check_arch(workspace: &Workspace) -> Result<()> {
     let shown = |path: &Path| path.display().to_string();
     let install = cache::read(&arch.join("protheap-bind.install"))?;
     let install = install.replace(UPDATE, &shown(&script)).replace(KEPT, &shown(&kept));
-    // What is installed is gone when pacman calls post_remove.
+    // The installed files are gone when pacman calls post_remove.
     let played = format!("set -e\n{install}\npre_remove\nrm {}\npost_remove\n", shown(&script));
     let said = output(Command::new("bash").args(["-c", &played]))?;
     if said != "updated\n" || kept.exists() {
@@ -48,7 +48,7 @@ mod tests {
     const DRACUT: &str =
         "lrwxrwxrwx 1 root root 9 Jan 1 00:00 usr/lib/dracut/build-parameter.txt\n";
 
-    /// A root with kernels and their initrds, which are lists of what is in them.
+    /// A root with kernels and their initrds, which are lists of their contents.
     struct Root(PathBuf);
 
     impl Root {
@@ -86,7 +86,7 @@ mod tests {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/update-initrds");
             let mut sh = Command::new("sh");
             sh.args(["-c", "exec 3>&1 >/dev/null; . \"$0\"", &script.display().to_string()]);
-            // Nothing of the host's that could be called instead.
+            // Without the host's commands, which could be called instead.
             let tools = self.0.join("tools");
             if !tools.exists() {
                 cache::create_dir(&tools).unwrap();
@@ -128,7 +128,7 @@ mod tests {
                 "dracut --force /boot/efi/0123/7.3.7/initrd 7.3.7",
             ]
         );
-        // Without what lists an image nothing is known of it.
+        // Without a command that lists an image, its contents are unknown.
         root.without("lsinitrd");
         assert_eq!(root.calls(), [""; 0]);
         root.program("lsinitrd", "exit 1");
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(root.calls(), [""; 0]);
         root.program("protheap-bind", "[ \"$*\" = --has-gpu ]");
         assert_eq!(root.calls().len(), 1);
-        // It was removed, and what it left in the initrd has to go.
+        // The package was removed, and its files in the initrd have to go.
         root.without("protheap-bind");
         assert_eq!(root.calls().len(), 1);
     }
@@ -170,7 +170,7 @@ mod tests {
         let root = Root::new("arch");
         root.kernel("7.3.4-arch1-1", "boot/initramfs-linux.img", &[PANTHOR]);
         root.file("lib/modules/7.3.4-arch1-1/pkgbase", "linux\n");
-        // Of mkinitcpio.
+        // The one of mkinitcpio.
         assert_eq!(root.calls(), [""; 0]);
         root.file("boot/initramfs-linux.img", &[PANTHOR, DRACUT].concat());
         root.file("boot/initramfs-linux-fallback.img", &[PANTHOR, DRACUT].concat());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a package has to have: the files that packaging/install lays out, whatever the distribution.
+//! Required contents of a package: the files that packaging/install installs, for every distribution.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 
-/// What packages add by themselves, or by their distribution's custom.
+/// Files that packages add themselves, or by the custom of their distribution.
 const ADDED: [&str; 3] =
     ["/usr/lib/.build-id/", "/usr/share/licenses/", "/usr/share/libalpm/hooks/"];
 
-/// The files of some parts, made of programs and manuals in `target`.
+/// Returns the files of some parts, made from programs and manuals in `target`.
 pub(crate) fn files(workspace: &Workspace, target: &Target, parts: &[&str]) -> Result<Paths> {
     let root = workspace.checkout.join("layout");
     cache::remove_dir(&root)?;
@@ -34,16 +34,16 @@ pub(crate) fn files(workspace: &Workspace, target: &Target, parts: &[&str]) -> R
 /// Paths of files in a system.
 pub(crate) type Paths = BTreeSet<String>;
 
-/// What packaging/build made.
+/// Output of packaging/build.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
-    /// Where programs are.
+    /// Directory of the programs.
     pub(crate) programs: &'a Path,
-    /// Where manuals, completions and the crate are.
+    /// Directory of manuals, completions and the crate.
     pub(crate) share: &'a Path,
 }
 
-/// Says what a package has too much, or not.
+/// Returns an error for files that a package lacks, or must not have.
 pub(crate) fn compare(package: &str, has: &Paths, wanted: &Paths) -> Result<()> {
     let has: Paths = has
         .iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lists of what initrds of distributions have of Protheap, which `tests/initrds` keeps.
+//! Lists of Protheap's files in initrds of distributions, which `tests/initrds` keeps.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::kernel::Flavor;
 /// The first line of each list.
 const LICENCE: &str = "# SPDX-License-Identifier: MIT OR Apache-2.0\n";
 
-/// What of Protheap is in each initrd: a file's name, and its lines.
+/// Returns the list of each initrd: the name of a file, and its lines.
 fn lists(workspace: &Workspace) -> Result<Vec<(String, String)>> {
     let script = image::prepare(workspace, Flavor::Plain)?;
     let generated = image::prepare_generated(workspace, Flavor::Plain, &script)?;
@@ -27,7 +27,7 @@ fn lists(workspace: &Workspace) -> Result<Vec<(String, String)>> {
     Ok(lists)
 }
 
-/// Whether a line is of Protheap, a module, or a firmware; one policy stands for all of them.
+/// Returns whether a line is of Protheap, a module, or a firmware; one policy stands for all of them.
 fn matters(line: &str) -> bool {
     let ours = line.contains("protheap") || line.ends_with(".ko") || line.contains("mali_csffw");
     ours && (!line.ends_with(".toml") || line.ends_with("/default.toml"))
@@ -44,7 +44,7 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     Ok(made)
 }
 
-/// Holds the lists against those of `tests/initrds`: more or less in an initrd is a change that somebody has to mean.
+/// Compares the lists with those of `tests/initrds`: every difference has to be committed.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let expected = workspace.root.join("tests/initrds");
     let mut wrong = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The lines that another text does not have.
+/// Returns the lines that another text does not have.
 fn only(text: &str, other: &str, sign: char) -> String {
     let lines = text.lines().filter(|line| other.lines().all(|there| there != *line));
     lines.map(|line| format!("\n  {sign}{line}")).collect()

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A build of the source that distributions take, where there is no network: of all programs, so that nothing of theirs
-//! is missing among the crates.
+//! A build of the released source without a network. It builds all programs, so that no crate is missing.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,9 +11,9 @@ use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
 use crate::tested::Outcome;
 
-/// Checks the source that is unpacked, with its crates, in a network namespace of its own and without cargo's downloads.
+/// Builds the unpacked source and its crates in a network namespace of their own, without cargo's downloads.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
-    // In a namespace of users, this needs no right that the caller has not.
+    // In a user namespace, this needs no privilege.
     let unshare = ["--user", "--map-current-user", "--net"];
     if let Err(error) = output(Command::new("unshare").args(unshare).arg("true")) {
         return Ok(Outcome::Skipped(format!("this host cuts nobody off the network: {error:#}")));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the programs depend on where they are built: those that dpkg-buildpackage had made against those that rpmbuild
-//! had made, in another directory, before either stripped them.
+//! Reproducible programs: dpkg-buildpackage and rpmbuild must build the same bytes in different directories, before
+//! either strips them.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::cache::Workspace;
 
 const PROGRAMS: [&str; 3] = ["protheap-bind", "protheapctl", "protheapd"];
 
-/// Compares them, byte for byte.
+/// Compares the programs byte for byte.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     deb::build(workspace)?;
     rpm::packages(workspace)?;

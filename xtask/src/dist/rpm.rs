@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packages for Fedora and its relatives: built by rpmbuild from the archives of the source, without the network.
+//! Packages for Fedora and its derivatives, built by rpmbuild from the archives of the source, without the network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use crate::host;
 use crate::progress::{Step, output};
 use crate::toolchain::{self, CROSS, Toolchain};
 
-/// What the host must have.
+/// Host packages that are needed.
 pub(crate) const PACKAGES: [&str; 2] = ["rpm", "rpmlint"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// Where programs are below the directory that cargo builds in.
+/// Directory of programs, below the one that cargo builds in.
 pub(crate) const RELEASE: &str = "aarch64-unknown-linux-gnu/release";
-/// The packages, and the parts that they have.
+/// The packages and their parts.
 const NAMES: [(&str, &[&str]); 4] = [
     ("protheap", &["daemon"]),
     ("protheap-bind", &["bind", "dracut"]),
     ("protheap-devel", &["client"]),
     ("protheap-dkms", &["dkms"]),
 ];
-/// What scriptlets call: of which package, which one, with which argument (`1` for an installation or what is left by
-/// an upgrade, `0` for a removal), and the command. All others call nothing: whatever happens, nothing is done to the
-/// binder that runs. dkms is not to build, as the machine that is played has no headers.
+/// Commands that scriptlets call: the package, the scriptlet, its argument (`1` for an installation or the rest after
+/// an upgrade, `0` for a removal), and the command. All other scriptlets call nothing: a running binder is never
+/// restarted. dkms does not build, because the simulated machine has no headers.
 const CALLS: [(&str, &str, &str, &str); 7] = [
     (
         "protheap",
@@ -43,19 +43,19 @@ const CALLS: [(&str, &str, &str, &str); 7] = [
     ("protheap-dkms", "PREUN", "0", "dkms remove -m protheap -v VERSION --all --rpm_safe_upgrade"),
     ("protheap-dkms", "PREUN", "1", "dkms remove -m protheap -v VERSION --all --rpm_safe_upgrade"),
 ];
-/// Commands of scriptlets that are played.
+/// Commands of scriptlets that are simulated.
 const PLAYED: [&str; 4] = ["dkms", "dracut", "systemctl", "update-initrds"];
 
 /// The script that updates initrds, and its copy while the package is removed.
 pub(super) const UPDATE: &str = "/usr/lib/protheap/update-initrds";
 pub(super) const KEPT: &str = "/run/protheap-update-initrds";
 
-/// Builds the packages into `directory`; returns their paths.
+/// Builds the packages and copies them into `directory`; returns their paths.
 pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
     packages(workspace)?.iter().map(|package| cache::copy_into(package, directory)).collect()
 }
 
-/// Builds them and looks at what is in them, and at what their scriptlets do.
+/// Builds the packages and checks their contents and their scriptlets.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let packages = packages(workspace)?;
     let dir = workspace.root.join("packaging/rpm");
@@ -81,7 +81,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         layout::compare(&name, &files, &layout::files(workspace, &target, parts)?)?;
         for tag in ["PREIN", "POSTIN", "PREUN", "POSTUN", "PRETRANS", "POSTTRANS"] {
             let script = query(package, &format!("%|{tag}?{{%{{{tag}}}}}|"))?;
-            // Only of a removal is nothing left.
+            // Only a removal leaves nothing.
             let removal = tag.ends_with("UN");
             for argument in ["0", "1"].into_iter().filter(|argument| removal || *argument == "1") {
                 let called = play(workspace, &script, argument)?;
@@ -104,7 +104,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Runs a scriptlet with commands that only say how they were called.
+/// Runs a scriptlet with commands that only print their arguments.
 fn play(workspace: &Workspace, script: &str, argument: &str) -> Result<String> {
     let dir = workspace.checkout.join("rpm/played");
     for name in PLAYED {
@@ -112,7 +112,7 @@ fn play(workspace: &Workspace, script: &str, argument: &str) -> Result<String> {
         cache::write(&path, "#!/bin/sh\necho \"${0##*/} $*\" >&3\n")?;
         output(Command::new("chmod").arg("755").arg(&path))?;
     }
-    // Packages call it by its path, and keep a copy of it while they are removed.
+    // Packages call it by its path, and keep a copy while they are removed.
     let kept = dir.join("run/update-initrds");
     cache::create_dir(&dir.join("run"))?;
     let script = script.replace(UPDATE, &dir.join("update-initrds").display().to_string());
@@ -125,17 +125,17 @@ fn play(workspace: &Workspace, script: &str, argument: &str) -> Result<String> {
     output(&mut sh)
 }
 
-/// Where cargo put what the packages have; programs are below it in [`RELEASE`]. It is there when the packages are.
+/// Directory with cargo's output for the packages, whose programs are in [`RELEASE`]. It exists if the packages do.
 pub(crate) fn target(workspace: &Workspace) -> PathBuf {
     top(workspace).join("target")
 }
 
-/// rpmbuild's directory.
+/// Returns rpmbuild's directory.
 fn top(workspace: &Workspace) -> PathBuf {
     workspace.checkout.join("rpm")
 }
 
-/// Has rpmbuild build the packages, unless nothing that they are made of has changed. Returns their paths.
+/// Builds the packages with rpmbuild, unless their inputs are unchanged. Returns their paths.
 pub(crate) fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let below = ["Cargo.toml", "Cargo.lock", "LICENSES", "daemon", "docs", "driver/module"];
     let more = ["driver/patches", "packaging", "policies", "systemd", ".cargo"];
@@ -160,9 +160,9 @@ pub(crate) fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         forget(&target(workspace))?;
         let mut rpmbuild = Command::new("nice");
         rpmbuild.args(["-n", "10", "rpmbuild", "-bb", "--target", "aarch64"]);
-        // Debian's rpm knows no package of the host.
+        // Debian's rpm has no database of installed packages.
         rpmbuild.args(["--nodeps", "--define"]).arg(format!("_topdir {}", top.display()));
-        // Elsewhere rpm strips by itself; Debian's does not.
+        // Debian's rpm does not strip.
         let strip = format!("__os_install_post {CROSS}strip %{{buildroot}}%{{_bindir}}/*");
         rpmbuild.arg("--define").arg(strip);
         rpmbuild.arg(workspace.root.join("packaging/rpm/protheap.spec"));
@@ -178,7 +178,8 @@ pub(crate) fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(packages)
 }
 
-/// Has cargo build our own crates anew: files of an archive have the time of the last commit, by which it sees no change.
+/// Makes cargo build our own crates again. Files of an archive have the time of the last commit, so cargo sees no
+/// change.
 fn forget(target: &Path) -> Result<()> {
     for built in [RELEASE, "debug"] {
         let dir = target.join(built).join(".fingerprint");
@@ -192,7 +193,7 @@ fn forget(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has packaging/build, which some command runs, make arm64 programs with our tools in `target`.
+/// Makes packaging/build, which a command runs, build arm64 programs with our tools in `target`.
 fn cross(command: &mut Command, tools: &Toolchain, target: &Path) {
     command.env("CARGO_TARGET_DIR", target).env("CARGO_BUILD_TARGET", TARGET);
     command.env("RUSTC", tools.rustc());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask dist sbom DIR`: the bill of materials of the programs, in CycloneDX's JSON.
 //!
-//! `cargo tree` tells which crates a build for arm64 takes, by the rules of the build itself, and `Cargo.lock` the
-//! digests of their archives. There is no time and no random number in it: the same lock file gives the same bytes.
+//! `cargo tree` lists the crates of a build for arm64, by the rules of the build itself, and `Cargo.lock` has the
+//! digests of their archives. The document has no time and no random number: the same lock file gives the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ use crate::progress::output;
 use crate::tested::Outcome;
 use crate::tools::Python;
 
-/// The programs that are shipped.
+/// Programs that are shipped.
 const PROGRAMS: [&str; 3] = ["protheap-bind", "protheapctl", "protheapd"];
-/// What they are built for.
+/// Target of the build.
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// The version of CycloneDX, here and as its library in Python calls it.
+/// Version of CycloneDX, in the document and in the API of its Python library.
 const SPECIFICATION: (&str, &str) = ("1.6", "V1_6");
-/// That library, which has the schemas with it.
+/// The Python library, which includes the schemas.
 const VALIDATOR: [&str; 1] = ["cyclonedx-python-lib[json-validation]==11.12.0"];
-/// Reads a file, and says what the schema finds in it.
+/// Script that validates a file and prints the errors.
 const VALIDATE: &str = "\
 import sys
 from cyclonedx.schema import SchemaVersion
@@ -36,7 +36,7 @@ error = validator.validate_str(open(sys.argv[1], encoding='utf-8').read())
 sys.exit(error and f'{error.data.json_path}: {error.data.message}')
 ";
 
-/// Writes it into a directory; returns its path.
+/// Writes the document into a directory; returns its path.
 pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<PathBuf> {
     let document = document(workspace)?;
     let name = format!("{}.cdx.json", source::name());
@@ -45,7 +45,7 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<PathBuf> 
     Ok(path)
 }
 
-/// Makes it, and holds it against the schema.
+/// Makes the document and validates it.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     let path = write(workspace, &workspace.checkout.join("sbom"))?;
     let python = match Python::prepare(workspace, "cyclonedx", &VALIDATOR) {
@@ -57,7 +57,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// The whole document.
+/// Returns the whole document.
 fn document(workspace: &Workspace) -> Result<Value> {
     let built = Graph::parse(&tree(workspace, "normal")?)?;
     let linked = Graph::parse(&tree(workspace, "normal,no-proc-macro")?)?;
@@ -75,7 +75,7 @@ fn document(workspace: &Workspace) -> Result<Value> {
         "specVersion": SPECIFICATION.0,
         "version": 1,
         "metadata": {
-            // Of the lock file, not of what a build was seen to read.
+            // Phase of the lifecycle: the document describes the lock file, not an observed build.
             "lifecycles": [{ "phase": "pre-build" }],
             "tools": { "components": [
                 { "type": "application", "name": "cargo xtask dist sbom", "version": VERSION },
@@ -100,7 +100,7 @@ fn document(workspace: &Workspace) -> Result<Value> {
     Ok(document)
 }
 
-/// What a crate is to those that read the document.
+/// Returns the component of a crate.
 fn component(id: &str, package: &Package, linked: bool, lock: &Lock) -> Result<Value> {
     let program = PROGRAMS.contains(&package.name.as_str());
     let mut component = json!({
@@ -108,21 +108,21 @@ fn component(id: &str, package: &Package, linked: bool, lock: &Lock) -> Result<V
         "bom-ref": id,
         "name": package.name,
         "version": package.version,
-        // Macros write code that is in the programs, and are not in them.
+        // Macros generate code of the programs, and are not part of them.
         "scope": if linked { "required" } else { "excluded" },
         "licenses": [{ "expression": package.license }],
     });
     if !package.ours {
         let checksum = lock.checksum(package)?;
         component["hashes"] = json!([{ "alg": "SHA-256", "content": checksum }]);
-        // In the URL of a package, a plus would be a space.
+        // In a package URL, a plus would be a space.
         let version = package.version.replace('+', "%2B");
         component["purl"] = json!(format!("pkg:cargo/{}@{version}", package.name));
     }
     Ok(component)
 }
 
-/// A UUID of the document's content: version 8 of RFC 9562, which leaves all other bits to us.
+/// Returns a UUID of the document's content: version 8 of RFC 9562, whose other bits are ours.
 fn serial(workspace: &Workspace, document: &Value) -> Result<String> {
     let path = workspace.checkout.join("sbom/unnumbered.json");
     cache::write(&path, text(document)?)?;
@@ -130,7 +130,7 @@ fn serial(workspace: &Workspace, document: &Value) -> Result<String> {
     uuid(&digest).with_context(|| format!("sha256sum says {digest:?}"))
 }
 
-/// Makes a UUID of the first hexadecimal digits of a digest.
+/// Makes a UUID from the first hexadecimal digits of a digest.
 fn uuid(digest: &str) -> Option<String> {
     let part = |from, to| digest.get(from..to);
     let variant = u8::from_str_radix(part(16, 17)?, 16).ok()? & 3 | 8;
@@ -142,7 +142,7 @@ fn text(document: &Value) -> Result<String> {
     Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
-/// What `cargo tree` says of the programs, without its abbreviations.
+/// Returns the output of `cargo tree` for the programs, without its abbreviations.
 fn tree(workspace: &Workspace, edges: &str) -> Result<String> {
     let mut tree = workspace.cargo();
     tree.args(["tree", "--locked", "--quiet", "--target", TARGET, "--edges", edges]);
@@ -158,12 +158,12 @@ struct Package {
     version: String,
     /// An SPDX expression.
     license: String,
-    /// Of this checkout.
+    /// The crate is part of this checkout.
     ours: bool,
     dependencies: BTreeSet<String>,
 }
 
-/// Crates and what they depend on, by name and version.
+/// Crates and their dependencies, by name and version.
 #[derive(Debug, Default)]
 struct Graph {
     packages: BTreeMap<String, Package>,
@@ -171,7 +171,7 @@ struct Graph {
 }
 
 impl Graph {
-    /// Reads lines of `DEPTH|NAME vVERSION (WHAT)|LICENCE`, each below what takes it.
+    /// Parses lines of `DEPTH|NAME vVERSION (WHAT)|LICENCE`, each below the crate that depends on it.
     fn parse(text: &str) -> Result<Self> {
         let mut graph = Self::default();
         let mut path: Vec<String> = Vec::new();
@@ -211,7 +211,7 @@ fn parse_line(line: &str) -> Option<(usize, Package)> {
     Some((depth, package))
 }
 
-/// The SHA-256 of the archives of crates that are not of this checkout, by name and version.
+/// SHA-256 of the archives of crates outside of this checkout, by name and version.
 #[derive(Debug)]
 struct Lock(BTreeMap<(String, String), String>);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The SELinux module, compiled and linked with Debian's reference policy. The test kernel has no SELinux: what the
-//! programs need and the module forgot, nothing here can tell.
+//! The SELinux module, compiled and linked with Debian's reference policy. The test kernel has no SELinux, so this does
+//! not find permissions that the module lacks.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::cache::{self, Digest, Workspace};
 use crate::host;
 use crate::progress::{Step, output};
 
-/// What compiles modules.
+/// Host packages that compile modules.
 pub(crate) const PACKAGES: [&str; 3] = ["bzip2", "selinux-policy-dev", "semodule-utils"];
-/// The policy that it is linked with, as it is installed; here it is only unpacked.
+/// Directory of the policy when it is installed; here it is only unpacked.
 const POLICY: &str = "selinux-policy-default";
 const MODULES: &str = "usr/share/selinux/default";
-/// What is compiled.
+/// Compiled modules.
 const COMPILED: [&str; 2] = ["protheap.pp", "probe.pp"];
-/// What another module makes of the interfaces.
+/// A module that uses the interfaces.
 const PROBE: &str = "policy_module(probe, 1.0.0)
 gen_require(`
 	type user_t;
@@ -31,7 +31,7 @@ protheap_use_fds(user_t)
 protheap_admin(user_t, user_r)
 ";
 
-/// Checks it, if it has changed since it was good.
+/// Checks the module, unless its inputs are unchanged since it passed.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let _lock = workspace.lock()?;
     host::prepare(workspace, &PACKAGES)?;
@@ -82,13 +82,13 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     link.args(COMPILED.map(|module| dir.join(module)));
     Step::new("linking it with the reference policy", Duration::from_secs(10))
         .run(link, &workspace.log("selinux-link"))?;
-    // The policy as a whole has rules of what may never be allowed.
+    // The policy has rules for permissions that must never be given.
     let whole = dir.join("whole");
     let mut expand = Command::new("semodule_expand");
     expand.args([&linked, &whole]);
     Step::new("checking the policy as a whole", Duration::from_secs(10))
         .run(expand, &workspace.log("selinux-expand"))?;
-    // And knows what files may be labelled with.
+    // It also lists the types that files can have.
     let contexts = dir.join("contexts");
     let mut unpack = Command::new("semodule_unpackage");
     output(unpack.arg(dir.join("protheap.pp")).arg(dir.join("protheap.mod")).arg(&contexts))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The source as distributions take it: what git tracks, and the crates that it is built of, for a build without the
-//! network.
+//! The source for distributions: all files that git tracks, and the crates that the build needs, for a build without
+//! the network.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,15 +14,15 @@ use super::vendored;
 use crate::cache::{self, Digest, VERSION, Workspace};
 use crate::progress::{Step, output};
 
-/// Where the crates are in a tree.
+/// Directory of the crates in a tree.
 pub(super) const VENDOR: &str = "vendor";
-/// Cargo's configuration, of which the tree has its own.
+/// Cargo's configuration, which the tree has already.
 const CONFIG: &str = ".cargo/config.toml";
-/// What is added to it, to build from the crates in the tree.
+/// Text added to it, to build from the crates in the tree.
 const VENDORED: &str =
     "\n[source.crates-io]\nreplace-with = \"vendor\"\n\n[source.vendor]\ndirectory = \"vendor\"\n";
 
-/// Name and version, as in the names of archives.
+/// Returns name and version, as in the names of archives.
 pub(crate) fn name() -> String {
     format!("protheap-{VERSION}")
 }
@@ -33,7 +33,7 @@ pub(crate) fn archives(workspace: &Workspace, dir: &Path) -> Result<Vec<PathBuf>
     Ok(vec![own(workspace, dir)?, crates(workspace, dir)?])
 }
 
-/// Writes the archive of what is tracked. Whoever calls this has locked the cache.
+/// Writes the archive of the tracked files. The caller has locked the cache.
 pub(crate) fn own(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     let name = name();
     let path = dir.join(format!("{name}.tar.xz"));
@@ -41,7 +41,7 @@ pub(crate) fn own(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes the archive of the crates, which is unpacked in the tree of the other. Whoever calls this has locked the cache.
+/// Writes the archive of the crates, which is unpacked in the tree of the other. The caller has locked the cache.
 pub(crate) fn crates(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     let vendor = vendor(workspace)?;
     let path = dir.join(format!("{}-vendor.tar.xz", name()));
@@ -49,7 +49,8 @@ pub(crate) fn crates(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What git tracks and is there, by its path in the checkout, sorted. Links are among it, which boards of tests have.
+/// Returns the existing files that git tracks, by their path in the checkout, sorted. The boards of tests include
+/// links.
 fn listed(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let list =
         workspace.git(&["ls-files", "-z"]).context("packages are made of what git tracks")?;
@@ -59,14 +60,14 @@ fn listed(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The files of it.
+/// Returns the tracked files, without links to directories.
 pub(crate) fn tracked(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut paths = listed(workspace)?;
     paths.retain(|path| workspace.root.join(path).is_file());
     Ok(paths)
 }
 
-/// Names what is tracked below these paths and its contents.
+/// Returns a digest of the tracked files below these paths and their contents.
 pub(crate) fn digest(workspace: &Workspace, below: &[&str]) -> Result<Digest> {
     let mut digest = Digest::new();
     for path in tracked(workspace)? {
@@ -78,8 +79,8 @@ pub(crate) fn digest(workspace: &Workspace, below: &[&str]) -> Result<Digest> {
     Ok(digest)
 }
 
-/// A tree of what is tracked, with the crates that it is built of and set up to use them. Files that have not changed
-/// keep their time, so that a build goes on from the last one. Whoever calls this has locked the cache.
+/// Makes a tree of the tracked files, with their crates and configured to use them. Unchanged files keep their time, so
+/// that a build continues from the last one. The caller has locked the cache.
 pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
     let tree = workspace.checkout.join("source").join(name());
     let vendor = vendor(workspace)?;
@@ -104,7 +105,7 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
-    // Of another Cargo.lock it would be a directory of another name.
+    // The crates of another Cargo.lock have another directory.
     let (copy, stamp) = (tree.join(VENDOR), tree.with_extension("vendor"));
     let wanted = vendor.display().to_string();
     if cache::read(&stamp).ok().as_deref() != Some(&wanted) || !copy.is_dir() {
@@ -115,8 +116,8 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// Returns the directory of the crates of Cargo.lock, vendored once for each, without the contents of those that no Linux
-/// needs.
+/// Returns the directory of the crates of Cargo.lock, vendored once for each, without the contents of those that no
+/// Linux needs.
 fn vendor(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("vendor").join(crates_digest(workspace)?);
     cache::once(&dir, |part| {
@@ -131,7 +132,7 @@ fn vendor(workspace: &Workspace) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Names what is vendored.
+/// Returns a digest of the vendored crates.
 pub(crate) fn crates_digest(workspace: &Workspace) -> Result<String> {
     let mut digest = Digest::new();
     digest.add(&cache::bytes(&workspace.root.join("Cargo.lock"))?);
@@ -139,7 +140,8 @@ pub(crate) fn crates_digest(workspace: &Workspace) -> Result<String> {
     Ok(digest.hex())
 }
 
-/// An archive of files of `dir`, with `prefix` before their names, root's, and of the time of the last commit.
+/// Writes an archive of files of `dir`, with `prefix` before their names, owned by root, with the time of the last
+/// commit.
 fn archive(
     workspace: &Workspace,
     dir: &Path,

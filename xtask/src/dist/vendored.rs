@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The vendored crates: only those that a Linux needs have contents.
+//! The vendored crates. Only those that a Linux build needs have contents.
 //!
-//! `Cargo.lock` names the crates of all systems, and cargo wants each of them to be there, with the checksum of its
-//! archive. Of those for other systems (import libraries for Windows above all) an empty library of the same name,
-//! version and features is enough, as `cargo vendor-filterer` makes them.
+//! `Cargo.lock` has the crates for all systems, and cargo requires each with the checksum of its archive. For other
+//! systems (import libraries for Windows, mostly), an empty library of the same name, version and features suffices, as
+//! `cargo vendor-filterer` makes it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,8 @@ use toml::de::DeTable;
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 
-/// The systems that are built for, and with: distributions' architectures differ from these by nothing that a crate asks.
+/// Systems of builds and of their hosts. The architectures of distributions differ from these in nothing that a crate
+/// depends on.
 pub(super) const TARGETS: [&str; 7] = [
     "aarch64-unknown-linux-gnu",
     "aarch64-unknown-linux-musl",
@@ -26,18 +27,18 @@ pub(super) const TARGETS: [&str; 7] = [
     "x86_64-unknown-linux-gnu",
     "x86_64-unknown-linux-musl",
 ];
-/// Ends of the names of libraries for a linker, which nobody can read.
+/// Suffixes of binary libraries.
 const LIBRARIES: [&str; 6] = [".a", ".dll", ".exe", ".lib", ".o", ".so"];
 
-/// Files of a crate that is empty.
+/// Files of an emptied crate.
 const STUB: [&str; 3] = [".cargo-checksum.json", "Cargo.toml", "src/lib.rs"];
-/// How messages call them.
+/// Name of the crates in messages.
 const VENDORED: &str = "the vendored crates";
 
 /// Name and version of a crate.
 type Id = (String, String);
 
-/// Empties the crates in a directory that no Linux needs; returns how many.
+/// Empties the crates in a directory that no Linux needs; returns their number.
 pub(super) fn filter(workspace: &Workspace, dir: &Path) -> Result<usize> {
     let needed = needed(workspace)?;
     let mut emptied = 0;
@@ -51,7 +52,7 @@ pub(super) fn filter(workspace: &Workspace, dir: &Path) -> Result<usize> {
     Ok(emptied)
 }
 
-/// Checks that no library lies among the crates, and that those for other systems are empty.
+/// Checks that the crates have no binary library, and that those for other systems are empty.
 pub(super) fn check(workspace: &Workspace, dir: &Path) -> Result<()> {
     let needed = needed(workspace)?;
     for path in cache::relative(dir)? {
@@ -73,7 +74,7 @@ pub(super) fn check(workspace: &Workspace, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The crates that a build, a test or a build script on one of [`TARGETS`] takes.
+/// Returns the crates that a build, a test or a build script on one of [`TARGETS`] uses.
 fn needed(workspace: &Workspace) -> Result<BTreeSet<Id>> {
     let mut needed = BTreeSet::new();
     for target in TARGETS {
@@ -85,7 +86,7 @@ fn needed(workspace: &Workspace) -> Result<BTreeSet<Id>> {
     Ok(needed)
 }
 
-/// The crates that `cargo metadata` has resolved.
+/// Returns the crates that `cargo metadata` has resolved.
 fn resolved(text: &str) -> Result<Vec<Id>> {
     let metadata: Value = serde_json::from_str(text).context("what cargo metadata says")?;
     let list = |pointer| metadata.pointer(pointer).and_then(Value::as_array).context("no list");
@@ -100,7 +101,7 @@ fn resolved(text: &str) -> Result<Vec<Id>> {
         .collect()
 }
 
-/// Name and version of the crate in a directory.
+/// Returns name and version of the crate in a directory.
 fn id(path: &Path) -> Result<Id> {
     let path = path.join("Cargo.toml");
     let text = cache::read(&path)?;
@@ -111,7 +112,7 @@ fn id(path: &Path) -> Result<Id> {
     text("name").zip(text("version")).with_context(|| format!("{} names no crate", path.display()))
 }
 
-/// Leaves of a crate what cargo resolves by, and an empty library.
+/// Reduces a crate to what cargo resolves by, and an empty library.
 fn empty(path: &Path) -> Result<()> {
     let checksum = path.join(".cargo-checksum.json");
     let old: Value = serde_json::from_str(&cache::read(&checksum)?)?;
@@ -119,11 +120,11 @@ fn empty(path: &Path) -> Result<()> {
     cache::remove_dir(path)?;
     cache::write(&path.join("Cargo.toml"), manifest)?;
     cache::write(&path.join("src/lib.rs"), "")?;
-    // Cargo compares the archive's with Cargo.lock, and those of the files that are listed.
+    // Cargo compares the digest of the archive with Cargo.lock, and those of the listed files with the files.
     cache::write(&checksum, json!({ "files": {}, "package": old["package"] }).to_string())
 }
 
-/// A manifest, as cargo writes it for an archive, without what it says of files, or can say only with a build script.
+/// Returns a manifest, as cargo writes it for an archive, without files and without what needs a build script.
 fn emptied(manifest: &str) -> String {
     let (mut section, mut kept) = ("", String::new());
     for line in manifest.lines() {
