@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A private apt client: packages of other Debian suites without touching the system.
+//! A private apt client, which fetches packages of other Debian suites without changing the system.
 //!
-//! It has its own list of sources, lists and cache, and shares only the machine's mirrors, keys and proxies.
+//! It has its own sources, lists and cache. It uses the machine's mirrors, keys and proxies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::host;
 use crate::mirrors::mirrors;
 use crate::progress::{Step, output};
 
-/// The release whose packages the guest has.
+/// Suite of the guest's packages.
 pub(crate) const GUEST: &str = "trixie";
 
 /// A private client for some suites and one architecture.
@@ -27,7 +27,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Sets up the client and fetches the package lists. `suite` may be one of the security archive.
+    /// Sets up the client and fetches the package lists. `suite` can be one of the security archive.
     pub(crate) fn open(
         workspace: &Workspace,
         suite: &str,
@@ -89,7 +89,7 @@ impl Client {
         command
     }
 
-    /// Names of packages that match a regular expression, sorted.
+    /// Returns the names of packages that match a regular expression, sorted.
     pub(crate) fn names(&self, pattern: &str) -> Result<Vec<String>> {
         let found = output(self.command("apt-cache").args(["search", "--names-only", pattern]))?;
         let mut names: Vec<_> =
@@ -98,7 +98,7 @@ impl Client {
         Ok(names)
     }
 
-    /// What a package depends on, directly.
+    /// Returns the direct dependencies of a package.
     pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
         let found = output(self.command("apt-cache").args(["depends", package]))?;
         let name = |line: &str| Some(line.trim().strip_prefix("Depends: ")?.to_owned());
@@ -126,7 +126,7 @@ impl Client {
         let mut download = self.command("apt-get");
         download.args(["-q", "download", package]).current_dir(&part);
         let what = format!("downloading {package} ({} MB)", size.div_ceil(1_000_000));
-        // 4 MB/s is a slow line of today.
+        // 4 MB/s is a slow line.
         Step::new(&what, Duration::from_secs(1 + size / 4_000_000))
             .run(download, &workspace.log("apt-download"))?;
         fs::rename(part.join(file), &path)
@@ -156,7 +156,7 @@ impl Client {
         else {
             bail!("the source of {package} has no .dsc file");
         };
-        // apt has compared what it downloaded with the signed list.
+        // apt has compared the download with the signed list.
         let mut unpack = Command::new("dpkg-source");
         output(unpack.args(["--no-check", "--extract"]).args([dsc, into]))?;
         let text = cache::read(dsc)?;
@@ -166,7 +166,7 @@ impl Client {
         Ok(version.trim().to_owned())
     }
 
-    /// Downloads packages and all that they depend on, into a directory of their own.
+    /// Downloads packages and all their dependencies into a directory of their own.
     pub(crate) fn download_all(
         &self,
         workspace: &Workspace,
@@ -196,7 +196,7 @@ pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Packages of the guest's release with all that they depend on, and those of `alone` without that, as a tree.
+/// Returns the tree of packages of the guest's suite with all their dependencies, and of those in `alone` without.
 pub(crate) fn guest_tree(workspace: &Workspace, asked: &[&str], alone: &[&str]) -> Result<PathBuf> {
     let mut packages = Digest::new();
     asked.iter().chain(alone).for_each(|package| packages.add(package.as_bytes()));

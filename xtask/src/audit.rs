@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tools of others say of this checkout: `reuse` of licences and copyright, `cargo deny` of the crates it takes.
+//! Checks by external tools: `reuse` for licences and copyright, `cargo deny` for dependencies.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,14 +11,14 @@ use crate::progress::output;
 use crate::tested::Outcome;
 use crate::tools::{self, Python};
 
-/// The newest reuse that was tried, and what it reads encodings with, so that it needs no library of the host's.
+/// Newest version of reuse that was tested, and a detector of encodings, so that it needs no library of the host's.
 const REUSE: [&str; 2] = ["reuse==6.2.0", "charset-normalizer==3.4.4"];
-/// The newest cargo-deny that was tried.
+/// Newest version of cargo-deny that was tested.
 const DENY: &str = "0.20.2";
-/// Longest wait for the advisories, in seconds.
+/// Maximum wait for the advisories, in seconds.
 const FETCH: &str = "60";
 
-/// Every file says whose it is and under which licence, or REUSE.toml does.
+/// Checks that every file has a licence and a copyright, in the file or in REUSE.toml.
 pub(crate) fn reuse(workspace: &Workspace) -> Result<Outcome> {
     let mut reuse = match Python::prepare(workspace, "reuse", &REUSE) {
         Ok(python) => {
@@ -33,19 +33,19 @@ pub(crate) fn reuse(workspace: &Workspace) -> Result<Outcome> {
     judge(reuse.args(["lint", "--lines"]).current_dir(&workspace.root))
 }
 
-/// The crates' licences and sources are those that deny.toml allows, and their versions are asked for.
+/// Checks the licences, sources and versions of the crates against deny.toml.
 pub(crate) fn deny(workspace: &Workspace) -> Result<Outcome> {
     let deny = match cargo_deny(workspace) {
         Ok(deny) => deny,
         Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
     };
-    // It reads the crates of all targets, of which a build for one takes only some.
+    // It reads the crates of all targets; a build for one target uses only some of them.
     output(workspace.cargo().args(["fetch", "--locked"]))?;
     let checks = ["--offline", "check", "bans", "licenses", "sources"];
     judge(Command::new(deny).args(checks).current_dir(&workspace.root))
 }
 
-/// No crate has a known fault, as far as the advisories can be had.
+/// Checks that no crate has a known vulnerability, if the advisories can be fetched.
 pub(crate) fn advisories(workspace: &Workspace) -> Result<Outcome> {
     let deny = match cargo_deny(workspace) {
         Ok(deny) => deny,
@@ -65,7 +65,7 @@ fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     tools::cargo(workspace, "cargo-deny", DENY)
 }
 
-/// Runs a tool to its end; an error holds all that it found.
+/// Runs a tool; an error has its output.
 fn judge(command: &mut Command) -> Result<Outcome> {
     let output = command.output().with_context(|| format!("running {command:?}"))?;
     if !output.status.success() {

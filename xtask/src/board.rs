@@ -13,7 +13,7 @@ use crate::cache::{self, Digest, Workspace};
 use crate::machine::{self, Machine};
 use crate::progress::output;
 
-/// Names of the boards: every overlay that says what board it is.
+/// Returns the names of the boards: all overlays with a model.
 pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for path in cache::files(&workspace.root.join("driver/testing/boards"))? {
@@ -25,7 +25,8 @@ pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Adds all that the device tree of a board depends on to a digest, but for QEMU. The tree itself has random seeds.
+/// Adds everything that the device tree of a board depends on to a digest, except QEMU. The tree itself has random
+/// seeds.
 pub(crate) fn digest(
     workspace: &Workspace,
     board: &str,
@@ -41,7 +42,7 @@ pub(crate) fn digest(
     Ok(())
 }
 
-/// Makes the device tree of a board with further overlays on it.
+/// Makes the device tree of a board with further overlays.
 pub(crate) fn device_tree(
     workspace: &Workspace,
     board: &str,
@@ -61,7 +62,7 @@ pub(crate) fn add_memory_disk(tree: &Path, address: u64, bytes: u64) -> Result<(
     put_numbers(tree, &node, "reg", &[address, bytes])
 }
 
-/// Adds what a boot loader would: the kernel's command line, and where its initrd is.
+/// Adds the properties that a boot loader sets: the kernel's command line, and the addresses of the initrd.
 pub(crate) fn add_boot(tree: &Path, cmdline: &str, initrd: Range<u64>) -> Result<()> {
     let mut bootargs = Command::new("fdtput");
     output(bootargs.args(["-t", "s"]).arg(tree).args(["/chosen", "bootargs", cmdline]))?;
@@ -86,10 +87,10 @@ pub(crate) fn pack(tree: &Path) -> Result<()> {
     fs::rename(&packed, tree).with_context(|| format!("renaming {}", packed.display()))
 }
 
-/// Held while a tree is made.
+/// Lock of the making of a tree.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// Makes the device tree of the machine with overlays on it.
+/// Makes the device tree of the machine with overlays.
 pub(crate) fn device_tree_of_machine(
     workspace: &Workspace,
     overlays: &[&str],
@@ -98,7 +99,7 @@ pub(crate) fn device_tree_of_machine(
     let sources = workspace.root.join("driver/testing/boards");
     let name = format!("{}-{}", overlays.join("+"), machine.name());
     let tree = workspace.checkout.join("boards").join(&name).with_extension("dtb");
-    // Machines that run keep their tree, and other jobs make others meanwhile.
+    // Running machines keep their tree while other jobs make others.
     let dir = workspace.checkout.join("boards").join(format!("{name}.{}", process::id()));
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     cache::remove_dir(&dir)?;
@@ -132,7 +133,7 @@ pub(crate) fn device_tree_of_machine(
     }
     output(&mut merge).with_context(|| format!("applying the overlays {}", overlays.join(", ")))?;
     if machine.is_secure() {
-        // OP-TEE adds this node itself, and leaves one that is there as it is.
+        // OP-TEE adds this node itself, unless it exists.
         output(Command::new("fdtput").arg("-r").args([&made]).arg("/firmware/optee"))?;
     }
     fs::rename(&made, &tree).with_context(|| format!("renaming {}", made.display()))?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The firmware image of the modelled GPU: it says where its memory is, and has no code, since csfmodel.ko plays it.
+//! The firmware image of the modelled GPU: it describes its memory and has no code, because csfmodel.ko emulates it.
 //!
-//! The format is that of `daemon/csf`, which reads it in a test.
+//! Its format is that of `daemon/csf`, which reads it in a test.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,28 @@ use anyhow::{Context, Result};
 use crate::cache::{self, Workspace};
 
 const MAGIC: u32 = 0xc3f1_3a6e;
-/// Major 0, minor 3.
+/// Version: major 0, minor 3.
 const VERSION: u32 = 3;
 const HEADER_BYTES: u32 = 20;
-/// A section's entry: kind 0, and its bytes.
+/// Entry of a section: kind 0, and its size.
 const SECTION_BYTES: u32 = 24;
 
 const READ: u32 = 1 << 0;
 const WRITE: u32 = 1 << 1;
 const CACHED: u32 = 1 << 3;
-/// Not cached, and coherent with the CPU: bits 3 and 4.
+/// Uncached, and coherent with the CPU: bits 3 and 4.
 const UNCACHED: u32 = 3 << 3;
 const PROTECTED: u32 = 1 << 5;
 const SHARED: u32 = 1 << 30;
 const ZERO: u32 = 1 << 31;
 
-/// Flags, first address, and first address after it. The protected one is as in every image that is known.
+/// Flags, first address, and end address. The protected section is as in every known image.
 const SECTIONS: [(u32, u32, u32); 2] = [
     (READ | WRITE | UNCACHED | SHARED | ZERO, 0x0400_0000, 0x0401_0000),
     (READ | WRITE | CACHED | PROTECTED, 0x0300_0000, 0x0304_0000),
 ];
 
-/// The image.
+/// Returns the image.
 pub(crate) fn image() -> Vec<u8> {
     let mut table = Vec::new();
     for (flags, start, end) in SECTIONS {
@@ -43,7 +43,7 @@ pub(crate) fn image() -> Vec<u8> {
     header.into_iter().chain(table).flat_map(u32::to_le_bytes).collect()
 }
 
-/// The directories below `arm/mali` where panthor looks for it, by the GPUs that the boards name: `arch10.8`.
+/// Returns the directories below `arm/mali` that panthor searches for the GPUs of the boards: `arch10.8`.
 pub(crate) fn directories(workspace: &Workspace) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for path in cache::files(&workspace.root.join("driver/testing/boards"))? {
@@ -55,13 +55,13 @@ pub(crate) fn directories(workspace: &Workspace) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// The GPU that a line of a device tree names.
+/// Returns the GPU in a line of a device tree.
 fn gpu_id(line: &str) -> Option<Result<u32, std::num::ParseIntError>> {
     let value = line.trim().strip_prefix("protheap,modelled-gpu = <0x")?.strip_suffix(">;")?;
     Some(u32::from_str_radix(value, 16))
 }
 
-/// By the highest bytes of a GPU's identity: architecture, major and minor.
+/// Returns the directory for a GPU's identity by its highest bytes: architecture, major and minor.
 fn directory(id: u32) -> String {
     format!("arch{}.{}", id >> 28, id >> 24 & 0xf)
 }

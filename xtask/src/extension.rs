@@ -15,7 +15,7 @@ use crate::cache;
 use crate::progress::{feed, output};
 use crate::uefi::Key;
 
-/// What the host needs.
+/// Host packages that are needed.
 pub(crate) const PACKAGES: &[&str] = &["cryptsetup-bin", "erofs-utils", "fdisk", "openssl"];
 
 /// Types of the partitions for arm64: the root, its hashes, and their signature.
@@ -24,10 +24,10 @@ const TYPES: [&str; 3] = [
     "df3300ce-d69f-4c92-978c-9bfb0f38d820",
     "6db69de6-29f4-4758-a7a5-962190f00ce3",
 ];
-/// Where the first partition begins, and what all of them are multiples of.
+/// Start of the first partition, and alignment of all of them.
 const ALIGNMENT: u64 = 1 << 20;
 
-/// Makes one of these files, signed by the key.
+/// Makes an extension with these files, signed by the key.
 pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Result<()> {
     let work = dir.join("extension");
     cache::remove_dir(&work)?;
@@ -73,7 +73,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     let said = work.join("signed");
     cache::write(&said, signed.to_string())?;
 
-    // The first two are named by the halves of the hash.
+    // The UUIDs of the first two are the halves of the hash.
     let halves = [hash.get(..32), hash.get(32..64)].map(|half| half.map(uuid));
     let [Some(first), Some(second)] = halves else { bail!("`{hash}` is no hash of SHA-256") };
     let names = [first, second, "00000000-0000-0000-0000-000000000004".to_owned()];
@@ -97,7 +97,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     cache::remove_dir(&work)
 }
 
-/// Thirty-two hexadecimal digits as the name of a partition.
+/// Formats thirty-two hexadecimal digits as a UUID.
 fn uuid(digits: &str) -> String {
     let mut name = digits.to_owned();
     for at in [20, 16, 12, 8] {

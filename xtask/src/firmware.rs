@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The firmware images that Debian ships, as `protheapctl` reads them.
+//! The firmware images of Debian, as `protheapctl` reads them.
 //!
 //! They are downloaded once for each suite, and again when `firmware` is removed from the cache.
 
@@ -14,16 +14,16 @@ use crate::cache::{self, Workspace};
 use crate::host;
 use crate::progress::output;
 
-/// The package that has them, by the archive's Contents-all; its licence is not free.
+/// Package with the images, by the archive's Contents-all; its licence is not free.
 const PACKAGE: &str = "firmware-misc-nonfree";
 const COMPONENT: &str = "non-free-firmware";
-/// Where the package has them.
+/// Directory of the images in the package.
 const IMAGES: &str = "usr/lib/firmware/arm/mali";
-/// The first has the oldest image, the last gets new ones first; bookworm-backports has the first's, byte for
-/// byte, and forky the last's.
+/// Suites: the first has the oldest image, the last gets new ones first. bookworm-backports has the image of the first,
+/// byte for byte, and forky that of the last.
 const SUITES: [&str; 3] = ["trixie", "trixie-backports", "sid"];
 
-/// What all known firmware has: one protected section, of 256 KiB and at this address.
+/// The protected section of all known firmware: one, of 256 KiB at this address.
 const PROTECTED: (u64, u64) = (0x0300_0000, 256 << 10);
 
 /// Runs `protheapctl firmware --json` on every image.
@@ -37,7 +37,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Downloads all images, unless that was done: at least one of each suite.
+/// Downloads the images, unless that was done: at least one of each suite.
 pub(crate) fn images(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let _lock = workspace.lock()?;
     let mut images = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn images(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
-/// The newest image for an architecture (`arch10.8`) that has been downloaded.
+/// Returns the newest downloaded image for an architecture (`arch10.8`).
 pub(crate) fn cached(workspace: &Workspace, arch: &str) -> Option<PathBuf> {
     let image = |suite: &&str| {
         workspace.cache.join("firmware").join(suite).join("mali").join(arch).join("mali_csffw.bin")
@@ -69,7 +69,7 @@ pub(crate) fn cached(workspace: &Workspace, arch: &str) -> Option<PathBuf> {
     SUITES.iter().rev().map(image).find(|path| path.is_file())
 }
 
-/// What is asked of an image.
+/// Members of the output that are checked.
 #[derive(Debug, Deserialize)]
 struct Report {
     sections: Vec<Section>,

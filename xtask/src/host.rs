@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the machine itself must have: Debian packages, and a recent QEMU.
+//! Requirements of the host: Debian packages, and a recent QEMU.
 
 use std::env;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::cache::{self, Workspace};
 use crate::mirrors::mirrors;
 use crate::progress::{Step, output};
 
-/// Oldest QEMU whose `virt` machine has the second serial port that the guest speaks through.
+/// Oldest QEMU whose `virt` machine has a second serial port, which the guest uses.
 const QEMU: (u32, u32) = (9, 1);
 
 /// Packages for the kernel, its modules, the device trees, and programs.
@@ -39,7 +39,7 @@ const PACKAGES: [&str; 20] = [
     "zstd",
 ];
 
-/// The Debian release this runs on.
+/// The Debian release of the host.
 #[derive(Debug)]
 pub(crate) struct Debian {
     /// `bookworm` or `trixie`.
@@ -55,7 +55,7 @@ impl Debian {
     }
 }
 
-/// Recognises the host; an error says what another one must provide.
+/// Identifies the host; an error lists the requirements of another one.
 pub(crate) fn debian() -> Result<Debian> {
     let release = cache::read(Path::new("/etc/os-release")).unwrap_or_default();
     let field = |name: &str| {
@@ -84,7 +84,7 @@ pub(crate) fn debian() -> Result<Debian> {
     }
 }
 
-/// Checks for what a build for this machine needs, where nothing may be installed.
+/// Checks the requirements of a build for this machine, where nothing may be installed.
 pub(crate) fn must_build() -> Result<()> {
     let has = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
@@ -104,11 +104,11 @@ pub(crate) fn must_build() -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that every host package and `more` are installed, installing what is missing where this user may.
+/// Checks that every host package and `more` are installed, and installs missing ones where this user may.
 pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
     let debian = debian()?;
     let mut wanted = [&PACKAGES, more].concat();
-    // The host's own compiler makes arm64 code on arm64.
+    // On arm64, the host's own compiler makes arm64 code.
     if debian.arch == "amd64" {
         wanted.extend(["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]);
     }
@@ -126,7 +126,7 @@ pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
         return Ok(());
     }
 
-    // Everything comes from the release, and QEMU from its backports where the release's is too old.
+    // All packages come from the release, except QEMU, which comes from its backports where the release's is too old.
     let backports = format!("{}-backports", debian.codename);
     let old = debian.codename == "bookworm";
     let dir = workspace.cache.join("apt/host");
@@ -197,13 +197,13 @@ pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
     }
 }
 
-/// Version of QEMU for arm64, if it is installed.
+/// Returns the version of QEMU for arm64, if it is installed.
 fn qemu_version() -> Option<(u32, u32)> {
     let text = output(Command::new("qemu-system-aarch64").arg("--version")).ok()?;
     parse_qemu(&text)
 }
 
-/// `QEMU emulator version 10.0.2 (Debian ...)`.
+/// Parses `QEMU emulator version 10.0.2 (Debian ...)`.
 fn parse_qemu(text: &str) -> Option<(u32, u32)> {
     let version = text.split("version ").nth(1)?;
     let mut parts = version.split(['.', ' ']);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The test kernels: Linux 7.3 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`, and
-//! those that watch themselves by `debug.config` or `cfi.config` as well. Each is built once.
+//! The test kernels: Linux 7.3 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`; the debug
+//! kernels by `debug.config` or `cfi.config` as well. Each is built once.
 //!
-//! Its build directory is named by a digest of source version, configuration, patches and tools: a change of
-//! any of them is another build, begun from a copy of the last one, so that only what changed is compiled.
+//! The build directory is named by a digest of source version, configuration, patches and tools. A change of any of
+//! them starts another build from a copy of the last one, so that only changed files are compiled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,27 +19,27 @@ use crate::pool;
 use crate::progress::{self, Step, output};
 use crate::toolchain::Toolchain;
 
-/// The package of the source, and the release whose backports have it.
+/// Package of the source, and the suite that has it.
 const PACKAGE: &str = "linux-source-7.3";
 const SUITE: &str = "trixie-backports";
-/// Lines that make prints for a whole build.
+/// Number of lines that make prints in a whole build.
 const STEPS: u32 = 1560;
-/// Builds that are kept: the present one, and one to go back to.
+/// Number of builds that are kept: the present one, and one to go back to.
 const KEPT: usize = 2;
 
-/// Which kernel.
+/// Configuration of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavor {
     /// As it would be shipped.
     Plain,
-    /// With everything that watches a driver; some ten times slower.
+    /// With all debug options for drivers; about ten times slower.
     Debug,
-    /// With control-flow integrity: an indirect call of a function of another type is a panic.
+    /// With control-flow integrity: an indirect call of a function of another type panics.
     Cfi,
 }
 
 impl Flavor {
-    /// The one that the command line asks for.
+    /// Returns the flavor that the options of the command line select.
     pub(crate) fn chosen(debug: bool, cfi: bool) -> Self {
         match (debug, cfi) {
             (true, _) => Self::Debug,
@@ -48,7 +48,7 @@ impl Flavor {
         }
     }
 
-    /// The option of `cargo xtask vm` that asks for it.
+    /// Returns the option of `cargo xtask vm` that selects it.
     pub(crate) fn option(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -57,7 +57,7 @@ impl Flavor {
         }
     }
 
-    /// Names its build directories.
+    /// Suffix of its build directories.
     fn prefix(self) -> &'static str {
         match self {
             Self::Plain => "build-",
@@ -66,7 +66,7 @@ impl Flavor {
         }
     }
 
-    /// Its configuration, in files of `driver/testing`.
+    /// Fragments of its configuration, in `driver/testing`.
     fn fragments(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &["kernel.config"],
@@ -75,7 +75,7 @@ impl Flavor {
         }
     }
 
-    /// Debian packages that its build needs beside what every build does.
+    /// Debian packages that its build needs beside those of every build.
     pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &[],
@@ -92,29 +92,29 @@ impl Flavor {
     }
 }
 
-/// A kernel that is built.
+/// A kernel that was built.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     flavor: Flavor,
     /// Source tree.
     pub(crate) source: PathBuf,
-    /// Build directory, for modules.
+    /// Build directory, for out-of-tree modules.
     pub(crate) build: PathBuf,
-    /// What QEMU boots.
+    /// Image that QEMU boots.
     pub(crate) image: PathBuf,
     /// `uname -r`.
     pub(crate) release: String,
-    /// Names the inputs of the build.
+    /// Digest of the inputs of the build.
     pub(crate) digest: String,
 }
 
 impl Kernel {
-    /// The kernel's make, to build something against it.
+    /// Returns the kernel's make, to build modules for it.
     pub(crate) fn make(&self, tools: &Toolchain) -> Command {
         make(&self.source, &self.build, self.flavor, tools)
     }
 
-    /// Paths of its modules below the build directory, but for those named in `without`.
+    /// Returns the paths of its modules below the build directory, without those named in `without`.
     pub(crate) fn modules(&self, without: &[&str]) -> Result<Vec<PathBuf>> {
         let order = cache::read(&self.build.join("modules.order"))?;
         let modules = order.lines().map(|object| Path::new(object).with_extension("ko"));
@@ -122,7 +122,7 @@ impl Kernel {
     }
 }
 
-/// Whether a module's file has one of these names.
+/// Returns whether a module's file has one of these names.
 pub(crate) fn is_one_of(module: &Path, names: &[&str]) -> bool {
     names.iter().any(|name| module.file_stem().is_some_and(|stem| stem == *name))
 }
@@ -134,7 +134,7 @@ fn make(source: &Path, build: &Path, flavor: Flavor, tools: &Toolchain) -> Comma
     command.arg(format!("O={}", build.display())).args(tools.make_variables());
     command.args(flavor.variables());
     command.arg(format!("-j{}", pool::processors()));
-    // What cargo and an outer make pass down is not meant for this build.
+    // Variables of cargo and of an outer make are not for this build.
     command.env_remove("MAKEFLAGS").env_remove("RUSTFLAGS").env("LC_ALL", "C.UTF-8");
     tools.environment(&mut command);
     command
@@ -165,9 +165,9 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain, flavor: Flavor) 
     let stamp = build.join("complete");
     let image = build.join("arch/arm64/boot/Image");
 
-    // A tree of the user's own may have changed: make finds out.
+    // The user's own tree may have changed: make detects that.
     if user.is_some() || !stamp.is_file() {
-        // Another tree's objects are of no use to a tree of the user's own.
+        // Objects of another tree are of no use for the user's own tree.
         seed(&build, flavor, user.is_none())?;
         let log = workspace.log("kernel");
         if !build.join(".config").is_file() || user.is_some() {
@@ -185,9 +185,9 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain, flavor: Flavor) 
     Ok(Kernel { flavor, source, build, image, release, digest })
 }
 
-/// Unpacks the newest source there is, and patches it. Returns the tree and its version.
+/// Unpacks the newest source that is available, and patches it. Returns the tree and its version.
 ///
-/// There is one tree, whose patches are exchanged when they change: another place would be another build of all.
+/// There is one tree, whose patches are exchanged when they change: another path would make all files be built again.
 fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)> {
     let dir = workspace.cache.join("kernel");
     cache::create_dir(&dir)?;
@@ -205,7 +205,7 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
     if let Some(version) = stamped() {
         return Ok((tree, version));
     }
-    // An exchange that was interrupted left no stamp.
+    // An interrupted exchange left no stamp.
     if tree.is_dir() && (!stamp.is_file() || remove_patches(&tree, &stamp).is_err()) {
         cache::remove_dir(&tree)?;
     }
@@ -223,17 +223,17 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
     Ok((tree, version))
 }
 
-/// Where a tree keeps the patches that were applied to it.
+/// Directory where a tree keeps its applied patches.
 fn kept(tree: &Path) -> PathBuf {
     tree.join("protheap-patches")
 }
 
-/// The patches that were applied to a tree, in their order: none, if it is the user's own.
+/// Returns the patches that were applied to a tree, in their order: none, if it is the user's own.
 pub(crate) fn applied(tree: &Path) -> Result<Vec<PathBuf>> {
     cache::files(&kept(tree))
 }
 
-/// Applies patches in their order, exactly.
+/// Applies patches in their order, without fuzz.
 fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
     for path in patches {
         patch(tree, path, &[])?;
@@ -243,7 +243,7 @@ fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Takes back the patches of a tree, the last one first.
+/// Removes the patches of a tree, the last one first.
 fn remove_patches(tree: &Path, stamp: &Path) -> Result<()> {
     fs::remove_file(stamp).with_context(|| format!("removing {}", stamp.display()))?;
     let patches = applied(tree)?;
@@ -253,7 +253,7 @@ fn remove_patches(tree: &Path, stamp: &Path) -> Result<()> {
     cache::remove_dir(&kept(tree))
 }
 
-/// Applies one patch to a tree, exactly, with more options of patch(1).
+/// Applies one patch to a tree without fuzz, with further options of patch(1).
 pub(crate) fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     let mut command = Command::new("patch");
     command.args(["--fuzz=0", "--force", "--silent", "--strip=1", "--no-backup-if-mismatch"]);
@@ -262,15 +262,14 @@ pub(crate) fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Has the kernel's own checkpatch.pl look at our patches, as the maintainers they are for would, and at the model that
-/// they are tested on.
+/// Runs the kernel's checkpatch.pl on our patches and on the model that they are tested with.
 pub(crate) fn check_patches(workspace: &Workspace) -> Result<()> {
     let patches = patches(workspace)?;
     let (source, _) = fetch(workspace, &patches)?;
     let check = |file: &Path, how: &[&str]| {
         let mut command = Command::new("perl");
         command.arg(source.join("scripts/checkpatch.pl")).args(["--strict", "--no-summary"]);
-        // A packed source has no history to find a `Fixes:` in.
+        // A source package has no history, in which `Fixes:` could be found.
         command.args(["--ignore", "UNKNOWN_COMMIT_ID"]).args(how);
         output(command.arg("--root").arg(&source).arg(file))
             .with_context(|| format!("checking {}", file.display()))
@@ -286,14 +285,14 @@ pub(crate) fn check_patches(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The patches of `driver/patches`, in their order.
+/// Returns the patches of `driver/patches`, in their order.
 fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut patches = cache::files(&workspace.root.join("driver/patches"))?;
     patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
     Ok(patches)
 }
 
-/// The source as it is packed: kept, because other trees are unpacked from it as well.
+/// Returns the source archive, which is kept, because other trees are unpacked from it as well.
 pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("kernel");
     let there = cache::files(&dir.join("tarball"))?;
@@ -327,7 +326,7 @@ pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
     Ok(dir.join("tarball").join(format!("{version}.tar.xz")))
 }
 
-/// Finished builds of that kernel, the newest first.
+/// Returns finished builds of that kernel, the newest first.
 fn builds(dir: &Path, flavor: Flavor) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
@@ -342,7 +341,7 @@ fn builds(dir: &Path, flavor: Flavor) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Begins a build with a copy of the newest one, if there is one. An interrupted build is taken up as it is.
+/// Starts a build with a copy of the newest one, if there is one. An interrupted build continues as it is.
 fn seed(build: &Path, flavor: Flavor, from_last: bool) -> Result<()> {
     let dir = build.parent().context("a build directory without a parent")?;
     cache::create_dir(dir)?;
@@ -359,13 +358,13 @@ fn seed(build: &Path, flavor: Flavor, from_last: bool) -> Result<()> {
     })
 }
 
-/// Removes builds that are not among the newest.
+/// Removes all builds but the newest.
 fn prune(workspace: &Workspace, flavor: Flavor) -> Result<()> {
     let builds = builds(&workspace.cache.join("kernel"), flavor)?;
     builds.iter().skip(KEPT).try_for_each(|path| cache::remove_dir(path))
 }
 
-/// allnoconfig and the fragment; an option that the kernel dropped is an error, not a surprise in a guest.
+/// Configures the kernel by allnoconfig and the fragments; an option that the kernel does not have is an error.
 fn configure(
     source: &Path,
     build: &Path,
@@ -393,7 +392,7 @@ fn configure(
     Ok(())
 }
 
-/// Options of the fragment that are not as asked in the configuration.
+/// Returns the options of the fragments that the configuration does not have.
 fn lost(fragment: &str, config: &str) -> Vec<String> {
     let set: Vec<_> = config.lines().collect();
     let kept =
@@ -424,7 +423,7 @@ mod tests {
         assert_eq!(lost("CONFIG_E=n", config), ["CONFIG_E=n"]);
     }
 
-    /// panthor's patch brings the interface that it calls: it has to be the module's own.
+    /// panthor's patch adds a header of the interface, which must be the module's own.
     #[test]
     fn the_patches_have_the_modules_header() {
         let workspace = Workspace::open().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The mirrors of Debian in the machine's own configuration of apt.
+//! Mirrors of Debian in the apt configuration of the machine.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::cache;
 
-/// The key ring that Debian's own sources name.
+/// Key ring of Debian's own sources.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One entry of the machine's apt configuration.
@@ -19,12 +19,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// This mirror's deb822 entry for other suites, and one component of theirs.
+    /// Returns this mirror's deb822 entry for other suites and one of their components.
     pub(crate) fn entry(&self, suites: &str, component: &str) -> String {
         self.entry_of("deb", suites, component)
     }
 
-    /// The same for source packages (`deb-src`), or packages (`deb`).
+    /// Returns the entry for source packages (`deb-src`) or packages (`deb`).
     pub(crate) fn entry_of(&self, kind: &str, suites: &str, component: &str) -> String {
         format!(
             "Types: {kind}\nURIs: {}\nSuites: {suites}\nComponents: {component}\nSigned-By: {}\n\n",
@@ -34,7 +34,7 @@ impl Source {
     }
 }
 
-/// Where this machine gets Debian from: (main archive, security archive).
+/// Returns the mirrors of this machine: (main archive, security archive).
 pub(crate) fn mirrors(codename: &str) -> Result<(Source, Source)> {
     let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
     paths.extend(cache::files(Path::new("/etc/apt/sources.list.d"))?);
@@ -70,7 +70,7 @@ fn choose(sources: &[Source], codename: &str) -> Option<(Source, Source)> {
     Some((main, security))
 }
 
-/// One-line format: `deb [option=value ...] URI SUITE COMPONENT...`.
+/// Parses the one-line format: `deb [option=value ...] URI SUITE COMPONENT...`.
 fn parse_lines(text: &str) -> Vec<Source> {
     let parse = |line: &str| {
         let rest = line.split('#').next()?.trim().strip_prefix("deb ")?.trim_start();
@@ -89,7 +89,7 @@ fn parse_lines(text: &str) -> Vec<Source> {
     text.lines().filter_map(parse).collect()
 }
 
-/// deb822 format: stanzas of `Field: values`, parted by empty lines.
+/// Parses the deb822 format: stanzas of `Field: values`, separated by empty lines.
 fn parse_deb822(text: &str) -> Vec<Source> {
     let parse = |stanza: &[&str]| {
         let field = |name: &str| {
@@ -100,7 +100,7 @@ fn parse_deb822(text: &str) -> Vec<Source> {
                 } else {
                     match line.split_once(':') {
                         Some((key, value)) if key.eq_ignore_ascii_case(name) => Some(value),
-                        // The next field ends the one that was asked for.
+                        // The next field ends the values.
                         _ if values.is_some() => break,
                         _ => None,
                     }
@@ -116,7 +116,7 @@ fn parse_deb822(text: &str) -> Vec<Source> {
         if !enabled || !field("Types")?.iter().any(|kind| kind == "deb") {
             return None;
         }
-        // A key that is written into the file itself would span lines: only a path is of use here.
+        // A key in the file itself spans lines: only a path can be used here.
         let signed_by = field("Signed-By").and_then(|v| v.into_iter().next());
         Some(Source {
             uris: field("URIs")?,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernel modules of this checkout, built out of tree: `driver/module` and every module in `driver/testing`; and their
+//! Kernel modules of this checkout, built out of tree: `driver/module` and every module in `driver/testing`, with their
 //! signatures.
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) fn prepare(
             .filter_map(|f| Some(f.parent()?.to_owned())),
     );
 
-    // They include files of one another, so all are checked when anything changed.
+    // They include one another's files, so a change affects all of them.
     let mut digest = Digest::new();
     digest.add(kernel.digest.as_bytes());
     for source in &sources {
@@ -67,8 +67,8 @@ pub(crate) fn prepare(
     Ok(modules)
 }
 
-/// Signs modules in place with the key that the kernel's build made for itself, which is the one that it trusts: under
-/// lockdown it loads no others. Kernel: `Documentation/admin-guide/module-signing.rst`.
+/// Signs modules in place with the key that the kernel's build generated, which is the only one that the kernel trusts
+/// under lockdown. Kernel: `Documentation/admin-guide/module-signing.rst`.
 pub(crate) fn sign(kernel: &Kernel, modules: &[PathBuf]) -> Result<()> {
     let key = |extension: &str| kernel.build.join("certs/signing_key").with_extension(extension);
     for module in modules {

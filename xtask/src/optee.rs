@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Real firmware for QEMU's `virt` machine: OP-TEE OS in the secure world, and TF-A, which starts it and then Linux.
 //!
-//! Sources and binaries come from Debian's archive. Each result is kept in the cache, named by a digest of source version,
+//! Sources and binaries come from Debian's archive. Each result is in the cache, named by a digest of source version,
 //! flags and compiler.
 
 mod os;
@@ -30,7 +30,7 @@ pub(crate) struct Firmware {
     pub(crate) flash: PathBuf,
     /// Version of OP-TEE's package, or of the user's own tree.
     pub(crate) version: String,
-    /// Names what it is made of.
+    /// Digest of its inputs.
     pub(crate) digest: String,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn prepare(workspace: &Workspace, tee: Tee) -> Result<Firmware> {
     Ok(Firmware { tee, flash: dir.join("flash.bin"), version: os.version, digest })
 }
 
-/// Whether this machine has what the TEE is made of: the user's own tree has to be named.
+/// Returns whether the TEE can be built on this machine: the user's own tree must be named.
 pub(crate) fn is_there(tee: Tee) -> bool {
     tee != Tee::Own || os::own_tree().is_some()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Jobs that run in parallel. Each one's output is kept until it ends, so that lines of two jobs never mix.
+//! Jobs that run in parallel. The output of each is kept until it ends, so that the lines of two jobs never mix.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::progress::{self, clock};
 
-/// Interval at which the jobs that run are named, on standard error.
+/// Interval at which the running jobs are listed on standard error.
 const NEWS: Duration = Duration::from_secs(60);
 
-/// How many processors there are.
+/// Returns the number of processors.
 pub(crate) fn processors() -> u32 {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(processors).unwrap_or(u32::MAX)
@@ -19,7 +19,7 @@ pub(crate) fn processors() -> u32 {
 
 /// One job.
 pub(crate) struct Job<'a, T> {
-    /// Names it.
+    /// Name of the job.
     pub(crate) name: String,
     /// Expected duration. The longest job is started first.
     pub(crate) estimate: Duration,
@@ -29,20 +29,20 @@ pub(crate) struct Job<'a, T> {
     pub(crate) run: Work<'a, T>,
 }
 
-/// The work of a job.
+/// Work of a job.
 pub(crate) type Work<'a, T> = Box<dyn FnOnce(&Queue<'a, T>) -> T + Send + 'a>;
 
 /// A job that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended<T> {
     pub(crate) name: String,
-    /// Lines that it printed.
+    /// Its output.
     pub(crate) output: String,
     pub(crate) took: Duration,
     pub(crate) result: T,
 }
 
-/// Jobs that wait and jobs that run.
+/// Waiting and running jobs.
 pub(crate) struct Queue<'a, T> {
     state: Mutex<State<'a, T>>,
     changed: Condvar,
@@ -59,7 +59,7 @@ struct Running {
     since: Instant,
 }
 
-/// Runs jobs, and those that they add, `threads` at a time. `ended` is called for each when it ends.
+/// Runs jobs and the jobs that they add, `threads` at a time. Calls `ended` for each one when it ends.
 pub(crate) fn run<'a, T: Send>(
     jobs: Vec<Job<'a, T>>,
     threads: u32,
@@ -75,7 +75,7 @@ pub(crate) fn run<'a, T: Send>(
                 while let Some((job, running)) = queue.take() {
                     let job = job.run(queue, threads > 1);
                     drop(running);
-                    // Whoever listens does so until the last job has ended.
+                    // The receiver exists until the last job has ended.
                     let _ = send.send(job);
                 }
             });
@@ -103,7 +103,7 @@ impl<'a, T> Job<'a, T> {
     }
 }
 
-/// Frees a job's place when it ends, also by a panic.
+/// Frees the place of a job when it ends, or panics.
 struct Place<'q, 'a, T> {
     queue: &'q Queue<'a, T>,
     name: String,
@@ -131,7 +131,7 @@ impl<'a, T> Queue<'a, T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a job that can be started. `None` once there will be no more.
+    /// Waits for a job that can be started. Returns `None` when there will be no more.
     fn take(&self) -> Option<(Job<'a, T>, Place<'_, 'a, T>)> {
         let mut state = self.lock();
         loop {
@@ -148,7 +148,7 @@ impl<'a, T> Queue<'a, T> {
         }
     }
 
-    /// Names the jobs that run.
+    /// Lists the running jobs.
     fn report(&self) {
         let state = self.lock();
         let running = state.running.iter();
@@ -159,8 +159,8 @@ impl<'a, T> Queue<'a, T> {
 }
 
 impl<'a, T> State<'a, T> {
-    /// Moves the most urgent job whose resource is free to those that run: the longest one, where jobs that share a
-    /// resource count as long as all of them, since they run one after the other.
+    /// Starts the most urgent job whose resource is free: the longest one. Jobs that share a resource count as long as
+    /// all of them, since they run one after the other.
     fn next(&mut self) -> Option<Job<'a, T>> {
         let free = |uses: Option<&str>| {
             uses.is_none() || self.running.iter().all(|running| running.uses != uses)
@@ -171,7 +171,7 @@ impl<'a, T> State<'a, T> {
             (if job.uses.is_some() { chain } else { job.estimate }, job.estimate)
         };
         let jobs = self.waiting.iter().enumerate().filter(|(_, job)| free(job.uses));
-        // The first of equals.
+        // The first one of equals.
         let (at, _) = jobs.rev().max_by_key(|(_, job)| urgency(job))?;
         let job = self.waiting.remove(at);
         self.running.push(Running {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Says what is being done, for how long, and how long it may still take.
+//! Progress of a command: the step that runs, its duration, and the expected rest.
 //!
-//! Everything goes to standard error, so that standard output holds results alone. On a terminal one line is
-//! kept up to date; elsewhere a long step says something each half minute. A job whose output is kept says only what
-//! failed, beside its results.
+//! Progress is printed to standard error, and standard output has only results. On a terminal, one line is updated;
+//! elsewhere, a long step prints a line every half minute. A job whose output is kept prints only failures, beside its
+//! results.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 thread_local! {
-    /// Lines of the job that this thread runs.
+    /// Output of the job that this thread runs.
     static KEPT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -26,12 +26,12 @@ macro_rules! say {
     ($($what:tt)*) => { $crate::progress::line(format_args!($($what)*)) };
 }
 
-/// Keeps what this thread prints by [`say!`], instead of printing it.
+/// Keeps the output of [`say!`] in this thread, instead of printing it.
 pub(crate) fn keep_output() {
     KEPT.set(Some(String::new()));
 }
 
-/// Returns what was kept, and ends that.
+/// Returns the kept output, and stops keeping it.
 pub(crate) fn kept_output() -> String {
     KEPT.take().unwrap_or_default()
 }
@@ -56,27 +56,27 @@ pub(crate) fn remark(what: fmt::Arguments<'_>) {
     }
 }
 
-/// Whether this thread's output is kept.
+/// Returns whether this thread's output is kept.
 fn is_kept() -> bool {
     KEPT.with_borrow(Option::is_some)
 }
 
-/// A command that runs longer than this is announced.
+/// A command that takes longer is announced.
 const LONG: Duration = Duration::from_secs(3);
 
-/// One step of the way, told while it runs.
+/// One step, with its progress.
 #[derive(Debug)]
 pub(crate) struct Step<'a> {
     what: &'a str,
     estimate: Duration,
-    /// How many lines starting with two spaces its command prints in all: make's "  CC  file.o".
+    /// Number of lines starting with two spaces that its command prints: make's "  CC  file.o".
     lines: Option<u32>,
     started: Instant,
     spoke: Option<Instant>,
 }
 
 impl<'a> Step<'a> {
-    /// Begins a step; `what` in the -ing form, `estimate` as seen on two slow cores.
+    /// Starts a step; `what` in the -ing form, `estimate` as measured on two slow cores.
     pub(crate) fn new(what: &'a str, estimate: Duration) -> Self {
         let now = Instant::now();
         let mut step = Self { what, estimate, lines: None, started: now, spoke: None };
@@ -86,13 +86,13 @@ impl<'a> Step<'a> {
         step
     }
 
-    /// Measures the step by the lines its command prints, of which there are about `lines`.
+    /// Measures progress by the lines that the command prints, which are about `lines`.
     pub(crate) fn lines(mut self, lines: u32) -> Self {
         self.lines = Some(lines.max(1));
         self
     }
 
-    /// Runs a command to its end with its output in `log`. If it fails, the end of the output is shown.
+    /// Runs a command with its output in `log`. Prints the end of the output if it fails.
     pub(crate) fn run(mut self, mut command: Command, log: &Path) -> Result<()> {
         let program = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = io::pipe().context("making a pipe")?;
@@ -102,7 +102,7 @@ impl<'a> Step<'a> {
         let mut child = command
             .spawn()
             .with_context(|| format!("{}: starting `{program}`: is it installed?", self.what))?;
-        // The command holds the pipe's other end: without this its end would never be seen.
+        // The command holds the other end of the pipe, which would never be closed otherwise.
         drop(command);
 
         let (send, lines) = mpsc::channel();
@@ -146,7 +146,7 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    /// Ends a step that went well.
+    /// Ends a successful step.
     pub(crate) fn done(self) {
         if self.spoke.is_some() {
             self.end("done");
@@ -159,7 +159,7 @@ impl<'a> Step<'a> {
         }
         let elapsed = self.started.elapsed();
         let estimate = match fraction {
-            // An estimate from the very first lines would be a guess.
+            // An estimate from the first lines would be a guess.
             Some(fraction) if fraction > 0.03 => elapsed.div_f64(fraction.min(1.0)),
             _ => self.estimate,
         };
@@ -193,7 +193,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Runs a short command and returns what it prints; an error holds what it complained of.
+/// Runs a short command and returns its output; an error has its standard error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -207,13 +207,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a short command with that as its standard input.
+/// Runs a short command with `input` as its standard input.
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child =
         command.spawn().with_context(|| format!("starting `{program}`: is it installed?"))?;
-    // Dropped at once, so that the program sees the end.
+    // Dropped at once, so that the program reads the end.
     let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(input));
     let output = child.wait_with_output().with_context(|| format!("waiting for `{program}`"))?;
     if !output.status.success() {
@@ -223,7 +223,7 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
     written.with_context(|| format!("telling `{program}`"))
 }
 
-/// Minutes and seconds.
+/// Formats minutes and seconds.
 pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)

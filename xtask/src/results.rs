@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Results of earlier tests, kept in the cache: how long each took, and with which inputs it passed.
+//! Results of earlier tests in the cache: their durations, and the inputs with which they passed.
 //!
-//! There is one file for each test, shared by all checkouts. Its first line is how many milliseconds the test took last;
-//! each further one is a digest of the inputs with which it passed, and when that was.
+//! There is one file for each test, shared by all checkouts. Its first line is the duration of the last run in
+//! milliseconds; each further line is a digest of inputs with which the test passed, and the time of that run.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 
-/// How many sets of inputs are remembered for each test: branches are changed back and forth.
+/// Number of inputs that are kept for each test, because branches change back and forth.
 const KEPT: usize = 8;
 
 /// The results of all tests.
@@ -25,7 +25,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Opens them. If `fresh`, no test counts as passed before.
+    /// Opens the results. If `fresh`, no test counts as passed.
     pub(crate) fn open(workspace: &Workspace, fresh: bool) -> Result<Self> {
         let now = output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
         Ok(Self { dir: workspace.cache.join("results"), now: now.trim().to_owned(), fresh })
@@ -36,13 +36,13 @@ impl Results {
         self.dir.join(name.chars().map(safe).collect::<String>())
     }
 
-    /// How long the test took last time.
+    /// Returns the duration of the last run of a test.
     pub(crate) fn estimate(&self, name: &str) -> Option<Duration> {
         let text = cache::read(&self.file(name)).ok()?;
         Some(Duration::from_millis(text.lines().next()?.parse().ok()?))
     }
 
-    /// When the test passed with these inputs, if it ever did.
+    /// Returns when a test passed with these inputs, if it has.
     pub(crate) fn passed(&self, name: &str, inputs: &str) -> Option<String> {
         if self.fresh {
             return None;
@@ -52,7 +52,7 @@ impl Results {
         lines.find(|(digest, _)| *digest == inputs).map(|(_, when)| when.to_owned())
     }
 
-    /// Records that the test passed now.
+    /// Records that a test passed now.
     pub(crate) fn keep(&self, name: &str, inputs: &str, took: Duration) -> Result<()> {
         let path = self.file(name);
         let old = cache::read(&path).unwrap_or_default();
@@ -63,7 +63,7 @@ impl Results {
     }
 }
 
-/// Returns the commit that this tree is; fails if something is not committed.
+/// Returns the commit of this tree; fails if something is not committed.
 pub(crate) fn commit(workspace: &Workspace) -> Result<String> {
     let changed = workspace.git(&["status", "--porcelain"])?;
     if let Some(first) = changed.lines().next() {
@@ -84,7 +84,7 @@ pub(crate) fn keep_commit(workspace: &Workspace) -> Result<()> {
     cache::write(&passed_commit(workspace), commit)
 }
 
-/// Whether that commit is the last one whose tests have all passed.
+/// Returns whether that commit is the last one whose tests have all passed.
 pub(crate) fn has_commit(workspace: &Workspace, commit: &str) -> bool {
     cache::read(&passed_commit(workspace)).is_ok_and(|passed| passed == commit)
 }

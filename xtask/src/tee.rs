@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Trusted operating systems of virtual machines: the stand-in, and real ones.
+//! Trusted execution environments of virtual machines: the stand-in, and real ones.
 
 use std::fmt;
 
 use anyhow::{Result, bail};
 
-/// Provides a virtual machine's protected heaps.
+/// Provider of a virtual machine's protected heaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tee {
     /// `simtee.ko`, a stand-in that can be late, die and lie on request.
@@ -14,24 +14,24 @@ pub(crate) enum Tee {
     Static,
     /// OP-TEE that borrows 1 MiB of Linux's memory, which is its default (`CFG_CORE_DYN_PROTMEM`).
     Dynamic,
-    /// The same with a pool of 8 MiB.
+    /// OP-TEE that borrows 8 MiB.
     Dynamic8m,
-    /// OP-TEE as Debian's newest package has it, which has no protected memory.
+    /// OP-TEE of Debian's newest package, which has no protected memory.
     None,
-    /// OP-TEE of Debian 13's package, of a time before protected memory.
+    /// OP-TEE of Debian 13's package, which is older than protected memory.
     Old,
-    /// OP-TEE that Linux reaches by FF-A instead of SMC, with a dynamic pool of 1 MiB.
+    /// OP-TEE that Linux calls by FF-A instead of SMC, with a dynamic pool of 1 MiB.
     Ffa,
-    /// Built from the source tree that `PROTHEAP_OPTEE_SRC` names, with a dynamic pool of its default size.
+    /// OP-TEE built from the source tree in `PROTHEAP_OPTEE_SRC`, with a dynamic pool of its default size.
     Own,
 }
 
 impl Tee {
-    /// Real ones of the matrix, in its order.
+    /// Real ones, in the order of the matrix.
     pub(crate) const REAL: [Self; 7] =
         [Self::Old, Self::None, Self::Dynamic, Self::Dynamic8m, Self::Static, Self::Ffa, Self::Own];
 
-    /// Its name in a scenario's head.
+    /// Returns its name in a scenario's head.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sim => "sim",
@@ -45,7 +45,7 @@ impl Tee {
         }
     }
 
-    /// The one of that name.
+    /// Returns the one of that name.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         let all = [&[Self::Sim][..], &Self::REAL].concat();
         match all.iter().find(|tee| tee.name() == name) {
@@ -57,13 +57,13 @@ impl Tee {
         }
     }
 
-    /// How Linux calls it.
+    /// Returns how Linux calls it.
     pub(crate) fn abi(self) -> &'static str {
         if self == Self::Ffa { "ffa" } else { "smc" }
     }
 
-    /// Words of the kernel's command line for a guest on it, whose init is a script. That guest does not have the module of
-    /// the others, which has the same alias.
+    /// Returns words of the kernel's command line for a guest with it, whose init is a script. That guest does not have
+    /// the module of the others, which has the same alias.
     pub(crate) fn words(self) -> String {
         let other = if self == Self::Sim { "optee,ffa-module" } else { "simtee" };
         format!("xtask.tee={self} xtask.without={other}")

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
-/// Resource of jobs that build something in the cache: each uses all processors by itself.
+/// Resource of jobs that build something in the cache. Each of them uses all processors.
 pub(crate) const BUILD: &str = "build";
 
-/// Tests that belong together.
+/// Group of tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Group {
     /// Formatting, lints, unit tests, units, policies and licences, as `cargo xtask check` runs them
@@ -29,22 +29,22 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    /// Its name on the command line.
+    /// Returns its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
-/// How a test that did not fail ended.
+/// Outcome of a test that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It passed.
     Good,
-    /// It passed before, with the same inputs.
+    /// It has passed with the same inputs before.
     Unchanged,
-    /// It did not run, for this reason.
+    /// It was skipped, for this reason.
     Skipped(String),
-    /// It consists of tests of its own.
+    /// It has several tests.
     Tests { passed: u32, failed: u32 },
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tools that are not installed but unpacked in the cache: the rustc that builds the kernel and arm64 user
-//! space (with the library sources that match it), bindgen, the libudev that arm64 programs are linked to, and the
-//! guest's busybox.
+//! Tools that are unpacked in the cache instead of installed: the rustc that builds the kernel and arm64 user space
+//! (with the sources of its library), bindgen, the libudev that arm64 programs are linked with, and the guest's
+//! busybox.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::cache::{self, Workspace};
 use crate::host;
 use crate::progress::{Step, output};
 
-/// The release whose security archive carries a rustc new enough for the kernel, and that runs on later ones.
+/// Suite whose security archive has a rustc that is new enough for the kernel, and that runs on later releases.
 const SUITE: &str = "bookworm";
-/// The kernel wants bindgen >= 0.71.1.
+/// Version of bindgen; the kernel needs >= 0.71.1.
 const BINDGEN: &str = "0.73.2";
-/// Where Debian's libclang is, for bindgen.
+/// Directory of Debian's libclang, for bindgen.
 const LIBCLANG: &str = "/usr/lib/llvm-19/lib";
 /// The cross compiler; on an arm64 host the compiler itself has this name.
 pub(crate) const CROSS: &str = "aarch64-linux-gnu-";
@@ -28,36 +28,36 @@ pub(crate) const CROSS: &str = "aarch64-linux-gnu-";
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     usr: PathBuf,
-    /// What they are loaded with.
+    /// Directories of their shared libraries.
     pub(crate) libraries: PathBuf,
     bindgen: PathBuf,
     /// A tree with libudev for arm64.
     libudev: PathBuf,
     /// Static busybox for arm64.
     pub(crate) busybox: PathBuf,
-    /// Versions of all that shapes a kernel build, one a line.
+    /// Versions of all tools that affect a kernel build, one per line.
     pub(crate) versions: String,
 }
 
 impl Toolchain {
-    /// The rustc for the kernel and for arm64.
+    /// Returns the rustc for the kernel and for arm64.
     pub(crate) fn rustc(&self) -> PathBuf {
         self.usr.join("bin/rustc")
     }
 
-    /// Sets what a build with these tools needs in its environment.
+    /// Sets the environment of a build with these tools.
     pub(crate) fn environment(&self, command: &mut Command) {
         command.env("LD_LIBRARY_PATH", &self.libraries).env("LIBCLANG_PATH", LIBCLANG);
     }
 
-    /// Has pkg-config find the libraries that arm64 programs are linked to, and no others.
+    /// Makes pkg-config find the libraries that arm64 programs are linked with, and no others.
     pub(crate) fn pkg_config(&self, command: &mut Command) {
         let libraries = self.libudev.join("usr/lib/aarch64-linux-gnu/pkgconfig");
         command.env("PKG_CONFIG_ALLOW_CROSS", "1").env("PKG_CONFIG_LIBDIR", libraries);
         command.env("PKG_CONFIG_SYSROOT_DIR", &self.libudev).env_remove("PKG_CONFIG_PATH");
     }
 
-    /// Variables for the kernel's make.
+    /// Returns variables for the kernel's make.
     pub(crate) fn make_variables(&self) -> Vec<String> {
         vec![
             "ARCH=arm64".to_owned(),
@@ -74,7 +74,7 @@ impl Toolchain {
     }
 }
 
-/// Unpacks the tools that are not in the cache yet.
+/// Unpacks the tools that are not in the cache.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     let debian = host::debian()?;
     let tools = workspace.cache.join("tools");
@@ -84,7 +84,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     cache::once(&rust, |part| {
         let own = Client::open(workspace, &format!("{SUITE}-security"), "main", debian.arch)?;
         let target = Client::open(workspace, &format!("{SUITE}-security"), "main", "arm64")?;
-        // Its library packages carry version numbers in their names, so they are asked for, not written here.
+        // The names of its library packages have version numbers, so the archive is asked for them.
         let mut packages = vec!["rustc-web".to_owned(), "rust-web-src".to_owned()];
         let mut next = 0;
         while let Some(package) = packages.get(next) {
@@ -110,7 +110,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
         let client = Client::open(workspace, SUITE, "main", "arm64")?;
         apt::unpack(&client.download(workspace, "busybox-static")?, part)
     })?;
-    // The oldest that is supported: a newer one, and a guest's, can do the same.
+    // The oldest version that is supported: newer ones, and a guest's, are compatible.
     cache::once(&libudev, |part| {
         let client = Client::open(workspace, SUITE, "main", "arm64")?;
         for package in ["libudev-dev", "libudev1"] {
@@ -131,7 +131,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     if !Path::new(LIBCLANG).is_dir() {
         bail!("{LIBCLANG} is missing: install libclang-19-dev");
     }
-    // The packages are unpacked now, and can be had again.
+    // The packages are unpacked now.
     cache::remove_dir(&workspace.cache.join("debs"))?;
 
     let usr = rust.join("usr");
@@ -154,7 +154,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
 }
 
 impl Toolchain {
-    /// First line of what a tool says about its version.
+    /// Returns the first line of a tool's version.
     fn version(&self, mut command: Command) -> Result<String> {
         self.environment(&mut command);
         let text = output(command.arg("--version")).with_context(|| {

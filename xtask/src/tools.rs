@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tools that judge what is released. They come from where their makers publish them, are kept in the cache, and may be
-//! out of reach: what they would have said is skipped then, and said to be.
+//! Tools that check a release. They are installed from their own archives into the cache. If an archive cannot be
+//! reached, their checks are skipped, and reported as skipped.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,17 +12,17 @@ use crate::cache::{self, Digest, Workspace};
 use crate::host;
 use crate::progress::Step;
 
-/// Debian's own, for which it has pip.
+/// Debian's Python, for which it has pip.
 const PYTHON: &str = "/usr/bin/python3";
-/// As seen for cargo-deny on two cores that had more to do: half of it without.
+/// Expected duration of building cargo-deny, on two busy cores.
 const BUILD: Duration = Duration::from_secs(300);
 
-/// Programs in Python, of one set of packages.
+/// Programs in Python, from one set of packages.
 #[derive(Debug)]
 pub(crate) struct Python(PathBuf);
 
 impl Python {
-    /// Installs packages, each with its version, where no other program finds them.
+    /// Installs packages of these versions into a directory of their own.
     pub(crate) fn prepare(workspace: &Workspace, name: &str, packages: &[&str]) -> Result<Self> {
         let mut digest = Digest::new();
         packages.iter().for_each(|package| digest.add(package.as_bytes()));
@@ -33,7 +33,7 @@ impl Python {
         if !workspace.installs {
             bail!("{name} is not in the cache; install it, or have `cargo xtask test` do so");
         }
-        // Not the lock of builds, which take long: `cargo xtask test` has installed pip before.
+        // Not the lock of builds, which take long: `cargo xtask test` has installed pip already.
         let _lock = workspace.lock_for(name)?;
         cache::once(&path, |part| {
             host::prepare(workspace, &["python3-pip"])?;
@@ -46,7 +46,7 @@ impl Python {
         Ok(Self(path))
     }
 
-    /// Python, with these packages in reach.
+    /// Returns Python with these packages in its path.
     pub(crate) fn command(&self) -> Command {
         let mut python = Command::new(PYTHON);
         python.env("PYTHONPATH", &self.0).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -54,21 +54,21 @@ impl Python {
     }
 }
 
-/// Builds a program of a crate, in the versions that its makers tested; returns its path.
+/// Builds the program of a crate with its lock file; returns the path of the program.
 pub(crate) fn cargo(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf> {
     let path = directory(workspace)?.join(format!("{name}-{version}"));
     let _lock = workspace.lock_for(name)?;
     cache::once(&path, |part| {
         let mut cargo = workspace.cargo();
         cargo.args(["install", "--quiet", "--locked", name, "--version", version, "--root"]);
-        // Away from this checkout, whose .cargo/config.toml is not about it.
+        // Outside of this checkout, whose .cargo/config.toml does not apply.
         cargo.arg(part).current_dir(part).env_remove("CARGO_TARGET_DIR");
         Step::new(&format!("building {name}"), BUILD).run(cargo, &workspace.log(name))
     })?;
     Ok(path.join("bin").join(name))
 }
 
-/// Where they are.
+/// Directory of the tools.
 fn directory(workspace: &Workspace) -> Result<PathBuf> {
     let path = workspace.cache.join("tools");
     cache::create_dir(&path)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A virtual machine that starts as a board does: UEFI with Secure Boot looks for an image on a disk and measures it into
-//! a TPM.
+//! A virtual machine that starts like a board: UEFI with Secure Boot finds an image on a disk and measures it into a
+//! TPM.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::machine::{Machine, QEMU};
 use crate::progress::output;
 use crate::vm::{self, Outcome, Ports};
 
-/// What the host needs, beside what [`Tools`] unpacks.
+/// Host packages that are needed, beside those that [`Tools`] unpacks.
 pub(crate) const PACKAGES: &[&str] = &[
     "mtools",
     "openssl",
@@ -28,16 +28,16 @@ pub(crate) const PACKAGES: &[&str] = &[
     "swtpm",
 ];
 
-/// The release whose firmware and stub these are.
+/// Suite of the firmware and the stub.
 const SUITE: &str = "trixie";
-/// The firmware, the program that fills its variables, and what a unified kernel image is made with.
+/// Packages of the firmware, of the program that sets its variables, and of the tools that make a unified kernel image.
 const UNPACKED: [&str; 4] =
     ["python3-virt-firmware", "qemu-efi-aarch64", "systemd-boot-efi", "systemd-ukify"];
 
-/// Where firmware looks for what it starts when nobody has told it (UEFI specification, 3.5.1.1).
+/// Default path of the file that firmware starts (UEFI specification, 3.5.1.1).
 pub(crate) const IMAGE: &str = "EFI/BOOT/BOOTAA64.EFI";
 
-/// What is written on the console when firmware refuses an image.
+/// Message of the firmware when it refuses an image.
 pub(crate) const REFUSED: &str = "Access Denied";
 
 /// Debian's packages, unpacked.
@@ -45,7 +45,7 @@ pub(crate) const REFUSED: &str = "Access Denied";
 pub(crate) struct Tools(PathBuf);
 
 impl Tools {
-    /// Fetches them, unless they are there.
+    /// Fetches the packages, unless they are there.
     pub(crate) fn prepare(workspace: &Workspace) -> Result<Self> {
         let dir = workspace.cache.join("tools/uefi");
         cache::once(&dir, |part| {
@@ -58,12 +58,12 @@ impl Tools {
         Ok(Self(dir))
     }
 
-    /// A file of theirs.
+    /// Returns the path of a file of the packages.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.0.join(path)
     }
 
-    /// The host's Python, which finds their libraries.
+    /// Returns the host's Python, with their libraries in its path.
     pub(crate) fn python(&self) -> Command {
         let mut python = Command::new("/usr/bin/python3");
         python.env("PYTHONPATH", self.file("usr/lib/python3/dist-packages"));
@@ -71,17 +71,17 @@ impl Tools {
     }
 }
 
-/// Who may sign what the firmware starts.
+/// Key that signs images, with its certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
-    /// Private, in PEM.
+    /// Private key, in PEM.
     pub(crate) private: PathBuf,
-    /// X.509, in PEM.
+    /// X.509 certificate, in PEM.
     pub(crate) certificate: PathBuf,
 }
 
 impl Key {
-    /// Makes a throw-away one, unless this checkout has it by that name.
+    /// Makes a throw-away key, unless this checkout has one of that name.
     pub(crate) fn throw_away(workspace: &Workspace, name: &str) -> Result<Self> {
         let dir = workspace.checkout.join(name);
         cache::once(&dir, |part| {
@@ -100,9 +100,9 @@ impl Key {
         Ok(Self { private: dir.join("db.key"), certificate: dir.join("db.pem") })
     }
 
-    /// The firmware's variables with Secure Boot on, where this key alone signs.
+    /// Makes the firmware's variables with Secure Boot on and this key as the only one.
     pub(crate) fn variables(&self, tools: &Tools, path: &Path) -> Result<()> {
-        // Whoever owns the key: the firmware only compares it.
+        // Any owner will do: the firmware only compares it.
         const OWNER: &str = "7f5bd1a5-2d25-4b4c-9f0e-6d1a40c8a6a1";
         let mut fill = tools.python();
         fill.args(["-m", "virt.firmware.vars", "--input"]);
@@ -115,14 +115,14 @@ impl Key {
     }
 }
 
-/// Makes a disk with one FAT file system, as firmware looks for it: `(path there, file here)` each.
+/// Makes a disk with one FAT file system, as firmware expects it: `(path there, file here)` each.
 pub(crate) fn system_partition(path: &Path, files: &[(&str, &Path)]) -> Result<()> {
     let sizes = files.iter().map(|(_, file)| {
         fs::metadata(file).with_context(|| format!("looking at {}", file.display()))
     });
     let bytes: u64 = sizes.map(|m| m.map(|m| m.len())).sum::<Result<u64>>()?;
     let disk = fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
-    // Room for its tables, and never less than FAT32 has.
+    // Room for its tables, and at least the minimum of FAT32.
     disk.set_len((bytes + (8 << 20)).max(48 << 20).next_multiple_of(1 << 20))?;
     let mtool = |name: &str| {
         let mut tool = Command::new(name);
@@ -144,18 +144,18 @@ pub(crate) fn system_partition(path: &Path, files: &[(&str, &Path)]) -> Result<(
     Ok(())
 }
 
-/// What to boot.
+/// Parameters of a boot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Boot<'a> {
-    /// Names its logs.
+    /// Name of the logs.
     pub(crate) name: &'a str,
-    /// Device tree that the firmware has.
+    /// Device tree of the firmware.
     pub(crate) board: &'a Path,
     /// Disk with the image, see [`system_partition`].
     pub(crate) system_partition: &'a Path,
     /// Disk with the root that the image switches to.
     pub(crate) root: &'a Path,
-    /// What the guest's scenario is told, as on a kernel's command line.
+    /// Words for the guest's scenario, as on a kernel's command line.
     pub(crate) words: &'a str,
     /// Host time after which the machine is killed.
     pub(crate) limit: Duration,
@@ -164,8 +164,8 @@ pub(crate) struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    /// Boots, hands each line that the guest's scenario says to `said`, and waits for power-off, or for the console to say
-    /// `last`.
+    /// Boots, passes each line that the scenario prints to `said`, and waits for power-off, or for `last` on the
+    /// console.
     pub(crate) fn run(
         &self,
         workspace: &Workspace,
@@ -180,7 +180,7 @@ impl Boot<'_> {
         let variables = dir.join("variables.fd");
         key.variables(tools, &variables)?;
         let words = dir.join("words");
-        // A disk is whole sectors.
+        // A disk has whole sectors.
         cache::write(&words, format!("{:<511}\n", self.words))?;
         let tpm = Tpm::start(&dir.join("tpm"))?;
 
@@ -223,7 +223,7 @@ impl Boot<'_> {
     }
 }
 
-/// A TPM that is played, for one boot.
+/// An emulated TPM, for one boot.
 #[derive(Debug)]
 struct Tpm {
     process: Child,
@@ -257,7 +257,7 @@ impl Tpm {
 
 impl Drop for Tpm {
     fn drop(&mut self) {
-        // It ends by itself when QEMU does.
+        // It exits when QEMU does.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -17,30 +17,30 @@ use crate::progress::output;
 use crate::uefi::{Key, Tools};
 use crate::{board, extension, systemd};
 
-/// Where ukify finds what every signed command line needs.
+/// Configuration of ukify, with the words of every signed command line.
 const CONFIGURATION: &str = "packaging/uki/uki.conf";
-/// Words of the demonstration's own: where its console and its root are.
+/// Words of the demonstration's command line: its console and its root.
 const WORDS: &str = "console=ttyAMA0 panic=-1 oops=panic root=/dev/vda";
-/// The same on real OP-TEE, where the root is in memory.
+/// The same words on real OP-TEE, where the root is in memory.
 const WORDS_OPTEE: &str = "console=ttyAMA0 panic=-1 oops=panic root=/dev/pmem0";
-/// Which heaps the stand-in has, and when.
+/// Heaps of the stand-in, and their delay.
 const STAND_IN: &str =
     "simtee.delay_ms=200 simtee.heaps=protected,secure-video;protected,trusted-ui";
-/// The board that a vendor's extension has a policy for.
+/// Board for which a vendor's extension has a policy.
 const VENDORS_BOARD: &str = "radxa,rock-5b";
-/// Overlay with the TPM that the machine has.
+/// Overlay with the machine's TPM.
 const TPM: &str = "tpm";
 
-/// Whose key signs, and where the image is written.
+/// Arguments of `dist uki`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// File that is written
+    /// Output file
     #[arg(default_value = "target/dist/protheap.efi")]
     output: PathBuf,
-    /// Private key in PEM that signs; a throw-away one, if none is given
+    /// Private key in PEM to sign with [default: a throw-away key]
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
-    /// Its certificate in PEM, which the boards' firmware has to have
+    /// Certificate of the key in PEM, which the boards' firmware must have
     #[arg(long, requires = "key")]
     certificate: Option<PathBuf>,
 }
@@ -63,21 +63,21 @@ pub(crate) fn write(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What an image is made of, and tools to make it.
+/// Contents of an image, and the tools that make it.
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
     workspace: &'a Workspace,
-    /// Who signs for the demonstration.
+    /// Key of the demonstration.
     pub(crate) key: Key,
     pub(crate) tools: Tools,
     pub(crate) pieces: Pieces,
-    /// Where images are built.
+    /// Directory of the images.
     dir: PathBuf,
-    /// Compressed, without policies.
+    /// Compressed initrd without policies.
     initrd: PathBuf,
-    /// As it is, so that what is in it can be seen, and changed, in the image.
+    /// Uncompressed policies, so that a test can find and change them in the image.
     policies: PathBuf,
-    /// Disk with the root that follows.
+    /// Disk with the root that follows the initrd.
     pub(crate) root: PathBuf,
     /// Name and device tree of each board.
     pub(crate) boards: Vec<(String, PathBuf)>,
@@ -94,21 +94,21 @@ impl<'a> Builder<'a> {
         Self::assemble(workspace, key, pieces, "uki", &format!("{WORDS} {STAND_IN}"))
     }
 
-    /// The same for real OP-TEE.
+    /// Prepares the image for real OP-TEE.
     pub(crate) fn prepare_optee(workspace: &'a Workspace) -> Result<Self> {
         let key = Key::throw_away(workspace, "key")?;
         let pieces = image::pieces(workspace, systemd::STAND_IN, |_, _| Ok(()))?;
         Self::assemble(workspace, key, pieces, "uki-optee", WORDS_OPTEE)
     }
 
-    /// The same without anything of Protheap's, to compare with.
+    /// Prepares the image without any file of Protheap, for a comparison.
     pub(crate) fn without_protheap(&self) -> Result<Self> {
         let pieces = self.pieces.clone().without_protheap();
         let words = format!("{WORDS} {STAND_IN}");
         Self::assemble(self.workspace, self.key.clone(), pieces, "uki-without", &words)
     }
 
-    /// Gets ready to build images in a directory of that name, with those words on the command line.
+    /// Prepares images in a directory of that name, with those words on the command line.
     fn assemble(
         workspace: &'a Workspace,
         key: Key,
@@ -143,7 +143,7 @@ impl<'a> Builder<'a> {
         Ok(Self { workspace, key, tools, pieces, dir, initrd, policies, root, boards, cmdline })
     }
 
-    /// Makes the image, signed by the key, if one is given.
+    /// Makes the image, signed by the key if one is given.
     pub(crate) fn build(&self, key: Option<&Key>, path: &Path) -> Result<()> {
         let mut ukify = self.ukify(key);
         ukify.arg("--linux").arg(&self.pieces.kernel).args(["--uname", &self.pieces.release]);
@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Checks the signature of an image, and extracts what firmware would start of it: kernel, initrd, command line.
+    /// Checks the signature of an image, and extracts its kernel, initrd and command line.
     pub(crate) fn extract(&self, image: &Path) -> Result<Extracted> {
         let mut verify = Command::new("sbverify");
         verify.arg("--cert").arg(&self.key.certificate).arg(image);
@@ -201,8 +201,8 @@ impl<'a> Builder<'a> {
         ukify
     }
 
-    /// The device tree that a board's firmware has: the machine's, with no more of the board than who it is. All else
-    /// comes with the image.
+    /// Makes the device tree of a board's firmware: the machine's, with the compatible strings and the model of the
+    /// board. The image has everything else.
     pub(crate) fn firmware_tree(&self, name: &str, tree: &Path) -> Result<PathBuf> {
         let bare = board::device_tree_of_machine(self.workspace, &[TPM], Machine::Uefi)?;
         let path = self.dir.join(format!("firmware-{name}.dtb"));
@@ -212,7 +212,7 @@ impl<'a> Builder<'a> {
                 output(Command::new("fdtget").args(["-t", "s"]).arg(tree).args(["/", property]))?;
             let mut put = Command::new("fdtput");
             put.args(["-t", "s"]).arg(&path).args(["/", property]);
-            // Strings of a list come with spaces between them; a model is one string.
+            // fdtget separates the strings of a list by spaces; a model is one string.
             match property {
                 "compatible" => put.args(strings.split_whitespace()),
                 _ => put.arg(strings.trim()),
@@ -222,7 +222,7 @@ impl<'a> Builder<'a> {
         Ok(path)
     }
 
-    /// Bytes of all that it has beside the kernel, as they are in the image: initrd and policies.
+    /// Returns the size of the initrd and the policies, as they are in the image.
     pub(crate) fn initrd_bytes(&self) -> Result<u64> {
         let size = |path: &Path| {
             let file =
@@ -232,19 +232,19 @@ impl<'a> Builder<'a> {
         Ok(size(&self.initrd)? + size(&self.policies)?)
     }
 
-    /// How its compressed initrd begins.
+    /// Returns the first bytes of its compressed initrd.
     pub(crate) fn initrd_begins(&self) -> Result<Vec<u8>> {
         let bytes = cache::bytes(&self.initrd)?;
         Ok(bytes.get(..64).unwrap_or(&bytes).to_vec())
     }
 
-    /// A path for something that is made of this.
+    /// Returns a path in its directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }
 
-/// What firmware starts of an image.
+/// Parts of an image that firmware starts.
 #[derive(Debug)]
 pub(crate) struct Extracted {
     pub(crate) kernel: PathBuf,
@@ -252,8 +252,8 @@ pub(crate) struct Extracted {
     pub(crate) cmdline: String,
 }
 
-/// What comes into the root from elsewhere, to be believed or not: a module without its signature, and a vendor's policy
-/// as an extension that the demonstration's key has signed, or another one.
+/// Adds files to the root that may be refused: a module without a signature, and a vendor's policy as an extension that
+/// is signed by the demonstration's key, or by another one.
 fn strangers(workspace: &Workspace, key: &Key, parts: &Parts, root: &mut Archive) -> Result<()> {
     let dir = &workspace.checkout.join("extensions");
     cache::create_dir(dir)?;
@@ -305,13 +305,13 @@ fn compress(dir: &Path, archive: &Archive) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The image with one byte changed: the first one of `what`, which has to be there. Its signature stays as it was.
+/// Returns the image with one byte changed: the first one of `what`, which must be there. The signature is unchanged.
 pub(crate) fn tampered(image: &[u8], what: &[u8]) -> Result<Vec<u8>> {
     let Some(at) = image.windows(what.len()).position(|window| window == what) else {
         bail!("the image has no {:?}", String::from_utf8_lossy(&what[..what.len().min(40)]));
     };
     let mut changed = image.to_vec();
-    // Upper and lower case of a letter, and something else of anything else.
+    // The other case of a letter, and another value of any other byte.
     changed[at] ^= 0x20;
     Ok(changed)
 }

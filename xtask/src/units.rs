@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the host's systemd says of the units: that it knows all that is in them, and how much they leave open. The
-//! systemd that runs them in the guest is another one.
+//! Checks of the units by the host's systemd: that it knows every setting, and how much the sandboxes leave open. The
+//! guest has another version of systemd.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ use crate::tested::Outcome;
 
 const ANALYZE: &str = "systemd-analyze";
 
-/// Units, and ten times what `systemd-analyze security` may find in each at most.
+/// Units, and ten times their maximum exposure in `systemd-analyze security`.
 const EXPOSURE: [(&str, u32); 2] = [("protheapd.service", 17), ("protheap-bind.service", 30)];
 
 /// Checks every unit that is shipped.
@@ -23,11 +23,11 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::Skipped(why.to_owned()));
     }
     let mut units = cache::files(&workspace.root.join("systemd/system"))?;
-    // Drop-ins are read with the units that they are of, which ours ask for.
+    // Drop-ins are read with their units, which ours depend on.
     units.retain(|unit| unit.extension().is_none_or(|extension| extension != "conf"));
     let run =
         |command: &mut Command| command.output().with_context(|| format!("running {ANALYZE}"));
-    // Its status tells also of programs that are not installed here.
+    // Its exit status also covers programs that are not installed here.
     let output = run(Command::new(ANALYZE).args(["verify", "--man=no"]).args(&units))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let absent = "is not executable: No such file or directory";

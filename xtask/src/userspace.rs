@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs for arm64: what is under test, and the scenarios' helper; and those that run on this machine.
+//! Programs for arm64: those under test and the scenarios' helper. Also programs that run on this machine.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,22 @@ use crate::cache::Workspace;
 use crate::progress::Step;
 use crate::toolchain::{CROSS, Toolchain};
 
-/// Programs of the guest. protheapd needs libudev, which is a shared library, and one build is for all of them.
+/// Programs of the guest. protheapd needs libudev, which is a shared library, so one build links all of them
+/// dynamically.
 pub(crate) const PROGRAMS: [&str; 4] =
     ["protheap-bind", "protheapctl", "protheap-guest", "protheapd"];
-/// Those that a demonstration without systemd runs.
+/// Programs of a demonstration without systemd.
 pub(crate) const DEMO: [&str; 2] = ["protheap-bind", "protheap-guest"];
-/// What players begin with, as anybody would build it.
+/// Example of a player, built as anybody would build it.
 const PLAYER: [&str; 4] = ["-p", "protheap-client", "--example", "player"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
-/// How a program gets its C library.
+/// Linking of a program with its C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Linking {
-    /// It is a part of the program.
+    /// Static, as a part of the program.
     Static,
-    /// It is the system's, as in a package.
+    /// Dynamic, as in a package.
     Dynamic,
 }
 
@@ -36,7 +37,8 @@ pub(crate) fn player(workspace: &Workspace, tools: &Toolchain) -> Result<PathBuf
     Ok(release.join("examples/player"))
 }
 
-/// Builds a program for this machine, as it is shipped; returns its path. A cold build takes that many seconds.
+/// Builds a program for this machine, as it is shipped; returns its path. `cold` is the duration of a cold build in
+/// seconds.
 pub(crate) fn for_host(workspace: &Workspace, program: &str, cold: u64) -> Result<PathBuf> {
     let target = workspace.checkout.join("target-host");
     let mut cargo = workspace.cargo();
@@ -62,7 +64,7 @@ pub(crate) fn build(
     Ok(programs.iter().map(|program| release.join(program)).collect())
 }
 
-/// Has cargo build what its arguments say; returns the directory of what it made.
+/// Runs a cargo build with these arguments; returns its output directory.
 fn compile(
     workspace: &Workspace,
     tools: &Toolchain,
@@ -70,7 +72,7 @@ fn compile(
     linking: Linking,
     what: &[&str],
 ) -> Result<PathBuf> {
-    // Each has its flags, beside those of .cargo/config.toml, which are of all that it is made of.
+    // Each way of linking has its flags, beside those of .cargo/config.toml.
     let (dir, feature) = match linking {
         Linking::Static => ("target", "+crt-static"),
         Linking::Dynamic => ("target-dynamic", "-crt-static"),
@@ -88,7 +90,7 @@ fn compile(
         .env("RUSTC", tools.rustc())
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", format!("{CROSS}gcc"));
-    // What the outer cargo and its wrappers say of the host is not true of this build.
+    // Variables of the outer cargo and its wrappers are for the host.
     for name in [
         "RUSTFLAGS",
         "RUSTC_WRAPPER",

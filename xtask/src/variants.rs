@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Other builds of the kernel's drivers than the test kernel's own, for scenarios: as Linux has them, and with patches that
-//! others propose.
+//! Builds of drivers for scenarios that differ from those of the test kernel: as in Linux, and with patches that others
+//! have proposed.
 //!
-//! Each is built out of tree, from a copy of the kernel's sources from which `driver/patches` are taken back.
+//! Each is built out of tree, from a copy of the kernel's sources without `driver/patches`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ struct Build {
     driver: &'static str,
     /// Name of its module.
     module: &'static str,
-    /// Its interface to user space, which `driver/patches` change as well.
+    /// Header of its interface to user space, which `driver/patches` change as well.
     header: Option<&'static str>,
     name: &'static str,
-    /// Directory of this checkout with patches that it adds to Linux.
+    /// Directory of this checkout with additional patches.
     patches: Option<&'static str>,
 }
 
@@ -51,7 +51,7 @@ const BUILDS: [Build; 3] = [
     OPTEE,
 ];
 
-/// Builds those whose sources changed; returns the files that a guest has of them.
+/// Builds the drivers whose sources changed; returns the files of a guest with them.
 pub(crate) fn prepare(
     workspace: &Workspace,
     tools: &Toolchain,
@@ -132,7 +132,8 @@ impl Build {
         cache::create_dir(out)?;
         let mut make = kernel.make(tools);
         if let Some(header) = header {
-            // The kernel's own directories come first, and its header may be patched; this one bars it by its guard.
+            // The kernel's own directories are searched first, and their header may be patched: the guard of this one
+            // excludes it.
             let directory = kernel.source.join(header);
             let directory = directory.parent().context("a header without a directory")?;
             let header = tree.join(header);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! OP-TEE OS: built from Debian's source package or a tree of the user's own, or Debian's binary.
+//! OP-TEE OS: built from Debian's source package or the user's own tree, or Debian's binary.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::progress::Step;
 use crate::tee::Tee;
 use crate::toolchain;
 
-/// The package, of sources and of binaries.
+/// Name of the source package, and of the binary one.
 const PACKAGE: &str = "optee-os";
-/// Where its binaries for this machine are.
+/// Directory of the binaries for this machine.
 const BINARIES: &str = "usr/lib/optee/vexpress-qemu_armv8a";
-/// Names a source tree of the user's own.
+/// Variable with the user's own source tree.
 const OWN: &str = "PROTHEAP_OPTEE_SRC";
 
-/// Options of every build: OP-TEE's platform for this machine, without user TAs, which would double the build's time and
-/// size. At this level its log names each range of memory that becomes protected.
+/// Options of every build: OP-TEE's platform for this machine, without user TAs, which would double time and size of
+/// the build. At this log level, OP-TEE logs each range of memory that becomes protected.
 const FLAGS: [&str; 9] = [
     "PLATFORM=vexpress-qemu_armv8a",
     "CFG_ARM64_core=y",
@@ -34,20 +34,20 @@ const FLAGS: [&str; 9] = [
     "CFG_SECURE_DATA_PATH=y",
     "PYTHON3=/usr/bin/python3",
 ];
-/// Borrows protected memory from Linux.
+/// Option to borrow protected memory from Linux.
 const DYNAMIC: &str = "CFG_CORE_DYN_PROTMEM=y";
-/// Has it in the carve-out of `driver/testing/boards/common.dtsi`.
+/// Options for protected memory in the carve-out of `driver/testing/boards/common.dtsi`.
 const STATIC: [&str; 2] = ["CFG_TEE_SDP_MEM_BASE=0x5c000000", "CFG_TEE_SDP_MEM_SIZE=0x1000000"];
-/// Is the SPM Core of FF-A.
+/// Options of the SPM Core of FF-A.
 const FFA: &str = "CFG_CORE_SEL1_SPMC=y";
 
-/// Source of `plat_get_protmem_config()`, and the line in it that says how much a dynamic pool borrows at least; it has no
+/// Source of `plat_get_protmem_config()`, and its line with the minimum size of a dynamic pool, for which there is no
 /// build option.
 const POOL_FILE: &str = "core/mm/mobj.c";
 const POOL: &str = "\t*min_mem_sz = SIZE_1M;\n";
 const POOL_OF_8_MIB: &str = "\t*min_mem_sz = 8 * SIZE_1M;\n";
 
-/// The images that make it up.
+/// Images of OP-TEE OS.
 const IMAGES: [&str; 3] = ["tee-header_v2.bin", "tee-pager_v2.bin", "tee-pageable_v2.bin"];
 
 /// OP-TEE OS as TF-A loads it.
@@ -65,7 +65,7 @@ impl Os {
     }
 }
 
-/// The user's own source tree.
+/// Returns the user's own source tree.
 pub(super) fn own_tree() -> Option<PathBuf> {
     env::var_os(OWN).filter(|tree| !tree.is_empty()).map(PathBuf::from)
 }
@@ -81,7 +81,7 @@ pub(super) fn prepare(workspace: &Workspace, tee: Tee) -> Result<Os> {
     }
 }
 
-/// Debian's binary of that suite.
+/// Unpacks Debian's binary of that suite.
 fn binary(workspace: &Workspace, suite: &str) -> Result<Os> {
     let dir = place(workspace).join(format!("{PACKAGE}-{suite}"));
     cache::once(&dir, |part| {
@@ -99,7 +99,7 @@ fn binary(workspace: &Workspace, suite: &str) -> Result<Os> {
     Ok(Os { dir: dir.join(BINARIES), version, digest: digest.hex() })
 }
 
-/// Options beside those of every build.
+/// Returns options beside those of every build.
 fn flags(tee: Tee) -> Vec<&'static str> {
     match tee {
         Tee::Static => STATIC.to_vec(),
@@ -122,7 +122,7 @@ fn build(workspace: &Workspace, tee: Tee) -> Result<Os> {
     let dir = place(workspace).join(format!("os-{tee}-{digest}"));
     cache::once(&dir, |part| {
         set_pool(&source.tree, pool)?;
-        // Builds with the same options share their objects. make takes no path with `=`.
+        // Builds with the same options share their objects. make accepts no path with `=`.
         let objects =
             place(workspace).join(format!("objects-{}", flags.join("-").replace('=', "-")));
         compile(workspace, &source.tree, &objects, &flags, tee)?;
@@ -131,7 +131,7 @@ fn build(workspace: &Workspace, tee: Tee) -> Result<Os> {
     Ok(Os { dir, version: source.version, digest })
 }
 
-/// Builds the user's own tree, each time: make finds out what changed.
+/// Builds the user's own tree each time: make detects changes.
 fn build_own(workspace: &Workspace) -> Result<Os> {
     let Some(tree) = own_tree() else {
         bail!("no source tree of OP-TEE is named: set {OWN} to its directory");
@@ -150,7 +150,7 @@ fn build_own(workspace: &Workspace) -> Result<Os> {
     Ok(Os { dir, version: format!("tree {}", tree.display()), digest: digest.hex() })
 }
 
-/// Has the source borrow that much, and leaves a file alone that does already, so that it is not compiled again.
+/// Sets the size that the source borrows. Leaves a file alone that has it already, so that it is not compiled again.
 fn set_pool(tree: &Path, wanted: &str) -> Result<()> {
     let path = tree.join(POOL_FILE);
     let text = cache::read(&path)?;

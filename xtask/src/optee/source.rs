@@ -11,10 +11,10 @@ use crate::cache::{self, Workspace};
 use crate::progress::{self, output};
 use crate::{pool, toolchain};
 
-/// Suites that are asked for a source package, the newest first: not every one has what its list says.
+/// Suites whose source packages are tried, the newest first: not every suite has the files in its list.
 const SUITES: [&str; 3] = ["sid", "forky", "trixie"];
 
-/// Cache of firmware and its sources.
+/// Returns the cache of firmware and its sources.
 pub(super) fn place(workspace: &Workspace) -> PathBuf {
     workspace.cache.join("optee")
 }
@@ -27,7 +27,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Fetches the newest one that can be had, unless one is in the cache.
+    /// Fetches the newest version available, unless one is in the cache.
     pub(super) fn fetch(workspace: &Workspace, package: &str) -> Result<Self> {
         let dir = place(workspace).join(format!("source-{package}"));
         cache::once(&dir, |part| {
@@ -47,14 +47,14 @@ impl Source {
     }
 }
 
-/// First line of what the cross compiler says of its version.
+/// Returns the first line of the cross compiler's version.
 pub(super) fn compiler() -> Result<String> {
     let mut gcc = Command::new(format!("{}gcc", toolchain::CROSS));
     let said = output(gcc.arg("--version")).context("looking for the cross compiler")?;
     Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 
-/// `make` in a tree, with no more of this process's environment than it needs.
+/// Returns `make` in a tree, without variables of this process that would affect it.
 pub(super) fn make(tree: &Path) -> Command {
     let mut make = Command::new("nice");
     make.args(["-n", "10", "make", "-C"]).arg(tree);

@@ -24,9 +24,9 @@ const FLAGS: [&str; 5] = [
     "BL32_RAM_LOCATION=tdram",
     "ARM_LINUX_KERNEL_AS_BL33=1",
 ];
-/// OP-TEE is called by SMC.
+/// Options to call OP-TEE by SMC.
 const SMC: [&str; 1] = ["SPD=opteed"];
-/// OP-TEE is the SPM Core, at S-EL1. QEMU's processor has no SME.
+/// Options for OP-TEE as the SPM Core, at S-EL1. QEMU's processor has no SME.
 const FFA: [&str; 6] = [
     "SPD=spmd",
     "SPMD_SPM_AT_SEL2=0",
@@ -38,7 +38,7 @@ const FFA: [&str; 6] = [
 /// SPM Core manifest, which describes OP-TEE to TF-A.
 const MANIFEST: &str = "driver/testing/optee/spmc-manifest.dts";
 
-/// Boot stages for one of the ways in which Linux calls OP-TEE.
+/// Boot stages for SMC or FF-A.
 #[derive(Debug)]
 pub(super) struct Tfa {
     pub(super) bl1: PathBuf,
@@ -47,7 +47,7 @@ pub(super) struct Tfa {
     pub(super) digest: String,
 }
 
-/// Builds it, unless it is in the cache.
+/// Builds the stages, unless they are in the cache.
 pub(super) fn prepare(workspace: &Workspace, abi: &str) -> Result<Tfa> {
     let ffa = abi == "ffa";
     let source = Source::fetch(workspace, PACKAGE)?;
@@ -91,14 +91,14 @@ pub(super) fn prepare(workspace: &Workspace, abi: &str) -> Result<Tfa> {
 }
 
 impl Tfa {
-    /// Packs what follows the first stage, with that OP-TEE.
+    /// Packs all stages after the first one, with that OP-TEE.
     pub(super) fn pack(&self, os: &Os, fip: &Path) -> Result<()> {
         let [header, pager, pageable] = os.images();
         let mut fiptool = Command::new(self.dir.join("fiptool"));
         fiptool.arg("create").arg("--tb-fw").arg(self.dir.join("bl2.bin"));
         fiptool.arg("--soc-fw").arg(self.dir.join("bl31.bin"));
         fiptool.arg("--tos-fw").arg(header).arg("--tos-fw-extra1").arg(pager);
-        // Without pager it is empty, and not loaded.
+        // Without a pager it is empty, and not loaded.
         if pageable.metadata().is_ok_and(|file| file.len() > 0) {
             fiptool.arg("--tos-fw-extra2").arg(pageable);
         }
