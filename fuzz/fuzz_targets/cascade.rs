@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use protheap_core::cascade::{Outcome, PolicyFile, Standing, judge};
-use protheap_core::name::{DeviceName, HeapName, Key};
-use protheap_core::policy::Policy;
-use protheap_core::schema::{GpuTable, Sourced};
+use protheap_policy::cascade::{Outcome, PolicyFile, Standing, judge};
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::Policy;
+use protheap_policy::schema::{GpuTable, Sourced};
 
 /// Below all others, so that the GPU has a policy.
 const LOWEST: &str = "schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = []\n";

@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use protheap_board::platform::compatible;
-use protheap_core::cascade::{DEFAULT, keys};
-use protheap_core::name::Key;
+use protheap_policy::cascade::{DEFAULT, keys};
+use protheap_policy::name::Key;
 
 fuzz_target!(|property: &[u8]| {
     let (strings, bad) = compatible(property);

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use protheap_board::devicetree::DeviceTree;
-use protheap_core::name::Key;
+use protheap_policy::name::Key;
 
 fuzz_target!(|blob: &[u8]| {
     let tree = match DeviceTree::of_blob(blob) {

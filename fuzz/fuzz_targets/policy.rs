@@ -5,11 +5,12 @@
 use libfuzzer_sys::fuzz_target;
 use protheap_core::decision::decide;
 use protheap_core::facts::{Facts, Gpu, Module, Provider, Soc, Tee};
-use protheap_core::fragment::Fragment;
-use protheap_core::merged::Merged;
-use protheap_core::name::{DeviceName, HeapName, Key};
-use protheap_core::node::Origin;
-use protheap_core::policy::Policy;
+use protheap_core::share::common_heaps;
+use protheap_policy::fragment::Fragment;
+use protheap_policy::merged::Merged;
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::node::Origin;
+use protheap_policy::policy::Policy;
 
 const DEFAULT: &str = include_str!("../../policies/default.toml");
 const PATH: &str = "/etc/protheap/policies/acme,a9.toml";
@@ -79,7 +80,7 @@ fn use_policy(policy: &Policy) {
     }
     let decision = decide(policy, &facts);
     assert_eq!(decision.gpus[&device].trace.len(), of_gpu.heaps().len());
-    let common = policy.common_heaps(&facts.heaps);
+    let common = common_heaps(policy, &facts.heaps);
     assert!(common.values().all(|heap| facts.heaps.contains(heap)));
 }
 

@@ -11,19 +11,19 @@ use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::uevents::{Received, Uevent, Uevents};
 use protheap_board::{Problem, clock, cma, devices, kernel, panthor, tee};
-use protheap_core::cascade::LastGood;
-use protheap_core::decision::Request;
 use protheap_core::engine::{
     Action, Binding, Bound, Change, Engine, Event, Monotonic, NoDemand, NoRebind, Opened, Supplied,
 };
 use protheap_core::facts::{
     Facts, Failure, Gpu, KernelBinding, Parameter, Protection, Provider, Shortage, Source, Verdict,
 };
-use protheap_core::name::{DeviceName, HeapName};
-use protheap_core::policy::Policy;
 use protheap_core::report::{Refused, Report};
-use protheap_core::sanitize;
+use protheap_core::request::Request;
 use protheap_core::state::{Reason, State};
+use protheap_policy::cascade::LastGood;
+use protheap_policy::name::{DeviceName, HeapName};
+use protheap_policy::policy::Policy;
+use protheap_policy::sanitize;
 
 use crate::survey::{Survey, closed_by, read_facts, read_firmware, read_policy, tell};
 use crate::tell::{Teller, Told};

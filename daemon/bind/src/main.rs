@@ -22,9 +22,9 @@ use protheap_board::run::RunDirectory;
 use protheap_board::uevents::Uevents;
 use protheap_core::decision::{Decision, decide};
 use protheap_core::facts::Platform;
-use protheap_core::name::Key;
 use protheap_core::report::Refused;
-use protheap_core::sanitize;
+use protheap_policy::name::Key;
+use protheap_policy::sanitize;
 use serde::Serialize;
 
 /// What this program calls itself.

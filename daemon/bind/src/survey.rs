@@ -5,12 +5,12 @@
 use protheap_board::policies::{self, Directories};
 use protheap_board::root::Root;
 use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, soc, tee};
-use protheap_core::cascade::{Judged, LastGood, Outcome, PolicyFile, judge, keys};
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Firmware, Kernel, Platform};
-use protheap_core::image::LocalPolicy;
-use protheap_core::policy::Policy;
 use protheap_core::report::Refused;
+use protheap_policy::cascade::{Judged, LastGood, Outcome, PolicyFile, judge, keys};
+use protheap_policy::image::LocalPolicy;
+use protheap_policy::policy::Policy;
 
 use crate::tell::{Teller, Told};
 

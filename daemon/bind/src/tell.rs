@@ -5,9 +5,9 @@
 use std::fmt;
 
 use protheap_board::Problem;
-use protheap_core::diagnostic::Diagnostic;
-use protheap_core::name::DeviceName;
-use protheap_core::sanitize::Sanitized;
+use protheap_policy::diagnostic::Diagnostic;
+use protheap_policy::name::DeviceName;
+use protheap_policy::sanitize::Sanitized;
 
 /// Who tells, and where to.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use protheap_core::facts::{Failure, Gpu, Provider, Tee};
-use protheap_core::name::DeviceName;
+use protheap_policy::name::DeviceName;
 use rustix::fs::OFlags;
 
 use crate::root::Root;

@@ -14,8 +14,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use protheap_core::facts::{Firmware, LARGEST_FIRMWARE_BYTES};
-use protheap_core::name::Key;
 use protheap_csf::{Image, table_bytes};
+use protheap_policy::name::Key;
 use rustix::fs::{OFlags, fstat};
 use rustix::io::Errno;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use protheap_core::facts::{Protection, Verdict};
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::ioctl::{Updater, ioctl, opcode};

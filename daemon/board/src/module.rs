@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use protheap_core::facts::{KernelBinding, Protection, Source, Verdict};
-use protheap_core::name::{DeviceName, HeapName};
+use protheap_policy::name::{DeviceName, HeapName};
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::ioctl::{Setter, ioctl, opcode};

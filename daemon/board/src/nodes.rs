@@ -11,8 +11,8 @@
 
 use std::path::Path;
 
-use protheap_core::name::{DeviceName, NameError};
 use protheap_core::share::{Device, Number};
+use protheap_policy::name::{DeviceName, NameError};
 use rustix::fs::{FileType, major, minor, stat};
 use rustix::io::Errno;
 

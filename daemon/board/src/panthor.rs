@@ -4,7 +4,7 @@
 //! options that modprobe gives it.
 
 use protheap_core::facts::Parameter;
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use rustix::fs::{AtFlags, OFlags, unlinkat};
 use rustix::io::Errno;
 

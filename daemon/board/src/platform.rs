@@ -3,7 +3,7 @@
 //! The board, as the root of its device tree names it.
 
 use protheap_core::facts::Platform;
-use protheap_core::name::{Key, NameError};
+use protheap_policy::name::{Key, NameError};
 
 use crate::Problem;
 use crate::root::Root;

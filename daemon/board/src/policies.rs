@@ -8,8 +8,8 @@ mod trust;
 use std::collections::BTreeSet;
 use std::fs::File;
 
-use protheap_core::cascade::{Judged, PolicyFile, Standing};
-use protheap_core::name::Key;
+use protheap_policy::cascade::{Judged, PolicyFile, Standing};
+use protheap_policy::name::Key;
 use rustix::fs::{FileType, OFlags, fstat, major, minor};
 use rustix::io::Errno;
 
@@ -37,7 +37,7 @@ const MOST_DROP_INS: usize = 256;
 /// Stands for a mount whose number the kernel does not say: no mount has it.
 const UNKNOWN_MOUNT: u64 = u64::MAX;
 /// The longest policy that is read, in bytes.
-const LONGEST: usize = protheap_core::fragment::LARGEST;
+const LONGEST: usize = protheap_policy::fragment::LARGEST;
 
 /// The directories that policies are in, as far as they exist.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use protheap_core::sanitize::Sanitized;
+use protheap_policy::sanitize::Sanitized;
 
 /// Something that was there and could not be used. It was skipped; the boot goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, mkdirat, openat, readlinkat_raw,
     renameat, statat, symlinkat, unlinkat,

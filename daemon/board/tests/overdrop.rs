@@ -18,8 +18,8 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 use protheap_board::policies::Directories;
 use protheap_board::root::Root;
-use protheap_core::cascade::Standing;
-use protheap_core::name::Key;
+use protheap_policy::cascade::Standing;
+use protheap_policy::name::Key;
 
 /// The first wins.
 const LAYERS: [&str; 3] = ["etc", "run", "usr/lib"];

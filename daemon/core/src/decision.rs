@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Shortage, Source, Verdict};
-use crate::name::{DeviceName, HeapName, Key};
-use crate::policy::{GpuPolicy, Policy};
-use crate::schema::{Candidate, Pattern};
-use crate::state::{Reason, words};
+use protheap_policy::name::{DeviceName, HeapName};
+use protheap_policy::policy::{GpuPolicy, Policy};
+use protheap_policy::schema::{Candidate, Pattern};
+
+use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Verdict};
+use crate::request::Request;
+use crate::state::Reason;
+use crate::trace::{Considered, Outcome, allocated};
+use crate::unmet::{unmet_by_machine, unmet_by_tees};
 
 /// What is to be done for every GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,68 +54,6 @@ impl Plan {
     /// Returns whether a heap is selected, or a candidate is still pending.
     pub(crate) fn can_bind(&self) -> bool {
         matches!(self, Self::Wait | Self::Try(_) | Self::Bind(_))
-    }
-}
-
-/// What a GPU needs, and from which heap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Request {
-    /// The heap.
-    pub heap: HeapName,
-    /// Who allocates.
-    pub source: Source,
-    /// The size of the firmware's buffer, in bytes.
-    pub firmware_bytes: u64,
-    /// The size of each suspend buffer, in bytes.
-    pub suspend_bytes: u64,
-    /// The most suspend buffers. One is enough, if it is not 0.
-    pub suspend_count: u32,
-    /// The kernel has to take memory that can be mapped.
-    pub allow_unprotected: bool,
-    /// The key of the policy file that names the heap.
-    pub policy: Key,
-    /// Where that is written.
-    pub origin: String,
-}
-
-/// What became of a candidate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Considered {
-    /// The name as the policy has it.
-    pub candidate: String,
-    /// Where it is written.
-    pub origin: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Details for people; may be empty.
-    pub detail: String,
-}
-
-words! {
-    /// What became of a candidate.
-    Outcome {
-        /// It is bound.
-        Bound = "bound",
-        /// It passed and is to be bound.
-        Chosen = "chosen",
-        /// It is there and was not tried yet.
-        Untried = "untried",
-        /// It is not there, and can still come.
-        Awaited = "awaited",
-        /// It is not there.
-        Absent = "absent",
-        /// The policy wants another TEE, kernel or SoC.
-        ConditionUnmet = "condition-unmet",
-        /// Several heaps fit, and nothing says which is meant.
-        Ambiguous = "ambiguous",
-        /// It was tried: it refuses any allocation.
-        Dead = "dead",
-        /// It was tried: it cannot hold all buffers.
-        TooSmall = "too-small",
-        /// It was tried: its memory can be mapped.
-        NotProtected = "not-protected",
-        /// A candidate before it was chosen or is awaited.
-        NotReached = "not-reached",
     }
 }
 
@@ -211,7 +153,7 @@ enum Condition {
 impl Search<'_> {
     fn consider(&mut self, candidate: &Candidate) -> (Outcome, String, Option<Plan>) {
         // Nothing that could still come would change it.
-        if let Some(why) = candidate.conditions.unmet_by_machine(self.facts) {
+        if let Some(why) = unmet_by_machine(&candidate.conditions, self.facts) {
             self.unfit |= self.facts.heaps.iter().any(|heap| candidate.name.fits(heap));
             return (Outcome::ConditionUnmet, why, None);
         }
@@ -314,7 +256,7 @@ impl Search<'_> {
     }
 
     fn condition(&self, candidate: &Candidate) -> Condition {
-        match candidate.conditions.unmet_by_tees(&self.facts.tees) {
+        match unmet_by_tees(&candidate.conditions, &self.facts.tees) {
             None => Condition::Met,
             Some(_) if self.facts.tees.is_empty() && self.can_come(candidate) => Condition::Open,
             Some(why) => Condition::Unmet(why),
@@ -322,16 +264,7 @@ impl Search<'_> {
     }
 
     fn request(&self, candidate: &Candidate, heap: &HeapName) -> Request {
-        Request {
-            heap: heap.clone(),
-            source: self.facts.kernel.source(),
-            firmware_bytes: self.policy.firmware_bytes(&self.facts.firmware),
-            suspend_bytes: self.policy.suspend_bytes(),
-            suspend_count: self.policy.suspend_count(),
-            allow_unprotected: self.policy.allow_unprotected() && !self.facts.kernel.lockdown,
-            policy: candidate.origin.file.key.clone(),
-            origin: candidate.origin.to_string(),
-        }
+        Request::new(self.policy, self.facts, candidate, heap)
     }
 
     /// No candidate is left: why the GPU goes without.
@@ -348,36 +281,6 @@ impl Search<'_> {
     }
 }
 
-/// Details of a heap that gave its buffers.
-fn allocated(exporter: &str, shortage: Option<&Shortage>) -> String {
-    let shortage = shortage.map(|shortage| format!("; {shortage}"));
-    format!("exporter {exporter}{}", shortage.unwrap_or_default())
-}
-
-/// The trace of a GPU that is bound to `heap`: the candidate that names it is [`Outcome::Bound`].
-pub(crate) fn bound_trace(
-    mut trace: Vec<Considered>,
-    heap: &HeapName,
-    verdict: Option<&Verdict>,
-) -> Vec<Considered> {
-    let fits = |one: &Considered| {
-        let prefix = one.candidate.strip_suffix('*');
-        prefix.map_or(one.candidate == heap.as_str(), |prefix| heap.as_str().starts_with(prefix))
-    };
-    let selected = |one: &Considered| matches!(one.outcome, Outcome::Chosen | Outcome::Untried);
-    let unmet = |one: &Considered| one.outcome == Outcome::ConditionUnmet;
-    // One name may stand in several candidates with different conditions.
-    let at = trace.iter().position(|one| fits(one) && selected(one));
-    let at = at.or_else(|| trace.iter().position(|one| fits(one) && !unmet(one)));
-    if let Some(considered) = at.and_then(|at| trace.get_mut(at)) {
-        considered.outcome = Outcome::Bound;
-        if let Some(Verdict::Allocated { exporter, shortage, .. }) = verdict {
-            considered.detail = allocated(exporter, shortage.as_ref());
-        }
-    }
-    trace
-}
-
 /// Whether `provider` is one of those that could bring the candidate: the one it names, else any.
 fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
     candidate.provider.as_ref().is_none_or(|name| provider.compatible.contains(name))
@@ -386,9 +289,11 @@ fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Failure, Module, Tee};
-    use crate::fragment::Fragment;
-    use crate::merged::Merged;
+    use crate::facts::{Failure, Module, Shortage, Source, Tee};
+    use crate::trace::bound_trace;
+    use protheap_policy::fragment::Fragment;
+    use protheap_policy::merged::Merged;
+    use protheap_policy::name::Key;
 
     fn policy(heaps: &str) -> Policy {
         let text = format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\n{heaps}\n");

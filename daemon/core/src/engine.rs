@@ -18,15 +18,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::decision::{Considered, GpuDecision, Patience, Plan, Request, bound_trace, decide_gpu};
+use crate::decision::{GpuDecision, Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
-use crate::name::{DeviceName, HeapName, Key};
 use crate::past::Past;
-use crate::policy::{GpuPolicy, Policy};
-use crate::schema::Bind;
+use crate::request::Request;
 use crate::state::{Reason, State};
+use crate::trace::{Considered, bound_trace};
 pub use daemon::{Next, NoDemand, NoRebind};
 use daemon::{TeeOfBinding, Upkeep};
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::{GpuPolicy, Policy};
+use protheap_policy::schema::Bind;
 
 /// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]

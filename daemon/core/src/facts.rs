@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::name::{DeviceName, HeapName};
+use protheap_policy::name::{DeviceName, HeapName};
 
 /// The size of the protected section of every firmware image that is known, in bytes: what is
 /// assumed where no image can be read. (Debian's `firmware-misc-nonfree`, arch 10.8 to 13.8.)

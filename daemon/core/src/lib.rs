@@ -1,32 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The pure part of Protheap: policy, selection, and the states of a binding.
+//! Facts, selection, the states of a binding, and the state file. Pure.
 //!
-//! Data flows one way: text becomes a [`Fragment`](fragment::Fragment), fragments become a
-//! [`Merged`](merged::Merged), that becomes a [`Policy`](policy::Policy); with [`Facts`](facts::Facts)
-//! it becomes a [`Decision`](decision::Decision), and the [`Engine`](engine::Engine) turns decisions
-//! into actions as facts change. There is no input or output here, no clock, and no unsafe code.
+//! A [`Policy`](protheap_policy::policy::Policy) and [`Facts`](facts::Facts) become a
+//! [`Decision`](decision::Decision), and the [`Engine`](engine::Engine) turns decisions into actions
+//! as facts change. This crate performs no input or output, reads no clock, and contains no unsafe
+//! code.
 
 #![forbid(unsafe_code)]
 
-pub mod cascade;
-pub mod condition;
 pub mod decision;
-pub mod diagnostic;
 pub mod engine;
 pub mod facts;
-pub mod fragment;
-pub mod image;
-pub mod lint;
-pub mod merged;
-pub mod name;
-pub mod node;
+pub mod named;
 pub mod past;
-pub mod policy;
-pub mod quantity;
 pub mod report;
-pub mod revision;
-pub mod sanitize;
-pub mod schema;
+pub mod request;
 pub mod share;
 pub mod state;
+pub mod trace;
+mod unmet;

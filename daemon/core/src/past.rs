@@ -6,8 +6,8 @@
 use serde::Deserialize;
 
 use crate::engine::{Monotonic, Step};
-use crate::name::{DeviceName, HeapName, Key};
 use crate::report::SCHEMA;
+use protheap_policy::name::{DeviceName, HeapName, Key};
 
 /// What was written.
 #[derive(Debug, Default, Deserialize)]

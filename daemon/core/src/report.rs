@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::decision::Considered;
-use crate::diagnostic::Diagnostic;
 use crate::engine::{Binding, Engine, Next, Step};
 use crate::facts::{Gpu, KernelBinding, Platform, Protection, Source, Verdict};
-use crate::name::{DeviceName, HeapName, Key};
-use crate::policy::GpuPolicy;
-use crate::schema::EvidenceStatus;
+use crate::share::common_heaps;
 use crate::state::{Reason, State};
+use crate::trace::Considered;
+use protheap_policy::diagnostic::Diagnostic;
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::GpuPolicy;
+use protheap_policy::schema::EvidenceStatus;
 
 /// The version of the file's format.
 pub const SCHEMA: u32 = 1;
@@ -105,7 +106,7 @@ impl<'a> Report<'a> {
                 .iter()
                 .map(|(device, binding)| GpuReport::new(engine, device, binding))
                 .collect(),
-            heaps: engine.policy().common_heaps(&facts.heaps),
+            heaps: common_heaps(engine.policy(), &facts.heaps),
         }
     }
 

@@ -9,9 +9,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::name::{DeviceName, HeapName};
-use crate::policy::Policy;
-use crate::schema::{Share, is_usage};
+use protheap_policy::name::{DeviceName, HeapName};
+use protheap_policy::policy::Policy;
+use protheap_policy::schema::{Share, is_usage};
 
 /// The number of a character device, by which a program that has opened its node knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,8 +209,23 @@ fn look_up<'a>(
     }
 }
 
+/// Returns for each usage the heap that every device of the board's media pipeline can use, where
+/// there is one: the answer of [`find`] for one device of each table that has the usage.
+pub fn common_heaps(policy: &Policy, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
+    let shares = &policy.content().share;
+    let mut answers = BTreeMap::new();
+    for usage in shares.values().flat_map(BTreeMap::keys) {
+        let lists = shares.values().filter_map(|share| share.get(usage));
+        let lists: Vec<_> = lists.map(|list| list.value.as_slice()).collect();
+        if let Some((heap, _)) = common_heap(&lists, heaps) {
+            answers.insert(usage.clone(), heap.clone());
+        }
+    }
+    answers
+}
+
 /// The best of `heaps` that stands in all `lists`, as [`find`] says, and its worst rank.
-pub(crate) fn common_heap<'h>(
+fn common_heap<'h>(
     lists: &[&[HeapName]],
     heaps: &'h BTreeSet<HeapName>,
 ) -> Option<(&'h HeapName, usize)> {

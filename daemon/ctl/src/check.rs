@@ -16,11 +16,11 @@ use protheap_board::policies::{
 };
 use protheap_board::root::Root;
 use protheap_board::{Problem, heaps};
-use protheap_core::cascade::{DEFAULT, Standing};
-use protheap_core::diagnostic::Diagnostic;
-use protheap_core::image::LocalPolicy;
-use protheap_core::lint::{self, Checked};
-use protheap_core::name::Key;
+use protheap_policy::cascade::{DEFAULT, Standing};
+use protheap_policy::diagnostic::Diagnostic;
+use protheap_policy::image::LocalPolicy;
+use protheap_policy::lint::{self, Checked};
+use protheap_policy::name::Key;
 
 use crate::tame::json;
 use report::Report;

@@ -9,9 +9,9 @@ use protheap_board::devicetree::Region;
 use protheap_board::heaps::Heap;
 use protheap_board::{devices, firmware};
 use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Gpu, Protection, Verdict};
-use protheap_core::name::{DeviceName, HeapName, Key};
-use protheap_core::policy::SUSPEND_BYTES;
-use protheap_core::sanitize::is_hidden;
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::SUSPEND_BYTES;
+use protheap_policy::sanitize::is_hidden;
 
 use crate::machine::{Machine, Which};
 use crate::state_file::StateFile;
@@ -370,7 +370,7 @@ mod tests {
         ] {
             let toml = format!("schema = 1\ndescription = {}\n", quoted(text));
             let key = Key::new("k").unwrap();
-            protheap_core::fragment::Fragment::parse(&key, "k.toml", &toml).unwrap();
+            protheap_policy::fragment::Fragment::parse(&key, "k.toml", &toml).unwrap();
             assert!(!toml.trim_end_matches('\n').contains(|c| is_hidden(c) && c != '\n'));
         }
     }

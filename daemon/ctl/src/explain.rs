@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use protheap_board::devicetree::{Node, OKAY};
-use protheap_core::cascade::{Judged, Outcome};
-use protheap_core::decision::{Considered, Plan, decide};
+use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Gpu, Platform};
-use protheap_core::lint::nearest;
-use protheap_core::name::{DeviceName, HeapName, Key};
-use protheap_core::policy::{GpuPolicy, HOLD, SUSPEND_BYTES, SUSPEND_COUNT};
-use protheap_core::schema::{EvidenceStatus, Sourced};
 use protheap_core::state::Reason;
+use protheap_core::trace::Considered;
+use protheap_policy::cascade::{Judged, Outcome};
+use protheap_policy::lint::nearest;
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::{GpuPolicy, HOLD, SUSPEND_BYTES, SUSPEND_COUNT};
+use protheap_policy::schema::{EvidenceStatus, Sourced};
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};

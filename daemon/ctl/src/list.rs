@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use protheap_core::facts::Verdict;
-use protheap_core::name::HeapName;
-use protheap_core::policy::GpuPolicy;
+use protheap_policy::name::HeapName;
+use protheap_policy::policy::GpuPolicy;
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};

@@ -11,10 +11,10 @@ use protheap_board::devicetree::{DeviceTree, Node, OKAY};
 use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
 use protheap_board::{Problem, devices, kernel, policies, soc};
-use protheap_core::cascade::{Judged, keys};
 use protheap_core::facts::{Facts, Gpu, Kernel, Module, Provider};
-use protheap_core::name::DeviceName;
-use protheap_core::policy::Policy;
+use protheap_policy::cascade::{Judged, keys};
+use protheap_policy::name::DeviceName;
+use protheap_policy::policy::Policy;
 
 /// The largest device tree blob that is read, in bytes. Debian's have less than 400 KiB.
 const LARGEST_BLOB: usize = 16 << 20;

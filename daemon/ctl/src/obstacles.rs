@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use protheap_board::cma;
 use protheap_board::config::{self, Choice, Config};
 use protheap_board::kernel::has_module;
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use serde::Serialize;
 
 use crate::machine::Machine;

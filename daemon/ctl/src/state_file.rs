@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use protheap_board::Problem;
 use protheap_board::root::Root;
 use protheap_core::facts::{Facts, Protection, Verdict};
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use serde::{Deserialize, Serialize};
 
 /// Where it is, beneath the root.

@@ -14,9 +14,9 @@ use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
 use protheap_board::processes;
 use protheap_board::root::Root;
-use protheap_core::cascade::{Judged, Outcome};
 use protheap_core::facts::Platform;
-use protheap_core::name::{DeviceName, HeapName, Key};
+use protheap_policy::cascade::{Judged, Outcome};
+use protheap_policy::name::{DeviceName, HeapName, Key};
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};

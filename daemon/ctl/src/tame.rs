@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::Result;
-pub(crate) use protheap_core::sanitize::Sanitized as Tame;
-use protheap_core::sanitize::{self, is_hidden};
+pub(crate) use protheap_policy::sanitize::Sanitized as Tame;
+use protheap_policy::sanitize::{self, is_hidden};
 use serde::Serialize;
 
 /// Such texts in one line, or what to say of none.

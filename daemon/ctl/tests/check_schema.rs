@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use protheap_core::diagnostic::Diagnostic;
-use protheap_core::fragment::Fragment;
-use protheap_core::name::Key;
+use protheap_policy::diagnostic::Diagnostic;
+use protheap_policy::fragment::Fragment;
+use protheap_policy::name::Key;
 use serde_json::Value;
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.schema.json");

@@ -12,17 +12,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use protheap_bind::survey::{Extent, read_policies};
 use protheap_board::root::Root;
-use protheap_core::cascade::{MOST_KEYS, Outcome};
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{
     FIRMWARE_BYTES, Facts, Gpu, Module, Protection, Provider, Soc, Tee, Verdict,
 };
-use protheap_core::fragment::{Fragment, LARGEST};
-use protheap_core::image::LocalPolicy;
-use protheap_core::name::{DeviceName, HeapName, Key};
-use protheap_core::policy::{GpuPolicy, HOLD, Policy, SUSPEND_BYTES, SUSPEND_COUNT};
-use protheap_core::schema::{LARGEST_SUSPEND_BUFFER, LONGEST_HOLD, MOST_SUSPEND_BUFFERS, TEES};
+use protheap_core::share::common_heaps;
 use protheap_core::state::Reason;
+use protheap_policy::cascade::{MOST_KEYS, Outcome};
+use protheap_policy::fragment::{Fragment, LARGEST};
+use protheap_policy::image::LocalPolicy;
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::{GpuPolicy, HOLD, Policy, SUSPEND_BYTES, SUSPEND_COUNT};
+use protheap_policy::schema::{LARGEST_SUSPEND_BUFFER, LONGEST_HOLD, MOST_SUSPEND_BUFFERS, TEES};
 
 const README: &str = include_str!("../../../README.md");
 const POLICY: &str = include_str!("../../../docs/policy.md");
@@ -264,7 +265,7 @@ fn the_common_heap_is_the_one_it_says() {
     let policy = Tree::new("`[share.\"…\"]`").policy(&["acme,b2"]);
     let common = |heaps: &[&str]| {
         let heaps = heaps.iter().map(|heap| HeapName::new(heap).unwrap()).collect();
-        policy.common_heaps(&heaps).get("secure-video").map(ToString::to_string)
+        common_heaps(&policy, &heaps).get("secure-video").map(ToString::to_string)
     };
     let both = common(&["acme_svp", "protected,secure-video", "acme_vdec"]);
     assert_eq!(both.unwrap(), "protected,secure-video");

@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::process::Output;
 
 use machine::{Directory, protheapctl, repository, text};
-use protheap_core::sanitize::is_hidden;
+use protheap_policy::sanitize::is_hidden;
 
 /// Set to write what is found as what is expected.
 const RENEW: &str = "PROTHEAP_RENEW";

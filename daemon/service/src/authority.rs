@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header};
 use zbus::proxy::CacheProperties;

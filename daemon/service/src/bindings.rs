@@ -12,8 +12,9 @@ use anyhow::Context;
 use protheap_bind::binder::Binder;
 use protheap_board::root::Root;
 use protheap_core::engine::{Binding, Engine, NoDemand, NoRebind};
-use protheap_core::name::{DeviceName, HeapName};
+use protheap_core::named::named_heaps;
 use protheap_core::report::{GpuReport, Refused};
+use protheap_policy::name::{DeviceName, HeapName};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tokio::sync::{oneshot, watch};
@@ -44,7 +45,7 @@ impl Snapshot {
         let facts = self.engine.facts();
         let bound = self.engine.bindings().values().filter_map(Binding::kernel);
         let bound = bound.map(|kernel| &kernel.heap).filter(|heap| facts.heaps.contains(heap));
-        self.engine.policy().named_heaps(facts).into_iter().chain(bound).cloned().collect()
+        named_heaps(self.engine.policy(), facts).into_iter().chain(bound).cloned().collect()
     }
 
     /// No GPU waits for buffers from a heap.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protheap_client::{MANAGER_PATH, SERVICE, gpu_path, heap_path};
-use protheap_core::name::{DeviceName, HeapName};
+use protheap_policy::name::{DeviceName, HeapName};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 use zbus::connection::Builder;

@@ -8,10 +8,10 @@ use std::os::linux::fs::MetadataExt;
 use std::sync::Mutex;
 
 use protheap_bind::tell::{Teller, Told, one_line};
-use protheap_core::name::{DeviceName, Key};
 use protheap_core::report::GpuReport;
-use protheap_core::sanitize::Sanitized;
 use protheap_core::state::State;
+use protheap_policy::name::{DeviceName, Key};
+use protheap_policy::sanitize::Sanitized;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;

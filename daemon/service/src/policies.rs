@@ -13,8 +13,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use protheap_board::platform;
 use protheap_board::policies::{DIRECTORIES, IMAGE};
 use protheap_board::root::Root;
-use protheap_core::cascade::keys;
-use protheap_core::name::Key;
+use protheap_policy::cascade::keys;
+use protheap_policy::name::Key;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use protheap_core::name::DeviceName;
-use protheap_core::node::Origin;
-use protheap_core::policy::{GpuPolicy, Policy};
-use protheap_core::schema::{Candidate, EvidenceStatus, Sourced};
+use protheap_policy::name::DeviceName;
+use protheap_policy::node::Origin;
+use protheap_policy::policy::{GpuPolicy, Policy};
+use protheap_policy::schema::{Candidate, EvidenceStatus, Sourced};
 
 use crate::model::Said;
 use crate::set::{quoted, written};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use protheap_core::cascade::Outcome;
+use protheap_policy::cascade::Outcome;
 
 use crate::set::{Content, IMAGES, Kind, NO_DROP_INS, Place, Set};
 

@@ -10,7 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use protheap_core::facts::{Facts, Gpu, Module, Provider, Tee};
-use protheap_core::name::{DeviceName, HeapName};
+use protheap_policy::name::{DeviceName, HeapName};
 
 /// The first wins.
 const LAYERS: [&str; 3] =

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use protheap_bind::survey::{Extent, read_policies};
 use protheap_board::root::Root;
-use protheap_core::cascade::Judged;
-use protheap_core::policy::Policy;
+use protheap_policy::cascade::Judged;
+use protheap_policy::policy::Policy;
 
 use crate::found::gpu_of;
 use crate::set::{Entry, GPUS, IMAGES, Kind, Place, Set};

@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
 use crate::decision::{Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
-use crate::name::{DeviceName, HeapName, Key};
-use crate::policy::Policy;
-use crate::schema::Bind;
 use crate::state::{Reason, State};
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::Policy;
+use protheap_policy::schema::Bind;
 
 /// Time from a first failure to the next attempt, in microseconds; doubled after each further one,
 /// up to 64 times.

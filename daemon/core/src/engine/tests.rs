@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::facts::{Failure, Module, Parameter, Protection, Shortage, Source};
-use crate::fragment::Fragment;
-use crate::merged::Merged;
-use crate::name::Key;
+use protheap_policy::fragment::Fragment;
+use protheap_policy::merged::Merged;
+use protheap_policy::name::Key;
 
 const HOLD: u64 = 5_000_000;
 
@@ -107,8 +107,8 @@ pub(super) fn kernel(name: &str) -> KernelBinding {
         in_use: false,
         firmware_bytes: 262_144,
         suspend_bytes: 65_536,
-        suspend_count: crate::policy::SUSPEND_COUNT,
-        suspend_buffers: crate::policy::SUSPEND_COUNT,
+        suspend_count: protheap_policy::policy::SUSPEND_COUNT,
+        suspend_buffers: protheap_policy::policy::SUSPEND_COUNT,
         suspend_in_use: 0,
         suspend_wanted: 0,
     }

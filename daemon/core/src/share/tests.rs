@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fragment::Fragment;
-use crate::merged::Merged;
-use crate::name::Key;
+use protheap_policy::fragment::Fragment;
+use protheap_policy::merged::Merged;
+use protheap_policy::name::Key;
 
 fn policy(text: &str) -> Policy {
     let key = Key::new("acme,a9").unwrap();
@@ -57,6 +57,20 @@ fn found(
     let answer = find(&policy, question)?;
     let unknown: Vec<_> = answer.unknown.iter().map(|number| format!(" {number}")).collect();
     Ok(format!("{} {}{}", answer.heap, answer.worst_rank, unknown.concat()))
+}
+
+#[test]
+fn common_heap_suits_every_device() {
+    let policy = policy(
+        "[share.vdec]\nsecure-video = ['a', 'b', 'c']\n[share.gpu]\nsecure-video = ['c', 'b']\nsecure-ui = ['c']\n[share.display]\nsecure-ui = ['d']\n",
+    );
+    let answers = common_heaps(&policy, &heaps(&["a", "b", "c", "d"]));
+    // b: ranks 1 and 1; c: ranks 2 and 0, whose worst is worse. secure-ui has nothing in common.
+    assert_eq!(
+        answers.into_iter().map(|(u, h)| (u, h.to_string())).collect::<Vec<_>>(),
+        [("secure-video".into(), "b".into())]
+    );
+    assert!(common_heaps(&policy, &heaps(&["a"])).is_empty());
 }
 
 #[test]
@@ -289,6 +303,6 @@ proptest! {
         let question =
             Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown: false };
         let answer = find(&policy, question).ok().map(|answer| answer.heap);
-        prop_assert_eq!(answer, policy.common_heaps(&heaps).remove("u"));
+        prop_assert_eq!(answer, common_heaps(&policy, &heaps).remove("u"));
     }
 }

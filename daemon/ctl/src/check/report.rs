@@ -2,8 +2,8 @@
 
 //! What is wrong, for people and for editors.
 
-use protheap_core::diagnostic::{Diagnostic, Severity};
-use protheap_core::lint::Checked;
+use protheap_policy::diagnostic::{Diagnostic, Severity};
+use protheap_policy::lint::Checked;
 use serde::Serialize;
 
 /// What is printed as JSON.

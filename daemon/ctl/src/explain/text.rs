@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use protheap_core::decision::Outcome as Considered;
+use protheap_core::trace::Outcome as Considered;
 
 use super::{Candidate, GpuReport, ProviderReport, Report, Value};
 use crate::tame::{Tame, joined};

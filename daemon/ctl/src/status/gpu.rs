@@ -5,8 +5,8 @@
 
 use protheap_core::decision::{Patience, Plan, decide_gpu};
 use protheap_core::facts::{Facts, Gpu, Protection};
-use protheap_core::name::DeviceName;
-use protheap_core::policy::Policy;
+use protheap_policy::name::DeviceName;
+use protheap_policy::policy::Policy;
 use serde::Serialize;
 
 use super::kernel::{self, Seen};

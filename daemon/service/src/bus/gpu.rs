@@ -5,8 +5,8 @@
 use protheap_board::module::counter;
 use protheap_client::Error;
 use protheap_core::engine::{NoDemand, NoRebind};
-use protheap_core::name::DeviceName;
 use protheap_core::report::GpuReport;
+use protheap_policy::name::DeviceName;
 use zbus::message::Header;
 use zbus::{Connection, interface};
 

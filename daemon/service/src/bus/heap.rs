@@ -6,7 +6,7 @@ use protheap_board::heaps;
 use protheap_client::Error;
 use protheap_core::engine::Binding;
 use protheap_core::facts::Verdict;
-use protheap_core::name::HeapName;
+use protheap_policy::name::HeapName;
 use tracing::info;
 use zbus::message::Header;
 use zbus::{Connection, OwnedFd, interface};

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use protheap_board::nodes::{self, NodeError};
 use protheap_client::{Error, gpu_path, heap_path};
-use protheap_core::sanitize;
 use protheap_core::share::{Number, Question, ShareError, find};
+use protheap_policy::sanitize;
 use zbus::message::Header;
 use zbus::zvariant::Variant;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use protheap_core::engine::Engine;
 use protheap_core::facts::{Facts, Gpu as GpuFacts};
-use protheap_core::policy::Policy;
+use protheap_policy::policy::Policy;
 use tokio::net::UnixStream;
 use zbus::fdo::IntrospectableProxy;
 

@@ -11,11 +11,11 @@ use crate::engine::tests::{
 };
 use crate::engine::{Bound, Change, Event, Opened};
 use crate::facts::{Gpu, Module, Tee};
-use crate::fragment::Fragment;
-use crate::merged::Merged;
 use crate::past::Past;
-use crate::policy::Policy;
-use crate::schema::EvidenceStatus;
+use protheap_policy::fragment::Fragment;
+use protheap_policy::merged::Merged;
+use protheap_policy::policy::Policy;
+use protheap_policy::schema::EvidenceStatus;
 
 type Daemon = Engine<true>;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::cascade::DEFAULT;
-use crate::condition::Conditions;
+use crate::conditions::Conditions;
 use crate::diagnostic::{Diagnostic, Place, Severity};
 use crate::fragment::{Fragment, file, too_large};
 use crate::image::LocalPolicy;

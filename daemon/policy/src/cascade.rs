@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::Key;
-use crate::state::words;
+use crate::words;
 
 /// The key of the policy that applies to every board, below all others.
 pub const DEFAULT: &str = "default";

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::condition::Conditions;
+use crate::conditions::Conditions;
 use crate::diagnostic::Diagnostic;
 use crate::name::HeapName;
 use crate::node::{Node, Origin, Table, Value};
 use crate::quantity::{self, Kind};
 use crate::revision::Range;
-use crate::state::words;
+use crate::words;
 
 /// The version of the format.
 pub const SCHEMA: i64 = 1;
@@ -523,7 +523,7 @@ impl Reader {
 }
 
 /// Whether a usage can have this name: it becomes that of a link below /run/protheap/heaps.
-pub(crate) fn is_usage(name: &str) -> bool {
+pub fn is_usage(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
 }

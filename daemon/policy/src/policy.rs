@@ -2,16 +2,13 @@
 
 //! What applies to a board, checked and complete.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::facts::{FIRMWARE_BYTES, Facts, Firmware};
 use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::{DeviceName, HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::schema::{Bind, Candidate, Content, GpuTable, Pattern, Reader};
-use crate::share;
 
 /// How long a GPU is held at most where no policy says it, in microseconds.
 pub const HOLD: u64 = 5_000_000;
@@ -119,35 +116,6 @@ impl Policy {
         let gpus = self.merged.fragments().iter().flat_map(|file| file.content.gpu.values());
         gpus.flat_map(|gpu| &gpu.heaps).flat_map(|heaps| &heaps.value)
     }
-
-    /// For each usage, the heap that every device of the board's media pipeline can use, where
-    /// there is one: what [`share::find`] finds for a device of each table that has the usage.
-    pub fn common_heaps(&self, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
-        let shares = &self.content.share;
-        let mut answers = BTreeMap::new();
-        for usage in shares.values().flat_map(BTreeMap::keys) {
-            let lists = shares.values().filter_map(|share| share.get(usage));
-            let lists: Vec<_> = lists.map(|list| list.value.as_slice()).collect();
-            if let Some((heap, _)) = share::common_heap(&lists, heaps) {
-                answers.insert(usage.clone(), heap.clone());
-            }
-        }
-        answers
-    }
-
-    /// The heaps that are there and that this policy names: as a candidate of a GPU that is there,
-    /// whatever its conditions, or as one that a device of a media pipeline can use.
-    pub fn named_heaps<'f>(&self, facts: &'f Facts) -> BTreeSet<&'f HeapName> {
-        let gpus = facts.gpus.iter().filter_map(|(device, gpu)| self.gpu(device, &gpu.compatible));
-        let gpus: Vec<_> = gpus.collect();
-        let candidates: Vec<_> = gpus.iter().flat_map(GpuPolicy::heaps).collect();
-        let shares = self.content.share.values().flat_map(BTreeMap::values);
-        let shared: BTreeSet<_> = shares.flat_map(|list| &list.value).collect();
-        let is_named = |heap: &&HeapName| {
-            shared.contains(heap) || candidates.iter().any(|candidate| candidate.name.fits(heap))
-        };
-        facts.heaps.iter().filter(is_named).collect()
-    }
 }
 
 /// What applies to one GPU.
@@ -165,7 +133,7 @@ impl GpuPolicy {
 
     /// An earlier run has bound `heap`: where the image is closed, nothing else is a candidate any
     /// more.
-    pub(crate) fn keep_to(&mut self, heap: &HeapName) {
+    pub fn keep_to(&mut self, heap: &HeapName) {
         if self.closed
             && let Some(heaps) = &mut self.table.heaps
         {
@@ -211,23 +179,11 @@ impl GpuPolicy {
     pub fn table(&self) -> &GpuTable {
         &self.table
     }
-
-    /// The size of the firmware's protected buffer, in bytes: of the image that the policy names,
-    /// else the largest of all images present, else [`FIRMWARE_BYTES`]. An image without a
-    /// protected section says nothing.
-    pub fn firmware_bytes(&self, images: &[Firmware]) -> u64 {
-        let mut images: Vec<_> = images.iter().filter(|image| image.protected_bytes > 0).collect();
-        if images.iter().any(|image| Some(image.name.as_str()) == self.firmware()) {
-            images.retain(|image| Some(image.name.as_str()) == self.firmware());
-        }
-        images.iter().map(|image| image.protected_bytes).max().unwrap_or(FIRMWARE_BYTES)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Gpu;
 
     fn policy(files: &[(&str, &str)]) -> Policy {
         let fragments = files
@@ -305,62 +261,6 @@ mod tests {
             (HOLD, SUSPEND_BYTES, SUSPEND_COUNT)
         );
         assert!(!gpu.allow_unprotected());
-    }
-
-    #[test]
-    fn the_firmware_named_counts_then_the_largest_present() {
-        let policy = policy(&[(
-            "default",
-            "[gpu.'arm,mali-valhall-csf']\nheaps = []\nfirmware = 'arch10.8'\n",
-        )]);
-        let gpu = gpu(&policy);
-        let image = |name: &str, protected_bytes| Firmware { name: name.into(), protected_bytes };
-        assert_eq!(gpu.firmware_bytes(&[image("arch10.8", 4096), image("arch11.8", 8192)]), 4096);
-        assert_eq!(gpu.firmware_bytes(&[image("arch10.10", 4096), image("arch11.8", 8192)]), 8192);
-        assert_eq!(gpu.firmware_bytes(&[image("arch10.8", 0), image("arch11.8", 8192)]), 8192);
-        assert_eq!(gpu.firmware_bytes(&[]), FIRMWARE_BYTES);
-    }
-
-    #[test]
-    fn the_common_heap_suits_every_device() {
-        let policy = policy(&[(
-            "acme,a9",
-            "[share.vdec]\nsecure-video = ['a', 'b', 'c']\n[share.gpu]\nsecure-video = ['c', 'b']\nsecure-ui = ['c']\n[share.display]\nsecure-ui = ['d']\n",
-        )]);
-        let heaps = |names: &[&str]| names.iter().map(|n| HeapName::new(n).unwrap()).collect();
-        let answers = policy.common_heaps(&heaps(&["a", "b", "c", "d"]));
-        // b: ranks 1 and 1; c: ranks 2 and 0, whose worst is worse. secure-ui has nothing in common.
-        assert_eq!(
-            answers.into_iter().map(|(u, h)| (u, h.to_string())).collect::<Vec<_>>(),
-            [("secure-video".into(), "b".into())]
-        );
-        assert!(policy.common_heaps(&heaps(&["a"])).is_empty());
-    }
-
-    #[test]
-    fn heaps_are_named_by_what_applies() {
-        let policy = policy(&[
-            ("default", "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n"),
-            (
-                "acme,a9",
-                "[gpu.'a.gpu']\nheaps = [{name='svp', kernel='>=99'}]\n[gpu.'c.gpu']\nheaps = [{name='other'}]\n[share.vdec]\nsecure-video = ['vdec', 'absent']\n",
-            ),
-        ]);
-        let heaps = ["other", "protected,a", "protected,b", "svp", "system", "vdec"];
-        let mut facts = Facts {
-            heaps: heaps.iter().map(|name| HeapName::new(name).unwrap()).collect(),
-            ..Facts::default()
-        };
-        let named = |facts: &Facts| {
-            policy.named_heaps(facts).into_iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(named(&facts), ["vdec"]);
-        let gpu = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
-        // What a file above replaces is not named.
-        facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu.clone());
-        assert_eq!(named(&facts), ["svp", "vdec"]);
-        facts.gpus.insert(DeviceName::new("b.gpu").unwrap(), gpu);
-        assert_eq!(named(&facts), ["protected,a", "protected,b", "svp", "vdec"]);
     }
 
     #[test]

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The trace of a selection: the outcome of every candidate.
+
+use protheap_policy::name::HeapName;
+use protheap_policy::words;
+use serde::Serialize;
+
+use crate::facts::{Shortage, Verdict};
+
+/// A candidate and its outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Considered {
+    /// Name as written in the policy.
+    pub candidate: String,
+    /// Position in the policy file.
+    pub origin: String,
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// Details for people; may be empty.
+    pub detail: String,
+}
+
+words! {
+    /// Outcome of a candidate.
+    Outcome {
+        /// It is bound.
+        Bound = "bound",
+        /// It passed and is to be bound.
+        Chosen = "chosen",
+        /// It is there and was not tried yet.
+        Untried = "untried",
+        /// It is not there, and can still come.
+        Awaited = "awaited",
+        /// It is not there.
+        Absent = "absent",
+        /// The policy wants another TEE, kernel or SoC.
+        ConditionUnmet = "condition-unmet",
+        /// Several heaps fit, and nothing says which is meant.
+        Ambiguous = "ambiguous",
+        /// It was tried: it refuses any allocation.
+        Dead = "dead",
+        /// It was tried: it cannot hold all buffers.
+        TooSmall = "too-small",
+        /// It was tried: its memory can be mapped.
+        NotProtected = "not-protected",
+        /// A candidate before it was chosen or is awaited.
+        NotReached = "not-reached",
+    }
+}
+
+/// Returns the detail of a heap whose buffers were allocated.
+pub(crate) fn allocated(exporter: &str, shortage: Option<&Shortage>) -> String {
+    let shortage = shortage.map(|shortage| format!("; {shortage}"));
+    format!("exporter {exporter}{}", shortage.unwrap_or_default())
+}
+
+/// Returns `trace` with [`Outcome::Bound`] for the candidate that names `heap`, which is bound.
+pub(crate) fn bound_trace(
+    mut trace: Vec<Considered>,
+    heap: &HeapName,
+    verdict: Option<&Verdict>,
+) -> Vec<Considered> {
+    let fits = |one: &Considered| {
+        let prefix = one.candidate.strip_suffix('*');
+        prefix.map_or(one.candidate == heap.as_str(), |prefix| heap.as_str().starts_with(prefix))
+    };
+    let selected = |one: &Considered| matches!(one.outcome, Outcome::Chosen | Outcome::Untried);
+    let unmet = |one: &Considered| one.outcome == Outcome::ConditionUnmet;
+    // One name may stand in several candidates with different conditions.
+    let at = trace.iter().position(|one| fits(one) && selected(one));
+    let at = at.or_else(|| trace.iter().position(|one| fits(one) && !unmet(one)));
+    if let Some(considered) = at.and_then(|at| trace.get_mut(at)) {
+        considered.outcome = Outcome::Bound;
+        if let Some(Verdict::Allocated { exporter, shortage, .. }) = verdict {
+            considered.detail = allocated(exporter, shortage.as_ref());
+        }
+    }
+    trace
+}
