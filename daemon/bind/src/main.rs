@@ -12,10 +12,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use protheap_bind::binder::Binder;
-use protheap_bind::survey::Survey;
-use protheap_bind::tell::{Teller, one_line};
-use protheap_bind::{Result, ready};
 use protheap_board::devices;
 use protheap_board::root::Root;
 use protheap_board::run::RunDirectory;
@@ -25,11 +21,15 @@ use protheap_core::facts::Platform;
 use protheap_core::report::Refused;
 use protheap_policy::name::Key;
 use protheap_policy::sanitize;
+use protheap_runtime::executor::Executor;
+use protheap_runtime::log::{Log, one_line};
+use protheap_runtime::survey::Survey;
+use protheap_runtime::{Result, ready};
 use serde::Serialize;
 
 /// What this program calls itself.
 const PROGRAM: &str = "protheap-bind";
-const TELLER: Teller = Teller::stderr(PROGRAM);
+const LOG: Log = Log::stderr(PROGRAM);
 
 const HELP: &str = "\
 Binds protected heaps to Mali CSF GPUs before their driver probes.
@@ -121,13 +121,13 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         // Ends before it opens, creates or executes anything.
         Command::Bind { .. } if !devices::has_gpu(&Root::open("/".as_ref())?) => {
-            ready::tell(TELLER);
+            ready::notify(LOG);
         }
         Command::Bind { detach: true } => return ready::detach(),
         Command::Bind { detach: false } => {
             // What happens while facts are read must not be missed.
             let uevents = Uevents::open()?;
-            let failed = Binder::new(Root::open("/".as_ref())?, TELLER)?.run(uevents)?;
+            let failed = Executor::new(Root::open("/".as_ref())?, LOG)?.run(uevents)?;
             return Ok(ExitCode::from(u8::from(failed)));
         }
     }
@@ -144,7 +144,7 @@ struct PlanReport<'a> {
 }
 
 fn plan(root: &Root) -> Result<String> {
-    let Survey { policy, facts, refused, .. } = Survey::of(root, TELLER, None);
+    let Survey { policy, facts, refused, .. } = Survey::of(root, LOG, None);
     let decision = decide(&policy, &facts);
     let (platform, policies) = (&facts.platform, policy.keys());
     let report = PlanReport { platform, policies, refused: &refused, decision };

@@ -9,7 +9,7 @@ use protheap_policy::name::DeviceName;
 use rustix::fs::OFlags;
 
 use crate::root::Root;
-use crate::uevents::Uevent;
+use crate::uevents::Event;
 use crate::{Problem, aliases, kernel, kmsg, platform, probes, tee};
 
 const PLATFORM: &str = "sys/bus/platform/devices";
@@ -134,12 +134,12 @@ fn may_be_optee(uuid: &str) -> bool {
 }
 
 /// Whether a device that `event` tells of could be a GPU or a provider, so that a [`scan`] is due.
-pub fn may_matter(event: &Uevent<'_>, providers: &[&str]) -> bool {
-    let compatible = |index| event.variable(&format!("OF_COMPATIBLE_{index}"));
-    match event.subsystem {
+pub fn may_matter(event: &impl Event, providers: &[&str]) -> bool {
+    let compatible = |index| event.property(&format!("OF_COMPATIBLE_{index}"));
+    match event.subsystem() {
         // `arm_ffa:PARTITION:UUID`
         "arm_ffa" => event
-            .variable("MODALIAS")
+            .property("MODALIAS")
             .and_then(|alias| alias.rsplit(':').next())
             .is_some_and(may_be_optee),
         _ => (0..)

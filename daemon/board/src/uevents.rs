@@ -29,39 +29,62 @@ pub struct Uevents {
     buffer: Box<[u8; LONGEST]>,
 }
 
-/// What came.
+/// Result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Received<'a> {
+pub enum Received<E> {
     /// An event.
-    Event(Uevent<'a>),
-    /// Some events were lost: only reading the facts again tells what happened.
+    Event(E),
+    /// Events were lost: facts have to be read again.
     Lost,
 }
 
-/// One event of the kernel.
+/// An event of a device, from whatever library received it.
+pub trait Event {
+    /// Returns the value of a property, such as `PROTHEAP_DEVICE`.
+    fn property(&self, name: &str) -> Option<&str>;
+
+    /// Returns the action: `add`, `remove`, `change`, `bind`, `unbind`, ...
+    fn action(&self) -> &str {
+        self.property("ACTION").unwrap_or_default()
+    }
+
+    /// Returns the device's bus or class.
+    fn subsystem(&self) -> &str {
+        self.property("SUBSYSTEM").unwrap_or_default()
+    }
+
+    /// Returns the device's name: the last component of its path.
+    fn device(&self) -> &str {
+        self.property("DEVPATH").and_then(|path| path.rsplit('/').next()).unwrap_or_default()
+    }
+}
+
+/// An event as the kernel sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uevent<'a> {
     /// `add`, `remove`, `change`, `bind`, `unbind`, ...
     pub action: &'a str,
-    /// The device beneath `/sys`, from a `/`.
+    /// Path of the device beneath `/sys`, with a leading `/`.
     pub devpath: &'a str,
     /// The device's bus or class.
     pub subsystem: &'a str,
-    /// The driver, where the event tells one.
-    pub driver: Option<&'a str>,
-    /// The node beneath `/dev`, where there is one.
-    pub devname: Option<&'a str>,
     variables: &'a [u8],
 }
 
-impl<'a> Uevent<'a> {
-    /// The variable `name` of the event, such as `PROTHEAP_DEVICE`.
-    pub fn variable(&self, name: &str) -> Option<&'a str> {
+impl Event for Uevent<'_> {
+    fn property(&self, name: &str) -> Option<&str> {
         variable(self.variables, name)
     }
 
-    /// The device's own name: the last component of its path.
-    pub fn device(&self) -> &'a str {
+    fn action(&self) -> &str {
+        self.action
+    }
+
+    fn subsystem(&self) -> &str {
+        self.subsystem
+    }
+
+    fn device(&self) -> &str {
         self.devpath.rsplit('/').next().unwrap_or_default()
     }
 }
@@ -72,9 +95,9 @@ fn variable<'a>(variables: &'a [u8], name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-/// Takes apart one message: `ACTION@DEVPATH`, then variables, each with a NUL at its end. `None`:
-/// it is no event of a device.
-pub fn parse(message: &[u8]) -> Option<Uevent<'_>> {
+/// Parses one message: `ACTION@DEVPATH`, then variables, each terminated by a NUL. Returns `None` if
+/// it is not an event of a device.
+fn parse(message: &[u8]) -> Option<Uevent<'_>> {
     let end = message.iter().position(|byte| *byte == 0)?;
     let (head, variables) = message.split_at_checked(end)?;
     let (action, devpath) = std::str::from_utf8(head).ok()?.split_once('@')?;
@@ -82,14 +105,7 @@ pub fn parse(message: &[u8]) -> Option<Uevent<'_>> {
         return None;
     }
     let variables = variables.get(1..)?;
-    Some(Uevent {
-        action,
-        devpath,
-        subsystem: variable(variables, "SUBSYSTEM")?,
-        driver: variable(variables, "DRIVER"),
-        devname: variable(variables, "DEVNAME"),
-        variables,
-    })
+    Some(Uevent { action, devpath, subsystem: variable(variables, "SUBSYSTEM")?, variables })
 }
 
 impl Uevents {
@@ -138,7 +154,7 @@ impl Uevents {
     /// # Errors
     ///
     /// The socket is broken.
-    pub fn receive(&mut self) -> Result<Option<Received<'_>>, Problem> {
+    pub fn receive(&mut self) -> Result<Option<Received<Uevent<'_>>>, Problem> {
         let length = loop {
             let buffer = self.buffer.as_mut_slice();
             match recvfrom(&self.socket, buffer, RecvFlags::TRUNC) {
@@ -175,23 +191,23 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn takes_a_message_apart() {
+    fn parse_reads_properties() {
         let message = b"change@/devices/virtual/misc/protheap\0ACTION=change\0\
             DEVPATH=/devices/virtual/misc/protheap\0SUBSYSTEM=misc\0PROTHEAP_DEVICE=fb000000.gpu\0\
             PROTHEAP_STATE=bound\0MAJOR=10\0DEVNAME=protheap\0SEQNUM=12\0";
         let event = parse(message).unwrap();
-        assert_eq!((event.action, event.subsystem, event.driver), ("change", "misc", None));
-        assert_eq!(event.devname, Some("protheap"));
+        assert_eq!((event.action, event.subsystem), ("change", "misc"));
+        assert_eq!(event.property("DEVNAME"), Some("protheap"));
         assert_eq!(event.device(), "protheap");
-        assert_eq!(event.variable("PROTHEAP_DEVICE"), Some("fb000000.gpu"));
-        assert_eq!(event.variable("PROTHEAP"), None);
+        assert_eq!(event.property("PROTHEAP_DEVICE"), Some("fb000000.gpu"));
+        assert_eq!(event.property("PROTHEAP"), None);
         let bind = b"bind@/devices/platform/firmware:optee\0SUBSYSTEM=platform\0DRIVER=optee";
         let bind = parse(bind).unwrap();
-        assert_eq!((bind.driver, bind.device()), (Some("optee"), "firmware:optee"));
+        assert_eq!((bind.property("DRIVER"), bind.device()), (Some("optee"), "firmware:optee"));
     }
 
     #[test]
-    fn other_messages_are_none() {
+    fn parse_refuses_other_messages() {
         for message in [
             &b""[..],
             b"add@/devices/x",
@@ -206,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_up_where_nothing_happens() {
+    fn wait_returns_after_its_timeout() {
         let mut events = Uevents::open().unwrap();
         let start = crate::clock::now_us();
         // Another program's hardware may make an event: those are taken, then it is quiet.
@@ -218,21 +234,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_message_can_be_taken_apart(message in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn parse_accepts_any_bytes(message in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Some(event) = parse(&message) {
                 prop_assert!(event.devpath.starts_with('/'));
             }
         }
 
         #[test]
-        fn what_was_put_in_comes_out(action in "[a-z]{1,8}", path in "(/[a-z0-9:.]{1,9}){1,5}",
+        fn parse_returns_what_was_formatted(action in "[a-z]{1,8}", path in "(/[a-z0-9:.]{1,9}){1,5}",
             value in "[^\0]{0,30}")
         {
             let message = format!("{action}@{path}\0SUBSYSTEM={value}\0X=1\0");
             let event = parse(message.as_bytes()).unwrap();
             prop_assert_eq!((event.action, event.devpath), (action.as_str(), path.as_str()));
             prop_assert_eq!(event.subsystem, value.as_str());
-            prop_assert_eq!(event.variable("X"), Some("1"));
+            prop_assert_eq!(event.property("X"), Some("1"));
         }
     }
 }

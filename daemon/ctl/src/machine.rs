@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use protheap_bind::survey::{Extent, read_facts, read_policies};
 use protheap_board::devicetree::{DeviceTree, Node, OKAY};
 use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
@@ -15,6 +14,7 @@ use protheap_core::facts::{Facts, Gpu, Kernel, Module, Provider};
 use protheap_policy::cascade::{Judged, keys};
 use protheap_policy::name::DeviceName;
 use protheap_policy::policy::Policy;
+use protheap_runtime::survey::{Extent, read_facts, read_policies};
 
 /// The largest device tree blob that is read, in bytes. Debian's have less than 400 KiB.
 const LARGEST_BLOB: usize = 16 << 20;

@@ -10,7 +10,6 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use protheap_bind::survey::{Extent, read_policies};
 use protheap_board::root::Root;
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{
@@ -24,6 +23,7 @@ use protheap_policy::image::LocalPolicy;
 use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::policy::{GpuPolicy, HOLD, Policy, SUSPEND_BYTES, SUSPEND_COUNT};
 use protheap_policy::schema::{LARGEST_SUSPEND_BUFFER, LONGEST_HOLD, MOST_SUSPEND_BUFFERS, TEES};
+use protheap_runtime::survey::{Extent, read_policies};
 
 const README: &str = include_str!("../../../README.md");
 const POLICY: &str = include_str!("../../../docs/policy.md");

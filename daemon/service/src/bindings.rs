@@ -3,57 +3,22 @@
 //! The thread that owns the bindings. It never waits for a client, nor do clients wait for it but
 //! those that ask it to do something.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use anyhow::Context;
-use protheap_bind::binder::Binder;
 use protheap_board::root::Root;
-use protheap_core::engine::{Binding, Engine, NoDemand, NoRebind};
-use protheap_core::named::named_heaps;
-use protheap_core::report::{GpuReport, Refused};
-use protheap_policy::name::{DeviceName, HeapName};
+use protheap_core::engine::{NoDemand, NoRebind};
+use protheap_policy::name::DeviceName;
+use protheap_runtime::executor::Executor;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tokio::sync::{oneshot, watch};
 
 use crate::journal;
 use crate::monitor::Monitor;
-
-/// What is known at one moment.
-#[derive(Debug, Clone)]
-pub(crate) struct Snapshot {
-    pub(crate) engine: Engine<true>,
-    pub(crate) refused: Vec<Refused>,
-}
-
-impl Snapshot {
-    fn of(binder: &Binder<true>) -> Self {
-        Self { engine: binder.engine().clone(), refused: binder.refused().to_vec() }
-    }
-
-    /// What is said of a GPU.
-    pub(crate) fn gpu<'a>(&'a self, device: &'a DeviceName) -> Option<GpuReport<'a>> {
-        let (device, binding) = self.engine.bindings().get_key_value(device)?;
-        Some(GpuReport::new(&self.engine, device, binding))
-    }
-
-    /// The heaps that are there and that the policies name, or a GPU has.
-    pub(crate) fn heaps(&self) -> BTreeSet<HeapName> {
-        let facts = self.engine.facts();
-        let bound = self.engine.bindings().values().filter_map(Binding::kernel);
-        let bound = bound.map(|kernel| &kernel.heap).filter(|heap| facts.heaps.contains(heap));
-        named_heaps(self.engine.policy(), facts).into_iter().chain(bound).cloned().collect()
-    }
-
-    /// No GPU waits for buffers from a heap.
-    pub(crate) fn is_settled(&self) -> bool {
-        let wants = |gpu: &Binding| gpu.kernel().is_some_and(|kernel| kernel.suspend_wanted > 0);
-        self.engine.is_done() && !self.engine.bindings().values().any(wants)
-    }
-}
+use crate::snapshot::Snapshot;
 
 /// What the thread is asked for.
 enum Command {
@@ -155,7 +120,7 @@ impl Bindings {
 #[cfg(test)]
 impl Bindings {
     /// What is known is given, and nobody owns it.
-    pub(crate) fn given(engine: Engine<true>) -> Self {
+    pub(crate) fn given(engine: protheap_core::engine::Engine<true>) -> Self {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
         let snapshot = Arc::new(Snapshot { engine, refused: Vec::new() });
         let root = Arc::new(Root::open("/".as_ref()).unwrap());
@@ -172,27 +137,27 @@ fn run(
     // What happens while facts are read must not be missed.
     let monitor = Monitor::open()
         .context("listening to the kernel's events; a sandbox must allow AF_NETLINK")?;
-    let opened = Binder::<true>::new(root, journal::TELLER);
-    let mut binder = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
-    binder.recall();
-    binder.start();
-    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::of(&binder)));
-    journal::tell_begin(&publish.borrow());
+    let opened = Executor::<true>::new(root, journal::LOG);
+    let mut executor = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
+    executor.restore();
+    executor.start();
+    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::of(&executor)));
+    journal::log_start(&publish.borrow());
     if begin.send(snapshots).is_err() {
         anyhow::bail!("nobody waits for the bindings any more");
     }
     loop {
-        let (happened, called) = wait(&monitor, bell, binder.rest())?;
+        let (happened, called) = wait(&monitor, bell, executor.rest())?;
         if happened {
-            let noticed = monitor.receive(&binder);
-            binder.heed(noticed);
+            let collected = monitor.receive(&executor);
+            executor.apply(collected);
         }
-        binder.wake();
-        publish_changes(&publish, &binder);
+        executor.wake();
+        publish_changes(&publish, &executor);
         if called {
             let _ = rustix::io::read(bell, &mut [0u8; 8]);
             for command in asked.try_iter() {
-                serve(command, &mut binder, &publish);
+                serve(command, &mut executor, &publish);
             }
         }
     }
@@ -200,21 +165,21 @@ fn run(
 
 /// Does what is asked for. Who gets an answer finds published what it was about; nobody may wait
 /// for it any more.
-fn serve(command: Command, binder: &mut Binder<true>, publish: &watch::Sender<Arc<Snapshot>>) {
+fn serve(command: Command, executor: &mut Executor<true>, publish: &watch::Sender<Arc<Snapshot>>) {
     match command {
         Command::Reload(answer) => {
-            let changed = binder.reload();
-            publish_changes(publish, binder);
+            let changed = executor.reload();
+            publish_changes(publish, executor);
             let _ = answer.send(changed);
         }
         Command::Rebind(device, answer) => {
-            let done = binder.rebind(&device);
-            publish_changes(publish, binder);
+            let done = executor.rebind(&device);
+            publish_changes(publish, executor);
             let _ = answer.send(done);
         }
         Command::Demand(device, answer) => {
-            let done = binder.demand(&device);
-            publish_changes(publish, binder);
+            let done = executor.demand(&device);
+            publish_changes(publish, executor);
             let _ = answer.send(done);
         }
         Command::Answer(answer) => {
@@ -223,12 +188,12 @@ fn serve(command: Command, binder: &mut Binder<true>, publish: &watch::Sender<Ar
     }
 }
 
-fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, binder: &Binder<true>) {
-    let (engine, refused) = (binder.engine(), binder.refused());
+fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, executor: &Executor<true>) {
+    let (engine, refused) = (executor.engine(), executor.refused());
     let before = Arc::clone(&publish.borrow());
     if before.engine != *engine || before.refused != refused {
-        let now = Arc::new(Snapshot::of(binder));
-        journal::tell_changes(&before, &now);
+        let now = Arc::new(Snapshot::of(executor));
+        journal::log_changes(&before, &now);
         publish.send_replace(now);
     }
 }

@@ -25,8 +25,9 @@ use zbus::object_server::{Interface, SignalEmitter};
 use zbus::zvariant::Variant;
 use zbus::{Connection, ObjectPath};
 
-use crate::bindings::{Bindings, Snapshot};
+use crate::bindings::Bindings;
 use crate::journal::id;
+use crate::snapshot::Snapshot;
 use gpu::Gpu;
 use heap::Heap;
 use manager::Manager;

@@ -1,49 +1,49 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the daemon says: to the journal with fields, or to standard error where nobody collects
-//! fields. `systemd/catalog/protheap.catalog` explains the messages by their numbers.
+//! The daemon's log: with fields to the journal, or as lines to standard error.
+//! `systemd/catalog/protheap.catalog` explains the messages by their `MESSAGE_ID`.
 
 use std::collections::BTreeMap;
 use std::os::linux::fs::MetadataExt;
 use std::sync::Mutex;
 
-use protheap_bind::tell::{Teller, Told, one_line};
 use protheap_core::report::GpuReport;
 use protheap_core::state::State;
 use protheap_policy::name::{DeviceName, Key};
 use protheap_policy::sanitize::Sanitized;
+use protheap_runtime::log::{Log, Message, one_line};
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::PROGRAM;
-use crate::bindings::Snapshot;
+use crate::snapshot::Snapshot;
 
-/// The numbers of messages, as `MESSAGE_ID` has them.
+/// Values of `MESSAGE_ID`.
 pub(crate) mod id {
     /// A GPU has a heap.
     pub(crate) const BOUND: &str = "09db2812771449af8b6825897e91babb";
-    /// A GPU goes without, as it should.
+    /// A GPU has no heap, as expected.
     pub(crate) const UNPROTECTED: &str = "b69bd431a36946cbb38c906a97c8b8c2";
-    /// A GPU goes without, and somebody should look.
+    /// A GPU has no heap, and needs attention.
     pub(crate) const FAILED: &str = "b2c8bc6f78e0485d9dc8a5710293e87b";
-    /// A file or a part of the machine was not used.
+    /// A file or attribute was skipped.
     pub(crate) const SKIPPED: &str = "8f649c9b39ea4ee794e7a79a289613e6";
-    /// Something about a GPU's binding went wrong on the way.
+    /// An operation on a GPU's binding failed.
     pub(crate) const TROUBLE: &str = "07c1baa3a30341b791c7a1a6aa029463";
-    /// A client got a descriptor of a heap.
+    /// A client received a descriptor of a heap.
     pub(crate) const OPENED: &str = "0ba5c79dc2484806a6aa059d1870de14";
     /// The policies changed.
     pub(crate) const RELOADED: &str = "77cca231761540b7aba612dccbe4187a";
-    /// The message bus is not there, or came back.
+    /// The message bus is missing, or has returned.
     pub(crate) const BUS: &str = "87b62167e07a46218ca1969adbf41224";
 }
 
-/// How the binder's messages are told.
-pub(crate) const TELLER: Teller = Teller { program: PROGRAM, say };
+/// The log of the executor.
+pub(crate) const LOG: Log = Log { program: PROGRAM, sink: write };
 
-/// Begins to tell. Without the journal, lines on standard error have what its message has.
+/// Initializes the log.
 pub(crate) fn init() {
     let level = match std::env::var("PROTHEAP_LOG").as_deref() {
         Ok("debug") => LevelFilter::DEBUG,
@@ -59,7 +59,7 @@ pub(crate) fn init() {
                 .with_level(false)
                 .with_target(false)
                 .with_ansi(false)
-                .fmt_fields(Message)
+                .fmt_fields(MessageOnly)
                 .with_writer(std::io::stderr);
             registry.with(lines).try_init()
         }
@@ -69,7 +69,7 @@ pub(crate) fn init() {
     }
 }
 
-/// Standard error goes to the journal: systemd.exec(5), JOURNAL_STREAM.
+/// Returns whether standard error is the journal's (systemd.exec(5), JOURNAL_STREAM).
 fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let stderr = std::fs::metadata("/proc/self/fd/2").ok();
@@ -77,10 +77,10 @@ fn is_journal() -> bool {
     stream == format!("{}:{}", stderr.st_dev(), stderr.st_ino())
 }
 
-/// Writes the message of an event, and no other field: those are for the journal.
-struct Message;
+/// Formats the message of an event without its fields, which are for the journal.
+struct MessageOnly;
 
-impl<'w> tracing_subscriber::fmt::FormatFields<'w> for Message {
+impl<'w> tracing_subscriber::fmt::FormatFields<'w> for MessageOnly {
     fn format_fields<R: tracing_subscriber::field::RecordFields>(
         &self,
         mut writer: tracing_subscriber::fmt::format::Writer<'w>,
@@ -100,24 +100,24 @@ impl<'w> tracing_subscriber::fmt::FormatFields<'w> for Message {
     }
 }
 
-/// What was last told of a path. Policies are read again and again, and are the same mostly.
-static TOLD: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+/// Last message about each path. Policies are read repeatedly, and mostly unchanged.
+static LOGGED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
-/// It was not told before.
+/// Returns whether `text` differs from the last message about `path`.
 fn is_new(path: &str, text: &str) -> bool {
-    let Ok(mut told) = TOLD.lock() else { return true };
-    told.insert(path.to_owned(), text.to_owned()).is_none_or(|before| before != text)
+    let Ok(mut logged) = LOGGED.lock() else { return true };
+    logged.insert(path.to_owned(), text.to_owned()).is_none_or(|before| before != text)
 }
 
-fn say(_: &str, told: &Told<'_>) {
-    match told {
-        Told::Skipped(problem) => {
+fn write(_: &str, message: &Message<'_>) {
+    match message {
+        Message::Skipped(problem) => {
             if is_new(&problem.path, &problem.message) {
                 let path = one_line(format_args!("{}", problem.path));
                 warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {problem}");
             }
         }
-        Told::Refused(path, faults) => {
+        Message::Refused(path, faults) => {
             let faults: String = faults.iter().map(ToString::to_string).collect();
             let path = &Sanitized(path).to_string();
             if is_new(path, &faults) {
@@ -126,27 +126,27 @@ fn say(_: &str, told: &Told<'_>) {
                 warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {path}: {rest}\n{faults}");
             }
         }
-        Told::Gpu(device, text) => {
+        Message::Gpu(device, text) => {
             let text = one_line(*text);
             warn!(MESSAGE_ID = id::TROUBLE, GPU = device.as_str(), "{device}: {text}");
         }
-        Told::Other(text) => warn!("{}", one_line(*text)),
+        Message::Other(text) => warn!("{}", one_line(*text)),
     }
 }
 
-/// Tells what was found when the daemon began.
-pub(crate) fn tell_begin(now: &Snapshot) {
+/// Logs the bindings that the daemon found at its start.
+pub(crate) fn log_start(now: &Snapshot) {
     for device in now.engine.bindings().keys() {
         if let Some(gpu) = now.gpu(device)
             && gpu.state.is_end()
         {
-            tell_gpu(device, &gpu);
+            log_gpu(device, &gpu);
         }
     }
 }
 
-/// Tells what has changed, once.
-pub(crate) fn tell_changes(before: &Snapshot, now: &Snapshot) {
+/// Logs each change between two snapshots once.
+pub(crate) fn log_changes(before: &Snapshot, now: &Snapshot) {
     for device in now.engine.bindings().keys() {
         let said = |gpu: &GpuReport<'_>| (gpu.state, gpu.reason, gpu.heap.cloned());
         let was = before.gpu(device).as_ref().map(said);
@@ -154,12 +154,12 @@ pub(crate) fn tell_changes(before: &Snapshot, now: &Snapshot) {
             && gpu.state.is_end()
             && was != Some(said(&gpu))
         {
-            tell_gpu(device, &gpu);
+            log_gpu(device, &gpu);
         }
     }
-    // What becomes bad again is told again.
-    if let Ok(mut told) = TOLD.lock() {
-        told.retain(|path, _| now.refused.iter().any(|refused| refused.path == *path));
+    // A file that becomes bad again is logged again.
+    if let Ok(mut logged) = LOGGED.lock() {
+        logged.retain(|path, _| now.refused.iter().any(|refused| refused.path == *path));
     }
     if before.engine.policy() != now.engine.policy() {
         let keys: Vec<_> = now.engine.policy().keys().into_iter().map(Key::as_str).collect();
@@ -168,7 +168,7 @@ pub(crate) fn tell_changes(before: &Snapshot, now: &Snapshot) {
     }
 }
 
-fn tell_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
+fn log_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
     let (state, reason) = (gpu.state.as_str(), gpu.reason);
     let heap = gpu.heap.map_or("", |heap| heap.as_str());
     let device = device.as_str();
@@ -212,17 +212,16 @@ fn tell_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
 mod tests {
     use std::collections::BTreeSet;
 
-    /// Both ways: no message without an explanation, no explanation of nothing.
     #[test]
-    fn the_catalog_explains_every_message() {
+    fn catalog_and_message_ids_agree() {
         let catalog = include_str!("../../../systemd/catalog/protheap.catalog");
         let explained: BTreeSet<_> =
             catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
         let source = include_str!("journal.rs");
         let begin = source.find("mod id {").unwrap();
         let ids = &source[begin..source[begin..].find("\n}").unwrap() + begin];
-        let said: BTreeSet<_> = ids.lines().filter_map(|line| line.split('"').nth(1)).collect();
-        assert_eq!(said.len(), 8);
-        assert_eq!(said, explained);
+        let used: BTreeSet<_> = ids.lines().filter_map(|line| line.split('"').nth(1)).collect();
+        assert_eq!(used.len(), 8);
+        assert_eq!(used, explained);
     }
 }

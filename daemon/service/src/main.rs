@@ -19,6 +19,7 @@ mod journal;
 mod limit;
 mod monitor;
 mod policies;
+mod snapshot;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bindings::Bindings;
 use policies::Policies;
-use protheap_bind::tell::one_line;
+use protheap_runtime::log::one_line;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;

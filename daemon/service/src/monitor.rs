@@ -1,59 +1,66 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The kernel's events, through libudev: of the kernel itself, not of udevd, which may be busy with
-//! loading the GPU's driver.
+//! A udev monitor of the kernel's events.
+//!
+//! It listens to the kernel itself, not to udevd: that one may be loading the GPU's driver, and some
+//! systems have none.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use protheap_bind::binder::{Binder, Noticed};
-use protheap_board::uevents::{Received, parse};
+use protheap_board::uevents::{Event, Received};
+use protheap_runtime::executor::{Collected, Executor};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
-use udev::{Event, MonitorBuilder, MonitorSocket};
+use udev::{MonitorBuilder, MonitorSocket};
 
-/// What may tell of heaps, TEEs, GPUs, providers and bindings.
+/// Subsystems of heaps, TEEs, GPUs, heap providers, and protheap.ko.
 const SUBSYSTEMS: [&str; 5] = ["dma_heap", "tee", "misc", "platform", "arm_ffa"];
-/// Room for a coldplug, as the early binder has it. The kernel's memory, not ours.
+/// Size of the receive buffer in bytes: room for a coldplug. It is kernel memory.
 const QUEUE: usize = 4 << 20;
 
-/// The socket that events come from.
+/// A monitor that is receiving.
 pub(crate) struct Monitor {
     socket: MonitorSocket,
 }
 
+/// An event of the monitor.
+struct Udev(udev::Event);
+
+impl Event for Udev {
+    fn property(&self, name: &str) -> Option<&str> {
+        self.0.property_value(name)?.to_str()
+    }
+}
+
 impl Monitor {
-    /// Starts to listen. What happens from now on is queued, so read facts after this.
+    /// Starts to receive. Later events are queued: read facts after this.
     pub(crate) fn open() -> io::Result<Self> {
         let mut builder = MonitorBuilder::new_kernel()?;
         for subsystem in SUBSYSTEMS {
             builder = builder.match_subsystem(subsystem)?;
         }
         let socket = builder.listen()?;
-        // Beyond the system's limit if we may, else up to it: what is lost is read anew.
+        // Privileged callers may exceed net.core.rmem_max. Lost events are recovered from.
         if set_socket_recv_buffer_size_force(&socket, QUEUE).is_err() {
             set_socket_recv_buffer_size(&socket, QUEUE)?;
         }
         Ok(Self { socket })
     }
 
-    /// Takes all events that are there, and returns what they tell.
-    pub(crate) fn receive(&self, binder: &Binder<true>) -> Noticed {
-        let mut noticed = Noticed::default();
+    /// Collects all queued events.
+    pub(crate) fn receive(&self, executor: &Executor<true>) -> Collected {
+        let mut collected = Collected::default();
         loop {
-            // libudev says in errno why it has no event, and its binding for Rust does not ask.
+            // libudev returns the reason for no event in errno, which its Rust bindings ignore.
             match self.socket.iter().next() {
-                Some(event) => {
-                    if let Some(event) = parse(&message(&event)) {
-                        binder.notice(Received::Event(event), &mut noticed);
-                    }
-                }
+                Some(event) => executor.collect(Received::Event(Udev(event)), &mut collected),
                 None if io::Error::last_os_error().raw_os_error()
                     == Some(Errno::NOBUFS.raw_os_error()) =>
                 {
-                    binder.notice(Received::Lost, &mut noticed);
+                    executor.collect(Received::<Udev>::Lost, &mut collected);
                 }
-                None => return noticed,
+                None => return collected,
             }
         }
     }
@@ -63,20 +70,4 @@ impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// The event as the kernel has sent it.
-fn message(event: &Event) -> Vec<u8> {
-    let property = |name: &str| event.property_value(name).unwrap_or_default().as_encoded_bytes();
-    let mut message = [property("ACTION"), b"@", property("DEVPATH"), b"\0"].concat();
-    for property in event.properties() {
-        let (name, value) = (property.name(), property.value().as_encoded_bytes());
-        // libudev makes a path of it.
-        let value = match value.strip_prefix(b"/dev/") {
-            Some(node) if name == "DEVNAME" => node,
-            _ => value,
-        };
-        message.extend([name.as_encoded_bytes(), b"=", value, b"\0"].concat());
-    }
-    message
 }

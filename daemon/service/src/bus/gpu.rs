@@ -13,7 +13,8 @@ use zbus::{Connection, interface};
 use super::Property;
 use super::failure::Failure;
 use crate::authority::{Action, allow};
-use crate::bindings::{Bindings, Snapshot};
+use crate::bindings::Bindings;
+use crate::snapshot::Snapshot;
 
 #[derive(Debug)]
 pub(super) struct Gpu {

@@ -14,8 +14,9 @@ use zbus::{Connection, OwnedFd, interface};
 use super::Property;
 use super::failure::Failure;
 use crate::authority::{Action, allow};
-use crate::bindings::{Bindings, Snapshot};
+use crate::bindings::Bindings;
 use crate::journal::id;
+use crate::snapshot::Snapshot;
 
 #[derive(Debug)]
 pub(super) struct Heap {

@@ -15,7 +15,8 @@ use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 use super::failure::Failure;
 use super::{Property, heap};
 use crate::authority::{Action, allow};
-use crate::bindings::{Bindings, Snapshot};
+use crate::bindings::Bindings;
+use crate::snapshot::Snapshot;
 
 /// The longest usage that is looked at, in bytes, and the most devices: no pipeline has more.
 const LONGEST_USAGE: usize = 64;

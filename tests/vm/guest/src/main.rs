@@ -25,7 +25,7 @@ use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use protheap_board::uevents::{Received, Uevents};
+use protheap_board::uevents::{Event as _, Received, Uevents};
 use rustix::fs::{FlockOperation, flock};
 use rustix::system::{delete_module, finit_module};
 use rustix::time::{ClockId, clock_gettime};
@@ -263,8 +263,8 @@ fn uevents(path: &str, limit: Duration) -> Outcome {
             let Received::Event(event) = received else {
                 return Err("events were lost".into());
             };
-            if let Some(state) = event.variable("PROTHEAP_STATE") {
-                let want = event.variable("PROTHEAP_WANT").unwrap_or_default();
+            if let Some(state) = event.property("PROTHEAP_STATE") {
+                let want = event.property("PROTHEAP_WANT").unwrap_or_default();
                 writeln!(file, "{state} {want}")?;
             }
         }

@@ -7,10 +7,10 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use protheap_bind::survey::{Extent, read_policies};
 use protheap_board::root::Root;
 use protheap_policy::cascade::Judged;
 use protheap_policy::policy::Policy;
+use protheap_runtime::survey::{Extent, read_policies};
 
 use crate::found::gpu_of;
 use crate::set::{Entry, GPUS, IMAGES, Kind, Place, Set};

@@ -11,18 +11,18 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use protheap_bind::binder::Binder;
-use protheap_bind::tell::{Teller, Told};
 use protheap_board::root::Root;
+use protheap_runtime::executor::Executor;
+use protheap_runtime::log::{Log, Message};
 
 /// What was told.
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn say(_: &str, told: &Told<'_>) {
+fn say(_: &str, told: &Message<'_>) {
     let text = match told {
-        Told::Skipped(problem) => problem.to_string(),
-        Told::Refused(path, _) => (*path).to_owned(),
-        Told::Gpu(_, text) | Told::Other(text) => text.to_string(),
+        Message::Skipped(problem) => problem.to_string(),
+        Message::Refused(path, _) => (*path).to_owned(),
+        Message::Gpu(_, text) | Message::Other(text) => text.to_string(),
     };
     TOLD.lock().unwrap().push(text);
 }
@@ -81,7 +81,7 @@ fn what_it_cannot_write_is_told_once_and_written_when_it_can() {
     fs::remove_dir(machine.path("run")).unwrap();
     fs::write(machine.path("run"), "").unwrap();
     let root = Root::open(&machine.0).unwrap();
-    let mut daemon = Binder::<true>::new(root, Teller { program: "test", say }).unwrap();
+    let mut daemon = Executor::<true>::new(root, Log { program: "test", sink: say }).unwrap();
     daemon.start();
     daemon.reload();
     assert!(matches!(&told()[..], [told] if told.contains("/run/protheap: cannot be made")));
@@ -119,12 +119,12 @@ fn what_it_cannot_write_is_told_once_and_written_when_it_can() {
 
 #[test]
 fn what_was_mended_is_not_refused_any_more() {
-    fn silent(_: &str, _: &Told<'_>) {}
+    fn silent(_: &str, _: &Message<'_>) {}
     let machine = Machine::new();
     let policies = "etc/protheap/policies";
     machine.chmod(policies, 0o777);
     let root = Root::open(&machine.0).unwrap();
-    let mut daemon = Binder::<true>::new(root, Teller { program: "test", say: silent }).unwrap();
+    let mut daemon = Executor::<true>::new(root, Log { program: "test", sink: silent }).unwrap();
     daemon.start();
     for _ in 0..2 {
         let [refused] = daemon.refused() else { panic!("{:?}", daemon.refused()) };

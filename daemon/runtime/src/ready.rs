@@ -9,27 +9,27 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::Result;
-use crate::tell::{Teller, Told};
+use crate::log::{Log, Message};
 
 /// What the program's own child is called: it waits for a byte on its standard output, not systemd.
 const DETACHED: &str = "protheap-bind (detached)";
 
-/// Says that every window that is to be opened is open, or that a daemon is at work. `teller`
+/// Says that every window that is to be opened is open, or that a daemon is at work. `log`
 /// complains if that cannot be said.
-pub fn tell(teller: Teller) {
+pub fn notify(log: Log) {
     if std::env::args_os().next().is_some_and(|name| name == DETACHED) {
         // The parent may have gone: that harms nobody.
         let _ = std::io::stdout().write_all(b"1").and_then(|()| std::io::stdout().flush());
     } else if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
-        && let Err(error) = notify(socket.as_encoded_bytes())
+        && let Err(error) = send_ready(socket.as_encoded_bytes())
     {
         let socket = socket.display();
-        teller.tell(&Told::Other(format_args!("telling systemd at {socket}: {error}")));
+        log.write(&Message::Other(format_args!("telling systemd at {socket}: {error}")));
     }
 }
 
 /// sd_notify(3): one datagram, to a path or, after `@`, to an abstract name.
-fn notify(socket: &[u8]) -> std::io::Result<()> {
+fn send_ready(socket: &[u8]) -> std::io::Result<()> {
     let address = match socket.split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(

@@ -12,9 +12,9 @@ mod tree;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use protheap_bind::survey::Extent;
 use protheap_core::decision::decide;
 use protheap_policy::cascade::{Judged, Outcome};
+use protheap_runtime::survey::Extent;
 
 use crate::found::{evidence, gpu_of, said_of_gpu, said_of_shares};
 use crate::model::{Said, table_of};

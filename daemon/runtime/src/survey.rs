@@ -12,7 +12,7 @@ use protheap_policy::cascade::{Judged, LastGood, Outcome, PolicyFile, judge, key
 use protheap_policy::image::LocalPolicy;
 use protheap_policy::policy::Policy;
 
-use crate::tell::{Teller, Told};
+use crate::log::{Log, Message};
 
 /// A machine and the policy that applies to it.
 #[derive(Debug)]
@@ -30,17 +30,17 @@ pub struct Survey {
 impl Survey {
     /// Looks at the machine, and reads the policies for it. A daemon needs the firmware's images
     /// also where nothing is to be bound by now, and knows what files said before they became bad.
-    pub fn of(root: &Root, teller: Teller, daemon: Option<&mut LastGood>) -> Self {
+    pub fn of(root: &Root, log: Log, daemon: Option<&mut LastGood>) -> Self {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
         let kernel = kernel::read(root, &mut problems);
         let is_daemon = daemon.is_some();
-        let (policy, mut refused) = read_policy(root, teller, &platform, kernel.lockdown, daemon);
+        let (policy, mut refused) = read_policy(root, log, &platform, kernel.lockdown, daemon);
         let mut facts = read_facts(root, kernel, &policy, is_daemon, &mut problems);
         facts.platform = platform;
         read_firmware(root, &policy, is_daemon, &mut facts, &mut problems);
         let files = refused.len();
-        refused.extend(problems.into_iter().map(|problem| tell(teller, problem)));
+        refused.extend(problems.into_iter().map(|problem| log_problem(log, problem)));
         Self { policy, facts, refused, files }
     }
 }
@@ -48,7 +48,7 @@ impl Survey {
 /// Reads what applies to a board, tells which files were not used, and returns why.
 pub(crate) fn read_policy(
     root: &Root,
-    teller: Teller,
+    log: Log,
     platform: &Platform,
     lockdown: bool,
     daemon: Option<&mut LastGood>,
@@ -61,32 +61,32 @@ pub(crate) fn read_policy(
     let (merged, judged) = judge(files);
     let mut refused = Vec::new();
     for file in kept {
-        tell_file(teller, file, &mut refused);
+        log_file(log, file, &mut refused);
     }
     refused.iter_mut().for_each(|refused| refused.kept = true);
     for file in judged {
-        tell_file(teller, file, &mut refused);
+        log_file(log, file, &mut refused);
     }
-    refused.extend(problems.into_iter().map(|problem| tell(teller, problem)));
+    refused.extend(problems.into_iter().map(|problem| log_problem(log, problem)));
     (Policy::new(merged).closed(closed), refused)
 }
 
 /// Tells of a problem, and keeps it for the report.
-pub(crate) fn tell(teller: Teller, problem: Problem) -> Refused {
-    teller.tell(&Told::Skipped(&problem));
+pub(crate) fn log_problem(log: Log, problem: Problem) -> Refused {
+    log.write(&Message::Skipped(&problem));
     Refused { path: problem.path, line: 0, column: 0, message: problem.message, kept: false }
 }
 
 /// Tells of a file that was not used, and keeps why for the report.
-fn tell_file(teller: Teller, file: Judged, refused: &mut Vec<Refused>) {
+fn log_file(log: Log, file: Judged, refused: &mut Vec<Refused>) {
     match file.outcome {
         Outcome::Applied | Outcome::Masked | Outcome::Shadowed => {}
         Outcome::Refused if !file.faults.is_empty() => {
-            teller.tell(&Told::Refused(&file.path, &file.faults));
+            log.write(&Message::Refused(&file.path, &file.faults));
             refused.extend(file.faults.iter().map(Refused::from));
         }
         Outcome::Refused | Outcome::Untrusted => {
-            refused.push(tell(teller, Problem { path: file.path, message: file.why }));
+            refused.push(log_problem(log, Problem { path: file.path, message: file.why }));
         }
     }
 }

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The executor of the early binder, which ends when no GPU is pending.
+
+use protheap_board::uevents::Uevents;
+use protheap_core::engine::Binding;
+use protheap_core::state::State;
+
+use super::Executor;
+use super::events::Collected;
+use crate::Result;
+use crate::log::Message;
+
+impl Executor<false> {
+    /// Binds. True: some GPU failed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's events cannot be had any more.
+    pub fn run(mut self, mut uevents: Uevents) -> Result<bool> {
+        self.start();
+        while !self.engine.is_done() {
+            if uevents.wait(self.rest())? {
+                let mut collected = Collected::default();
+                while let Some(received) = uevents.receive()? {
+                    self.collect(received, &mut collected);
+                }
+                self.apply(collected);
+            }
+            self.poll();
+            self.wake();
+        }
+        self.report_ready();
+        let mut states = self.engine.bindings().values().map(Binding::state);
+        let is_bound = |state| matches!(state, State::Bound | State::InUse);
+        // What is only named to a driver is not in the kernel yet.
+        if self.module.is_some()
+            && states.clone().all(is_bound)
+            && let (Some(run), Some(lock)) = (&self.run, &self.lock)
+            && let Err(problem) = run.say_bound(lock)
+        {
+            self.log.write(&Message::Other(format_args!("{problem}")));
+        }
+        Ok(states.any(|state| state == State::Failed))
+    }
+}

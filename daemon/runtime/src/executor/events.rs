@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Collects the kernel's uevents, and applies them to the facts.
+
+use protheap_board::Problem;
+use protheap_board::uevents::{self, Received};
+use protheap_board::{devices, kernel, tee};
+use protheap_core::engine::{Change, Event};
+use protheap_core::facts::Facts;
+use protheap_policy::name::{DeviceName, HeapName};
+use protheap_policy::policy::Policy;
+
+use super::{Executor, now};
+use crate::survey::read_facts;
+
+/// The content of uevents that have been received and not applied yet.
+#[derive(Debug, Default)]
+pub struct Collected {
+    changes: Vec<Change>,
+    tees: bool,
+    drivers: bool,
+    /// All facts have to be read again.
+    all: bool,
+}
+
+impl<const DAEMON: bool> Executor<DAEMON> {
+    /// Keeps what an event of the kernel tells, as far as it matters.
+    pub fn collect(&self, received: Received<impl uevents::Event>, collected: &mut Collected) {
+        let Received::Event(event) = received else {
+            // The events that are still queued tell nothing more.
+            collected.all = true;
+            return;
+        };
+        let change = match relevant(&event, self.engine.facts(), self.engine.policy()) {
+            Some(Relevant::Heap(heap)) => Change::Heap(heap),
+            Some(Relevant::Binding(device)) if DAEMON => Change::Binding(device),
+            Some(Relevant::Demand(device)) if DAEMON => Change::Demand(device),
+            Some(Relevant::Tee) => {
+                // A TEE is the last that OP-TEE's driver registers.
+                (collected.tees, collected.drivers) = (true, true);
+                return;
+            }
+            Some(Relevant::Driver) => {
+                collected.drivers = true;
+                return;
+            }
+            // Its registration has probed devices, and may have failed to.
+            Some(Relevant::Registered) => {
+                collected.drivers |= !DAEMON;
+                return;
+            }
+            Some(Relevant::Module) if !DAEMON => return,
+            Some(Relevant::Device | Relevant::Module) => {
+                collected.all = true;
+                return;
+            }
+            None | Some(Relevant::Binding(_) | Relevant::Demand(_)) => return,
+        };
+        if !DAEMON || !collected.changes.contains(&change) {
+            collected.changes.push(change);
+        }
+    }
+
+    /// Follows what was collected.
+    pub fn apply(&mut self, collected: Collected) {
+        let Collected { mut changes, tees, drivers, all } = collected;
+        let mut problems = Vec::new();
+        if all {
+            let policy = self.engine.policy();
+            changes.retain(|change| matches!(change, Change::Binding(_) | Change::Demand(_)));
+            changes.push(Change::All(Box::new(self.facts(policy, &mut problems))));
+        } else {
+            if tees {
+                changes.push(Change::Tees(tee::read(&self.root, &mut problems)));
+            }
+            if drivers {
+                self.drivers(&mut changes);
+            }
+        }
+        for problem in problems {
+            self.refuse(problem);
+        }
+        if !changes.is_empty() {
+            self.process((now(), Event::Changed(changes)));
+            self.finish();
+        }
+    }
+
+    /// All facts anew for a policy, with those that do not change.
+    pub(super) fn facts(&self, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
+        let known = self.engine.facts();
+        let kernel = kernel::read(&self.root, problems);
+        let mut facts = read_facts(&self.root, kernel, policy, DAEMON, problems);
+        facts.platform = known.platform.clone();
+        facts.firmware = known.firmware.clone();
+        facts
+    }
+}
+
+/// What an event is about, as far as it matters.
+enum Relevant {
+    Heap(HeapName),
+    Tee,
+    Driver,
+    /// A driver was registered.
+    Registered,
+    Device,
+    /// A binding of this GPU changed, or wants something: a hint, the attributes are the truth.
+    Binding(DeviceName),
+    /// A protected group waits for the binding of this GPU.
+    Demand(DeviceName),
+    /// protheap.ko was loaded or unloaded.
+    Module,
+}
+
+fn relevant(event: &impl uevents::Event, facts: &Facts, policy: &Policy) -> Option<Relevant> {
+    match (event.subsystem(), event.action()) {
+        ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
+        ("tee", "add" | "remove") => Some(Relevant::Tee),
+        ("drivers", "add") => Some(Relevant::Registered),
+        ("misc", _) if event.device() == "protheap" => {
+            Some(match event.property("PROTHEAP_DEVICE") {
+                Some(device) => {
+                    let device = DeviceName::new(device).ok()?;
+                    match event.property("PROTHEAP_WANT") {
+                        Some("binding") => Relevant::Demand(device),
+                        _ => Relevant::Binding(device),
+                    }
+                }
+                None => Relevant::Module,
+            })
+        }
+        ("platform" | "arm_ffa", action) => {
+            let device = DeviceName::new(event.device()).ok()?;
+            let known = facts.gpus.contains_key(&device) || facts.providers.contains_key(&device);
+            match (action, known) {
+                // What its parameter says can be known now.
+                ("bind" | "unbind", true) if facts.kernel.parameter.is_some() => {
+                    Some(Relevant::Device)
+                }
+                ("bind" | "unbind", true) => Some(Relevant::Driver),
+                ("remove", true) => Some(Relevant::Device),
+                ("add", false) if devices::may_matter(event, &policy.provider_compatibles()) => {
+                    Some(Relevant::Device)
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

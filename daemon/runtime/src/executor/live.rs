@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The executor of the daemon: what clients and changed policy files ask for.
+
+use protheap_board::kernel;
+use protheap_core::engine::{Change, Engine, Event, NoDemand, NoRebind};
+use protheap_core::report::Refused;
+use protheap_policy::name::DeviceName;
+
+use super::{Executor, now};
+use crate::survey::{read_firmware, read_policy};
+
+/// The state file, below the root.
+const STATE: &str = "run/protheap/state.json";
+/// Limit of the state file's size, in bytes.
+const LONGEST_STATE: usize = 1 << 20;
+
+impl Executor<true> {
+    /// Takes over the story that an earlier program of this boot has told. What it says is for
+    /// people; what is bound is for the kernel to say.
+    pub fn restore(&mut self) {
+        let read = self.root.read(STATE, LONGEST_STATE, &mut Vec::new());
+        // A program of another version may have written it: what cannot be read is not needed.
+        if let Some(past) = read.and_then(|json| serde_json::from_slice(&json).ok()) {
+            self.engine.recall(&past, now());
+        }
+    }
+
+    /// What is known now.
+    pub fn engine(&self) -> &Engine<true> {
+        &self.engine
+    }
+
+    /// What could not be used: policy files, and all else.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Reads the policies again. They change as a whole; what a file said before it became bad still
+    /// counts. True: something is different now.
+    pub fn reload(&mut self) -> bool {
+        let mut problems = Vec::new();
+        let lockdown = kernel::read(&self.root, &mut problems).lockdown;
+        let platform = &self.engine.facts().platform;
+        let (policy, refused) =
+            read_policy(&self.root, self.log, platform, lockdown, Some(&mut self.last_good));
+        let changed = policy != *self.engine.policy();
+        let different = changed || self.refused.get(..self.files) != Some(&refused);
+        let files = std::mem::replace(&mut self.files, refused.len());
+        self.refused.splice(..files, refused);
+        if changed {
+            let mut facts = self.facts(&policy, &mut problems);
+            read_firmware(&self.root, &policy, true, &mut facts, &mut problems);
+            let changes = vec![Change::All(Box::new(facts)), Change::Policy(Box::new(policy))];
+            self.process((now(), Event::Changed(changes)));
+        }
+        for problem in problems {
+            self.refuse(problem);
+        }
+        // `/run/protheap` may have been taken away.
+        self.written.clear();
+        self.finish();
+        different
+    }
+
+    /// Decides anew for a GPU, and judges every heap anew.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be.
+    pub fn rebind(&mut self, device: &DeviceName) -> Result<(), NoRebind> {
+        // A driver may have come or gone, and its event be on the way.
+        let mut changes = Vec::new();
+        self.drivers(&mut changes);
+        changes.push(Change::Binding(device.clone()));
+        self.process((now(), Event::Changed(changes)));
+        self.engine.may_rebind(device)?;
+        self.process((now(), Event::Rebind(device.clone())));
+        self.finish();
+        Ok(())
+    }
+
+    /// Binds `device` as if a protected group were being created.
+    ///
+    /// # Errors
+    ///
+    /// The reason why no heap is bound afterwards.
+    pub fn demand(&mut self, device: &DeviceName) -> Result<(), NoDemand> {
+        let demand = vec![Change::Demand(device.clone())];
+        self.process((now(), Event::Changed(demand)));
+        self.finish();
+        self.engine.demanded(device)
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Publishes the state of all bindings below `/run/protheap`.
+
+use protheap_board::Problem;
+use protheap_board::run::RunDirectory;
+use protheap_core::engine::Binding;
+use protheap_core::report::{Refused, Report};
+use protheap_core::state::Reason;
+use protheap_policy::sanitize;
+
+use super::Executor;
+use crate::log::Message;
+use crate::survey::log_problem;
+
+impl<const DAEMON: bool> Executor<DAEMON> {
+    /// Makes `/run/protheap`, where it is needed and is not there.
+    pub(super) fn make_run(&mut self) {
+        if !self.engine.bindings().is_empty() {
+            self.run = match RunDirectory::open(&self.root) {
+                Ok(run) => Some(run),
+                Err(problem) => {
+                    self.refuse(problem);
+                    None
+                }
+            };
+        }
+    }
+
+    /// Tells of a problem, once.
+    pub(super) fn refuse(&mut self, problem: Problem) {
+        let known =
+            |refused: &Refused| refused.path == problem.path && refused.message == problem.message;
+        if !DAEMON || !self.refused.iter().any(known) {
+            self.refused.push(log_problem(self.log, problem));
+        }
+    }
+
+    /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
+    pub(super) fn publish(&mut self) {
+        // Who made the bindings has told more of them than this run could.
+        let is_adopted = |binding: &Binding| binding.reason() == Some(Reason::Adopted);
+        let has_no_news =
+            |run: &RunDirectory| run.has_state() && self.engine.bindings().values().all(is_adopted);
+        if !DAEMON && self.run.as_ref().is_none_or(has_no_news) {
+            return;
+        }
+        let written_by = [self.log.program, env!("CARGO_PKG_VERSION")].join(" ");
+        let report = Report::new(&self.engine, &self.refused, &written_by);
+        // Only a writer can fail, and this one does not.
+        let json = serde_json::to_string(&report).unwrap_or_default();
+        let json = sanitize::json(&json).into_bytes();
+        let heaps = report.heaps().clone();
+        if DAEMON {
+            if self.written == json {
+                return;
+            }
+            self.make_run();
+        }
+        let Some(run) = &self.run else { return };
+        let problem = run.write_state(&json).and_then(|()| run.link_heaps(&heaps)).err();
+        match &problem {
+            None if DAEMON => self.written = json,
+            Some(problem) if self.unwritten.as_ref() != Some(problem) => {
+                self.log.write(&Message::Other(format_args!("{problem}")));
+            }
+            _ => {}
+        }
+        self.unwritten = problem;
+    }
+}
