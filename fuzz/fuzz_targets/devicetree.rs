@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protheap_board::devicetree::DeviceTree;
+use protheapctl::devicetree::DeviceTree;
 use protheap_policy::name::Key;
 
 fuzz_target!(|blob: &[u8]| {

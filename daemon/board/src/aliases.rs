@@ -180,7 +180,7 @@ fn matched(pattern: &[u8], byte: u8) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use proptest::prelude::*;
 
     const OPTEE: &str = "of:NopteeT(null)Clinaro,optee-tz";

@@ -22,7 +22,7 @@ pub fn read(root: &Root) -> Option<Cma> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     #[test]
     fn read_finds_cma_in_meminfo() {

@@ -291,7 +291,7 @@ fn named(root: &Root, bus: &str, name: &str, problems: &mut Vec<Problem>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     fn device(tree: &Tree, name: &str, compatible: &[u8], driver: Option<&str>) {
         tree.link(&format!("../../../devices/platform/{name}"), &format!("{PLATFORM}/{name}"));

@@ -282,7 +282,7 @@ fn not_built_in(_: File) -> Result<Contents, Failed> {
 #[cfg(all(test, feature = "xz", feature = "zstd"))]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use proptest::prelude::*;
 
     /// An image with a shared section and a protected one of `protected` bytes, 4068 bytes long.

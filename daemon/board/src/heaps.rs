@@ -228,7 +228,7 @@ impl AsFd for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     #[test]
     fn lists_heaps_and_skips_names_that_are_none() {

@@ -130,7 +130,7 @@ pub fn has_module(root: &Root, release: &str, name: &str, problems: &mut Vec<Pro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     const LOCKDOWN: &str = "sys/kernel/security/lockdown";
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Everything that Protheap reads from a machine and writes to it. It decides nothing.
+//! Input from and output to a machine. This crate decides nothing.
 //!
 //! Readers fill the types of [`protheap_core::facts`] from a [`Root`](root::Root): the running
 //! machine, or a directory that holds another machine's tree. What is not there is no error; what
@@ -9,9 +9,7 @@
 mod aliases;
 pub mod clock;
 pub mod cma;
-pub mod config;
 pub mod devices;
-pub mod devicetree;
 pub mod firmware;
 pub mod heaps;
 pub mod kernel;
@@ -23,12 +21,13 @@ pub mod platform;
 pub mod policies;
 mod probes;
 mod problem;
-pub mod processes;
 pub mod root;
 pub mod run;
 pub mod soc;
 pub mod sysfs;
 pub mod tee;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod uevents;
 
 pub use problem::Problem;

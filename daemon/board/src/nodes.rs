@@ -162,7 +162,7 @@ fn split(path: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use proptest::prelude::*;
 
     const USB: &str = "platform/fc800000.usb/usb1/1-1/1-1:1.0";

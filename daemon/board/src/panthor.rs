@@ -150,7 +150,7 @@ pub fn forget_heap(root: &Root) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 

@@ -101,7 +101,7 @@ pub(crate) fn tell(root: &Root, path: &str, bad: &[BadString], problems: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use proptest::prelude::*;
 
     #[test]

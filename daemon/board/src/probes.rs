@@ -53,7 +53,7 @@ pub(crate) fn is_deferred(root: &Root, device: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     #[test]
     fn a_driver_has_registered_when_its_probes_are_over() {

@@ -214,7 +214,7 @@ impl Root {
     }
 
     /// Calls `visit` with each name in the directory at `path`, in no order.
-    pub(crate) fn each(
+    pub fn each(
         &self,
         path: &str,
         problems: &mut Vec<Problem>,
@@ -250,6 +250,15 @@ impl Root {
                     return;
                 }
             }
+        }
+    }
+
+    /// Returns whether `path` is a directory and its last component no link.
+    pub fn is_real_directory(&self, path: &str, problems: &mut Vec<Problem>) -> bool {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        match self.open_at(path, flags) {
+            Err(Errno::LOOP) => false,
+            opened => self.note(path, opened.map_err(Failed::from), problems).is_some(),
         }
     }
 
@@ -399,67 +408,10 @@ pub(crate) fn bounded(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use crate::testing::Tree;
     use std::fs;
-    use std::io::Write as _;
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
-    use std::path::PathBuf;
-
-    /// Whatever the umask is, only its owner can write it: else no policy in it counts.
-    fn make_directory(path: &Path) {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(path).unwrap();
-    }
-
-    /// A directory of a test's own, removed when it is dropped.
-    pub(crate) struct Tree(pub(crate) PathBuf);
-
-    impl Tree {
-        pub(crate) fn new() -> Self {
-            use std::sync::atomic::{AtomicU32, Ordering};
-            static NEXT: AtomicU32 = AtomicU32::new(0);
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("protheap-board-{}-{number}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        pub(crate) fn root(&self) -> Root {
-            Root::open(&self.0).unwrap()
-        }
-
-        pub(crate) fn path(&self, path: &str) -> PathBuf {
-            let path = self.0.join(path);
-            make_directory(path.parent().unwrap());
-            path
-        }
-
-        pub(crate) fn file(&self, path: &str, content: impl AsRef<[u8]>) {
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o644);
-            options.open(self.path(path)).unwrap().write_all(content.as_ref()).unwrap();
-        }
-
-        pub(crate) fn link(&self, target: &str, path: &str) {
-            symlink(target, self.path(path)).unwrap();
-        }
-
-        pub(crate) fn directory(&self, path: &str) {
-            make_directory(&self.0.join(path));
-        }
-
-        pub(crate) fn fifo(&self, path: &str) {
-            let mode = Mode::from_raw_mode(0o600);
-            rustix::fs::mkfifoat(rustix::fs::CWD, self.path(path), mode).unwrap();
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     /// The status of a file with this type, mode and owner.
     fn stat(kind: FileType, mode: u32, user: u32) -> Stat {

@@ -249,7 +249,7 @@ fn names(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 

@@ -30,7 +30,7 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Vec<Soc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     #[test]
     fn reads_what_is_told() {

@@ -242,7 +242,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
     use std::path::Path;
 
     /// These need a kernel's own /sys, which every Linux has.

@@ -40,7 +40,7 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Vec<Tee> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use crate::testing::Tree;
 
     #[test]
     fn reads_implementation_and_revision() {

@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::devicetree::Region;
 use anyhow::{Result, bail};
-use protheap_board::devicetree::Region;
 use protheap_board::heaps::Heap;
 use protheap_board::{devices, firmware};
 use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Gpu, Protection, Verdict};

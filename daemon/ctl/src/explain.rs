@@ -6,8 +6,8 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::devicetree::{Node, OKAY};
 use anyhow::Result;
-use protheap_board::devicetree::{Node, OKAY};
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Gpu, Platform};
 use protheap_core::state::Reason;

@@ -9,6 +9,8 @@
 
 mod bus;
 mod check;
+mod config;
+pub mod devicetree;
 mod draft;
 mod explain;
 mod find_heap;
@@ -18,6 +20,7 @@ mod machine;
 mod monitor;
 mod obstacles;
 mod paint;
+mod processes;
 mod rebind;
 mod reload;
 mod schema;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::devicetree::{DeviceTree, Node, OKAY};
 use anyhow::{Result, bail};
-use protheap_board::devicetree::{DeviceTree, Node, OKAY};
 use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
 use protheap_board::{Problem, devices, kernel, policies, soc};

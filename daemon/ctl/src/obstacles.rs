@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::{self, Choice, Config};
 use protheap_board::cma;
-use protheap_board::config::{self, Choice, Config};
 use protheap_board::kernel::has_module;
 use protheap_policy::name::HeapName;
 use serde::Serialize;
@@ -211,7 +211,7 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
     }
     let reason = gpu.reason.as_deref().unwrap_or_default();
     if let Some(node) = at.machine.nodes.get(device)
-        && node.status != protheap_board::devicetree::OKAY
+        && node.status != crate::devicetree::OKAY
     {
         let message = format!("its node has the status {:?}", node.status);
         add("disabled", message, "enable it in the device tree".to_owned());

@@ -9,10 +9,10 @@ mod text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::processes;
 use anyhow::Result;
 use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
-use protheap_board::processes;
 use protheap_board::root::Root;
 use protheap_core::facts::Platform;
 use protheap_policy::cascade::{Judged, Outcome};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::root::tests::Tree;
+use crate::testing::Tree;
 
 fn keys(keys: &[&str]) -> Vec<Key> {
     keys.iter().map(|key| Key::new(key).unwrap()).collect()

@@ -2,13 +2,9 @@
 
 //! The options that the kernel was built with.
 
-use std::io;
-
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
-use rustix::io::Errno;
-
-use crate::Problem;
-use crate::root::{Failed, Root};
+use protheap_board::Problem;
+use protheap_board::root::Root;
 
 /// There with `CONFIG_IKCONFIG_PROC`: of the running kernel, whatever else lies about.
 const RUNNING: &str = "proc/config.gz";
@@ -20,7 +16,7 @@ const LARGEST_ZIPPED: usize = 512 << 10;
 
 /// What was chosen for an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// Built in, or true.
     Yes,
     /// A module.
@@ -31,15 +27,15 @@ pub enum Choice {
 
 /// A kernel's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where it was read, with the root.
-    pub path: String,
+    pub(crate) path: String,
     text: String,
 }
 
 impl Config {
     /// What was chosen for the option `name`, such as `CONFIG_TEE`.
-    pub fn choice(&self, name: &str) -> Choice {
+    pub(crate) fn choice(&self, name: &str) -> Choice {
         let value = |line: &'_ str| -> Option<Choice> {
             match line.strip_prefix(name)?.strip_prefix('=')? {
                 "m" => Some(Choice::Module),
@@ -52,7 +48,7 @@ impl Config {
 
 /// Reads the configuration of the kernel `release`: the kernel's own, or where distributions put
 /// it. `None`: it is nowhere, or none of them can be read, which is told then.
-pub fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<Config> {
+pub(crate) fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut met = Vec::new();
     let known = !release.is_empty() && !release.contains('/');
     let beside = [
@@ -65,36 +61,35 @@ pub fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<C
         let limit = if path == RUNNING { LARGEST_ZIPPED } else { LARGEST };
         let bytes = root.read(&path, limit, &mut met);
         let Some(bytes) = bytes else { continue };
-        let text = if path == RUNNING { unzipped(&bytes) } else { Ok(bytes) };
-        let text = text.and_then(|text| {
-            String::from_utf8(text).map_err(|_| Failed::Io(io::Error::other("it is not UTF-8")))
-        });
-        if let Some(text) = root.note(&path, text, &mut met) {
-            return Some(Config { path: root.shown(&path), text });
-        }
+        let text = if path == RUNNING { unzipped(&bytes) } else { Some(bytes) };
+        let path = root.shown(&path);
+        let why = match text.map(String::from_utf8) {
+            Some(Ok(text)) => return Some(Config { path, text }),
+            Some(Err(_)) => "cannot be read: it is not UTF-8",
+            None => "cannot be read: it is damaged",
+        };
+        met.push(Problem::new(path, why));
     }
     problems.append(&mut met);
     None
 }
 
-/// What a gzip file of one member holds (RFC 1952).
-fn unzipped(file: &[u8]) -> Result<Vec<u8>, Failed> {
-    let damaged = || Failed::Errno(Errno::BADMSG);
-    let [0x1f, 0x8b, 8, flags, _, _, _, _, _, _, rest @ ..] = file else {
-        return Err(damaged());
-    };
-    // The kernel's has no name, comment or anything else before the data (scripts/Makefile.lib: gzip -n).
-    if *flags != 0 {
-        return Err(damaged());
+/// Returns the content of a gzip file of one member (RFC 1952); `None` if it is damaged.
+fn unzipped(file: &[u8]) -> Option<Vec<u8>> {
+    // The kernel's has no name or comment before the data (scripts/Makefile.lib: gzip -n), and
+    // nothing here depends on the checksum and the length after it.
+    match file {
+        [0x1f, 0x8b, 8, 0, _, _, _, _, _, _, rest @ ..] => {
+            decompress_to_vec_with_limit(rest, LARGEST).ok()
+        }
+        _ => None,
     }
-    // After the data its checksum and length, which nothing here depends on.
-    decompress_to_vec_with_limit(rest, LARGEST).map_err(|_| damaged())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use protheap_board::testing::Tree;
 
     /// `CONFIG_TEE=m`, `# CONFIG_DRM_TYR is not set`, `CONFIG_A=y`.
     const GZIP: [u8; 62] = *b"\

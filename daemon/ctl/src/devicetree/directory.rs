@@ -3,12 +3,10 @@
 //! The device tree as the kernel shows it: a directory is a node, and a file has the bytes of a
 //! property (Documentation/ABI/testing/sysfs-firmware-ofw).
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use protheap_board::Problem;
+use protheap_board::root::Root;
 
 use super::{DEEPEST, DeviceTree, MOST_BYTES, MOST_NODES, MOST_RANGES, Property, is_node_name};
-use crate::Problem;
-use crate::root::{Failed, Root};
 
 /// Where it is.
 const TREE: &str = "sys/firmware/devicetree/base";
@@ -82,18 +80,16 @@ fn known(name: &str) -> Option<Property> {
     known.map(|(property, _)| *property)
 }
 
-/// A child node is at `path`. A link is none, as the kernel has none there: it could lead back up.
+/// Returns whether a child node is at `path`. A link is none: the kernel has none there, and it could
+/// lead back up.
 fn is_directory(root: &Root, path: &str, problems: &mut Vec<Problem>) -> bool {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let opened = match root.open_at(path, flags) {
-        Err(Errno::LOOP) => return false,
-        opened => root.note(path, opened.map_err(Failed::from), problems),
-    };
-    let name = path.rsplit('/').next().unwrap_or_default();
-    if opened.is_some() && !is_node_name(name) {
-        let message = "has a name that no node can have; it is skipped";
-        problems.push(Problem::new(root.shown(path), message));
+    if !root.is_real_directory(path, problems) {
         return false;
     }
-    opened.is_some()
+    let is_node = is_node_name(path.rsplit('/').next().unwrap_or_default());
+    if !is_node {
+        let message = "has a name that no node can have; it is skipped";
+        problems.push(Problem::new(root.shown(path), message));
+    }
+    is_node
 }

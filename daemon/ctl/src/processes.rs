@@ -2,7 +2,7 @@
 
 //! Which programs run.
 
-use crate::root::Root;
+use protheap_board::root::Root;
 
 /// What `/proc/self/ns/pid` says where all processes of the machine are seen: the number is the
 /// kernel's (`PID_NS_INIT_INO` of linux/nsfs.h).
@@ -10,7 +10,7 @@ const ALL: &str = "pid:[4026531836]";
 
 /// Whether root runs a program of this name, of at most 15 bytes. `None`: not every process can be
 /// seen from here.
-pub fn runs(root: &Root, program: &str) -> Option<bool> {
+pub(crate) fn runs(root: &Root, program: &str) -> Option<bool> {
     let mut problems = Vec::new();
     let mut is = |process: &str| -> Option<bool> {
         let name = root.text(&format!("proc/{process}/comm"), &mut problems)?;
@@ -35,7 +35,7 @@ pub fn runs(root: &Root, program: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::tests::Tree;
+    use protheap_board::testing::Tree;
 
     fn process(tree: &Tree, number: u32, name: &str, user: u32) {
         tree.file(&format!("proc/{number}/comm"), format!("{name}\n"));

@@ -3,7 +3,7 @@
 //! A board's device tree: from a blob, or as the kernel shows it.
 //!
 //! It says what the kernel would make of a board that does not run. What runs is read from
-//! [`platform`] and [`devices`](crate::devices).
+//! [`platform`] and [`devices`](protheap_board::devices).
 
 mod blob;
 mod directory;
@@ -14,9 +14,8 @@ use std::ffi::CStr;
 use std::iter::successors;
 use std::ops::Range;
 
+use protheap_board::platform::{self, BadString};
 use protheap_core::facts::Platform;
-
-use crate::platform::{self, BadString};
 
 pub use blob::BlobError;
 

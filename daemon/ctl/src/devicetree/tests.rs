@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::root::tests::Tree;
+use protheap_board::testing::Tree;
 
 /// A node of a test's tree; its children are sorted, as those of a directory are.
 #[derive(Debug, Clone, Default)]
