@@ -18,7 +18,7 @@ use protheap_board::run::RunDirectory;
 use protheap_board::uevents::Uevents;
 use protheap_core::decision::{Decision, decide};
 use protheap_core::facts::Platform;
-use protheap_core::report::Refused;
+use protheap_core::state_file::Refused;
 use protheap_policy::name::Key;
 use protheap_policy::sanitize;
 use protheap_runtime::executor::Executor;

@@ -226,6 +226,21 @@ pub enum BindingState {
     OnDemand,
 }
 
+impl BindingState {
+    /// Parses the word that the module shows; `None` if it is unknown.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "open" => Self::Open,
+            "held" => Self::Held,
+            "bound" => Self::Bound,
+            "in-use" => Self::InUse,
+            "none" => Self::None,
+            "on-demand" => Self::OnDemand,
+            _ => return None,
+        })
+    }
+}
+
 /// The module, loaded and of a version that is known.
 #[derive(Debug)]
 pub struct Module {
@@ -462,15 +477,8 @@ impl Binding {
     ///
     /// It was withdrawn, or says what is not known.
     pub fn state(&self) -> Result<BindingState, Error> {
-        Ok(match self.directory.read("state")?.as_str() {
-            "open" => BindingState::Open,
-            "held" => BindingState::Held,
-            "bound" => BindingState::Bound,
-            "in-use" => BindingState::InUse,
-            "none" => BindingState::None,
-            "on-demand" => BindingState::OnDemand,
-            found => return Err(self.unknown("state", found)),
-        })
+        let word = self.directory.read("state")?;
+        BindingState::parse(&word).ok_or_else(|| self.unknown("state", &word))
     }
 
     /// Reads what is bound, if anything is.

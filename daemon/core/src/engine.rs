@@ -16,23 +16,19 @@ mod daemon;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::decision::{GpuDecision, Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Provider, Source, Tee, Verdict};
-use crate::past::Past;
 use crate::request::Request;
 use crate::state::{Reason, State};
+use crate::state_file::StateFile;
+pub use crate::timeline::Monotonic;
+use crate::timeline::Step;
 use crate::trace::{Considered, bound_trace};
-pub use daemon::{Next, NoDemand, NoRebind};
+pub use daemon::{NoDemand, NoRebind};
 use daemon::{TeeOfBinding, Upkeep};
 use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::policy::{GpuPolicy, Policy};
 use protheap_policy::schema::Bind;
-
-/// A time in microseconds of `CLOCK_MONOTONIC`, which runs on over a switch of the root.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Monotonic(pub u64);
 
 /// How long before a window's end the best of what is there is taken, in microseconds: enough to
 /// allocate and hand over its buffers.
@@ -200,19 +196,6 @@ pub struct Binding {
     timeline: Vec<Step>,
 }
 
-/// Something that happened on the way to a binding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// When.
-    #[serde(rename = "at_us")]
-    pub at: Monotonic,
-    /// What, in a stable word.
-    pub step: Cow<'static, str>,
-    /// Details for people.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub detail: String,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     New,
@@ -242,14 +225,15 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         Self { policy, facts, bindings }
     }
 
-    /// Takes over the story that an earlier run has told until `now`.
-    pub fn recall(&mut self, past: &Past, now: Monotonic) {
+    /// Restores the timelines that an earlier program of this boot wrote until `now`. The kernel
+    /// knows what is bound.
+    pub fn restore(&mut self, file: &StateFile, now: Monotonic) {
         for (device, binding) in &mut self.bindings {
-            if let Some(past) = past.gpu(device) {
-                binding.held = past.held();
-                binding.named = past.named();
-                binding.shortage = past.shortage();
-                binding.timeline = past.timeline(now).collect();
+            if let Some(state) = file.gpu(device) {
+                binding.held = state.held_us;
+                binding.named = state.named();
+                binding.shortage.clone_from(&state.suspend_shortage);
+                binding.timeline = state.timeline_until(now).cloned().collect();
             }
         }
     }
@@ -597,7 +581,7 @@ impl Binding {
 
     /// Whether a heap is bound to the GPU.
     pub(crate) fn is_bound(&self) -> bool {
-        matches!(self.state, State::Bound | State::InUse)
+        self.state.is_bound()
     }
 
     /// Why the last allocation of a suspend buffer failed.

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use protheap_policy::name::{DeviceName, HeapName};
+use protheap_policy::words;
 
 /// The size of the protected section of every firmware image that is known, in bytes: what is
 /// assumed where no image can be read. (Debian's `firmware-misc-nonfree`, arch 10.8 to 13.8.)
@@ -38,7 +39,7 @@ pub struct Facts {
 }
 
 /// The board, as its device tree names it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     /// The root node's `compatible`, most specific first.
     pub compatible: Vec<String>,
@@ -328,31 +329,22 @@ impl Cma {
     }
 }
 
-/// How well a heap's memory is protected from the CPU, as far as user space can know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protection {
-    /// It cannot be mapped, and its exporter is the kernel's TEE heap.
-    Tee,
-    /// It cannot be mapped. That is necessary, not proof.
-    Unmappable,
-    /// It can be mapped.
-    None,
+words! {
+    /// Protection of a heap's memory from the CPU, as far as user space can know.
+    Protection {
+        /// It cannot be mapped, and its exporter is the kernel's TEE heap.
+        Tee = "tee",
+        /// It cannot be mapped. That is necessary, not proof.
+        Unmappable = "unmappable",
+        /// It can be mapped.
+        None = "none",
+    }
 }
 
 impl Protection {
     /// What is known of memory that cannot be mapped and comes from this exporter.
     pub fn of_exporter(exporter: &str) -> Self {
         if exporter == TEE_EXPORTER { Self::Tee } else { Self::Unmappable }
-    }
-
-    /// The word that files and D-Bus use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tee => "tee",
-            Self::Unmappable => "unmappable",
-            Self::None => "none",
-        }
     }
 }
 

@@ -28,6 +28,16 @@ words! {
 }
 
 impl State {
+    /// Returns whether a heap is bound.
+    pub fn is_bound(self) -> bool {
+        matches!(self, Self::Bound | Self::InUse)
+    }
+
+    /// Returns whether the binding is pending: without a fault, it comes to an end by itself.
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Held | Self::Waiting | Self::Preparing)
+    }
+
     /// Nothing more happens by itself.
     pub fn is_end(self) -> bool {
         matches!(self, Self::Bound | Self::InUse | Self::Unprotected | Self::Failed)
@@ -65,5 +75,36 @@ words! {
         Adopted = "adopted",
         /// Somebody took the binding away.
         Withdrawn = "withdrawn",
+    }
+}
+
+/// Serializes an optional word as text, which is empty for `None`: `#[serde(with = "...")]`.
+pub(crate) mod optional_word {
+    use std::borrow::Cow;
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[allow(clippy::ref_option, reason = "serde passes a reference to the member")]
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        word: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match word {
+            Some(word) => serializer.collect_str(word),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let word = Cow::<str>::deserialize(deserializer)?;
+        let parse = |word: &str| word.parse().map_err(D::Error::custom);
+        if word.is_empty() { Ok(None) } else { parse(&word).map(Some) }
     }
 }

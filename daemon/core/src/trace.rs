@@ -4,12 +4,12 @@
 
 use protheap_policy::name::HeapName;
 use protheap_policy::words;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::facts::{Shortage, Verdict};
 
 /// A candidate and its outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Considered {
     /// Name as written in the policy.
     pub candidate: String,

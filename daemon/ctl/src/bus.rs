@@ -12,7 +12,8 @@ use zbus::message::Sequence;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, DBusError as _};
 
-use crate::status::DAEMON;
+/// The program that owns the bindings while the system runs.
+pub(crate) const DAEMON: &str = "protheapd";
 
 /// What implements a GPU.
 pub(crate) const GPU: &str = "org.protheap1.Gpu";

@@ -12,9 +12,9 @@ use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Gpu, Protection, Verdict};
 use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::policy::SUSPEND_BYTES;
 use protheap_policy::sanitize::is_hidden;
+use protheap_runtime::state_file;
 
 use crate::machine::{Machine, Which};
-use crate::state_file::StateFile;
 use crate::tame::Tame;
 
 /// The heap of OP-TEE on a kernel from kernel.org: the one that drivers/tee/optee registers.
@@ -90,7 +90,7 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
         foresee(machine, &mut candidates, &mut left_out);
         return (candidates, left_out);
     }
-    if let Some(file) = StateFile::read(&machine.root, &mut machine.problems) {
+    if let Some(file) = state_file::read(&machine.root, &mut machine.problems) {
         file.add_verdicts(&mut machine.facts);
     }
     let known = |heap: &HeapName| {

@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::devicetree::{Node, OKAY};
 use anyhow::Result;
 use protheap_core::decision::{Plan, decide};
-use protheap_core::facts::{Facts, Gpu, Platform};
-use protheap_core::state::Reason;
+use protheap_core::facts::{Facts, Gpu, Platform, Protection};
+use protheap_core::state::{Reason, State};
+use protheap_core::state_file::{GpuState, StateFile};
 use protheap_core::trace::Considered;
 use protheap_policy::cascade::{Judged, Outcome};
 use protheap_policy::lint::nearest;
 use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::policy::{GpuPolicy, HOLD, SUSPEND_BYTES, SUSPEND_COUNT};
 use protheap_policy::schema::{EvidenceStatus, Sourced};
+use protheap_runtime::state_file;
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};
-use crate::state_file::{Binding, StateFile};
 use crate::tame::json;
 
 /// The most files that are not for the board that are told.
@@ -51,7 +52,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::look(&args.machine)?;
     let last =
-        if machine.is_blob { None } else { StateFile::read(&machine.root, &mut machine.problems) };
+        if machine.is_blob { None } else { state_file::read(&machine.root, &mut machine.problems) };
     if let Some(last) = &last {
         last.add_verdicts(&mut machine.facts);
     }
@@ -144,7 +145,31 @@ struct GpuReport<'a> {
     values: BTreeMap<&'static str, Value>,
     /// What the last run made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_run: Option<&'a Binding>,
+    last_run: Option<LastRun<'a>>,
+}
+
+/// The result of the last run.
+#[derive(Debug, Serialize)]
+struct LastRun<'a> {
+    device: &'a DeviceName,
+    state: State,
+    reason: &'static str,
+    heap: Option<&'a HeapName>,
+    protection: Option<Protection>,
+    exporter: Option<&'a str>,
+}
+
+impl<'a> LastRun<'a> {
+    fn of(gpu: &'a GpuState) -> Self {
+        Self {
+            device: &gpu.device,
+            state: gpu.state,
+            reason: gpu.reason.map_or("", Reason::as_str),
+            heap: gpu.heap.as_ref(),
+            protection: gpu.protection,
+            exporter: gpu.exporter.as_deref(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -297,7 +322,7 @@ fn gpu_report<'a>(
         reason,
         candidates: trace.iter().map(candidate).collect(),
         values: policy.as_ref().map(values).unwrap_or_default(),
-        last_run: last.and_then(|last| last.of(device.as_str())),
+        last_run: last.and_then(|last| last.gpu(device)).map(LastRun::of),
     }
 }
 

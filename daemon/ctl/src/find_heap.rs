@@ -11,12 +11,12 @@ use protheap_board::nodes;
 use protheap_client::{FindHeapOptions, ManagerProxy};
 use protheap_core::facts::Verdict;
 use protheap_core::share::{self, Number, Question};
+use protheap_runtime::state_file;
 use serde::Serialize;
 
+use crate::bus::DAEMON;
 use crate::bus::{self, Absent};
 use crate::machine::{Machine, Which};
-use crate::state_file::StateFile;
-use crate::status::DAEMON;
 use crate::tame::{Tame, joined, json};
 
 /// The version of what `--json` prints.
@@ -107,7 +107,7 @@ fn ask(args: &Args, numbers: &[Number]) -> Result<Found> {
 /// What the policies and the heaps that are there say.
 fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
     let mut machine = Machine::look(&Which::root(&args.root))?;
-    if let Some(file) = StateFile::read(&machine.root, &mut machine.problems) {
+    if let Some(file) = state_file::read(&machine.root, &mut machine.problems) {
         file.add_verdicts(&mut machine.facts);
     }
     let device = |number: &Number| {

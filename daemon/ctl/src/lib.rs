@@ -24,7 +24,6 @@ mod processes;
 mod rebind;
 mod reload;
 mod schema;
-mod state_file;
 mod status;
 mod tame;
 mod timeline;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use protheap_core::facts::Verdict;
+use protheap_core::state::{Reason, State};
 use protheap_policy::name::HeapName;
 use protheap_policy::policy::GpuPolicy;
 use serde::Serialize;
@@ -70,14 +71,15 @@ struct Heap {
 #[derive(Debug, Serialize)]
 struct Gpu {
     device: String,
-    state: Option<String>,
-    reason: Option<String>,
-    heap: Option<String>,
+    state: Option<State>,
+    reason: Option<&'static str>,
+    heap: Option<HeapName>,
 }
 
 impl From<status::gpu::Status> for Gpu {
     fn from(status: status::gpu::Status) -> Self {
         let status::gpu::Status { device, state, reason, heap, .. } = status;
+        let reason = reason.map(|reason| reason.map_or("", Reason::as_str));
         Self { device, state, reason, heap }
     }
 }
@@ -126,9 +128,9 @@ impl fmt::Display for List {
             line(f, "heap", name, protection.unwrap_or("unknown"), &named)?;
         }
         for Gpu { device, state, reason, heap } in &self.gpus {
-            let reason = reason.as_ref().filter(|reason| !reason.is_empty());
-            let rest = joined(reason.into_iter().chain(heap), "");
-            line(f, "gpu", device, state.as_deref().unwrap_or("unknown"), &rest)?;
+            let reason = reason.filter(|reason| !reason.is_empty());
+            let rest = joined(reason.into_iter().chain(heap.as_ref().map(HeapName::as_str)), "");
+            line(f, "gpu", device, state.map_or("unknown", State::as_str), &rest)?;
         }
         if let Some(why) = &self.unknown {
             writeln!(f, "unknown which heaps policies name: {}", Tame(why))?;

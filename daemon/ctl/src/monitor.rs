@@ -17,7 +17,7 @@ use zbus::message::{Sequence, Type};
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedVariant, Variant};
 
 use crate::bus;
-use crate::status::DAEMON;
+use crate::bus::DAEMON;
 use crate::tame::{Tame, joined, json};
 
 /// The version of what `--json` prints.

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use crate::config::{self, Choice, Config};
 use protheap_board::cma;
 use protheap_board::kernel::has_module;
+use protheap_core::state::Reason;
+use protheap_core::state_file::Refused;
 use protheap_policy::name::HeapName;
 use serde::Serialize;
 
+use crate::bus::DAEMON;
 use crate::machine::Machine;
-use crate::state_file::Refused;
-use crate::status::DAEMON;
 use crate::status::gpu::Status;
 use crate::status::kernel::is_loaded;
 use crate::words;
@@ -108,7 +109,7 @@ impl Situation<'_> {
 }
 
 fn is_without(gpu: &Status) -> bool {
-    gpu.state.is_some() && !gpu.is_bound() && !gpu.is_under_way()
+    gpu.state.is_some() && !gpu.is_bound() && !gpu.is_pending()
 }
 
 /// All that stands in the way, and why that may not be all.
@@ -126,7 +127,7 @@ pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
     files(at, &mut found);
     // Without the module it could do nothing, and early at boot it is not its turn.
     let of_use = !at.gpus.is_empty() && at.delivery == Some("module");
-    if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_under_way) {
+    if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_pending) {
         found.push(Obstacle {
             what: "not-running",
             gpu: None,
@@ -197,10 +198,13 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
         found.push(Obstacle { what, gpu: Some(device.clone()), message, next });
     };
     if let Some(next) = &gpu.next {
-        let policy = next.policy.as_deref().map(|key| format!(", by policy {key}"));
+        let policy = next.policy.as_ref().map(|key| format!(", by policy {key}"));
         let message = match &next.heap {
             Some(heap) => format!("it would get {heap} now{}", policy.unwrap_or_default()),
-            None => format!("it would get no heap now: {}", next.reason),
+            None => {
+                let reason = next.reason.map_or("", Reason::as_str);
+                format!("it would get no heap now: {reason}")
+            }
         };
         let now = if gpu.is_bound() {
             "`protheapctl rebind`, once no driver has it".to_owned()
@@ -209,7 +213,6 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
         };
         add("policy-waits", message, format!("reboot; or {now}"));
     }
-    let reason = gpu.reason.as_deref().unwrap_or_default();
     if let Some(node) = at.machine.nodes.get(device)
         && node.status != crate::devicetree::OKAY
     {
@@ -219,34 +222,34 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
     if !is_without(gpu) {
         return;
     }
-    match (reason, at.delivery, gpu.driver.as_deref()) {
-        // The module is what is missing, and is told of.
-        ("no-consumer", Some("none"), _) => {}
-        ("no-consumer", _, driver) => {
-            let driver = driver.unwrap_or("its driver");
+    match gpu.reason {
+        // The missing module is an obstacle of its own.
+        Some(Some(Reason::NoConsumer)) if at.delivery == Some("none") => {}
+        Some(Some(Reason::NoConsumer)) => {
+            let driver = gpu.driver.as_deref().unwrap_or("its driver");
             add(
                 "driver-without-protheap",
                 format!("{driver} does not ask protheap.ko for buffers"),
                 "use a kernel with driver/patches: docs/panthor.md".to_owned(),
             );
         }
-        _ if gpu.reason.is_none() => {
+        None => {
             let message = format!("neither protheap-bind nor {DAEMON} has told what it decided");
             add("not-decided", message, format!("systemctl start {DAEMON}"));
         }
-        _ => {
-            if let Some(reason) = words::reason(reason) {
-                let failures = failures(at).filter(|_| reason.word == "no-heap");
-                let detail = failures.or(gpu.detail.clone()).map(|detail| format!(": {detail}"));
-                let mut message = format!("{}{}", reason.meaning, detail.unwrap_or_default());
-                // A program in a sandbox cannot see it.
-                let has_cma = reason.word != "heap-too-small" || message.contains("CMA");
-                if let Some(cma) = explain_cma(at, gpu).filter(|_| !has_cma) {
-                    message = format!("{message}; {cma}");
-                }
-                add(reason.word, message, reason.next.to_owned());
+        Some(Some(reason)) => {
+            let words::Explanation { meaning, next } = words::reason(reason);
+            let failures = failures(at).filter(|_| reason == Reason::NoHeap);
+            let detail = failures.or(gpu.detail.clone()).map(|detail| format!(": {detail}"));
+            let mut message = format!("{meaning}{}", detail.unwrap_or_default());
+            // A program in a sandbox cannot see it.
+            let has_cma = reason != Reason::HeapTooSmall || message.contains("CMA");
+            if let Some(cma) = explain_cma(at, gpu).filter(|_| !has_cma) {
+                message = format!("{message}; {cma}");
             }
+            add(reason.as_str(), message, next.to_owned());
         }
+        Some(None) => {}
     }
 }
 
@@ -261,9 +264,8 @@ fn failures(at: &Situation<'_>) -> Option<String> {
 
 /// How CMA bears on a heap that had too little memory.
 fn explain_cma(at: &Situation<'_>, gpu: &Status) -> Option<String> {
-    let heap = HeapName::new(gpu.heap.as_deref()?).ok()?;
     let bytes = gpu.firmware_bytes?.saturating_add(gpu.suspend_bytes.unwrap_or_default());
-    cma::read(&at.machine.root)?.explain(&heap, bytes)
+    cma::read(&at.machine.root)?.explain(gpu.heap.as_ref()?, bytes)
 }
 
 fn files(at: &Situation<'_>, found: &mut Vec<Obstacle>) {

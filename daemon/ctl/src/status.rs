@@ -15,14 +15,17 @@ use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
 use protheap_board::root::Root;
 use protheap_core::facts::Platform;
+use protheap_core::state::State;
+use protheap_core::state_file::{Refused, StateFile};
 use protheap_policy::cascade::{Judged, Outcome};
 use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_runtime::state_file;
 use serde::Serialize;
 
+use crate::bus::DAEMON;
 use crate::machine::{Machine, Which};
 use crate::obstacles::{self, Obstacle};
 use crate::paint::Paint;
-use crate::state_file::{Refused, StateFile};
 use crate::tame::json;
 use gpu::Status;
 use kernel::Seen;
@@ -31,8 +34,6 @@ use kernel::Seen;
 const SCHEMA: u32 = 1;
 /// Links to the heaps that suit a whole media pipeline.
 const HEAPS: &str = "run/protheap/heaps";
-/// The program that owns the bindings while the system runs.
-pub(crate) const DAEMON: &str = "protheapd";
 
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
@@ -53,7 +54,7 @@ pub(crate) struct Args {
 /// Looks at the machine; returns the text to print, and the exit status.
 pub(crate) fn run(args: &Args) -> Result<(String, ExitCode)> {
     let report = Report::of(&mut Machine::see(&Which::root(&args.root))?);
-    let failed = report.gpus.iter().any(|gpu| gpu.state.as_deref() == Some("failed"));
+    let failed = report.gpus.iter().any(|gpu| gpu.state == Some(State::Failed));
     let text = if args.json { json(&report)? } else { report.text(Paint::of_output()) };
     Ok((text, ExitCode::from(u8::from(failed))))
 }
@@ -107,7 +108,7 @@ impl Report {
             unknown.push(Unknown { member, why: why.to_owned() });
         };
         let before = machine.problems.len();
-        let file = StateFile::read(&machine.root, &mut machine.problems);
+        let file = state_file::read(&machine.root, &mut machine.problems);
         match (&file, machine.problems.get(before)) {
             (Some(file), _) => file.add_verdicts(&mut machine.facts),
             (None, Some(problem)) => not_known("/writer".to_owned(), &problem.to_string()),
@@ -138,7 +139,7 @@ impl Report {
         let mut gpus = Vec::new();
         for (device, gpu) in &machine.facts.gpus {
             let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
-            let told = file.as_ref().and_then(|file| file.of(device.as_str()));
+            let told = file.as_ref().and_then(|file| file.gpu(device));
             let mut status = Status::of(device, gpu, &seen, told, running.flatten());
             // Who decides knows best what he would decide.
             status.next = match told {
@@ -241,25 +242,17 @@ fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
             continue;
         }
         for fault in faults {
-            add(Refused {
-                path: fault.path.clone(),
-                line: fault.place.line,
-                column: fault.place.column,
-                message: fault.message.clone(),
-                kept: false,
-            });
+            add(Refused::from(fault));
         }
         if faults.is_empty() {
-            let (path, message) = (path.clone(), why.clone());
-            add(Refused { path, message, ..Refused::default() });
+            add(Refused::whole(path, why));
         }
     }
     // What only root may read is unknown, not refused.
     let hidden = hides_module(&machine.root).then(|| machine.root.shown(CONFIGFS));
     let is_hidden = |path: &str| hidden.as_ref().is_some_and(|hidden| path.starts_with(hidden));
     for problem in machine.problems.iter().filter(|problem| !is_hidden(&problem.path)) {
-        let (path, message) = (problem.path.clone(), problem.message.clone());
-        add(Refused { path, message, ..Refused::default() });
+        add(Refused::whole(&problem.path, &problem.message));
     }
     refused
 }

@@ -12,9 +12,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use protheap_board::Problem;
 use protheap_board::root::Root;
+use protheap_core::state::{Reason, State};
+use protheap_core::state_file::GpuState;
+use protheap_policy::name::DeviceName;
+use protheap_runtime::state_file;
 use serde::Serialize;
 
-use crate::state_file::{Binding, StateFile};
 use crate::tame::json;
 
 /// The version of what `--json` prints.
@@ -68,9 +71,9 @@ struct Story {
 
 #[derive(Debug, Serialize)]
 struct Gpu {
-    device: String,
-    state: String,
-    reason: String,
+    device: DeviceName,
+    state: State,
+    reason: &'static str,
     /// When its window was open, in microseconds since the boot; the end is null while it is.
     window: Option<Window>,
     /// In the order in which they happened.
@@ -161,9 +164,9 @@ enum By {
 
 impl Story {
     fn of(root: &Root, problems: &mut Vec<Problem>) -> Self {
-        let file = StateFile::read(root, problems);
-        let gpus = file.as_ref().map(StateFile::gpus).unwrap_or_default();
-        let gpus = gpus.iter().map(|binding| Gpu::of(root, binding)).collect();
+        let file = state_file::read(root, problems);
+        let gpus = file.as_ref().map(|file| file.gpus.as_slice()).unwrap_or_default();
+        let gpus = gpus.iter().map(|gpu| Gpu::of(root, gpu)).collect();
         Self { schema: SCHEMA, written_by: file.map(|file| file.written_by), gpus }
     }
 
@@ -178,34 +181,34 @@ impl Story {
 }
 
 impl Gpu {
-    fn of(root: &Root, binding: &Binding) -> Self {
-        let noted = binding.timeline.iter().map(|step| Step {
-            at_us: step.at_us,
+    fn of(root: &Root, gpu: &GpuState) -> Self {
+        let written = gpu.timeline.iter().map(|step| Step {
+            at_us: step.at.0,
             lane: Lane::of(&step.step),
-            step: step.step.clone(),
+            step: step.step.to_string(),
             detail: step.detail.clone(),
             by: By::StateFile,
         });
-        let mut steps: Vec<_> = noted.collect();
-        steps.extend(udev::seen(root, binding));
-        // What happened at one time stays in its order.
+        let mut steps: Vec<_> = written.collect();
+        steps.extend(udev::seen(root, gpu));
+        // Steps of the same time keep their order.
         steps.sort_by_key(|step| step.at_us);
         let is_known = |lane: &Lane| steps.iter().any(|step| step.lane == *lane);
         Self {
-            device: binding.device.clone(),
-            state: binding.state.clone(),
-            reason: binding.reason.clone(),
-            window: window(binding),
+            device: gpu.device.clone(),
+            state: gpu.state,
+            reason: gpu.reason.map_or("", Reason::as_str),
+            window: window(gpu),
             unknown: Lane::ALL.into_iter().filter(|lane| !is_known(lane)).collect(),
             steps,
         }
     }
 }
 
-/// From when to when its window was open: a device has one in each boot.
-fn window(binding: &Binding) -> Option<Window> {
-    let from_us = binding.timeline.iter().find(|step| step.step == "window-opened")?.at_us;
-    let to_us = binding.is_end().then(|| from_us.saturating_add(binding.held_us));
+/// Returns when the GPU was held. A device is held once in each boot.
+fn window(gpu: &GpuState) -> Option<Window> {
+    let from_us = gpu.timeline.iter().find(|step| step.step == "window-opened")?.at.0;
+    let to_us = gpu.state.is_end().then(|| from_us.saturating_add(gpu.held_us));
     Some(Window { from_us, to_us })
 }
 

@@ -20,7 +20,7 @@ use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::{Problem, clock, panthor};
 use protheap_core::engine::{Action, Engine, Event, Monotonic, Opened, Supplied};
 use protheap_core::facts::{Facts, Parameter, Source, Verdict};
-use protheap_core::report::Refused;
+use protheap_core::state_file::Refused;
 use protheap_policy::cascade::LastGood;
 use protheap_policy::name::{DeviceName, HeapName};
 

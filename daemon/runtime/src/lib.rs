@@ -10,6 +10,7 @@
 pub mod executor;
 pub mod log;
 pub mod ready;
+pub mod state_file;
 pub mod survey;
 
 /// The error is for people: no caller distinguishes errors by kind.

@@ -7,7 +7,7 @@ use protheap_board::root::Root;
 use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, soc, tee};
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Firmware, Kernel, Platform};
-use protheap_core::report::Refused;
+use protheap_core::state_file::Refused;
 use protheap_policy::cascade::{Judged, LastGood, Outcome, PolicyFile, judge, keys};
 use protheap_policy::image::LocalPolicy;
 use protheap_policy::policy::Policy;
@@ -74,7 +74,7 @@ pub(crate) fn read_policy(
 /// Tells of a problem, and keeps it for the report.
 pub(crate) fn log_problem(log: Log, problem: Problem) -> Refused {
     log.write(&Message::Skipped(&problem));
-    Refused { path: problem.path, line: 0, column: 0, message: problem.message, kept: false }
+    Refused::whole(problem.path, problem.message)
 }
 
 /// Tells of a file that was not used, and keeps why for the report.

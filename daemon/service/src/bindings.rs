@@ -120,9 +120,9 @@ impl Bindings {
 #[cfg(test)]
 impl Bindings {
     /// What is known is given, and nobody owns it.
-    pub(crate) fn given(engine: protheap_core::engine::Engine<true>) -> Self {
+    pub(crate) fn given(engine: &protheap_core::engine::Engine<true>) -> Self {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
-        let snapshot = Arc::new(Snapshot { engine, refused: Vec::new() });
+        let snapshot = Arc::new(Snapshot::new(engine, &[]));
         let root = Arc::new(Root::open("/".as_ref()).unwrap());
         Self { commands: mpsc::channel().0, bell, snapshots: watch::channel(snapshot).1, root }
     }
@@ -141,7 +141,8 @@ fn run(
     let mut executor = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.restore();
     executor.start();
-    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::of(&executor)));
+    let (publish, snapshots) =
+        watch::channel(Arc::new(Snapshot::new(executor.engine(), executor.refused())));
     journal::log_start(&publish.borrow());
     if begin.send(snapshots).is_err() {
         anyhow::bail!("nobody waits for the bindings any more");
@@ -192,7 +193,7 @@ fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, executor: &Executor<t
     let (engine, refused) = (executor.engine(), executor.refused());
     let before = Arc::clone(&publish.borrow());
     if before.engine != *engine || before.refused != refused {
-        let now = Arc::new(Snapshot::of(executor));
+        let now = Arc::new(Snapshot::new(engine, refused));
         journal::log_changes(&before, &now);
         publish.send_replace(now);
     }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::os::linux::fs::MetadataExt;
 use std::sync::Mutex;
 
-use protheap_core::report::GpuReport;
-use protheap_core::state::State;
-use protheap_policy::name::{DeviceName, Key};
+use protheap_core::state::{Reason, State};
+use protheap_core::state_file::GpuState;
+use protheap_policy::name::Key;
 use protheap_policy::sanitize::Sanitized;
 use protheap_runtime::log::{Log, Message, one_line};
 use tracing::{info, warn};
@@ -136,25 +136,15 @@ fn write(_: &str, message: &Message<'_>) {
 
 /// Logs the bindings that the daemon found at its start.
 pub(crate) fn log_start(now: &Snapshot) {
-    for device in now.engine.bindings().keys() {
-        if let Some(gpu) = now.gpu(device)
-            && gpu.state.is_end()
-        {
-            log_gpu(device, &gpu);
-        }
-    }
+    now.gpus().iter().filter(|gpu| gpu.state.is_end()).for_each(log_gpu);
 }
 
 /// Logs each change between two snapshots once.
 pub(crate) fn log_changes(before: &Snapshot, now: &Snapshot) {
-    for device in now.engine.bindings().keys() {
-        let said = |gpu: &GpuReport<'_>| (gpu.state, gpu.reason, gpu.heap.cloned());
-        let was = before.gpu(device).as_ref().map(said);
-        if let Some(gpu) = now.gpu(device)
-            && gpu.state.is_end()
-            && was != Some(said(&gpu))
-        {
-            log_gpu(device, &gpu);
+    let logged = |gpu: &GpuState| (gpu.state, gpu.reason, gpu.heap.clone());
+    for gpu in now.gpus().iter().filter(|gpu| gpu.state.is_end()) {
+        if before.gpu(&gpu.device).map(logged) != Some(logged(gpu)) {
+            log_gpu(gpu);
         }
     }
     // A file that becomes bad again is logged again.
@@ -168,14 +158,15 @@ pub(crate) fn log_changes(before: &Snapshot, now: &Snapshot) {
     }
 }
 
-fn log_gpu(device: &DeviceName, gpu: &GpuReport<'_>) {
-    let (state, reason) = (gpu.state.as_str(), gpu.reason);
-    let heap = gpu.heap.map_or("", |heap| heap.as_str());
-    let device = device.as_str();
+fn log_gpu(gpu: &GpuState) {
+    let (state, reason) = (gpu.state.as_str(), gpu.reason.map_or("", Reason::as_str));
+    let heap = gpu.heap.as_ref().map_or("", |heap| heap.as_str());
+    let device = gpu.device.as_str();
     let reasons = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
     let buffers = match (gpu.suspend_buffers, gpu.suspend_count) {
         (Some(buffers), Some(count)) if buffers < count => {
-            let why = gpu.suspend_shortage.map(|why| format!(" ({why})")).unwrap_or_default();
+            let why =
+                gpu.suspend_shortage.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
             format!(", with {buffers} of {count} suspend buffers{why}")
         }
         _ => String::new(),

@@ -6,26 +6,35 @@ use std::collections::BTreeSet;
 
 use protheap_core::engine::{Binding, Engine};
 use protheap_core::named::named_heaps;
-use protheap_core::report::{GpuReport, Refused};
+use protheap_core::report::gpu_state;
+use protheap_core::state_file::{GpuState, Refused};
 use protheap_policy::name::{DeviceName, HeapName};
-use protheap_runtime::executor::Executor;
 
 /// The state of all bindings at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) engine: Engine<true>,
     pub(crate) refused: Vec<Refused>,
+    /// In the order of the engine's bindings: by device name.
+    gpus: Vec<GpuState>,
 }
 
 impl Snapshot {
-    pub(crate) fn of(executor: &Executor<true>) -> Self {
-        Self { engine: executor.engine().clone(), refused: executor.refused().to_vec() }
+    pub(crate) fn new(engine: &Engine<true>, refused: &[Refused]) -> Self {
+        let bindings = engine.bindings().iter();
+        let gpus = bindings.map(|(device, binding)| gpu_state(engine, device, binding)).collect();
+        Self { engine: engine.clone(), refused: refused.to_vec(), gpus }
     }
 
-    /// Returns the report of a GPU.
-    pub(crate) fn gpu<'a>(&'a self, device: &'a DeviceName) -> Option<GpuReport<'a>> {
-        let (device, binding) = self.engine.bindings().get_key_value(device)?;
-        Some(GpuReport::new(&self.engine, device, binding))
+    /// Returns the states of all GPUs.
+    pub(crate) fn gpus(&self) -> &[GpuState] {
+        &self.gpus
+    }
+
+    /// Returns the state of a GPU.
+    pub(crate) fn gpu(&self, device: &DeviceName) -> Option<&GpuState> {
+        let at = self.gpus.binary_search_by(|gpu| gpu.device.cmp(device)).ok()?;
+        self.gpus.get(at)
     }
 
     /// Returns the present heaps that the policies name or that are bound.

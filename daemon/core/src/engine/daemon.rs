@@ -4,13 +4,11 @@
 //! meets what the kernel asks for, takes a binding away when its TEE goes, and begins anew when a
 //! fact or a policy has changed, or somebody asks.
 
-use serde::Serialize;
-
 use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
-use crate::decision::{Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
+use crate::next::{Current, Next, next};
 use crate::state::{Reason, State};
-use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::Policy;
 use protheap_policy::schema::Bind;
 
@@ -70,17 +68,6 @@ impl Upkeep {
         self.retry = Some(Monotonic(now.0 + (RETRY << self.failures.min(6))));
         self.failures += 1;
     }
-}
-
-/// What policies and heaps would have bound now, in place of what is bound.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Next {
-    /// The heap; `None` if it would go without.
-    pub heap: Option<HeapName>,
-    /// The key of the file that names it.
-    pub policy: Option<Key>,
-    /// Why it would go without; a [`Reason`]'s word, or empty.
-    pub reason: &'static str,
 }
 
 /// Why nothing can be decided anew for a GPU.
@@ -266,25 +253,11 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 }
 
 impl Binding {
-    /// What would be bound now, where it is not what is bound. Of a buffer's size, the driver's
-    /// word counts.
+    /// Returns what would be bound now, where it is not what is bound.
     fn next(&self, gpu: &Gpu, facts: &Facts) -> Option<Next> {
         let kernel = self.kernel.as_ref().filter(|_| self.is_bound())?;
-        match decide_gpu(self.policy.as_ref(), facts, gpu, Patience::LastCall).plan {
-            Plan::Try(request) | Plan::Bind(request) => {
-                let same =
-                    request.heap == kernel.heap && request.suspend_count == kernel.suspend_count;
-                (!same && !facts.lacks_tee_of(&request.heap)).then_some(Next {
-                    heap: Some(request.heap),
-                    policy: Some(request.policy),
-                    reason: "",
-                })
-            }
-            Plan::Without(reason) | Plan::Fail(reason) => {
-                Some(Next { heap: None, policy: None, reason: reason.as_str() })
-            }
-            Plan::Wait | Plan::Keep(_) => None,
-        }
+        let current = Current { heap: &kernel.heap, suspend_count: Some(kernel.suspend_count) };
+        next(self.policy.as_ref(), facts, gpu, Some(current))
     }
 
     /// Removes the oldest steps from the timeline.

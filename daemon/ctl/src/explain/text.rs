@@ -5,6 +5,7 @@
 use std::fmt;
 
 use protheap_core::trace::Outcome as Considered;
+use protheap_policy::name::HeapName;
 
 use super::{Candidate, GpuReport, ProviderReport, Report, Value};
 use crate::tame::{Tame, joined};
@@ -123,16 +124,10 @@ fn show_gpu(
         None => format!("no heap: {}", meaning(gpu, providers, is_blob)),
     };
     writeln!(f, "  decision   {decision}")?;
-    if let Some(last) = gpu.last_run {
-        let heap = last.heap.as_deref().unwrap_or("no heap");
-        let reason = if last.reason.is_empty() { "" } else { ", " };
-        writeln!(
-            f,
-            "  last run   {}{reason}{}: {}",
-            Tame(&last.state),
-            Tame(&last.reason),
-            Tame(heap)
-        )?;
+    if let Some(last) = &gpu.last_run {
+        let heap = last.heap.map_or("no heap", HeapName::as_str);
+        let comma = if last.reason.is_empty() { "" } else { ", " };
+        writeln!(f, "  last run   {}{comma}{}: {heap}", last.state, last.reason)?;
     }
     if gpu.candidates.is_empty() && gpu.values.is_empty() {
         return Ok(());

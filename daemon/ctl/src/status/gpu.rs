@@ -3,14 +3,18 @@
 //! What is known of one GPU's binding: what the kernel has now, and what `state.json` says where
 //! the kernel does not contradict it.
 
-use protheap_core::decision::{Patience, Plan, decide_gpu};
+use protheap_board::module::BindingState;
 use protheap_core::facts::{Facts, Gpu, Protection};
-use protheap_policy::name::DeviceName;
+use protheap_core::next::{self, Current, Next};
+use protheap_core::state::{Reason, State};
+use protheap_core::state_file::GpuState;
+use protheap_core::timeline::Step;
+use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::policy::Policy;
-use serde::Serialize;
+use protheap_policy::schema::EvidenceStatus;
+use serde::{Serialize, Serializer};
 
 use super::kernel::{self, Seen};
-use crate::state_file::{self, Next};
 
 /// A GPU, as it is printed. What is null is not there, or is listed as unknown.
 #[derive(Debug, Serialize)]
@@ -19,18 +23,19 @@ pub(crate) struct Status {
     pub(crate) compatible: Vec<String>,
     pub(crate) driver: Option<String>,
     /// A word of docs/state.md.
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<State>,
     /// A word of docs/state.md, or empty.
-    pub(crate) reason: Option<String>,
+    #[serde(serialize_with = "known_reason")]
+    pub(crate) reason: Option<Option<Reason>>,
     /// Who says so.
     pub(crate) from: Option<From>,
-    pub(crate) heap: Option<String>,
-    pub(crate) protection: Option<String>,
+    pub(crate) heap: Option<HeapName>,
+    pub(crate) protection: Option<Protection>,
     pub(crate) exporter: Option<String>,
     /// How far a policy's evidence for a firewall can be relied upon.
-    pub(crate) firewall: Option<String>,
+    pub(crate) firewall: Option<EvidenceStatus>,
     /// The key of the file that names the heap.
-    pub(crate) policy: Option<String>,
+    pub(crate) policy: Option<Key>,
     /// Where in that file.
     pub(crate) origin: Option<String>,
     pub(crate) firmware_bytes: Option<u64>,
@@ -62,15 +67,23 @@ pub(crate) enum From {
     DeviceTree,
 }
 
-/// The words for a state, and who says so.
-type Words = (String, Option<String>, From);
+/// A state, its reason if that is known, and the source of both.
+type Known = (State, Option<Option<Reason>>, From);
+
+/// Serializes a known reason as a word or empty text, and an unknown one as null.
+fn known_reason<S: Serializer>(
+    reason: &Option<Option<Reason>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    reason.map(|reason| reason.map_or("", Reason::as_str)).serialize(serializer)
+}
 
 impl Status {
     /// A GPU that has a node and is no device.
     pub(super) fn of_node(device: &str, compatible: &[String]) -> Self {
         Self {
-            state: Some("absent".to_owned()),
-            reason: Some(String::new()),
+            state: Some(State::Absent),
+            reason: Some(None),
             from: Some(From::DeviceTree),
             ..Self::of_device(device, &Gpu { compatible: compatible.to_vec(), ..Gpu::default() })
         }
@@ -109,13 +122,13 @@ impl Status {
         device: &DeviceName,
         gpu: &Gpu,
         seen: &Seen,
-        file: Option<&state_file::Binding>,
+        file: Option<&GpuState>,
         running: Option<bool>,
     ) -> Self {
         let mut status = Self::of_device(device.as_str(), gpu);
         // What a run was about to do when it was killed says nothing.
-        let file = file.filter(|file| file.is_end() || running != Some(false));
-        if let Some((state, reason, from)) = words(seen, file, gpu) {
+        let file = file.filter(|file| file.state.is_end() || running != Some(false));
+        if let Some((state, reason, from)) = known(seen, file, gpu) {
             (status.state, status.reason, status.from) = (Some(state), reason, Some(from));
         }
         let is_bound = status.is_bound();
@@ -126,11 +139,11 @@ impl Status {
         } else if let Seen::Parameter(heap) = seen
             && is_bound
         {
-            status.heap = Some(heap.clone());
+            status.heap = HeapName::new(heap).ok();
         }
         // It is about the same binding, or about why there is none.
-        let same = |file: &&state_file::Binding| {
-            file.is_bound() == is_bound && (status.heap.is_none() || status.heap == file.heap)
+        let same = |file: &&GpuState| {
+            file.state.is_bound() == is_bound && (status.heap.is_none() || status.heap == file.heap)
         };
         if let Some(file) = file.filter(same) {
             status.take_file(file);
@@ -139,8 +152,8 @@ impl Status {
     }
 
     fn take_kernel(&mut self, binding: &kernel::Binding) {
-        self.heap = Some(binding.heap.clone());
-        self.protection = binding.protection.map(|protection| protection.as_str().to_owned());
+        self.heap = HeapName::new(&binding.heap).ok();
+        self.protection = binding.protection;
         self.exporter = Some(binding.exporter.clone()).filter(|exporter| !exporter.is_empty());
         self.origin = Some(binding.origin.clone()).filter(|origin| !origin.is_empty());
         self.policy = self.origin.as_deref().and_then(key);
@@ -151,35 +164,28 @@ impl Status {
         self.suspend_in_use = binding.suspend_in_use;
     }
 
-    /// Takes what the kernel has not said.
-    fn take_file(&mut self, file: &state_file::Binding) {
-        let fill = |to: &mut Option<String>, from: &Option<String>| {
-            if to.is_none() {
-                to.clone_from(from);
-            }
-        };
-        fill(&mut self.heap, &file.heap);
-        fill(&mut self.protection, &file.protection);
-        fill(&mut self.exporter, &file.exporter);
-        fill(&mut self.firewall, &file.firewall);
-        fill(&mut self.policy, &file.policy);
-        fill(&mut self.origin, &file.origin().map(str::to_owned));
+    /// Takes what the kernel does not show from the state file.
+    fn take_file(&mut self, file: &GpuState) {
+        self.heap = self.heap.take().or_else(|| file.heap.clone());
+        self.protection = self.protection.or(file.protection);
+        self.exporter = self.exporter.take().or_else(|| file.exporter.clone());
+        self.firewall = self.firewall.or(file.firewall);
+        self.policy = self.policy.take().or_else(|| file.policy.clone());
+        self.origin = self.origin.take().or_else(|| file.origin().map(str::to_owned));
         self.firmware_bytes = self.firmware_bytes.or(file.firmware_bytes);
         self.suspend_bytes = self.suspend_bytes.or(file.suspend_bytes);
         self.suspend_count = self.suspend_count.or(file.suspend_count);
         if self.suspend_buffers().or(file.suspend_buffers) < self.suspend_count {
-            fill(&mut self.suspend_shortage, &file.suspend_shortage);
+            self.suspend_shortage.clone_from(&file.suspend_shortage);
         }
         self.held_us = Some(file.held_us);
         self.detail = file.detail().map(str::to_owned);
-        let word = if self.is_bound() {
-            |step: &str, _: &str| matches!(step, "bound" | "in-use")
-        } else {
-            |step: &str, reason: &str| !reason.is_empty() && step == reason
+        let reason = self.reason.flatten().map(Reason::as_str);
+        let is_end = |step: &&Step| match self.is_bound() {
+            true => ["bound", "in-use"].contains(&&*step.step),
+            false => Some(&*step.step) == reason,
         };
-        let reason = self.reason.as_deref().unwrap_or_default();
-        let came = file.timeline.iter().rev().find(|step| word(&step.step, reason));
-        self.since_us = came.map(|step| step.at_us);
+        self.since_us = file.timeline.iter().rev().find(is_end).map(|step| step.at.0);
     }
 
     /// How many suspend buffers there are, free and in use, as the kernel shows it.
@@ -187,73 +193,68 @@ impl Status {
         Some(self.suspend_free?.saturating_add(self.suspend_in_use?))
     }
 
-    /// The GPU has a heap.
+    /// Returns whether a heap is bound.
     pub(crate) fn is_bound(&self) -> bool {
-        matches!(self.state.as_deref(), Some("bound" | "in-use"))
+        self.state.is_some_and(State::is_bound)
     }
 
-    /// Its driver may come to have one without anything being mended.
-    pub(crate) fn is_under_way(&self) -> bool {
-        matches!(self.state.as_deref(), Some("held" | "waiting" | "preparing"))
+    /// Returns whether the binding is pending.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.state.is_some_and(State::is_pending)
     }
 }
 
 /// The key of the file in `PATH:LINE:COLUMN`.
-fn key(origin: &str) -> Option<String> {
+fn key(origin: &str) -> Option<Key> {
     let path = origin.rsplitn(3, ':').last()?;
     let mut names = path.rsplit('/');
     let name = names.next()?;
     let key = names.next().and_then(|directory| directory.strip_suffix(".toml.d"));
-    key.or_else(|| name.strip_suffix(".toml")).map(str::to_owned)
+    Key::new(key.or_else(|| name.strip_suffix(".toml"))?).ok()
 }
 
-/// The state and its reason; `None`: they are not known.
-fn words(seen: &Seen, file: Option<&state_file::Binding>, gpu: &Gpu) -> Option<Words> {
-    let said = |file: &state_file::Binding| {
-        (file.state.clone(), Some(file.reason.clone()), From::StateFile)
-    };
-    let unbound =
-        |reason: Option<&str>| ("unprotected".to_owned(), reason.map(str::to_owned), From::Kernel);
-    let told_unbound = file.filter(|file| !file.is_bound());
-    let was_bound = file.is_some_and(state_file::Binding::is_bound);
-    let bound = |state: &str, heap: &str, without_file: &str| {
-        let same = file.filter(|file| file.is_bound() && file.heap.as_deref() == Some(heap));
-        let reason = same.map_or(without_file, |file| &file.reason);
-        (state.to_owned(), Some(reason.to_owned()), From::Kernel)
+/// Returns the state and its reason; `None` if they are not known.
+fn known(seen: &Seen, file: Option<&GpuState>, gpu: &Gpu) -> Option<Known> {
+    let written = |file: &GpuState| (file.state, Some(file.reason), From::StateFile);
+    let unbound = |reason: Option<Reason>| (State::Unprotected, reason.map(Some), From::Kernel);
+    let unbound_file = file.filter(|file| !file.state.is_bound());
+    let withdrawn = file.filter(|file| file.state.is_bound()).map(|_| Reason::Withdrawn);
+    let bound = |state: State, heap: &str| {
+        let is_same = |file: &&GpuState| {
+            file.state.is_bound() && file.heap.as_ref().is_some_and(|of| of.as_str() == heap)
+        };
+        let reason = file.filter(is_same).map_or(Some(Reason::Adopted), |file| file.reason);
+        (state, Some(reason), From::Kernel)
     };
     Some(match seen {
-        Seen::Hidden(_) => said(file?),
-        Seen::Binding(binding) if binding.is_bound() => {
-            bound(&binding.state, &binding.heap, "adopted")
-        }
-        Seen::Binding(binding) => match told_unbound {
-            Some(file) => said(file),
-            None if binding.state == "held" => {
-                ("held".to_owned(), Some(String::new()), From::Kernel)
+        Seen::Hidden(_) => written(file?),
+        Seen::Binding(binding) => match (binding.state, unbound_file) {
+            (Some(BindingState::Bound), _) => bound(State::Bound, &binding.heap),
+            (Some(BindingState::InUse), _) => bound(State::InUse, &binding.heap),
+            (_, Some(file)) => written(file),
+            (Some(BindingState::Held), None) => (State::Held, Some(None), From::Kernel),
+            // A program that decides against a binding leaves the reason in `origin`.
+            (state, None) => {
+                let origin = Some(&binding.origin).filter(|_| state == Some(BindingState::None));
+                let words = [Some(&binding.reason), origin].into_iter().flatten();
+                unbound(words.flat_map(|word| word.parse()).next().or(withdrawn))
             }
-            None if !binding.reason.is_empty() => unbound(Some(&binding.reason)),
-            // Who decides against a binding leaves the reason there.
-            None if binding.state == "none" && !binding.origin.is_empty() => {
-                unbound(Some(&binding.origin))
-            }
-            None if was_bound => unbound(Some("withdrawn")),
-            None => unbound(None),
         },
-        // A driver that knows no such parameter takes nothing from it.
+        // A driver without the parameter takes nothing from it.
         Seen::Parameter(heap)
             if !heap.is_empty() && gpu.driver.as_ref().is_none_or(|name| name == "panthor") =>
         {
-            bound("bound", heap, "adopted")
+            bound(State::Bound, heap)
         }
-        Seen::None | Seen::NoDelivery | Seen::Parameter(_) => match (told_unbound, seen) {
-            (Some(file), _) => said(file),
-            (None, Seen::NoDelivery) => unbound(Some("no-consumer")),
-            (None, _) => unbound(was_bound.then_some("withdrawn")),
+        Seen::None | Seen::NoDelivery | Seen::Parameter(_) => match (unbound_file, seen) {
+            (Some(file), _) => written(file),
+            (None, Seen::NoDelivery) => unbound(Some(Reason::NoConsumer)),
+            (None, _) => unbound(withdrawn),
         },
     })
 }
 
-/// What policies and heaps that are there now would bind, where that is not what is bound.
+/// Returns what policies and present heaps would bind now, where it is not what is bound.
 pub(super) fn next(
     policy: &Policy,
     facts: &Facts,
@@ -261,31 +262,14 @@ pub(super) fn next(
     status: &Status,
 ) -> Option<Next> {
     let gpu = facts.gpus.get(device)?;
-    let gpu_policy = policy.gpu(device, &gpu.compatible);
-    let plan = decide_gpu(gpu_policy.as_ref(), facts, gpu, Patience::LastCall).plan;
-    let is_bound = status.is_bound();
-    match plan {
-        Plan::Try(request) | Plan::Bind(request) => {
-            let count = status.suspend_count.unwrap_or(request.suspend_count);
-            let same = status.heap.as_deref() == Some(request.heap.as_str())
-                && count == request.suspend_count;
-            let stays = is_bound && same || facts.lacks_tee_of(&request.heap);
-            (!stays).then(|| Next {
-                heap: Some(request.heap.to_string()),
-                policy: Some(request.policy.to_string()),
-                reason: String::new(),
-            })
-        }
-        Plan::Without(reason) | Plan::Fail(reason) if is_bound => {
-            Some(Next { reason: reason.to_string(), ..Next::default() })
-        }
-        Plan::Without(_) | Plan::Fail(_) | Plan::Wait | Plan::Keep(_) => None,
-    }
+    let heap = status.heap.as_ref().filter(|_| status.is_bound());
+    let current = heap.map(|heap| Current { heap, suspend_count: status.suspend_count });
+    next::next(policy.gpu(device, &gpu.compatible).as_ref(), facts, gpu, current)
 }
 
-/// What a policy says of a firewall around memory that cannot be mapped, for people.
-pub(super) fn firewall(protection: &str, evidence: Option<&str>) -> Option<String> {
-    if protection == Protection::None.as_str() {
+/// Describes what a policy says of a firewall around memory that cannot be mapped.
+pub(super) fn firewall(protection: Protection, evidence: Option<EvidenceStatus>) -> Option<String> {
+    if protection == Protection::None {
         return None;
     }
     Some(match evidence {
@@ -296,14 +280,12 @@ pub(super) fn firewall(protection: &str, evidence: Option<&str>) -> Option<Strin
     })
 }
 
-/// What is known of the protection of memory, for people.
-pub(super) fn protection(word: &str) -> &'static str {
-    let known = [Protection::Tee, Protection::Unmappable, Protection::None];
-    match known.into_iter().find(|known| known.as_str() == word) {
-        Some(Protection::Tee) => "it cannot be mapped, and is of the kernel's TEE heap",
-        Some(Protection::Unmappable) => "it cannot be mapped, which is no proof",
-        Some(Protection::None) => "it can be mapped: it protects nothing",
-        None => "",
+/// Describes the protection of memory.
+pub(super) fn protection(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Tee => "it cannot be mapped, and is of the kernel's TEE heap",
+        Protection::Unmappable => "it cannot be mapped, which is no proof",
+        Protection::None => "it can be mapped: it protects nothing",
     }
 }
 
@@ -312,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_tells_its_key() {
+    fn key_is_that_of_the_file() {
         let usr = "/usr/lib/protheap/policies";
         for (origin, found) in [
             (format!("{usr}/acme,a9.toml:5:3"), Some("acme,a9")),
@@ -320,7 +302,7 @@ mod tests {
             ("no-heap".to_owned(), None),
             (String::new(), None),
         ] {
-            assert_eq!(key(&origin).as_deref(), found, "{origin}");
+            assert_eq!(key(&origin).as_ref().map(Key::as_str), found, "{origin}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What the kernel has now: the truth, where it can be read.
 
 use protheap_board::kernel::CONFIGFS;
+use protheap_board::module::BindingState;
 use protheap_board::panthor;
 use protheap_board::root::Root;
 use protheap_core::facts::{Kernel, Parameter, Protection};
@@ -44,7 +45,8 @@ pub(super) enum Seen {
 /// A binding of protheap.ko, in its words.
 #[derive(Debug, Default)]
 pub(super) struct Binding {
-    pub(super) state: String,
+    /// `None` for a state that is not known here.
+    pub(super) state: Option<BindingState>,
     pub(super) reason: String,
     pub(super) heap: String,
     pub(super) origin: String,
@@ -55,13 +57,6 @@ pub(super) struct Binding {
     pub(super) suspend_count: Option<u32>,
     pub(super) suspend_free: Option<u32>,
     pub(super) suspend_in_use: Option<u32>,
-}
-
-impl Binding {
-    /// It is committed.
-    pub(super) fn is_bound(&self) -> bool {
-        matches!(self.state.as_str(), "bound" | "in-use")
-    }
 }
 
 impl Seen {
@@ -96,7 +91,7 @@ impl Seen {
             };
         };
         let binding = Binding {
-            state,
+            state: BindingState::parse(&state),
             reason: text("reason").unwrap_or_default(),
             heap: text("heap").unwrap_or_default(),
             origin: text("origin").unwrap_or_default(),

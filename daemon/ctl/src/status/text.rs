@@ -5,12 +5,14 @@
 use std::fmt::Write as _;
 
 use super::gpu::{From, Status, firewall, protection};
-use super::{DAEMON, Report, Writer};
+use super::{Report, Writer};
+use crate::bus::DAEMON;
 use crate::obstacles::Obstacle;
 use crate::paint::{Paint, Tone};
 use crate::tame::{Tame, joined};
 use crate::tree::Tree;
 use crate::words;
+use protheap_core::state::State;
 
 impl Report {
     /// The report as a tree.
@@ -99,21 +101,22 @@ impl Report {
         line("driver", &joined(&gpu.driver, "none"));
         if let Some(heap) = &gpu.heap {
             let tried = if gpu.is_bound() { "" } else { " (tried last)" };
-            line("heap", &format!("{}{tried}", Tame(heap)));
+            line("heap", &format!("{heap}{tried}"));
         }
-        if let Some(word) = &gpu.protection {
+        if let Some(word) = gpu.protection {
             let exporter = joined(&gpu.exporter, "unknown");
             let meaning = protection(word);
-            line("protection", &format!("{}: {meaning}; exporter {exporter}", Tame(word)));
-            if let Some(firewall) = firewall(word, gpu.firewall.as_deref()) {
-                line("firewall", &Tame(&firewall).to_string());
+            line("protection", &format!("{word}: {meaning}; exporter {exporter}"));
+            if let Some(firewall) = firewall(word, gpu.firewall) {
+                line("firewall", &firewall);
             }
         }
         match (&gpu.policy, unknown("policy"), &gpu.origin) {
             (Some(key), _, Some(origin)) => {
-                line("policy", &format!("{} ({})", Tame(key), Tame(origin)));
+                line("policy", &format!("{key} ({})", Tame(origin)));
             }
-            (Some(one), _, None) | (None, _, Some(one)) => line("policy", &Tame(one).to_string()),
+            (Some(key), _, None) => line("policy", key.as_str()),
+            (None, _, Some(origin)) => line("policy", &Tame(origin).to_string()),
             (None, Some(why), None) => line("policy", &format!("unknown: {why}")),
             (None, None, None) => {}
         }
@@ -133,7 +136,7 @@ impl Report {
         }
         if let Some(next) = &gpu.next {
             let heap = joined(&next.heap, "no heap");
-            let policy = next.policy.as_deref().map(|key| format!(", by policy {}", Tame(key)));
+            let policy = next.policy.as_ref().map(|key| format!(", by policy {key}"));
             let policy = policy.unwrap_or_default();
             line("next boot", &paint.text(Tone::Note, &format!("{heap}{policy}")));
         } else if let Some(why) = unknown("next") {
@@ -148,13 +151,13 @@ impl Report {
         unknown: &dyn Fn(&str) -> Option<String>,
         paint: Paint,
     ) -> String {
-        let Some(word) = &gpu.state else {
+        let Some(state) = gpu.state else {
             let why = unknown("state").unwrap_or_default();
             return format!("{}: {why}", paint.text(Tone::Note, "unknown"));
         };
-        let tone = match word.as_str() {
-            "bound" | "in-use" => Tone::Good,
-            "failed" => Tone::Bad,
+        let tone = match state {
+            State::Bound | State::InUse => Tone::Good,
+            State::Failed => Tone::Bad,
             _ => Tone::Note,
         };
         let meaning = match gpu.from {
@@ -162,18 +165,18 @@ impl Report {
             _ if gpu.is_bound() && self.delivery == Some("panthor-parameter") => {
                 "panthor was told its heap, and allocates by itself"
             }
-            _ => words::state(word),
+            _ => words::state(state),
         };
-        let word = paint.text(tone, &Tame(word).to_string());
+        let word = paint.text(tone, state.as_str());
         if let Some(why) = unknown("reason") {
             return format!("{word}: {meaning}; unknown why: {why}");
         }
-        let reason = gpu.reason.as_deref().unwrap_or_default();
-        let why = words::reason(reason).map_or("", |reason| reason.meaning);
-        match reason {
-            "" => format!("{word}: {meaning}"),
-            reason if gpu.is_bound() => format!("{word}: {meaning} ({}: {why})", Tame(reason)),
-            reason => format!("{word}, {}: {why}", Tame(reason)),
+        match gpu.reason.flatten() {
+            None => format!("{word}: {meaning}"),
+            Some(reason) if gpu.is_bound() => {
+                format!("{word}: {meaning} ({reason}: {})", words::reason(reason).meaning)
+            }
+            Some(reason) => format!("{word}, {reason}: {}", words::reason(reason).meaning),
         }
     }
 }

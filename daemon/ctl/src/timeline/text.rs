@@ -23,7 +23,7 @@ impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { device, state, reason, window, steps, unknown } = self;
         let why = if reason.is_empty() { "" } else { ", " };
-        writeln!(f, "\nGPU {}: {}{why}{}", Tame(device), Tame(state), Tame(reason))?;
+        writeln!(f, "\nGPU {device}: {state}{why}{reason}")?;
         for Step { at_us, lane, step, detail, by } in steps {
             let latest = if *by == By::Udev { "≤" } else { " " };
             let at = milliseconds(*at_us);

@@ -3,15 +3,15 @@
 //! What udev saw first: its database says when, of each device that has a node.
 
 use protheap_board::root::Root;
+use protheap_core::state_file::GpuState;
 
 use super::{By, Lane, Step};
-use crate::state_file::Binding;
 
 const DRM: &str = "sys/class/drm";
 const TEE: &str = "sys/class/tee";
 
 /// What matters for a GPU. What cannot be read is left out.
-pub(super) fn seen(root: &Root, binding: &Binding) -> Vec<Step> {
+pub(super) fn seen(root: &Root, gpu: &GpuState) -> Vec<Step> {
     let mut seen = Vec::new();
     let mut add = |lane, class: &str, name: &str| {
         if let Some(at_us) = initialized(root, &format!("{class}/{name}")) {
@@ -27,12 +27,12 @@ pub(super) fn seen(root: &Root, binding: &Binding) -> Vec<Step> {
             add(Lane::Tee, TEE, &name);
         }
     }
-    if let Some(heap) = binding.heap.as_deref().filter(|heap| !heap.contains('/')) {
-        add(Lane::Heaps, "sys/class/dma_heap", heap);
+    if let Some(heap) = &gpu.heap {
+        add(Lane::Heaps, "sys/class/dma_heap", heap.as_str());
     }
     for name in root.list(DRM, &mut problems) {
         let of_gpu =
-            || root.link(&format!("{DRM}/{name}/device")).as_ref() == Some(&binding.device);
+            || root.link(&format!("{DRM}/{name}/device")).as_deref() == Some(gpu.device.as_str());
         if name.starts_with("renderD") && of_gpu() {
             add(Lane::Probe, DRM, &name);
         }

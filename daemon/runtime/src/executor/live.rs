@@ -4,25 +4,19 @@
 
 use protheap_board::kernel;
 use protheap_core::engine::{Change, Engine, Event, NoDemand, NoRebind};
-use protheap_core::report::Refused;
+use protheap_core::state_file::Refused;
 use protheap_policy::name::DeviceName;
 
 use super::{Executor, now};
+use crate::state_file;
 use crate::survey::{read_firmware, read_policy};
 
-/// The state file, below the root.
-const STATE: &str = "run/protheap/state.json";
-/// Limit of the state file's size, in bytes.
-const LONGEST_STATE: usize = 1 << 20;
-
 impl Executor<true> {
-    /// Takes over the story that an earlier program of this boot has told. What it says is for
-    /// people; what is bound is for the kernel to say.
+    /// Restores the timelines that an earlier program of this boot has written. They are for people:
+    /// what cannot be read is not needed.
     pub fn restore(&mut self) {
-        let read = self.root.read(STATE, LONGEST_STATE, &mut Vec::new());
-        // A program of another version may have written it: what cannot be read is not needed.
-        if let Some(past) = read.and_then(|json| serde_json::from_slice(&json).ok()) {
-            self.engine.recall(&past, now());
+        if let Some(file) = state_file::read(&self.root, &mut Vec::new()) {
+            self.engine.restore(&file, now());
         }
     }
 

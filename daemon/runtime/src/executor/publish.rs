@@ -5,8 +5,9 @@
 use protheap_board::Problem;
 use protheap_board::run::RunDirectory;
 use protheap_core::engine::Binding;
-use protheap_core::report::{Refused, Report};
+use protheap_core::report::report;
 use protheap_core::state::Reason;
+use protheap_core::state_file::Refused;
 use protheap_policy::sanitize;
 
 use super::Executor;
@@ -46,11 +47,10 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             return;
         }
         let written_by = [self.log.program, env!("CARGO_PKG_VERSION")].join(" ");
-        let report = Report::new(&self.engine, &self.refused, &written_by);
+        let file = report(&self.engine, &self.refused, written_by);
         // Only a writer can fail, and this one does not.
-        let json = serde_json::to_string(&report).unwrap_or_default();
+        let json = serde_json::to_string(&file).unwrap_or_default();
         let json = sanitize::json(&json).into_bytes();
-        let heaps = report.heaps().clone();
         if DAEMON {
             if self.written == json {
                 return;
@@ -58,7 +58,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             self.make_run();
         }
         let Some(run) = &self.run else { return };
-        let problem = run.write_state(&json).and_then(|()| run.link_heaps(&heaps)).err();
+        let problem = run.write_state(&json).and_then(|()| run.link_heaps(&file.heaps)).err();
         match &problem {
             None if DAEMON => self.written = json,
             Some(problem) if self.unwritten.as_ref() != Some(problem) => {

@@ -5,7 +5,8 @@
 use protheap_board::module::counter;
 use protheap_client::Error;
 use protheap_core::engine::{NoDemand, NoRebind};
-use protheap_core::report::GpuReport;
+use protheap_core::state::Reason;
+use protheap_core::state_file::GpuState;
 use protheap_policy::name::DeviceName;
 use zbus::message::Header;
 use zbus::{Connection, interface};
@@ -27,9 +28,9 @@ impl Gpu {
         Self { bindings, device }
     }
 
-    /// What is known of it: an object stays for as long as the daemon runs.
-    fn now<T: Default>(&self, say: impl FnOnce(&GpuReport<'_>) -> T) -> T {
-        self.bindings.now().gpu(&self.device).as_ref().map(say).unwrap_or_default()
+    /// Reads the GPU's state. An object stays for as long as the daemon runs.
+    fn now<T: Default>(&self, read: impl FnOnce(&GpuState) -> T) -> T {
+        self.bindings.now().gpu(&self.device).map(read).unwrap_or_default()
     }
 
     /// A counter of suspend buffers.
@@ -43,18 +44,22 @@ pub(super) fn signalled(snapshot: &Snapshot, device: &DeviceName) -> Vec<Propert
     let Some(gpu) = snapshot.gpu(device) else { return Vec::new() };
     vec![
         ("State", gpu.state.as_str().into()),
-        ("Reason", gpu.reason.into()),
-        ("Heap", heap(&gpu).into()),
-        ("Driver", driver(&gpu).into()),
+        ("Reason", reason(gpu).into()),
+        ("Heap", heap(gpu).into()),
+        ("Driver", driver(gpu).into()),
     ]
 }
 
-fn heap(gpu: &GpuReport<'_>) -> String {
-    gpu.heap.map(ToString::to_string).unwrap_or_default()
+fn heap(gpu: &GpuState) -> String {
+    gpu.heap.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-fn driver(gpu: &GpuReport<'_>) -> String {
-    gpu.driver.unwrap_or_default().to_owned()
+fn reason(gpu: &GpuState) -> &'static str {
+    gpu.reason.map_or("", Reason::as_str)
+}
+
+fn driver(gpu: &GpuState) -> String {
+    gpu.driver.clone().unwrap_or_default()
 }
 
 #[interface(name = "org.protheap1.Gpu")]
@@ -66,7 +71,7 @@ impl Gpu {
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn compatible(&self) -> Vec<String> {
-        self.now(|gpu| gpu.compatible.to_vec())
+        self.now(|gpu| gpu.compatible.clone())
     }
 
     #[zbus(property)]
@@ -81,7 +86,7 @@ impl Gpu {
 
     #[zbus(property)]
     fn reason(&self) -> &'static str {
-        self.now(|gpu| gpu.reason)
+        self.now(reason)
     }
 
     #[zbus(property)]
@@ -91,7 +96,7 @@ impl Gpu {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn policy(&self) -> String {
-        self.now(|gpu| gpu.policy.map(ToString::to_string).unwrap_or_default())
+        self.now(|gpu| gpu.policy.as_ref().map(ToString::to_string).unwrap_or_default())
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
@@ -116,7 +121,7 @@ impl Gpu {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn suspend_shortage(&self) -> String {
-        self.now(|gpu| gpu.suspend_shortage.unwrap_or_default().to_owned())
+        self.now(|gpu| gpu.suspend_shortage.clone().unwrap_or_default())
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
@@ -149,7 +154,7 @@ impl Gpu {
         let error = match refused {
             NoRebind::NoGpu => Error::NoSuchGpu(format!("{device} is not on the platform bus")),
             NoRebind::InUse => {
-                let driver = self.now(|gpu| gpu.driver.map(str::to_owned));
+                let driver = self.now(|gpu| gpu.driver.clone());
                 let driver = driver.as_deref().unwrap_or("a driver");
                 Error::InUse(format!("{driver} has {device} and its binding"))
             }

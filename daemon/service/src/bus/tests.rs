@@ -18,7 +18,7 @@ fn bindings() -> Bindings {
     let mut facts = Facts::default();
     let compatible = vec!["arm,mali-valhall-csf".to_owned()];
     facts.gpus.insert(device(), GpuFacts { compatible, ..GpuFacts::default() });
-    Bindings::given(Engine::new(Policy::default(), facts))
+    Bindings::given(&Engine::new(Policy::default(), facts))
 }
 
 /// The objects, as a client sees them without a bus between.

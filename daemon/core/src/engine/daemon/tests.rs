@@ -11,9 +11,11 @@ use crate::engine::tests::{
 };
 use crate::engine::{Bound, Change, Event, Opened};
 use crate::facts::{Gpu, Module, Tee};
-use crate::past::Past;
+use crate::report::gpu_state;
+use crate::state_file::StateFile;
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
+use protheap_policy::name::Key;
 use protheap_policy::policy::Policy;
 use protheap_policy::schema::EvidenceStatus;
 
@@ -195,7 +197,7 @@ fn an_exhausted_heap_is_left_alone_after_some_attempts() {
     }
     assert_eq!((actions, attempts), (vec![], ATTEMPTS));
     let csf = gpu();
-    let report = crate::report::GpuReport::new(&engine, &csf, &engine.bindings()[&csf]);
+    let report = gpu_state(&engine, &csf, &engine.bindings()[&csf]);
     assert_eq!(report.suspend_shortage, None, "the kernel shows all of them");
     // The driver asks for more, or a fact changes.
     assert_eq!(told(&mut engine, at, wanting(5, 65_536)), [supply()]);
@@ -205,15 +207,17 @@ fn an_exhausted_heap_is_left_alone_after_some_attempts() {
 #[test]
 fn a_shortage_outlives_the_program_that_met_it() {
     let fewer = KernelBinding { suspend_buffers: 12, ..kernel(TEE) };
-    let report = |gpu_state: &str, binding: KernelBinding| {
-        let past = format!(r#"{{"schema": 1, "gpus": [{{"device": "a.gpu"{gpu_state}}}]}}"#);
-        let past: Past = serde_json::from_str(&past).unwrap();
+    let report = |members: &str, binding: KernelBinding| {
+        let json = format!(
+            r#"{{"schema": 1, "gpus": [{{"device": "a.gpu", "state": "bound"{members}}}]}}"#
+        );
+        let file: StateFile = serde_json::from_str(&json).unwrap();
         let mut engine = Daemon::new(two(), with_tee());
-        engine.recall(&past, Monotonic(5));
+        engine.restore(&file, Monotonic(5));
         run(&mut engine, &[(10, Event::Started), (20, looked(Some(binding)))]);
         let gpu = gpu();
-        let report = crate::report::GpuReport::new(&engine, &gpu, &engine.bindings()[&gpu]);
-        (report.suspend_buffers, report.suspend_shortage.map(str::to_owned))
+        let report = gpu_state(&engine, &gpu, &engine.bindings()[&gpu]);
+        (report.suspend_buffers, report.suspend_shortage)
     };
     let past = r#", "suspend_shortage": "no memory""#;
     assert_eq!(report(past, fewer.clone()), (Some(12), Some("no memory".into())));
@@ -234,7 +238,7 @@ fn the_firewall_of_what_is_bound_is_what_the_policy_has_evidence_of() {
         let mut engine = Daemon::new(Policy::new(Merged::new(vec![policy])), with_tee());
         run(&mut engine, &[(10, Event::Started), (20, looked(kernel))]);
         let gpu = gpu();
-        crate::report::GpuReport::new(&engine, &gpu, &engine.bindings()[&gpu]).firewall
+        gpu_state(&engine, &gpu, &engine.bindings()[&gpu]).firewall
     };
     let tested = "firewall = 'tested'";
     assert_eq!(firewall(tested, Some(kernel(TEE))), Some(EvidenceStatus::Tested));
@@ -443,7 +447,7 @@ fn a_policy_that_names_nothing_takes_nothing_away() {
     let later = 80 + DRIVER_RETURNS;
     assert_eq!(run(&mut engine, &[(later, Event::Woken)]), [look()]);
     assert_eq!(run(&mut engine, &[(later + 1, looked(low(false)))]), []);
-    let next = Next { heap: None, policy: None, reason: "no-policy" };
+    let next = Next { heap: None, policy: None, reason: Some(Reason::NoPolicy) };
     assert_eq!(engine.next(&gpu()), Some(next));
     // Unless somebody asks.
     let actions = run(&mut engine, &[(later + 2, Event::Rebind(gpu()))]);
@@ -484,19 +488,19 @@ fn a_closed_image_keeps_to_what_was_bound_under_other_policies() {
 }
 
 /// What a binder wrote that bound a heap 300 µs after boot.
-fn past(heap: &str, schema: u32) -> Past {
+fn written(heap: &str) -> StateFile {
     let steps = r#"[{"at_us":100,"step":"window-opened"},{"at_us":300,"step":"bound"}]"#;
     let json = format!(
-        r#"{{"schema":{schema},"gpus":[{{"device":"a.gpu","heap":"{heap}","policy":"acme,a9","held_us":200,"timeline":{steps}}}]}}"#
+        r#"{{"schema":1,"gpus":[{{"device":"a.gpu","state":"bound","heap":"{heap}","policy":"acme,a9","held_us":200,"timeline":{steps}}}]}}"#
     );
     serde_json::from_str(&json).unwrap()
 }
 
 #[test]
 fn the_story_of_an_earlier_run_goes_on() {
-    let story = |past: &Past| {
+    let story = |file: &StateFile| {
         let mut engine = Daemon::new(two(), with_tee());
-        engine.recall(past, Monotonic(1_000));
+        engine.restore(file, Monotonic(1_000));
         run(&mut engine, &[(2_000, Event::Started), (2_010, looked(Some(kernel(TEE))))]);
         let binding = &engine.bindings()[&gpu()];
         let steps = binding.timeline().iter().map(|step| (step.at.0, step.step.to_string()));
@@ -507,17 +511,16 @@ fn the_story_of_an_earlier_run_goes_on() {
     let (opened, bound, adopted) =
         (step(100, "window-opened"), step(300, "bound"), step(2_010, "bound"));
     let key = || Some("acme,a9".to_owned());
-    assert_eq!(story(&past(TEE, 1)), (200, key(), vec![opened.clone(), bound.clone()]));
+    assert_eq!(story(&written(TEE)), (200, key(), vec![opened.clone(), bound.clone()]));
     let mut engine = Daemon::new(two(), with_tee());
-    engine.recall(&past(TEE, 1), Monotonic(1_000));
+    engine.restore(&written(TEE), Monotonic(1_000));
     run(&mut engine, &[(2_000, Event::Started), (2_010, looked(wanting(0, 65_536)))]);
     let binding = &engine.bindings()[&gpu()];
     let words: Vec<_> = binding.timeline().iter().map(|step| &*step.step).collect();
     assert_eq!(words, ["window-opened", "bound", "in-use"]);
-    assert_eq!(crate::report::GpuReport::new(&engine, &gpu(), binding).bound_at(), Some(300));
+    assert_eq!(gpu_state(&engine, &gpu(), binding).bound_at(), Some(300));
     // The kernel has another: who bound that is not known.
-    assert_eq!(story(&past("low", 1)), (200, None, vec![opened, bound, adopted.clone()]));
-    assert_eq!(story(&past(TEE, 2)), (0, None, vec![adopted]));
+    assert_eq!(story(&written("low")), (200, None, vec![opened, bound, adopted]));
 }
 
 #[test]

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The state file, `/run/protheap/state.json`. Binder and daemon write it; everybody reads it.
+//!
+//! `docs/state.md` describes the members.
+
+use std::collections::BTreeMap;
+
+use protheap_policy::diagnostic::Diagnostic;
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::schema::EvidenceStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{Facts, Platform, Protection, Verdict};
+use crate::next::Next;
+use crate::state::{Reason, State, optional_word};
+use crate::timeline::{Monotonic, Step};
+use crate::trace::{Considered, Outcome};
+
+/// Path of the file below the root.
+pub const PATH: &str = "run/protheap/state.json";
+/// Limit of its size in bytes.
+pub const LARGEST: usize = 1 << 20;
+/// Version of its format.
+pub const SCHEMA: u32 = 1;
+
+/// The content of the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Version of the format.
+    pub schema: u32,
+    /// Name and version of the program that wrote the file.
+    #[serde(default)]
+    pub written_by: String,
+    /// The board.
+    #[serde(default)]
+    pub platform: Platform,
+    /// Keys of the policy files that apply, the most specific first.
+    #[serde(default)]
+    pub policies: Vec<Key>,
+    /// The word for what takes a binding.
+    #[serde(default)]
+    pub delivery: String,
+    /// Files and attributes that were refused.
+    #[serde(default)]
+    pub refused: Vec<Refused>,
+    /// The GPUs.
+    #[serde(default)]
+    pub gpus: Vec<GpuState>,
+    /// The heap that suits a whole media pipeline, by usage.
+    #[serde(default)]
+    pub heaps: BTreeMap<String, HeapName>,
+}
+
+/// A file or attribute that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its path.
+    pub path: String,
+    /// The line at fault, from 1; 0 for the whole file.
+    #[serde(default)]
+    pub line: usize,
+    /// The column at fault, from 1; 0 for the whole file.
+    #[serde(default)]
+    pub column: usize,
+    /// The fault.
+    pub message: String,
+    /// Whether its last good content still applies.
+    #[serde(default)]
+    pub kept: bool,
+}
+
+impl Refused {
+    /// Makes an entry for a file as a whole.
+    pub fn whole(path: impl Into<String>, message: impl Into<String>) -> Self {
+        let (path, message) = (path.into(), message.into());
+        Self { path, line: 0, column: 0, message, kept: false }
+    }
+}
+
+impl From<&Diagnostic> for Refused {
+    fn from(fault: &Diagnostic) -> Self {
+        let (line, column) = (fault.place.line, fault.place.column);
+        Self { line, column, ..Self::whole(&fault.path, &fault.message) }
+    }
+}
+
+/// The state of one GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "docs/state.md describes the members")]
+pub struct GpuState {
+    pub device: DeviceName,
+    #[serde(default)]
+    pub compatible: Vec<String>,
+    pub driver: Option<String>,
+    pub state: State,
+    #[serde(default, with = "optional_word")]
+    pub reason: Option<Reason>,
+    pub heap: Option<HeapName>,
+    pub protection: Option<Protection>,
+    pub exporter: Option<String>,
+    pub firewall: Option<EvidenceStatus>,
+    pub policy: Option<Key>,
+    pub firmware_bytes: Option<u64>,
+    pub suspend_bytes: Option<u64>,
+    pub suspend_count: Option<u32>,
+    pub suspend_buffers: Option<u32>,
+    pub suspend_shortage: Option<String>,
+    pub next: Option<Next>,
+    #[serde(default)]
+    pub held_us: u64,
+    #[serde(default)]
+    pub considered: Vec<Considered>,
+    #[serde(default)]
+    pub timeline: Vec<Step>,
+}
+
+impl StateFile {
+    /// Returns the state of one GPU.
+    pub fn gpu(&self, device: &DeviceName) -> Option<&GpuState> {
+        self.gpus.iter().find(|gpu| gpu.device == *device)
+    }
+
+    /// Returns the name of the program that wrote the file.
+    pub fn program(&self) -> &str {
+        self.written_by.split(' ').next().unwrap_or_default()
+    }
+
+    /// Adds the verdicts on heaps to `facts`.
+    pub fn add_verdicts(&self, facts: &mut Facts) {
+        for (device, gpu) in &mut facts.gpus {
+            if let Some(state) = self.gpu(device) {
+                gpu.verdicts.extend(state.verdicts());
+            }
+        }
+    }
+}
+
+impl GpuState {
+    /// Returns when it was bound, or seen to be, in microseconds of `CLOCK_MONOTONIC`; `None` if it
+    /// is not bound.
+    pub fn bound_at(&self) -> Option<u64> {
+        // It may have been in use when it was first seen.
+        let last = |word| self.timeline.iter().rev().find(|step| step.step == word);
+        let bound = last("bound").or(last("in-use")).filter(|_| self.state.is_bound());
+        bound.map(|step| step.at.0)
+    }
+
+    /// Returns the position in a policy file of the candidate that is bound.
+    pub fn origin(&self) -> Option<&str> {
+        let is_bound = |one: &&Considered| matches!(one.outcome, Outcome::Bound | Outcome::Chosen);
+        Some(&self.considered.iter().find(is_bound)?.origin)
+    }
+
+    /// Returns the detail of the first candidate whose outcome is the reason of the state.
+    pub fn detail(&self) -> Option<&str> {
+        let outcome = match self.reason? {
+            Reason::NoHeap => Outcome::Absent,
+            Reason::HeapTooSmall => Outcome::TooSmall,
+            Reason::HeapNotProtected => Outcome::NotProtected,
+            Reason::HeapDead => Outcome::Dead,
+            _ => return None,
+        };
+        let is_it = |one: &&Considered| one.outcome == outcome && !one.detail.is_empty();
+        Some(&self.considered.iter().find(is_it)?.detail)
+    }
+
+    /// Returns the heap, and the key of the policy file that named it.
+    pub(crate) fn named(&self) -> Option<(HeapName, Key)> {
+        self.heap.clone().zip(self.policy.clone())
+    }
+
+    /// Returns the steps until `now`.
+    pub(crate) fn timeline_until(&self, now: Monotonic) -> impl Iterator<Item = &Step> {
+        self.timeline.iter().filter(move |step| step.at <= now)
+    }
+
+    fn verdicts(&self) -> Vec<(HeapName, Verdict)> {
+        let allocated = |protection| {
+            let exporter = self.exporter.clone().unwrap_or_else(|| "unknown".to_owned());
+            Verdict::Allocated { protection, exporter, shortage: None }
+        };
+        let mut verdicts = Vec::new();
+        for considered in &self.considered {
+            let verdict = match considered.outcome {
+                Outcome::Dead => Verdict::Dead,
+                Outcome::TooSmall => Verdict::TooSmall(considered.detail.clone()),
+                Outcome::NotProtected => allocated(Protection::None),
+                _ => continue,
+            };
+            verdicts.extend(HeapName::new(&considered.candidate).ok().map(|heap| (heap, verdict)));
+        }
+        let heap = self.heap.clone().filter(|_| self.state.is_bound());
+        verdicts.extend(heap.zip(self.protection.map(allocated)));
+        verdicts
+    }
+}
