@@ -670,7 +670,7 @@ impl Binding {
             Ok(Bound { in_use, .. }) => {
                 self.end(State::Bound, None, now, String::new());
                 if in_use {
-                    self.state = State::InUse;
+                    self.enter(State::InUse);
                 }
                 self.look();
             }
@@ -678,6 +678,15 @@ impl Binding {
                 self.release(device, actions);
                 self.end(State::Failed, Some(Reason::KernelRefused), now, why);
             }
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        if self.state != state {
+            debug_assert!(self.state.precedes(state), "{} does not precede {state}", self.state);
+            #[cfg(test)]
+            transitions::record(self.state, state);
+            self.state = state;
         }
     }
 
@@ -690,7 +699,7 @@ impl Binding {
             let step = reason.filter(|r| *r != Reason::Adopted);
             self.step(now, step.map_or(state.as_str(), Reason::as_str), detail);
         }
-        self.state = state;
+        self.enter(state);
         self.reason = reason;
         self.phase = Phase::Ended;
     }
@@ -752,7 +761,7 @@ impl Binding {
             }
             Plan::Wait => match last_call {
                 Some(last_call) => {
-                    self.state = State::Waiting;
+                    self.enter(State::Waiting);
                     actions.push(Action::WakeAt(last_call));
                 }
                 // It may be there, and refuses: its TEE has gone, or is going.
@@ -779,7 +788,7 @@ impl Binding {
             Plan::Keep(heap) => self.adopt(heap, false, now),
             // Nothing that is there will do, but the window is open and something can come.
             Plan::Without(_) | Plan::Fail(_) if can_come && ends.is_some() => {
-                self.state = State::Waiting;
+                self.enter(State::Waiting);
                 actions.extend(ends.map(Action::WakeAt));
             }
             Plan::Without(_) if can_come => {
@@ -833,7 +842,7 @@ impl Binding {
     }
 
     fn prepare(&mut self, request: &Request) {
-        self.state = State::Preparing;
+        self.enter(State::Preparing);
         self.adopted = None;
         self.request = Some(request.clone());
     }
@@ -885,3 +894,5 @@ impl Binding {
 
 #[cfg(test)]
 pub(super) mod tests;
+#[cfg(test)]
+mod transitions;

@@ -42,7 +42,54 @@ impl State {
     pub fn is_end(self) -> bool {
         matches!(self, Self::Bound | Self::InUse | Self::Unprotected | Self::Failed)
     }
+
+    /// Returns whether `next` can follow `self`. A GPU can leave the bus in every state.
+    pub fn precedes(self, next: Self) -> bool {
+        next == Self::Absent || TRANSITIONS.iter().any(|&(from, to, _)| (from, to) == (self, next))
+    }
 }
+
+/// Transitions between states, each with its causes, except for those to [`State::Absent`].
+///
+/// The first part is an attempt to bind a GPU, the second part what the daemon does afterwards.
+/// `docs/design.md` has a diagram of both, made from this table.
+pub const TRANSITIONS: &[(State, State, &str)] = {
+    use State::{Absent, Bound, Failed, Held, InUse, Preparing, Unprotected, Waiting};
+    &[
+        (Absent, Held, "the GPU is on the bus again"),
+        (Held, Waiting, "a candidate can still appear"),
+        (Held, Preparing, "a heap is selected"),
+        (Held, Bound, "adopted from an earlier run"),
+        (Held, InUse, "adopted, the driver uses buffers"),
+        (Held, Unprotected, "no heap to bind, or on demand"),
+        (Held, Failed, "no heap passes, or the kernel refuses"),
+        (Waiting, Preparing, "a heap is selected, at the latest before the hold expires"),
+        (Waiting, Bound, "panthor was loaded with the heap's name"),
+        (Waiting, Unprotected, "no candidate can appear, or the hold expired"),
+        (Waiting, Failed, "no heap passes"),
+        (Preparing, Waiting, "the heap is rejected, another one can appear"),
+        (Preparing, Bound, "committed"),
+        (Preparing, Unprotected, "the heap is no candidate any more"),
+        (Preparing, Failed, "no heap passes, or the kernel refuses"),
+        (Bound, InUse, "the driver takes a buffer"),
+        (Bound, Preparing, "rebind, or a preferred heap"),
+        (Bound, Unprotected, "withdrawn, or idle on demand"),
+        (Bound, Failed, "the TEE is gone"),
+        (InUse, Bound, "the driver releases its last buffer"),
+        (InUse, Unprotected, "withdrawn, or idle on demand"),
+        (InUse, Failed, "the TEE is gone"),
+        (Unprotected, Waiting, "new facts, during the hold of a binder that died"),
+        (Unprotected, Preparing, "new facts or policies, or a demand"),
+        (Unprotected, Bound, "another program binds"),
+        (Unprotected, InUse, "another program binds, the driver takes a buffer"),
+        (Unprotected, Failed, "new facts, and no heap passes"),
+        (Failed, Waiting, "new facts, during the hold of a binder that died"),
+        (Failed, Preparing, "new facts or policies, or a rebind"),
+        (Failed, Bound, "another program binds"),
+        (Failed, InUse, "another program binds, the driver takes a buffer"),
+        (Failed, Unprotected, "no heap to bind any more"),
+    ]
+};
 
 words! {
     /// Why a binding came to its end.

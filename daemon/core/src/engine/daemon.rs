@@ -356,7 +356,7 @@ impl Binding {
     /// It is bound. What another run bound is taken over.
     fn stands(&mut self, kernel: &KernelBinding, now: Monotonic) {
         if self.is_bound() && self.heap() == Some(&kernel.heap) {
-            self.state = if kernel.in_use { State::InUse } else { State::Bound };
+            self.enter(if kernel.in_use { State::InUse } else { State::Bound });
         } else {
             self.adopt(kernel.heap.clone(), kernel.in_use, now);
             if let Some(policy) = &mut self.policy {
