@@ -51,12 +51,12 @@ impl State {
 
 /// Transitions between states, each with its causes, except for those to [`State::Absent`].
 ///
-/// The first part is an attempt to bind a GPU, the second part what the daemon does afterwards.
-/// `docs/design.md` has a diagram of both, made from this table.
+/// Those from states that are no end belong to an attempt to bind a GPU, the others to what the
+/// daemon does afterwards. `docs/design.md` has a diagram of each part, made from this table.
 pub const TRANSITIONS: &[(State, State, &str)] = {
     use State::{Absent, Bound, Failed, Held, InUse, Preparing, Unprotected, Waiting};
     &[
-        (Absent, Held, "the GPU is on the bus again"),
+        (Absent, Held, "the GPU is on the bus"),
         (Held, Waiting, "a candidate can still appear"),
         (Held, Preparing, "a heap is selected"),
         (Held, Bound, "adopted from an earlier run"),
