@@ -38,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     for (file, version) in FILES {
         list.item(&format!("version in {file}"), same_version(workspace, file, version));
     }
+    list.item("packages name a contact", contact(workspace));
     list.item("release date in CHANGELOG.md", dated(workspace));
     list.item("suite in packaging/deb/changelog", addressed(workspace));
     list.item("nothing uncommitted", results::commit(workspace).map(|_| Outcome::Good));
@@ -130,6 +131,16 @@ fn spec(text: &str) -> Option<&str> {
 /// `pkgver=VERSION`
 fn pkgbuild(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("pkgver=")).map(str::trim)
+}
+
+/// Debian's package has no address of a placeholder, which is in `.invalid` (RFC 2606).
+fn contact(workspace: &Workspace) -> Result<Outcome> {
+    for file in ["packaging/deb/control", "packaging/deb/changelog"] {
+        if cache::read(&workspace.root.join(file))?.contains(".invalid>") {
+            bail!("{file} has a placeholder: enter the name and address of the packager");
+        }
+    }
+    Ok(Outcome::Good)
 }
 
 /// Checks that the newest version has its release date.
