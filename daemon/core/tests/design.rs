@@ -18,6 +18,20 @@ fn read(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap()
 }
 
+/// Returns the concatenated Rust files below a directory.
+fn sources(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
 /// Returns a Mermaid diagram of the transitions from ends, or from all other states.
 fn diagram(from_ends: bool) -> String {
     let id = |state: State| match state {
@@ -62,7 +76,7 @@ fn example_quotes_a_policy_and_the_kernel_log() {
     let origin = format!("/usr/lib/protheap/policies/rockchip,rk3588.toml:{number}:{column}");
     let quoted = format!("Line {number} is\n\n   ```\n   {line}\n");
     assert!(design.contains(&quoted), "{quoted}");
-    let gpu = read("driver/module/gpu.rs");
+    let module = sources(&path("driver/module"));
     for (message, shown) in [
         ("\"protheap: held for at most {hold} ms\\n\"", "held for at most 5000 ms"),
         (
@@ -70,7 +84,7 @@ fn example_quotes_a_policy_and_the_kernel_log() {
             &*format!("bound to protected,secure-video by {origin}"),
         ),
     ] {
-        assert!(gpu.contains(message), "{message}");
+        assert!(module.contains(message), "{message}");
         let shown = format!("\n   platform fb000000.gpu: protheap: {shown}\n");
         assert!(design.contains(&shown), "{shown}");
     }
