@@ -6,7 +6,10 @@
 //! Nothing here locks, sleeps or knows a driver; [`crate::gpu`] does.
 
 use crate::{
-    buffer::Buffer,
+    abstractions::{
+        dma_buf::DmaBuf,
+        lockdown::is_locked_down, //
+    },
     gpu::Gpu,
     pool::{
         Pool,
@@ -32,10 +35,6 @@ use kernel::{
         Monotonic, //
     }, //
 };
-
-extern "C" {
-    fn protheap_glue_locked_down() -> bool;
-}
 
 /// Most suspend buffers that a binding may have: as many as a driver lets one process have groups.
 pub(crate) const SUSPEND_COUNT_MAX: u32 = 128;
@@ -216,13 +215,13 @@ pub(crate) struct Request {
 /// Buffers that were allocated for a [`Request`].
 #[derive(Default)]
 pub(crate) struct Allocated {
-    firmware: Option<Buffer>,
-    suspend: KVec<Buffer>,
+    firmware: Option<DmaBuf>,
+    suspend: KVec<DmaBuf>,
 }
 
 impl Allocated {
     /// All of them.
-    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &DmaBuf> {
         Iterator::chain(self.firmware.iter(), self.suspend.iter())
     }
 }
@@ -280,7 +279,7 @@ pub(crate) struct Binding {
     on_demand: bool,
     /// The driver wants a suspend buffer, and user space is to bind the GPU.
     demanded: bool,
-    firmware: Option<Buffer>,
+    firmware: Option<DmaBuf>,
     firmware_in_use: bool,
     suspend: Pool,
     /// Whether the attached driver knows of this binding.
@@ -354,10 +353,7 @@ impl Binding {
 
     /// Whether user space has bound the GPU or decided against that.
     fn is_final(&self) -> bool {
-        matches!(
-            self.decision(),
-            Some(Decision::Bind) | Some(Decision::None)
-        )
+        matches!(self.decision(), Some(Decision::Bind) | Some(Decision::None))
     }
 
     /// The options, to be changed: `EBUSY` after the decision, `EAGAIN` while the binding is parked.
@@ -538,7 +534,7 @@ impl Binding {
 
     /// Whether the CPU can map its buffers.
     pub(crate) fn is_unprotected(&self) -> bool {
-        self.buffers().any(Buffer::is_mappable)
+        self.buffers().any(DmaBuf::is_mappable)
     }
 
     /// Whether a driver can take buffers.
@@ -547,17 +543,17 @@ impl Binding {
     }
 
     /// Whether `buffer` is among the binding's.
-    pub(crate) fn holds(&self, buffer: &Buffer) -> bool {
+    pub(crate) fn holds(&self, buffer: &DmaBuf) -> bool {
         self.buffers().any(|own| own == buffer)
     }
 
-    fn buffers(&self) -> impl Iterator<Item = &Buffer> {
+    fn buffers(&self) -> impl Iterator<Item = &DmaBuf> {
         Iterator::chain(self.firmware.iter(), self.suspend.buffers())
     }
 
     /// Whether `buffer` can serve as `kind`: `EMSGSIZE` if it is too small, `EPERM` if the CPU can
     /// map it.
-    fn fits(&self, kind: Kind, buffer: &Buffer) -> Result {
+    fn fits(&self, kind: Kind, buffer: &DmaBuf) -> Result {
         let wanted = match kind {
             Kind::Firmware => self.options.firmware_bytes_wanted,
             Kind::Suspend => self.options.suspend_bytes,
@@ -574,7 +570,7 @@ impl Binding {
     /// Takes a buffer that user space hands over; `twice` says that some binding has it already.
     ///
     /// For the errors see `uapi/protheap.h`.
-    pub(crate) fn hand_over(&mut self, kind: Kind, buffer: Buffer, twice: bool) -> Result {
+    pub(crate) fn hand_over(&mut self, kind: Kind, buffer: DmaBuf, twice: bool) -> Result {
         if self.withdrawn {
             return Err(ENODEV);
         }
@@ -601,7 +597,7 @@ impl Binding {
     }
 
     /// Takes a buffer if it can serve: `EMSGSIZE`, `EPERM`, `EEXIST` or `EXDEV` if not.
-    fn take_over(&mut self, kind: Kind, buffer: Buffer) -> Result {
+    fn take_over(&mut self, kind: Kind, buffer: DmaBuf) -> Result {
         self.fits(kind, &buffer)?;
         if self.holds(&buffer) {
             return Err(EEXIST);
@@ -660,7 +656,7 @@ impl Binding {
 
     /// Bytes of the firmware's buffer, or 0.
     pub(crate) fn firmware_bytes(&self) -> usize {
-        self.firmware.as_ref().map_or(0, Buffer::size)
+        self.firmware.as_ref().map_or(0, DmaBuf::size)
     }
 
     /// Whether the driver took the firmware's buffer.
@@ -670,7 +666,7 @@ impl Binding {
 
     /// The firmware's buffer, for the driver; the same each time, also after the binding was
     /// withdrawn, if the driver had taken it before.
-    pub(crate) fn take_firmware(&mut self, size: usize) -> Result<Buffer> {
+    pub(crate) fn take_firmware(&mut self, size: usize) -> Result<DmaBuf> {
         if !self.is_bound() && !self.firmware_in_use {
             return Err(ENOENT);
         }
@@ -834,12 +830,6 @@ impl Binding {
         }
         Ok(())
     }
-}
-
-/// Whether the kernel is locked down so far that it does not believe its administrator.
-pub(crate) fn is_locked_down() -> bool {
-    // SAFETY: Always safe to call in process context.
-    unsafe { protheap_glue_locked_down() }
 }
 
 #[kunit_tests(protheap_binding)]
@@ -1060,7 +1050,7 @@ mod tests {
             false
         }
 
-        fn allocate(&self, _heap: &CStr, bytes: usize) -> Result<Buffer> {
+        fn allocate(&self, _heap: &CStr, bytes: usize) -> Result<DmaBuf> {
             match self.0.load(Relaxed) {
                 0 => Err(ENOMEM),
                 left => {
@@ -1095,7 +1085,7 @@ mod tests {
         let mut binding = bound(4096, 1)?;
         binding.configure_suspend(8192);
         let twice = buffer(8192)?;
-        let supply = |binding: &mut Binding, buffer: Buffer| -> Result {
+        let supply = |binding: &mut Binding, buffer: DmaBuf| -> Result {
             let mut allocated = Allocated::default();
             allocated.suspend.push(buffer, GFP_KERNEL)?;
             binding.supply(allocated)

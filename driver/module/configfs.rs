@@ -3,8 +3,8 @@
 //! `/sys/kernel/config/protheap`: one directory for each binding, one value in each file.
 
 use crate::{
+    abstractions::lockdown::is_locked_down,
     binding::{
-        is_locked_down,
         Binding,
         Decision,
         Driver,

@@ -3,10 +3,12 @@
 //! What GPU drivers call: the functions of `protheap.h`, exported by `glue.c`.
 
 use crate::{
-    abi::{
+    abstractions::abi::{
+        self,
         protheap,
         protheap_ops,
         protheap_suspend,
+        Ops,
         ABI, //
     },
     gpu::Gpu,
@@ -15,7 +17,6 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
-    bindings,
     device::Device,
     prelude::*,
     sync::{
@@ -47,22 +48,23 @@ unsafe fn attached<'a>(protheap: *mut protheap) -> ArcBorrow<'a, Gpu> {
 /// `dev` must be valid; `ops` must be NULL or valid until [`protheap_detach`].
 #[no_mangle]
 pub(crate) unsafe extern "C" fn protheap_attach(
-    dev: *mut bindings::device,
+    dev: *mut abi::device,
     ops: *const protheap_ops,
-    abi: u32,
+    version: u32,
 ) -> *mut protheap {
     let attach = || {
         // SAFETY: By the safety requirements.
         let dev: &Device = unsafe { Device::from_raw(dev) };
-        if abi != ABI {
+        if version != ABI {
             dev_warn!(
                 dev,
-                "protheap: driver uses version {abi} of protheap.h, this module has {ABI}; rebuild the driver\n"
+                "protheap: driver uses version {version} of protheap.h, this module has {ABI}; rebuild the driver\n"
             );
             return Err(EPROTONOSUPPORT);
         }
         let gpu = registry::gpu(dev)?;
-        gpu.attach(NonNull::new(ops.cast_mut()))?;
+        // SAFETY: By the safety requirements; `detach()` drops it.
+        gpu.attach(unsafe { Ops::from_raw(ops) })?;
         Ok(Arc::into_raw(gpu).cast_mut().cast())
     };
     ptr_or_err(attach())
@@ -89,7 +91,7 @@ pub(crate) unsafe extern "C" fn protheap_detach(protheap: *mut protheap) {
 pub(crate) unsafe extern "C" fn protheap_firmware_buffer(
     protheap: *mut protheap,
     size: usize,
-) -> *mut bindings::dma_buf {
+) -> *mut abi::dma_buf {
     // SAFETY: By the safety requirements.
     let gpu = unsafe { attached(protheap) };
     ptr_or_err(gpu.firmware(size).map(|buffer| buffer.into_raw()))

@@ -14,40 +14,29 @@ use super::{
     MutexGuard, //
 };
 use crate::{
-    abi::Callback,
+    abstractions::{
+        abi::{
+            Callback,
+            Ops, //
+        },
+        device::{
+            release_driver,
+            DeviceLock,
+            DriverName, //
+        },
+        notifier::Cause, //
+    },
     binding::{
         Allocated,
         Binding, //
     },
-    device::{
-        raw,
-        DeviceLock, //
-    },
     registry,
-    tally,
-    work::Work, //
+    tally, //
 };
 use kernel::{
-    bindings,
     prelude::*,
-    str::{
-        BStr,
-        CStr, //
-    }, //
+    str::BStr, //
 };
-
-/// Why buffers are returned.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Cause {
-    /// The machine goes down, or starts another kernel.
-    ShutDown,
-    /// An image of this kernel is taken. User space and its use of the GPU are part of the image.
-    TakeImage,
-    /// An image replaces this kernel, its user space included.
-    RestoreImage,
-    /// OP-TEE's driver is about to be unbound.
-    TeeLeaves,
-}
 
 impl Gpu {
     /// Returns all buffers to their heap, and has the driver release those that it holds.
@@ -64,41 +53,37 @@ impl Gpu {
         self.inner.lock().evacuated
     }
 
-    /// # Safety
-    ///
-    /// `work` must be the `evacuation` of a [`Gpu`] that lives until this returns.
-    pub(super) unsafe extern "C" fn run_evacuation(work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirements.
-        let gpu = unsafe { &*kernel::container_of!(Work::from_raw(work), Self, evacuation) };
-        let cause = gpu.inner.lock().evacuation;
+    /// The task of [`Gpu::evacuation`].
+    pub(super) fn run_evacuation(&self) {
+        let cause = self.inner.lock().evacuation;
         let evacuated = match cause {
             Cause::ShutDown => {
-                gpu.take_back();
-                gpu.unbind_holder();
+                self.take_back();
+                self.unbind_holder();
                 Ok(())
             }
-            Cause::TakeImage => gpu.release_for_image(),
+            Cause::TakeImage => self.release_for_image(),
             Cause::RestoreImage => {
-                gpu.release_buffers();
-                if gpu.unbind_holder() {
+                self.release_buffers();
+                if self.unbind_holder() {
                     // It is probed again if the image cannot be restored.
-                    gpu.inner.lock().deferred = true;
+                    self.inner.lock().deferred = true;
                 }
                 Ok(())
             }
             Cause::TeeLeaves => {
-                if gpu.is_bound_to_tee() {
+                if self.is_bound_to_tee() {
                     dev_info!(
-                        gpu.dev,
+                        self.dev,
                         "protheap: releasing protected buffers before OP-TEE's driver is unbound\n"
                     );
                     // User space hears of the TEE first, and why it has no binding after that.
-                    drop(gpu.release_unused());
+                    drop(self.release_unused());
                 }
                 Ok(())
             }
         };
-        gpu.inner.lock().evacuated = evacuated;
+        self.inner.lock().evacuated = evacuated;
     }
 
     /// Whether the binding has buffers of the kernel's TEE heap driver, whichever TEE's.
@@ -125,7 +110,7 @@ impl Gpu {
             dev_warn!(
                 self.dev,
                 "protheap: failed to prepare for hibernation: driver {} holds {groups} suspend buffers of protected groups; end protected playback\n",
-                BStr::from_bytes(self.driver_name().to_bytes())
+                DriverName(&self.dev)
             );
             return Err(EBUSY);
         }
@@ -136,7 +121,7 @@ impl Gpu {
             dev_warn!(
                 self.dev,
                 "protheap: failed to prepare for hibernation: driver {} holds {left} protected buffers and does not release them; unbind the driver\n",
-                BStr::from_bytes(self.driver_name().to_bytes())
+                DriverName(&self.dev)
             );
             return Err(EBUSY);
         }
@@ -173,7 +158,7 @@ impl Gpu {
             let binding = inner.binding.as_ref();
             binding.is_some_and(|binding| binding.firmware_in_use() && when(binding))
         };
-        self.call(holds, |inner| inner.begin_call(|ops| ops.release));
+        self.call(holds, |inner| inner.begin_call(Ops::release));
     }
 
     /// Unbinds the driver if it still holds buffers. True: it was.
@@ -185,8 +170,7 @@ impl Gpu {
             self.dev,
             "protheap: unbinding the driver to release protected buffers\n"
         );
-        // SAFETY: The device is valid, and no lock is held.
-        unsafe { bindings::device_release_driver(raw(&self.dev)) };
+        release_driver(&self.dev);
         let left = self.buffer_count();
         if left > 0 {
             dev_warn!(
@@ -203,12 +187,6 @@ impl Gpu {
             .binding
             .as_ref()
             .map_or(0, |binding| binding.sizes().0)
-    }
-
-    /// Name of the driver, or of the bus if there is none.
-    pub(super) fn driver_name(&self) -> &CStr {
-        // SAFETY: The device is valid. While it is bound, the name of its driver stays.
-        unsafe { CStr::from_char_ptr(bindings::dev_driver_string(raw(&self.dev))) }
     }
 
     /// Ends [`Gpu::evacuate`] some time after: nothing became of the image, this kernel was restored
@@ -290,7 +268,7 @@ impl Gpu {
                 drop(inner);
                 // SAFETY: The driver is attached, and `detach()` waits for this to return: its ops
                 // and its code stay.
-                unsafe { function(raw(&self.dev)) };
+                unsafe { function.call(&self.dev) };
                 inner = self.inner.lock();
                 if let Some(consumer) = &mut inner.consumer {
                     consumer.called = false;

@@ -78,7 +78,7 @@ struct dma_buf *protheap_glue_allocate(const char *name, size_t bytes)
 
 static int on_reboot(struct notifier_block *nb, unsigned long action, void *data)
 {
-	protheap_shut_down();
+	protheap_evacuate(PROTHEAP_SHUT_DOWN);
 	return NOTIFY_DONE;
 }
 
@@ -90,13 +90,15 @@ static int on_sleep(struct notifier_block *nb, unsigned long action, void *data)
 {
 	switch (action) {
 	case PM_HIBERNATION_PREPARE:
-		return notifier_from_errno(protheap_prepare_image());
+		return notifier_from_errno(protheap_evacuate(PROTHEAP_TAKE_IMAGE));
 	case PM_RESTORE_PREPARE:
-		protheap_prepare_restore();
+		protheap_evacuate(PROTHEAP_RESTORE_IMAGE);
 		break;
 	case PM_POST_HIBERNATION:
+		protheap_repopulate(PROTHEAP_TAKE_IMAGE);
+		break;
 	case PM_POST_RESTORE:
-		protheap_repopulate();
+		protheap_repopulate(PROTHEAP_RESTORE_IMAGE);
 		break;
 	}
 	/* A suspend to RAM changes nothing: the memory has the same owner all the time. */
@@ -117,10 +119,10 @@ static int on_platform_bus(struct notifier_block *nb, unsigned long action, void
 		return NOTIFY_DONE;
 	switch (action) {
 	case BUS_NOTIFY_UNBIND_DRIVER:
-		protheap_release_tee();
+		protheap_evacuate(PROTHEAP_TEE_LEAVES);
 		break;
 	case BUS_NOTIFY_UNBOUND_DRIVER:
-		protheap_repopulate_tee();
+		protheap_repopulate(PROTHEAP_TEE_LEAVES);
 		break;
 	}
 	return NOTIFY_DONE;

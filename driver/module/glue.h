@@ -28,19 +28,20 @@ bool protheap_glue_has_heaps(void);
 /* A buffer from the heap of that name; -ENODEV if there is none, or what the heap says. */
 struct dma_buf *protheap_glue_allocate(const char *heap, size_t bytes);
 
-/*
- * Calls protheap_shut_down() before the machine restarts or another kernel is started, protheap_prepare_image() before
- * an image of the kernel is taken, protheap_prepare_restore() before one is restored, protheap_repopulate() when that is
- * over, protheap_release_tee() before OP-TEE's driver is unbound, and protheap_repopulate_tee() after that. These are
- * Rust.
- */
+/* Why protected buffers must return to their heap: `Cause` in Rust. */
+enum protheap_cause {
+	PROTHEAP_SHUT_DOWN,	/* the machine restarts, or another kernel is started */
+	PROTHEAP_TAKE_IMAGE,	/* an image of the kernel is taken */
+	PROTHEAP_RESTORE_IMAGE,	/* an image replaces the kernel */
+	PROTHEAP_TEE_LEAVES,	/* OP-TEE's driver is unbound */
+};
+
+/* Registers notifiers that call protheap_evacuate() before one of these, and protheap_repopulate() after it. */
 int protheap_glue_watch(void);
 void protheap_glue_unwatch(void);
-void protheap_shut_down(void);
-int protheap_prepare_image(void);
-void protheap_prepare_restore(void);
-void protheap_repopulate(void);
-void protheap_release_tee(void);
-void protheap_repopulate_tee(void);
+
+/* In Rust. */
+int protheap_evacuate(enum protheap_cause cause);
+void protheap_repopulate(enum protheap_cause cause);
 
 #endif /* _PROTHEAP_GLUE_H */

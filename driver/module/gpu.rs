@@ -9,12 +9,23 @@
 #[path = "evacuate.rs"]
 mod evacuate;
 
-pub(crate) use evacuate::Cause;
-
 use crate::{
-    abi::{
-        protheap_ops,
-        Callback, //
+    abstractions::{
+        abi::{
+            Callback,
+            Ops, //
+        },
+        device::{
+            attach_driver,
+            DeviceLock,
+            DriverName, //
+        },
+        dma_buf::DmaBuf,
+        notifier::Cause,
+        work::{
+            task,
+            Work, //
+        }, //
     },
     binding::{
         Binding,
@@ -22,23 +33,16 @@ use crate::{
         Driver,
         Kind, //
     },
-    buffer::Buffer,
-    device::{
-        raw,
-        DeviceLock, //
-    },
     news::{
         News,
         Outbox, //
     },
     pool::Suspend,
     registry,
-    tally,
-    work::Work, //
+    tally, //
 };
 use core::ptr::NonNull;
 use kernel::{
-    bindings,
     device::Device,
     error::code::ERESTARTSYS,
     fmt,
@@ -75,13 +79,10 @@ const DEMAND_WAIT: Msecs = 2_000;
 
 /// The attached driver.
 struct Consumer {
-    ops: Option<NonNull<protheap_ops>>,
+    ops: Ops,
     /// One of its functions is running.
     called: bool,
 }
-
-// SAFETY: The ops are constant, and their functions may be called from any thread.
-unsafe impl Send for Consumer {}
 
 /// What the lock of a GPU protects.
 struct Inner {
@@ -143,14 +144,9 @@ impl Inner {
     }
 
     /// The function of the driver that `which` selects, which is going to be called.
-    fn begin_call(
-        &mut self,
-        which: impl FnOnce(&protheap_ops) -> Option<Callback>,
-    ) -> Option<Callback> {
+    fn begin_call(&mut self, which: impl FnOnce(&Ops) -> Option<Callback>) -> Option<Callback> {
         let consumer = self.consumer.as_mut()?;
-        // SAFETY: The driver keeps its ops valid until it has detached, which needs the lock that
-        // is held.
-        let function = which(unsafe { consumer.ops?.as_ref() })?;
+        let function = which(&consumer.ops)?;
         consumer.called = true;
         Some(function)
     }
@@ -175,17 +171,26 @@ pub(crate) struct Gpu {
     changed: CondVar,
     /// Ends the window, lets the device probe, calls `bound()`.
     #[pin]
-    settle: Work,
+    settle: Work<Settle>,
     /// Allocates the suspend buffers that the driver's size made too small.
     #[pin]
-    supply: Work,
+    supply: Work<Supply>,
     /// Tells user space.
     #[pin]
-    announce: Work,
+    announce: Work<Announce>,
     /// Returns all buffers; see [`Gpu::evacuate`].
     #[pin]
-    evacuation: Work,
+    evacuation: Work<Evacuation>,
 }
+
+task!(Settle, Gpu.settle, Gpu::settle);
+task!(Supply, Gpu.supply, |gpu| while gpu.supply() {});
+task!(Announce, Gpu.announce, |gpu| {
+    if gpu.announce().is_err() {
+        dev_warn!(gpu.dev, "protheap: cannot tell user space of a change\n");
+    }
+});
+task!(Evacuation, Gpu.evacuation, Gpu::run_evacuation);
 
 impl Gpu {
     /// A GPU without a binding. The registry keeps it, and flushes it before it is dropped.
@@ -205,14 +210,14 @@ impl Gpu {
                     outbox: Outbox::new(),
                 }),
                 changed <- new_condvar!(),
-                // SAFETY: `run_settle()` expects the `settle` of a `Gpu`, which is flushed in time.
-                settle <- unsafe { Work::new(Self::run_settle) },
-                // SAFETY: `run_supply()` expects the `supply` of a `Gpu`; as above.
-                supply <- unsafe { Work::new(Self::run_supply) },
-                // SAFETY: `run_announce()` expects the `announce` of a `Gpu`; as above.
-                announce <- unsafe { Work::new(Self::run_announce) },
-                // SAFETY: `run_evacuation()` expects the `evacuation` of a `Gpu`; as above.
-                evacuation <- unsafe { Work::new(Self::run_evacuation) },
+                // SAFETY: The field of the task, which the registry flushes before it drops the GPU.
+                settle <- unsafe { Work::new() },
+                // SAFETY: As above.
+                supply <- unsafe { Work::new() },
+                // SAFETY: As above.
+                announce <- unsafe { Work::new() },
+                // SAFETY: As above; `evacuate()` waits for it.
+                evacuation <- unsafe { Work::new() },
             }),
             GFP_KERNEL,
         )
@@ -236,7 +241,7 @@ impl Gpu {
     }
 
     /// Whether the binding has that buffer.
-    pub(crate) fn holds(&self, buffer: &Buffer) -> bool {
+    pub(crate) fn holds(&self, buffer: &DmaBuf) -> bool {
         let inner = self.inner.lock();
         inner
             .binding
@@ -359,11 +364,7 @@ impl Gpu {
             }
             Decision::Demand => {
                 let mut inner = self.inner.lock();
-                inner
-                    .binding
-                    .as_mut()
-                    .ok_or(ENODEV)?
-                    .bind_on_demand()?;
+                inner.binding.as_mut().ok_or(ENODEV)?.bind_on_demand()?;
                 dev_info!(self.dev, "protheap: to be bound on demand\n");
                 inner
             }
@@ -417,7 +418,7 @@ impl Gpu {
     }
 
     /// Takes a buffer that user space hands over; see [`registry::hand_over`].
-    pub(crate) fn hand_over(&self, kind: Kind, buffer: Buffer, twice: bool) -> Result {
+    pub(crate) fn hand_over(&self, kind: Kind, buffer: DmaBuf, twice: bool) -> Result {
         let mut inner = self.inner.lock();
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
         binding
@@ -429,7 +430,7 @@ impl Gpu {
     }
 
     /// Attaches the device's driver; see `protheap_attach()`.
-    pub(crate) fn attach(&self, ops: Option<NonNull<protheap_ops>>) -> Result {
+    pub(crate) fn attach(&self, ops: Ops) -> Result {
         let mut inner = self.inner.lock();
         if inner.consumer.is_some() {
             return Err(EBUSY);
@@ -465,7 +466,7 @@ impl Gpu {
     }
 
     /// The firmware's buffer; see `protheap_firmware_buffer()`.
-    pub(crate) fn firmware(&self, size: usize) -> Result<Buffer> {
+    pub(crate) fn firmware(&self, size: usize) -> Result<DmaBuf> {
         let mut inner = self.inner.lock();
         let binding = inner.binding.as_mut().ok_or(ENOENT)?;
         let buffer = binding.take_firmware(size).inspect_err(|err| {
@@ -593,7 +594,7 @@ impl Gpu {
             "protheap: no suspend buffer is free: {} of {} are in use by {}, the policy has {}\n",
             suspend.in_use(),
             suspend.len(),
-            BStr::from_bytes(self.driver_name().to_bytes()),
+            DriverName(&self.dev),
             binding.options.suspend_count,
         );
     }
@@ -633,15 +634,6 @@ impl Gpu {
         }
     }
 
-    /// # Safety
-    ///
-    /// `work` must be the `settle` of a [`Gpu`] that lives until this returns.
-    unsafe extern "C" fn run_settle(work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirements.
-        let gpu = unsafe { &*kernel::container_of!(Work::from_raw(work), Self, settle) };
-        gpu.settle();
-    }
-
     fn settle(&self) {
         self.refill();
         let mut inner = self.inner.lock();
@@ -667,12 +659,15 @@ impl Gpu {
             );
         }
         if probe {
-            // SAFETY: The device is valid, and no lock is held. It takes the device's own lock, so
-            // the probe that was sent away is over.
-            let ret = unsafe { bindings::device_attach(raw(&self.dev)) };
-            // One that is deferred waits for something else, and is probed when that is there.
-            if ret < 0 && ret != EPROBE_DEFER.to_errno() {
-                dev_warn!(self.dev, "protheap: device_attach() failed: {ret}\n");
+            // It takes the device's lock, so the deferred probe has ended.
+            match attach_driver(&self.dev) {
+                // The driver now waits for something else, and the core probes it again.
+                Ok(()) | Err(EPROBE_DEFER) => (),
+                Err(err) => dev_warn!(
+                    self.dev,
+                    "protheap: device_attach() failed: {}\n",
+                    err.to_errno()
+                ),
             }
         }
         self.call_bound();
@@ -682,17 +677,8 @@ impl Gpu {
     fn call_bound(&self) {
         self.call(Inner::is_late, |inner| {
             inner.binding.as_mut()?.told = true;
-            inner.begin_call(|ops| ops.bound)
+            inner.begin_call(Ops::bound)
         });
-    }
-
-    /// # Safety
-    ///
-    /// `work` must be the `supply` of a [`Gpu`] that lives until this returns.
-    unsafe extern "C" fn run_supply(work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirements.
-        let gpu = unsafe { &*kernel::container_of!(Work::from_raw(work), Self, supply) };
-        while gpu.supply() {}
     }
 
     /// Allocates one buffer that the binding lacks. False: another attempt would be no better.
@@ -730,17 +716,6 @@ impl Gpu {
         self.wake(&inner);
         self.publish(inner);
         result.is_ok()
-    }
-
-    /// # Safety
-    ///
-    /// `work` must be the `announce` of a [`Gpu`] that lives until this returns.
-    unsafe extern "C" fn run_announce(work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirements.
-        let gpu = unsafe { &*kernel::container_of!(Work::from_raw(work), Self, announce) };
-        if gpu.announce().is_err() {
-            dev_warn!(gpu.dev, "protheap: cannot tell user space of a change\n");
-        }
     }
 
     fn announce(&self) -> Result {

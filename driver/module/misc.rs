@@ -3,16 +3,16 @@
 //! `/dev/protheap`: user space hands buffers over. The errors are listed in `uapi/protheap.h`.
 
 use crate::{
+    abstractions::{
+        dma_buf::DmaBuf,
+        uapi, //
+    },
     binding::Kind,
-    buffer::Buffer,
     registry, //
 };
 use kernel::{
     fs::File,
-    ioctl::{
-        _IOC_SIZE,
-        _IOW, //
-    },
+    ioctl::_IOC_SIZE,
     miscdevice::{
         MiscDevice,
         MiscDeviceOptions,
@@ -20,27 +20,11 @@ use kernel::{
     },
     prelude::*,
     str::CStr,
-    transmute::FromBytes,
     uaccess::{
         UserPtr,
         UserSlice, //
     }, //
 };
-
-/// `struct protheap_hand_over` of `uapi/protheap.h`.
-#[repr(C)]
-struct HandOver {
-    device: [u8; 64],
-    fd: i32,
-    kind: u32,
-    flags: u64,
-}
-
-// SAFETY: Integers only, and no padding: any bytes are valid.
-unsafe impl FromBytes for HandOver {}
-
-/// `PROTHEAP_IOCTL_HAND_OVER` of `uapi/protheap.h`.
-const HAND_OVER: u32 = _IOW::<HandOver>(0xBB, 0x01);
 
 /// The device, which keeps nothing for each that opened it.
 pub(crate) struct Misc;
@@ -62,7 +46,7 @@ impl MiscDevice for Misc {
 
     fn ioctl(_device: (), _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
-            HAND_OVER => hand_over(
+            uapi::IOCTL_HAND_OVER => hand_over(
                 UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd))
                     .reader()
                     .read()?,
@@ -73,18 +57,18 @@ impl MiscDevice for Misc {
     }
 }
 
-fn hand_over(what: HandOver) -> Result {
+fn hand_over(what: uapi::HandOver) -> Result {
     let device = CStr::from_bytes_until_nul(&what.device).map_err(|_| EINVAL)?;
     if device.is_empty() {
         return Err(EINVAL);
     }
     let kind = match what.kind {
-        0 => Kind::Firmware,
-        1 => Kind::Suspend,
+        uapi::FIRMWARE => Kind::Firmware,
+        uapi::SUSPEND => Kind::Suspend,
         _ => return Err(EOPNOTSUPP),
     };
     if what.flags != 0 {
         return Err(EOPNOTSUPP);
     }
-    registry::hand_over(device, kind, Buffer::from_fd(what.fd)?)
+    registry::hand_over(device, kind, DmaBuf::from_fd(what.fd)?)
 }

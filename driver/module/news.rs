@@ -2,14 +2,15 @@
 
 //! What user space is told of a binding, by uevents of `/dev/protheap`.
 
-use crate::binding::{
-    Binding,
-    State, //
+use crate::{
+    abstractions::uevent,
+    binding::{
+        Binding,
+        State, //
+    }, //
 };
 use kernel::{
-    bindings,
     device::Device,
-    error::to_result,
     prelude::*,
     str::CString, //
 };
@@ -62,40 +63,20 @@ impl News {
         let device = CString::try_from_fmt(fmt!("PROTHEAP_DEVICE={}", device.name()))?;
         let state = CString::try_from_fmt(fmt!("PROTHEAP_STATE={}", self.state.name()))?;
         let want = match self.suspend_wanted {
-            _ if self.is_demanded => c"PROTHEAP_WANT=binding".as_char_ptr(),
-            0 => core::ptr::null(),
-            _ => c"PROTHEAP_WANT=suspend".as_char_ptr(),
+            _ if self.is_demanded => Some(c"PROTHEAP_WANT=binding"),
+            0 => None,
+            _ => Some(c"PROTHEAP_WANT=suspend"),
         };
-        let mut env = [
-            device.as_char_ptr(),
-            state.as_char_ptr(),
-            want,
-            core::ptr::null(),
-        ]
-        .map(<*const u8>::cast_mut);
-        let herald: *mut bindings::device = core::ptr::from_ref(herald).cast_mut().cast();
-        // SAFETY: The herald is a registered device; `env` is a list of strings that ends with
-        // NULL, and is only read.
-        to_result(unsafe {
-            bindings::kobject_uevent_env(
-                &raw mut (*herald).kobj,
-                bindings::kobject_action_KOBJ_CHANGE,
-                env.as_mut_ptr(),
-            )
-        })
+        match want {
+            Some(want) => uevent::send_change(herald, &[&device, &state, want]),
+            None => uevent::send_change(herald, &[&device, &state]),
+        }
     }
 }
 
 /// Tells that everything can be used now: the herald itself was there before the rest was.
 pub(crate) fn send_ready(herald: &Device) -> Result {
-    let herald: *mut bindings::device = core::ptr::from_ref(herald).cast_mut().cast();
-    // SAFETY: The herald is a registered device.
-    to_result(unsafe {
-        bindings::kobject_uevent(
-            &raw mut (*herald).kobj,
-            bindings::kobject_action_KOBJ_CHANGE,
-        )
-    })
+    uevent::send_change(herald, &[])
 }
 
 /// How many news wait at most: more than a binding has on its way from open to in use.

@@ -3,8 +3,10 @@
 //! The suspend buffers of a binding: those that are free, and those that the GPU's driver has.
 
 use crate::{
-    abi::protheap_suspend,
-    buffer::Buffer,
+    abstractions::{
+        abi::protheap_suspend,
+        dma_buf::DmaBuf, //
+    },
     gpu::Gpu, //
 };
 use core::ptr::NonNull;
@@ -18,12 +20,12 @@ use kernel::prelude::*;
 #[repr(C)]
 pub(crate) struct Suspend {
     raw: protheap_suspend,
-    buffer: Buffer,
+    buffer: DmaBuf,
     /// Whose it is.
     pub(crate) gpu: NonNull<Gpu>,
 }
 
-// SAFETY: `gpu` and `raw.dmabuf` point to what any thread may use.
+// SAFETY: `gpu` points to what any thread may use.
 unsafe impl Send for Suspend {}
 
 /// A pool.
@@ -70,13 +72,13 @@ impl Pool {
     }
 
     /// All buffers.
-    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &DmaBuf> {
         let all = Iterator::chain(self.free.iter(), self.used.iter());
         all.map(|suspend| &suspend.buffer)
     }
 
     /// Adds a free buffer of `gpu`.
-    pub(crate) fn add(&mut self, buffer: Buffer, gpu: NonNull<Gpu>) -> Result {
+    pub(crate) fn add(&mut self, buffer: DmaBuf, gpu: NonNull<Gpu>) -> Result {
         let all = self.len() + 1;
         self.used.reserve(all - self.used.len(), GFP_KERNEL)?;
         self.free.reserve(all - self.free.len(), GFP_KERNEL)?;
@@ -109,7 +111,7 @@ impl Pool {
     pub(crate) fn put(
         &mut self,
         token: NonNull<Suspend>,
-        fits: impl FnOnce(&Buffer) -> bool,
+        fits: impl FnOnce(&DmaBuf) -> bool,
     ) -> bool {
         let is_it = |suspend: &KBox<Suspend>| NonNull::from(&**suspend) == token;
         let Some(i) = self.used.iter().position(is_it) else {
@@ -128,7 +130,7 @@ impl Pool {
     }
 
     /// Lets go of free buffers that do not fit.
-    pub(crate) fn retain(&mut self, mut fits: impl FnMut(&Buffer) -> bool) {
+    pub(crate) fn retain(&mut self, mut fits: impl FnMut(&DmaBuf) -> bool) {
         self.free.retain(|suspend| fits(&suspend.buffer));
     }
 

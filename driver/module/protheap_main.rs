@@ -7,12 +7,10 @@
 //! waits for the decision, for a bounded time, and takes the buffers ([`consumer`]). [`gpu`] is
 //! what both sides share, [`registry`] knows all of them.
 
-mod abi;
+mod abstractions;
 mod binding;
-mod buffer;
 mod configfs;
 mod consumer;
-mod device;
 mod gpu;
 mod misc;
 mod news;
@@ -20,8 +18,8 @@ mod pool;
 mod registry;
 mod source;
 mod tally;
-mod work;
 
+use abstractions::notifier;
 use kernel::{
     miscdevice::MiscDeviceRegistration,
     prelude::*, //
@@ -52,7 +50,7 @@ module! {
 struct Module {
     #[pin]
     config: kernel::configfs::Subsystem<configfs::Root>,
-    watch: registry::Watch,
+    watch: notifier::Watch,
     registration: registry::Registration,
     #[pin]
     misc: MiscDeviceRegistration<misc::Misc>,
@@ -67,7 +65,7 @@ impl kernel::InPlaceModule for Module {
             registration: unsafe { registry::Registration::new() },
             misc <- misc::Misc::register(),
             _: { registration.announce_by(misc.device()) },
-            watch: registry::Watch::new()?,
+            watch: notifier::Watch::new()?,
             config <- configfs::Root::register(),
             // A hint, as all events are: it may be lost.
             _: { let _ = news::send_ready(misc.device()); },

@@ -3,22 +3,23 @@
 //! All GPUs that somebody asked for, and what is done with all of them.
 
 use crate::{
+    abstractions::{
+        device::find_platform_device,
+        dma_buf::{
+            self,
+            DmaBuf, //
+        },
+        notifier::Cause, //
+    },
     binding::{
         Allocated,
         Kind, //
     },
-    buffer::Buffer,
-    gpu::{
-        Cause,
-        Gpu, //
-    },
+    gpu::Gpu, //
 };
-use core::ptr::NonNull;
 use kernel::{
-    bindings,
     debugfs,
     device::Device,
-    error::to_result,
     fmt,
     prelude::*,
     str::CStr,
@@ -34,11 +35,6 @@ use kernel::{
         GlobalGuard, //
     }, //
 };
-
-extern "C" {
-    fn protheap_glue_watch() -> c_int;
-    fn protheap_glue_unwatch();
-}
 
 /// A GPU, and the file in debugfs that tells of it.
 struct Entry {
@@ -167,7 +163,7 @@ pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
 /// Takes a buffer that user space hands over for the device of that name.
 ///
 /// For the errors see `uapi/protheap.h`.
-pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: Buffer) -> Result {
+pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
     // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile. A
     // device of that name that was removed may still have a binding that was withdrawn.
     let exclusive = exclusive();
@@ -189,7 +185,7 @@ pub(crate) fn exclusive() -> Exclusive {
 
 impl Exclusive {
     /// Whether any binding has that buffer.
-    fn holds(&self, buffer: &Buffer) -> bool {
+    fn holds(&self, buffer: &DmaBuf) -> bool {
         self.0.gpus.iter().any(|entry| entry.gpu.holds(buffer))
     }
 
@@ -200,21 +196,6 @@ impl Exclusive {
         }
         (allocated, result)
     }
-}
-
-/// The platform device of that name.
-fn find_platform_device(name: &CStr) -> Option<ARef<Device>> {
-    // SAFETY: The bus is valid, and `device_match_name()` expects a terminated string.
-    let dev = unsafe {
-        bindings::bus_find_device(
-            &bindings::platform_bus_type,
-            core::ptr::null_mut(),
-            name.as_char_ptr().cast(),
-            Some(bindings::device_match_name),
-        )
-    };
-    // SAFETY: `bus_find_device()` returns NULL, or a device with a reference for us.
-    NonNull::new(dev.cast::<Device>()).map(|dev| unsafe { ARef::from_raw(dev) })
 }
 
 /// Calls a function for each GPU, while the registry is not locked.
@@ -244,89 +225,43 @@ fn evacuate(cause: Cause) -> Result {
         }
     });
     // A file's last reference goes later than it is dropped: that would be too late.
-    // SAFETY: Always safe to call in process context.
-    unsafe { bindings::flush_delayed_fput() };
+    dma_buf::flush_dropped();
     result
 }
 
-/// Returns all buffers to their heaps before the machine restarts or starts another kernel: the
-/// secure world would not know that nobody uses them any more.
+/// Returns all buffers to their heaps.
 ///
-/// Called by `glue.c` in process context, while drivers still work. The freezable workqueues may be
-/// frozen: an image was written.
-#[no_mangle]
-extern "C" fn protheap_shut_down() {
-    SHUT_DOWN.store(true, Relaxed);
-    let _ = evacuate(Cause::ShutDown);
-}
-
-/// Returns all buffers to their heaps before an image of the kernel is taken. `EBUSY` if a driver
-/// holds some that it cannot release; then all is as before.
+/// `EBUSY` if an image is about to be taken and a driver holds buffers that it cannot release; then
+/// all is as before.
 ///
-/// Called by `glue.c` in process context, before anything is frozen.
+/// Called by `glue.c` in process context, before anything is frozen; for [`Cause::ShutDown`] while
+/// drivers still work, but freezable workqueues may be frozen, because an image was written; for
+/// [`Cause::TeeLeaves`] with the lock of OP-TEE's device held.
 #[no_mangle]
-extern "C" fn protheap_prepare_image() -> c_int {
-    EVACUATED.store(true, Relaxed);
-    match evacuate(Cause::TakeImage) {
-        Ok(()) => 0,
-        Err(err) => {
-            protheap_repopulate();
+extern "C" fn protheap_evacuate(cause: Cause) -> c_int {
+    match cause {
+        Cause::ShutDown => SHUT_DOWN.store(true, Relaxed),
+        Cause::TakeImage | Cause::RestoreImage => EVACUATED.store(true, Relaxed),
+        Cause::TeeLeaves => (),
+    }
+    match evacuate(cause) {
+        Err(err) if cause == Cause::TakeImage => {
+            protheap_repopulate(cause);
             err.to_errno()
         }
+        _ => 0,
     }
 }
 
-/// Returns all buffers to their heaps before an image replaces this kernel. A driver that does not
-/// release its buffers is unbound: nothing of its users stays, unless the image cannot be restored.
+/// Ends [`protheap_evacuate`]: an image was taken or restored, or could not be, or OP-TEE's driver
+/// is unbound. A binding whose heap is dead is open then.
 ///
-/// Called by `glue.c` in process context, before anything is frozen.
+/// Called by `glue.c` in process context, when nothing is frozen any more; for [`Cause::TeeLeaves`]
+/// with the lock of OP-TEE's device held.
 #[no_mangle]
-extern "C" fn protheap_prepare_restore() {
-    EVACUATED.store(true, Relaxed);
-    let _ = evacuate(Cause::RestoreImage);
-}
-
-/// Lets GPUs be bound as before: an image was taken or restored, or could not be.
-///
-/// Called by `glue.c` in process context, when nothing is frozen any more.
-#[no_mangle]
-extern "C" fn protheap_repopulate() {
-    EVACUATED.store(false, Relaxed);
+extern "C" fn protheap_repopulate(cause: Cause) {
+    if cause != Cause::TeeLeaves {
+        EVACUATED.store(false, Relaxed);
+    }
     for_each(Gpu::repopulate);
-}
-
-/// Releases the buffers of the kernel's TEE heap driver that no GPU driver holds before OP-TEE's
-/// driver is unbound: it waits in its remove until the last one is freed.
-///
-/// Called by `glue.c` in process context, with the lock of OP-TEE's device held.
-#[no_mangle]
-extern "C" fn protheap_release_tee() {
-    let _ = evacuate(Cause::TeeLeaves);
-}
-
-/// Ends what [`protheap_release_tee`] began. A binding whose heap is dead is open then.
-///
-/// Called by `glue.c` in process context, with the lock of OP-TEE's device held.
-#[no_mangle]
-extern "C" fn protheap_repopulate_tee() {
-    for_each(Gpu::repopulate);
-}
-
-/// Watches for the machine going down, for images of the kernel, and for OP-TEE's driver being unbound, until dropped.
-pub(crate) struct Watch(());
-
-impl Watch {
-    /// Begins to watch.
-    pub(crate) fn new() -> Result<Self> {
-        // SAFETY: Unregistered when dropped, which is before the registry goes.
-        to_result(unsafe { protheap_glue_watch() })?;
-        Ok(Self(()))
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // SAFETY: Registered by `new()`. It waits for a call that runs.
-        unsafe { protheap_glue_unwatch() };
-    }
 }

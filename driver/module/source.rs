@@ -2,18 +2,14 @@
 
 //! Who allocates the buffers of a binding: user space or the kernel.
 
-use crate::buffer::Buffer;
+use crate::abstractions::{
+    dma_buf::DmaBuf,
+    dma_heap, //
+};
 use kernel::{
-    error::from_err_ptr,
     prelude::*,
     str::CStr, //
 };
-
-extern "C" {
-    fn protheap_glue_has_heaps() -> bool;
-    // `struct dma_buf *`, whose lockdep fields Rust takes for unfit to pass.
-    fn protheap_glue_allocate(heap: *const u8, bytes: usize) -> *mut c_void;
-}
 
 /// A way to get a binding's buffers.
 pub(crate) trait Source: Sync {
@@ -28,7 +24,7 @@ pub(crate) trait Source: Sync {
     /// `ENODATA` if user space has to hand it over; `ENODEV` if there is no such heap; `ENOMEM` if
     /// it has not so much left; `EMSGSIZE` if the heap returned less; `EIO` if it is dead. May sleep
     /// for as long as the heap does.
-    fn allocate(&self, heap: &CStr, bytes: usize) -> Result<Buffer>;
+    fn allocate(&self, heap: &CStr, bytes: usize) -> Result<DmaBuf>;
 }
 
 /// User space allocates, and hands each buffer over.
@@ -43,7 +39,7 @@ impl Source for Handed {
         true
     }
 
-    fn allocate(&self, _heap: &CStr, _bytes: usize) -> Result<Buffer> {
+    fn allocate(&self, _heap: &CStr, _bytes: usize) -> Result<DmaBuf> {
         Err(ENODATA)
     }
 }
@@ -60,22 +56,18 @@ impl Source for Kernel {
         false
     }
 
-    fn allocate(&self, heap: &CStr, bytes: usize) -> Result<Buffer> {
+    fn allocate(&self, heap: &CStr, bytes: usize) -> Result<DmaBuf> {
         // Rounded up to pages it would wrap around, and look like nothing.
         if bytes > isize::MAX as usize {
             return Err(ENOMEM);
         }
-        // SAFETY: The name is terminated.
-        let ptr = from_err_ptr(unsafe { protheap_glue_allocate(heap.as_char_ptr(), bytes) });
-        let ptr = ptr.map_err(|err| match err {
+        let buffer = dma_heap::allocate(heap, bytes).map_err(|err| match err {
             ENODEV | ENOMEM => err,
             // Other words of heaps for the same.
             ENOSPC | EOVERFLOW | EFBIG | E2BIG => ENOMEM,
             // A heap that cannot allocate at all has no error code of its own.
             _ => EIO,
         })?;
-        // SAFETY: It gave us a reference.
-        let buffer = unsafe { Buffer::from_raw(ptr.cast()) }.ok_or(EIO)?;
         if buffer.size() < bytes {
             return Err(EMSGSIZE);
         }
@@ -91,10 +83,8 @@ static KERNEL: Kernel = Kernel;
 pub(crate) fn all() -> impl Iterator<Item = &'static dyn Source> {
     let handed: &dyn Source = &HANDED;
     let kernel: &dyn Source = &KERNEL;
-    // SAFETY: Always safe to call.
-    let has_heaps = unsafe { protheap_glue_has_heaps() };
     let allowed = crate::module_parameters::allocate.value() != 0;
-    let kernel = (has_heaps && allowed).then_some(kernel);
+    let kernel = (dma_heap::is_available() && allowed).then_some(kernel);
     Iterator::chain(core::iter::once(handed), kernel)
 }
 
@@ -114,7 +104,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A real buffer, of memory that the CPU can map.
-    pub(crate) fn buffer(bytes: usize) -> Result<Buffer> {
+    pub(crate) fn buffer(bytes: usize) -> Result<DmaBuf> {
         Kernel.allocate(c"system", bytes)
     }
 }
