@@ -10,6 +10,7 @@ use crate::{
         dma_buf::DmaBuf,
         lockdown::is_locked_down, //
     },
+    buffer::Buffer,
     gpu::Gpu,
     pool::{
         Pool,
@@ -219,13 +220,6 @@ pub(crate) struct Allocated {
     suspend: KVec<DmaBuf>,
 }
 
-impl Allocated {
-    /// All of them.
-    pub(crate) fn buffers(&self) -> impl Iterator<Item = &DmaBuf> {
-        Iterator::chain(self.firmware.iter(), self.suspend.iter())
-    }
-}
-
 impl Request {
     /// Allocates the firmware buffer, then suspend buffers until the heap has no memory for more: one
     /// of them is enough. What was allocated before an error is returned as well.
@@ -262,7 +256,7 @@ impl Request {
 ///
 /// - Once bound, there is a firmware buffer for as long as the binding is neither withdrawn nor
 ///   parked.
-/// - All buffers are distinct, and come from the same exporter.
+/// - All buffers come from the same exporter.
 pub(crate) struct Binding {
     /// Whose it is.
     gpu: NonNull<Gpu>,
@@ -279,7 +273,7 @@ pub(crate) struct Binding {
     on_demand: bool,
     /// The driver wants a suspend buffer, and user space is to bind the GPU.
     demanded: bool,
-    firmware: Option<DmaBuf>,
+    firmware: Option<Buffer>,
     firmware_in_use: bool,
     suspend: Pool,
     /// Whether the attached driver knows of this binding.
@@ -442,7 +436,7 @@ impl Binding {
     /// Binds, with what was allocated: it may have fewer suspend buffers than the options allow. It
     /// needs a firmware buffer (`ENODATA`) that fits what the options say by now (`EMSGSIZE`,
     /// `EPERM`). `EAGAIN` if the binding was parked meanwhile.
-    pub(crate) fn bind(&mut self, (allocated, result): (Allocated, Result)) -> Result {
+    pub(crate) fn bind(&mut self, allocated: Allocated, result: Result) -> Result {
         self.preparing = false;
         if self.parked {
             return Err(EAGAIN);
@@ -534,7 +528,7 @@ impl Binding {
 
     /// Whether the CPU can map its buffers.
     pub(crate) fn is_unprotected(&self) -> bool {
-        self.buffers().any(DmaBuf::is_mappable)
+        self.buffers().any(|buffer| buffer.is_mappable())
     }
 
     /// Whether a driver can take buffers.
@@ -542,12 +536,7 @@ impl Binding {
         !self.withdrawn && !self.parked && self.decision() == Some(Decision::Bind)
     }
 
-    /// Whether `buffer` is among the binding's.
-    pub(crate) fn holds(&self, buffer: &DmaBuf) -> bool {
-        self.buffers().any(|own| own == buffer)
-    }
-
-    fn buffers(&self) -> impl Iterator<Item = &DmaBuf> {
+    fn buffers(&self) -> impl Iterator<Item = &Buffer> {
         Iterator::chain(self.firmware.iter(), self.suspend.buffers())
     }
 
@@ -567,10 +556,10 @@ impl Binding {
         Ok(())
     }
 
-    /// Takes a buffer that user space hands over; `twice` says that some binding has it already.
+    /// Takes a buffer that user space hands over.
     ///
     /// For the errors see `uapi/protheap.h`.
-    pub(crate) fn hand_over(&mut self, kind: Kind, buffer: DmaBuf, twice: bool) -> Result {
+    pub(crate) fn hand_over(&mut self, kind: Kind, buffer: DmaBuf) -> Result {
         if self.withdrawn {
             return Err(ENODEV);
         }
@@ -584,24 +573,24 @@ impl Binding {
             return Err(EBUSY);
         }
         self.fits(kind, &buffer)?;
-        if twice {
-            return Err(EEXIST);
-        }
+        let buffer = Buffer::claim(buffer)?;
         match kind {
             Kind::Firmware if self.firmware.is_some() || self.is_final() => Err(EBUSY),
             Kind::Suspend if self.suspend.len() >= self.options.suspend_count as usize => {
                 Err(ENOSPC)
             }
-            _ => self.take_over(kind, buffer),
+            _ => self.add(kind, buffer),
         }
     }
 
     /// Takes a buffer if it can serve: `EMSGSIZE`, `EPERM`, `EEXIST` or `EXDEV` if not.
     fn take_over(&mut self, kind: Kind, buffer: DmaBuf) -> Result {
         self.fits(kind, &buffer)?;
-        if self.holds(&buffer) {
-            return Err(EEXIST);
-        }
+        self.add(kind, Buffer::claim(buffer)?)
+    }
+
+    /// Adds a buffer that fits. `EXDEV` if it has another exporter than the other buffers.
+    fn add(&mut self, kind: Kind, buffer: Buffer) -> Result {
         if let Some(first) = self.buffers().next() {
             if !first.is_sibling_of(&buffer) {
                 return Err(EXDEV);
@@ -656,7 +645,7 @@ impl Binding {
 
     /// Bytes of the firmware's buffer, or 0.
     pub(crate) fn firmware_bytes(&self) -> usize {
-        self.firmware.as_ref().map_or(0, DmaBuf::size)
+        self.firmware.as_ref().map_or(0, |buffer| buffer.size())
     }
 
     /// Whether the driver took the firmware's buffer.
@@ -675,7 +664,7 @@ impl Binding {
             return Err(EMSGSIZE);
         }
         self.firmware_in_use = true;
-        Ok(buffer.clone())
+        Ok(DmaBuf::clone(buffer))
     }
 
     /// The driver tells the size of a suspend buffer. One that is large enough stays.
@@ -859,14 +848,15 @@ mod tests {
     /// What the module does at a commit, but for the locks.
     fn bind(binding: &mut Binding) -> Result {
         let request = binding.prepare()?;
-        binding.bind(request.allocate())
+        let (allocated, result) = request.allocate();
+        binding.bind(allocated, result)
     }
 
     fn bound(suspend_bytes: usize, suspend_count: u32) -> Result<Binding> {
         let mut binding = binding(suspend_bytes, suspend_count)?;
-        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?)?;
         for _ in 0..suspend_count {
-            binding.hand_over(Kind::Suspend, buffer(suspend_bytes)?, false)?;
+            binding.hand_over(Kind::Suspend, buffer(suspend_bytes)?)?;
         }
         bind(&mut binding)?;
         Ok(binding)
@@ -875,41 +865,56 @@ mod tests {
     #[test]
     fn what_is_handed_over_is_judged() -> Result {
         let mut binding = binding(4096, 1)?;
-        let mut hand = |kind, bytes, twice| binding.hand_over(kind, buffer(bytes)?, twice);
-        assert!(hand(Kind::Firmware, 4096, false) == Err(EMSGSIZE));
-        assert!(hand(Kind::Firmware, 8192, true) == Err(EEXIST));
-        assert!(hand(Kind::Firmware, 8192, false).is_ok());
-        assert!(hand(Kind::Firmware, 8192, false) == Err(EBUSY));
-        assert!(hand(Kind::Suspend, 4096, false).is_ok());
-        assert!(hand(Kind::Suspend, 4096, false) == Err(ENOSPC));
+        let twice = buffer(8192)?;
+        let mut hand = |kind, bytes| binding.hand_over(kind, buffer(bytes)?);
+        assert!(hand(Kind::Firmware, 4096) == Err(EMSGSIZE));
+        assert!(hand(Kind::Firmware, 8192).is_ok());
+        assert!(hand(Kind::Firmware, 8192) == Err(EBUSY));
+        assert!(hand(Kind::Suspend, 4096).is_ok());
+        assert!(hand(Kind::Suspend, 4096) == Err(ENOSPC));
+        binding.options_mut()?.suspend_count = 3;
+        binding.hand_over(Kind::Suspend, twice.clone())?;
+        assert!(binding.hand_over(Kind::Suspend, twice) == Err(EEXIST));
         binding.options_mut()?.allow_unprotected = false;
         assert!(bind(&mut binding) == Err(EPERM));
         Ok(())
     }
 
     #[test]
+    fn a_buffer_belongs_to_one_binding_until_released() -> Result {
+        let shared = buffer(8192)?;
+        let mut first = binding(4096, 0)?;
+        let mut second = binding(4096, 0)?;
+        first.hand_over(Kind::Firmware, shared.clone())?;
+        assert!(second.hand_over(Kind::Firmware, shared.clone()) == Err(EEXIST));
+        first.withdraw();
+        second.hand_over(Kind::Firmware, shared)
+    }
+
+    #[test]
     fn nothing_changes_after_a_commit() -> Result {
         let mut binding = binding(4096, 0)?;
         assert!(bind(&mut binding) == Err(ENODATA));
-        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?)?;
         bind(&mut binding)?;
         assert!(binding.state() == State::Bound);
         assert!(bind(&mut binding) == Err(EBUSY));
         assert!(binding.decide_against(Driver::Absent) == Err(EBUSY));
         assert!(binding.options_mut().is_err());
         assert!(binding.set_heap(KVec::new()) == Err(EBUSY));
-        assert!(binding.hand_over(Kind::Firmware, buffer(8192)?, false) == Err(EBUSY));
+        assert!(binding.hand_over(Kind::Firmware, buffer(8192)?) == Err(EBUSY));
         Ok(())
     }
 
     #[test]
     fn nor_while_one_is_made() -> Result {
         let mut binding = binding(4096, 0)?;
-        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?)?;
         let request = binding.prepare()?;
         assert!(binding.prepare().is_err() && binding.options_mut().is_err());
-        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(EBUSY));
-        binding.bind(request.allocate())?;
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?) == Err(EBUSY));
+        let (allocated, result) = request.allocate();
+        binding.bind(allocated, result)?;
         assert!(binding.is_bound());
         Ok(())
     }
@@ -936,7 +941,7 @@ mod tests {
         assert_eq!(binding.sizes(), (2, 8192 + 4096));
         // The driver may boot its firmware again meanwhile.
         assert!(binding.take_firmware(1).is_ok());
-        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(ENODEV));
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?) == Err(ENODEV));
         binding.detach();
         assert!(!binding.is_over());
         assert!(!binding.put_suspend(group));
@@ -961,7 +966,7 @@ mod tests {
         assert!(!binding.is_demanded());
         binding.set_demanded(true);
         assert!(binding.is_demanded());
-        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?)?;
         bind(&mut binding)?;
         assert!(binding.is_bound() && !binding.is_demanded() && binding.is_on_demand());
         Ok(())
@@ -977,9 +982,9 @@ mod tests {
         assert_eq!((binding.suspend().len(), binding.suspend_wanted()), (1, 2));
         assert!(!binding.put_suspend(group));
         assert_eq!(binding.suspend_wanted(), 3);
-        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(EMSGSIZE));
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?) == Err(EMSGSIZE));
         for _ in 0..3 {
-            binding.hand_over(Kind::Suspend, buffer(8192)?, false)?;
+            binding.hand_over(Kind::Suspend, buffer(8192)?)?;
         }
         assert_eq!(binding.suspend_wanted(), 0);
         Ok(())
@@ -1011,9 +1016,9 @@ mod tests {
     #[test]
     fn a_client_gets_half_of_what_there_is_and_not_of_what_is_wanted() -> Result {
         let mut binding = binding(4096, 8)?;
-        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?)?;
         for _ in 0..4 {
-            binding.hand_over(Kind::Suspend, buffer(4096)?, false)?;
+            binding.hand_over(Kind::Suspend, buffer(4096)?)?;
         }
         bind(&mut binding)?;
         assert!(binding.is_lacking());
@@ -1114,12 +1119,12 @@ mod tests {
         assert_eq!(binding.sizes(), (0, 0));
         assert!(binding.state() == State::Bound);
         assert!(binding.take_firmware(1).err() == Some(ENOENT));
-        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?, false) == Err(EAGAIN));
+        assert!(binding.hand_over(Kind::Suspend, buffer(4096)?) == Err(EAGAIN));
         let request = binding.refill().ok_or(EINVAL)??;
         // User space has to hand its buffers over again.
         assert!(binding.unpark(Some(request.allocate())).is_err());
         assert!(binding.state() == State::Open);
-        binding.hand_over(Kind::Firmware, buffer(8192)?, false)?;
+        binding.hand_over(Kind::Firmware, buffer(8192)?)?;
         bind(&mut binding)
     }
 
@@ -1133,7 +1138,7 @@ mod tests {
         let mut heap = KVec::new();
         heap.extend_from_slice(b"system", GFP_KERNEL)?;
         binding.set_heap(heap)?;
-        assert!(binding.hand_over(Kind::Firmware, buffer(8192)?, false) == Err(EOPNOTSUPP));
+        assert!(binding.hand_over(Kind::Firmware, buffer(8192)?) == Err(EOPNOTSUPP));
         bind(&mut binding)?;
         assert_eq!((binding.sizes(), binding.suspend_wanted()), ((3, 16384), 0));
         assert!(binding.lacking().is_none());

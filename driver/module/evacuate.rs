@@ -214,8 +214,6 @@ impl Gpu {
             Some(Err(err)) => Some((Allocated::default(), Err(err))),
             None => None,
         };
-        let exclusive = registry::exclusive();
-        let refill = refill.map(|(allocated, result)| exclusive.check(allocated, result));
         let mut inner = self.inner.lock();
         let Ok(binding) = inner.generation(generation) else {
             return;

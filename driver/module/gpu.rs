@@ -240,15 +240,6 @@ impl Gpu {
         self.inner.lock().is_open()
     }
 
-    /// Whether the binding has that buffer.
-    pub(crate) fn holds(&self, buffer: &DmaBuf) -> bool {
-        let inner = self.inner.lock();
-        inner
-            .binding
-            .as_ref()
-            .is_some_and(|binding| binding.holds(buffer))
-    }
-
     /// Opens a binding; see [`registry::open`].
     pub(crate) fn open(&self) -> Result {
         let mut inner = self.inner.lock();
@@ -385,12 +376,10 @@ impl Gpu {
             (request, inner.generation)
         };
         let (allocated, result) = request.allocate();
-        let exclusive = registry::exclusive();
-        let allocated = exclusive.check(allocated, result);
         let mut inner = self.inner.lock();
         let binding = inner.generation(generation)?;
         binding
-            .bind(allocated)
+            .bind(allocated, result)
             .inspect_err(|err| binding.tally.refuse(*err))?;
         let options = &binding.options;
         dev_info!(
@@ -418,11 +407,11 @@ impl Gpu {
     }
 
     /// Takes a buffer that user space hands over; see [`registry::hand_over`].
-    pub(crate) fn hand_over(&self, kind: Kind, buffer: DmaBuf, twice: bool) -> Result {
+    pub(crate) fn hand_over(&self, kind: Kind, buffer: DmaBuf) -> Result {
         let mut inner = self.inner.lock();
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
         binding
-            .hand_over(kind, buffer, twice)
+            .hand_over(kind, buffer)
             .inspect_err(|err| binding.tally.refuse(*err))?;
         self.wake(&inner);
         self.publish(inner);
@@ -692,8 +681,6 @@ impl Gpu {
             }
         };
         let (allocated, result) = request.allocate();
-        let exclusive = registry::exclusive();
-        let (allocated, result) = exclusive.check(allocated, result);
         let mut inner = self.inner.lock();
         let Ok(binding) = inner.generation(generation) else {
             // What there is now is another binding, if any.

@@ -7,6 +7,7 @@ use crate::{
         abi::protheap_suspend,
         dma_buf::DmaBuf, //
     },
+    buffer::Buffer,
     gpu::Gpu, //
 };
 use core::ptr::NonNull;
@@ -20,7 +21,7 @@ use kernel::prelude::*;
 #[repr(C)]
 pub(crate) struct Suspend {
     raw: protheap_suspend,
-    buffer: DmaBuf,
+    buffer: Buffer,
     /// Whose it is.
     pub(crate) gpu: NonNull<Gpu>,
 }
@@ -72,13 +73,13 @@ impl Pool {
     }
 
     /// All buffers.
-    pub(crate) fn buffers(&self) -> impl Iterator<Item = &DmaBuf> {
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
         let all = Iterator::chain(self.free.iter(), self.used.iter());
         all.map(|suspend| &suspend.buffer)
     }
 
     /// Adds a free buffer of `gpu`.
-    pub(crate) fn add(&mut self, buffer: DmaBuf, gpu: NonNull<Gpu>) -> Result {
+    pub(crate) fn add(&mut self, buffer: Buffer, gpu: NonNull<Gpu>) -> Result {
         let all = self.len() + 1;
         self.used.reserve(all - self.used.len(), GFP_KERNEL)?;
         self.free.reserve(all - self.free.len(), GFP_KERNEL)?;
@@ -149,7 +150,7 @@ mod tests {
     fn a_buffer_is_taken_and_comes_back() -> Result {
         let mut pool = Pool::new();
         for _ in 0..3 {
-            pool.add(buffer(4096)?, NonNull::dangling())?;
+            pool.add(Buffer::claim(buffer(4096)?)?, NonNull::dangling())?;
         }
         let first = pool.take().ok_or(ENOBUFS)?;
         let second = pool.take().ok_or(ENOBUFS)?;
@@ -168,8 +169,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_does_not_come_back() -> Result {
         let mut pool = Pool::new();
-        pool.add(buffer(4096)?, NonNull::dangling())?;
-        pool.add(buffer(8192)?, NonNull::dangling())?;
+        pool.add(Buffer::claim(buffer(4096)?)?, NonNull::dangling())?;
+        pool.add(Buffer::claim(buffer(8192)?)?, NonNull::dangling())?;
         let large = pool.take().ok_or(ENOBUFS)?;
         let small = pool.take().ok_or(ENOBUFS)?;
         pool.retain(|_| false);

@@ -9,6 +9,7 @@
 
 mod abstractions;
 mod binding;
+mod buffer;
 mod configfs;
 mod consumer;
 mod gpu;

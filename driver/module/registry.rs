@@ -11,10 +11,8 @@ use crate::{
         },
         notifier::Cause, //
     },
-    binding::{
-        Allocated,
-        Kind, //
-    },
+    binding::Kind,
+    buffer,
     gpu::Gpu, //
 };
 use kernel::{
@@ -31,8 +29,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc,
-        GlobalGuard, //
+        Arc, //
     }, //
 };
 
@@ -79,6 +76,8 @@ impl Registration {
     /// Must be called once, before anything else of this file is.
     pub(crate) unsafe fn new() -> Self {
         // SAFETY: By the safety requirements.
+        unsafe { buffer::init() };
+        // SAFETY: As above.
         unsafe { REGISTRY.init() };
         REGISTRY.lock().debugfs = Some(debugfs::Dir::new(c"protheap"));
         READY.store(true, Release);
@@ -164,38 +163,15 @@ pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
 ///
 /// For the errors see `uapi/protheap.h`.
 pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
-    // Locked to the end, so that nobody hands the same buffer over to another GPU meanwhile. A
-    // device of that name that was removed may still have a binding that was withdrawn.
-    let exclusive = exclusive();
-    let mut gpus = exclusive.0.gpus.iter().map(|entry| &entry.gpu);
-    let gpu = gpus
-        .find(|gpu| gpu.device().name() == device && gpu.is_open())
-        .ok_or(ENODEV)?;
-    let twice = exclusive.holds(&buffer);
-    gpu.hand_over(kind, buffer, twice)
-}
-
-/// Keeps all bindings from taking buffers, but for the one that its owner changes.
-pub(crate) struct Exclusive(GlobalGuard<REGISTRY>);
-
-/// Waits until no other binding takes buffers.
-pub(crate) fn exclusive() -> Exclusive {
-    Exclusive(REGISTRY.lock())
-}
-
-impl Exclusive {
-    /// Whether any binding has that buffer.
-    fn holds(&self, buffer: &DmaBuf) -> bool {
-        self.0.gpus.iter().any(|entry| entry.gpu.holds(buffer))
-    }
-
-    /// What was allocated, or `EEXIST` if a binding has any of these buffers already.
-    pub(crate) fn check(&self, allocated: Allocated, result: Result) -> (Allocated, Result) {
-        if allocated.buffers().any(|buffer| self.holds(buffer)) {
-            return (Allocated::default(), result.and(Err(EEXIST)));
-        }
-        (allocated, result)
-    }
+    // A device of that name that was removed may still have a binding that was withdrawn.
+    let gpu = {
+        let registry = REGISTRY.lock();
+        let mut gpus = registry.gpus.iter().map(|entry| &entry.gpu);
+        gpus.find(|gpu| gpu.device().name() == device && gpu.is_open())
+            .ok_or(ENODEV)?
+            .clone()
+    };
+    gpu.hand_over(kind, buffer)
 }
 
 /// Calls a function for each GPU, while the registry is not locked.
