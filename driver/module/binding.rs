@@ -11,7 +11,6 @@ use crate::{
         lockdown::is_locked_down, //
     },
     buffer::Buffer,
-    gpu::Gpu,
     pool::{
         Pool,
         Suspend, //
@@ -250,16 +249,14 @@ impl Request {
     }
 }
 
-/// A binding.
+/// A binding of a GPU, the owner.
 ///
 /// # Invariants
 ///
 /// - Once bound, there is a firmware buffer for as long as the binding is neither withdrawn nor
 ///   parked.
 /// - All buffers come from the same exporter.
-pub(crate) struct Binding {
-    /// Whose it is.
-    gpu: NonNull<Gpu>,
+pub(crate) struct Binding<O> {
     /// What user space stated.
     pub(crate) options: Options,
     phase: Phase,
@@ -275,21 +272,17 @@ pub(crate) struct Binding {
     demanded: bool,
     firmware: Option<Buffer>,
     firmware_in_use: bool,
-    suspend: Pool,
+    suspend: Pool<O>,
     /// Whether the attached driver knows of this binding.
     pub(crate) told: bool,
     /// What happened to it.
     pub(crate) tally: Tally,
 }
 
-// SAFETY: `gpu` is only passed on, to where a reference to the GPU is known to be kept.
-unsafe impl Send for Binding {}
-
-impl Binding {
-    /// A binding of `gpu` of which nothing is known yet.
-    pub(crate) fn new(gpu: NonNull<Gpu>) -> Self {
+impl<O> Binding<O> {
+    /// A binding of `owner` of which nothing is known yet.
+    pub(crate) fn new(owner: NonNull<O>) -> Self {
         Self {
-            gpu,
             options: Options::new(),
             phase: Phase::Open,
             preparing: false,
@@ -300,7 +293,7 @@ impl Binding {
             demanded: false,
             firmware: None,
             firmware_in_use: false,
-            suspend: Pool::new(),
+            suspend: Pool::new(owner),
             told: false,
             tally: Tally::default(),
         }
@@ -598,7 +591,7 @@ impl Binding {
         }
         match kind {
             Kind::Firmware => self.firmware = Some(buffer),
-            Kind::Suspend => self.suspend.add(buffer, self.gpu)?,
+            Kind::Suspend => self.suspend.add(buffer)?,
         }
         Ok(())
     }
@@ -695,7 +688,7 @@ impl Binding {
     }
 
     /// The suspend buffers.
-    pub(crate) fn suspend(&self) -> &Pool {
+    pub(crate) fn suspend(&self) -> &Pool<O> {
         &self.suspend
     }
 
@@ -704,7 +697,7 @@ impl Binding {
     ///
     /// `EDQUOT` if the client holds `limit`, or if that is 0, half of the buffers that there are,
     /// at least 1; `ENOBUFS` if none is free.
-    pub(crate) fn take_suspend(&mut self, held: u32, limit: u32) -> Result<NonNull<Suspend>> {
+    pub(crate) fn take_suspend(&mut self, held: u32, limit: u32) -> Result<NonNull<Suspend<O>>> {
         let limit = match limit {
             0 => (self.suspend.len() / 2).max(1),
             limit => limit as usize,
@@ -721,7 +714,7 @@ impl Binding {
     }
 
     /// The driver gives a suspend buffer back. True: it can serve again, and stays.
-    pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend>) -> bool {
+    pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend<O>>) -> bool {
         let (keep, wanted) = (!self.withdrawn && !self.parked, self.options.suspend_bytes);
         self.suspend
             .put(suspend, |buffer| keep && buffer.size() >= wanted)
@@ -823,7 +816,10 @@ impl Binding {
 
 #[kunit_tests(protheap_binding)]
 mod tests {
-    use super::*;
+    use super::{
+        Binding as OwnedBinding,
+        *, //
+    };
     use crate::source::{
         from_name,
         tests::buffer, //
@@ -832,6 +828,8 @@ mod tests {
         Atomic,
         Relaxed, //
     };
+
+    type Binding = OwnedBinding<()>;
 
     /// An open binding whose buffers are handed over, and may be of any memory.
     fn binding(suspend_bytes: usize, suspend_count: u32) -> Result<Binding> {

@@ -5,12 +5,14 @@
 use crate::{
     abstractions::lockdown::is_locked_down,
     binding::{
-        Binding,
         Decision,
         Driver,
         SUSPEND_COUNT_MAX, //
     },
-    gpu::Gpu,
+    gpu::{
+        Binding,
+        Gpu, //
+    },
     registry,
     source, //
 };

@@ -11,8 +11,10 @@ use crate::{
         Ops,
         ABI, //
     },
-    gpu::Gpu,
-    pool::Suspend,
+    gpu::{
+        Gpu,
+        Suspend, //
+    },
     registry, //
 };
 use core::ptr::NonNull;
@@ -169,6 +171,6 @@ pub(crate) unsafe extern "C" fn protheap_suspend_put(suspend: *mut protheap_susp
     };
     // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it; and its user
     // keeps the module, so the registry keeps the GPU.
-    let gpu = unsafe { suspend.as_ref().gpu.as_ref() };
+    let gpu = unsafe { suspend.as_ref().owner.0.as_ref() };
     gpu.put_suspend(suspend);
 }

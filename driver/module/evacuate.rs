@@ -9,6 +9,7 @@
 //! denies to it, or take memory for protected that nothing protects any more.
 
 use super::{
+    Binding,
     Gpu,
     Inner,
     MutexGuard, //
@@ -26,11 +27,8 @@ use crate::{
         },
         notifier::Cause, //
     },
-    binding::{
-        Allocated,
-        Binding, //
-    },
-    registry,
+    binding::Allocated,
+    machine,
     tally, //
 };
 use kernel::{
@@ -200,7 +198,7 @@ impl Gpu {
         let (refill, generation) = {
             let inner = self.inner.lock();
             // Set before any GPU is evacuated: as long as it is, another image may follow.
-            if registry::is_evacuated() || registry::is_shut_down() {
+            if machine::check().is_err() {
                 return;
             }
             match &inner.binding {
@@ -218,7 +216,7 @@ impl Gpu {
         let Ok(binding) = inner.generation(generation) else {
             return;
         };
-        if registry::is_evacuated() {
+        if machine::check().is_err() {
             return;
         }
         let result = binding

@@ -28,17 +28,17 @@ use crate::{
         }, //
     },
     binding::{
-        Binding,
+        self,
         Decision,
         Driver,
         Kind, //
     },
+    machine,
     news::{
         News,
         Outbox, //
     },
-    pool::Suspend,
-    registry,
+    pool,
     tally, //
 };
 use core::ptr::NonNull;
@@ -76,6 +76,12 @@ const SUSPEND_WAIT: Msecs = 100;
 /// How long a driver waits for user space to bind on demand: a heap may have to migrate pages first,
 /// and the GPU's firmware boots again.
 const DEMAND_WAIT: Msecs = 2_000;
+
+/// A binding of a [`Gpu`].
+pub(crate) type Binding = binding::Binding<Gpu>;
+
+/// A suspend buffer of a [`Gpu`].
+pub(crate) type Suspend = pool::Suspend<Gpu>;
 
 /// The attached driver.
 struct Consumer {
@@ -243,12 +249,7 @@ impl Gpu {
     /// Opens a binding; see [`registry::open`].
     pub(crate) fn open(&self) -> Result {
         let mut inner = self.inner.lock();
-        if registry::is_shut_down() {
-            return Err(ESHUTDOWN);
-        }
-        if registry::is_evacuated() {
-            return Err(EAGAIN);
-        }
+        machine::check()?;
         if inner.binding.is_some() {
             return Err(EBUSY);
         }
@@ -706,12 +707,11 @@ impl Gpu {
     }
 
     fn announce(&self) -> Result {
-        let herald = registry::herald()?;
         let news = self.inner.lock().outbox.take();
         // One that cannot be sent is no reason to keep the next ones.
         let mut result = Ok(());
         for news in news {
-            result = result.and(news.send(&self.dev, &herald));
+            result = result.and(news.send(&self.dev));
         }
         result
     }

@@ -38,7 +38,7 @@ impl News {
     };
 
     /// What there is to say of a binding.
-    pub(crate) fn of(binding: Option<&Binding>) -> Self {
+    pub(crate) fn of<O>(binding: Option<&Binding<O>>) -> Self {
         binding.map_or(Self::NONE, |binding| News {
             state: binding.state(),
             suspend_wanted: binding.suspend_wanted(),
@@ -59,7 +59,7 @@ impl News {
     }
 
     /// Sends it, as the news of that device.
-    pub(crate) fn send(&self, device: &Device, herald: &Device) -> Result {
+    pub(crate) fn send(&self, device: &Device) -> Result {
         let device = CString::try_from_fmt(fmt!("PROTHEAP_DEVICE={}", device.name()))?;
         let state = CString::try_from_fmt(fmt!("PROTHEAP_STATE={}", self.state.name()))?;
         let want = match self.suspend_wanted {
@@ -68,15 +68,15 @@ impl News {
             _ => Some(c"PROTHEAP_WANT=suspend"),
         };
         match want {
-            Some(want) => uevent::send_change(herald, &[&device, &state, want]),
-            None => uevent::send_change(herald, &[&device, &state]),
+            Some(want) => uevent::send_change(&[&device, &state, want]),
+            None => uevent::send_change(&[&device, &state]),
         }
     }
 }
 
-/// Tells that everything can be used now: the herald itself was there before the rest was.
-pub(crate) fn send_ready(herald: &Device) -> Result {
-    uevent::send_change(herald, &[])
+/// Tells that everything can be used now: the device was there before the rest was.
+pub(crate) fn send_ready() -> Result {
+    uevent::send_change(&[])
 }
 
 /// How many news wait at most: more than a binding has on its way from open to in use.

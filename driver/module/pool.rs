@@ -7,8 +7,7 @@ use crate::{
         abi::protheap_suspend,
         dma_buf::DmaBuf, //
     },
-    buffer::Buffer,
-    gpu::Gpu, //
+    buffer::Buffer, //
 };
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -19,33 +18,47 @@ use kernel::prelude::*;
 ///
 /// `raw.dmabuf` is the pointer in `buffer`.
 #[repr(C)]
-pub(crate) struct Suspend {
+pub(crate) struct Suspend<O> {
     raw: protheap_suspend,
     buffer: Buffer,
-    /// Whose it is.
-    pub(crate) gpu: NonNull<Gpu>,
+    /// The owner of the pool.
+    pub(crate) owner: Owner<O>,
 }
 
-// SAFETY: `gpu` points to what any thread may use.
-unsafe impl Send for Suspend {}
+/// A pointer to what owns a pool.
+pub(crate) struct Owner<O>(pub(crate) NonNull<O>);
+
+// SAFETY: Any thread may use the target, and the pointer is only followed where a reference to the
+// target is known to be kept.
+unsafe impl<O: Sync> Send for Owner<O> {}
+
+impl<O> Clone for Owner<O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O> Copy for Owner<O> {}
 
 /// A pool.
 ///
 /// # Invariants
 ///
 /// There is room in each list for all buffers of the pool.
-pub(crate) struct Pool {
+pub(crate) struct Pool<O> {
+    owner: Owner<O>,
     /// Taken from and put to the end: what was used last is the warmest.
-    free: KVec<KBox<Suspend>>,
-    used: KVec<KBox<Suspend>>,
+    free: KVec<KBox<Suspend<O>>>,
+    used: KVec<KBox<Suspend<O>>>,
     /// Most buffers that were in use at once.
     peak: usize,
 }
 
-impl Pool {
+impl<O> Pool<O> {
     /// A pool without buffers.
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(owner: NonNull<O>) -> Self {
         Self {
+            owner: Owner(owner),
             free: KVec::new(),
             used: KVec::new(),
             peak: 0,
@@ -78,8 +91,8 @@ impl Pool {
         all.map(|suspend| &suspend.buffer)
     }
 
-    /// Adds a free buffer of `gpu`.
-    pub(crate) fn add(&mut self, buffer: Buffer, gpu: NonNull<Gpu>) -> Result {
+    /// Adds a free buffer.
+    pub(crate) fn add(&mut self, buffer: Buffer) -> Result {
         let all = self.len() + 1;
         self.used.reserve(all - self.used.len(), GFP_KERNEL)?;
         self.free.reserve(all - self.free.len(), GFP_KERNEL)?;
@@ -89,7 +102,7 @@ impl Pool {
                 dmabuf: buffer.as_ptr(),
             },
             buffer,
-            gpu,
+            owner: self.owner,
         };
         // INVARIANT: Room was made in both.
         Ok(self
@@ -98,7 +111,7 @@ impl Pool {
     }
 
     /// A free buffer for the driver, in the pool's keeping until it is put back.
-    pub(crate) fn take(&mut self) -> Option<NonNull<Suspend>> {
+    pub(crate) fn take(&mut self) -> Option<NonNull<Suspend<O>>> {
         let suspend = self.free.pop()?;
         let token = NonNull::from(&*suspend);
         // It cannot fail: there is room.
@@ -111,10 +124,10 @@ impl Pool {
     /// what fits changed. True: it stays.
     pub(crate) fn put(
         &mut self,
-        token: NonNull<Suspend>,
+        token: NonNull<Suspend<O>>,
         fits: impl FnOnce(&DmaBuf) -> bool,
     ) -> bool {
-        let is_it = |suspend: &KBox<Suspend>| NonNull::from(&**suspend) == token;
+        let is_it = |suspend: &KBox<Suspend<O>>| NonNull::from(&**suspend) == token;
         let Some(i) = self.used.iter().position(is_it) else {
             return false;
         };
@@ -148,9 +161,9 @@ mod tests {
 
     #[test]
     fn a_buffer_is_taken_and_comes_back() -> Result {
-        let mut pool = Pool::new();
+        let mut pool = Pool::new(NonNull::<()>::dangling());
         for _ in 0..3 {
-            pool.add(Buffer::claim(buffer(4096)?)?, NonNull::dangling())?;
+            pool.add(Buffer::claim(buffer(4096)?)?)?;
         }
         let first = pool.take().ok_or(ENOBUFS)?;
         let second = pool.take().ok_or(ENOBUFS)?;
@@ -168,9 +181,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_does_not_come_back() -> Result {
-        let mut pool = Pool::new();
-        pool.add(Buffer::claim(buffer(4096)?)?, NonNull::dangling())?;
-        pool.add(Buffer::claim(buffer(8192)?)?, NonNull::dangling())?;
+        let mut pool = Pool::new(NonNull::<()>::dangling());
+        pool.add(Buffer::claim(buffer(4096)?)?)?;
+        pool.add(Buffer::claim(buffer(8192)?)?)?;
         let large = pool.take().ok_or(ENOBUFS)?;
         let small = pool.take().ok_or(ENOBUFS)?;
         pool.retain(|_| false);

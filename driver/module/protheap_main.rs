@@ -12,7 +12,9 @@ mod binding;
 mod buffer;
 mod configfs;
 mod consumer;
+mod evacuation;
 mod gpu;
+mod machine;
 mod misc;
 mod news;
 mod pool;
@@ -69,7 +71,7 @@ impl kernel::InPlaceModule for Module {
             watch: notifier::Watch::new()?,
             config <- configfs::Root::register(),
             // A hint, as all events are: it may be lost.
-            _: { let _ = news::send_ready(misc.device()); },
+            _: { let _ = news::send_ready(); },
         })
     }
 }

@@ -5,11 +5,8 @@
 use crate::{
     abstractions::{
         device::find_platform_device,
-        dma_buf::{
-            self,
-            DmaBuf, //
-        },
-        notifier::Cause, //
+        dma_buf::DmaBuf,
+        uevent, //
     },
     binding::Kind,
     buffer,
@@ -22,11 +19,9 @@ use kernel::{
     prelude::*,
     str::CStr,
     sync::{
-        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
-            Relaxed,
             Release, //
         },
         Arc, //
@@ -39,28 +34,20 @@ struct Entry {
     _file: Pin<KBox<debugfs::File<Arc<Gpu>>>>,
 }
 
-/// All GPUs, and the device whose uevents tell of them.
+/// All GPUs.
 struct Registry {
     // A GPU stays until the module goes: it remembers that its window is spent.
     gpus: KVec<Entry>,
-    herald: Option<ARef<Device>>,
     debugfs: Option<debugfs::Dir>,
 }
 
 /// Whether the registry is set up. Where all is built in, drivers may probe before.
 static READY: Atomic<bool> = Atomic::new(false);
 
-/// Whether the machine goes down: nothing is bound from here on.
-static SHUT_DOWN: Atomic<bool> = Atomic::new(false);
-
-/// Whether an image of the kernel is being taken or restored: nothing is bound meanwhile.
-static EVACUATED: Atomic<bool> = Atomic::new(false);
-
 kernel::sync::global_lock! {
     // SAFETY: `Registration::new()` initialises it before anything can use it.
     unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
         gpus: KVec::new(),
-        herald: None,
         debugfs: None,
     };
 }
@@ -78,16 +65,18 @@ impl Registration {
         // SAFETY: By the safety requirements.
         unsafe { buffer::init() };
         // SAFETY: As above.
+        unsafe { uevent::init() };
+        // SAFETY: As above.
         unsafe { REGISTRY.init() };
         REGISTRY.lock().debugfs = Some(debugfs::Dir::new(c"protheap"));
         READY.store(true, Release);
         Self(())
     }
 
-    /// Lets changes be told by uevents of `herald`, which must stay registered until `self` is
+    /// Sends all events as uevents of `dev` from now on, which must stay registered until `self` is
     /// dropped.
-    pub(crate) fn announce_by(&self, herald: &Device) {
-        REGISTRY.lock().herald = Some(herald.into());
+    pub(crate) fn announce_by(&self, dev: &Device) {
+        uevent::set_sender(Some(dev));
     }
 }
 
@@ -100,27 +89,9 @@ impl Drop for Registration {
             entry.gpu.flush();
         }
         drop(gpus);
-        let mut registry = REGISTRY.lock();
-        registry.herald = None;
-        registry.debugfs = None;
+        uevent::set_sender(None);
+        REGISTRY.lock().debugfs = None;
     }
-}
-
-/// Whether the machine goes down. Set before any GPU's lock is taken for that: who takes the lock
-/// later sees it.
-pub(crate) fn is_shut_down() -> bool {
-    SHUT_DOWN.load(Relaxed)
-}
-
-/// Whether an image of the kernel is being taken or restored. Set, as the above, before any GPU's
-/// lock is taken for that.
-pub(crate) fn is_evacuated() -> bool {
-    EVACUATED.load(Relaxed)
-}
-
-/// The device whose uevents tell of all GPUs.
-pub(crate) fn herald() -> Result<ARef<Device>> {
-    REGISTRY.lock().herald.clone().ok_or(ENODEV)
 }
 
 /// The GPU that is `dev`. `EPROBE_DEFER` before the registry is set up.
@@ -175,7 +146,7 @@ pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
 }
 
 /// Calls a function for each GPU, while the registry is not locked.
-fn for_each(mut call: impl FnMut(&Gpu)) {
+pub(crate) fn for_each(mut call: impl FnMut(&Gpu)) {
     // None is ever removed. Nothing is allocated here: the machine may be short of memory.
     let mut next = 0;
     loop {
@@ -190,54 +161,4 @@ fn for_each(mut call: impl FnMut(&Gpu)) {
         }
         next += 1;
     }
-}
-
-/// Has every GPU return its buffers, until one cannot.
-fn evacuate(cause: Cause) -> Result {
-    let mut result = Ok(());
-    for_each(|gpu| {
-        if result.is_ok() {
-            result = gpu.evacuate(cause);
-        }
-    });
-    // A file's last reference goes later than it is dropped: that would be too late.
-    dma_buf::flush_dropped();
-    result
-}
-
-/// Returns all buffers to their heaps.
-///
-/// `EBUSY` if an image is about to be taken and a driver holds buffers that it cannot release; then
-/// all is as before.
-///
-/// Called by `glue.c` in process context, before anything is frozen; for [`Cause::ShutDown`] while
-/// drivers still work, but freezable workqueues may be frozen, because an image was written; for
-/// [`Cause::TeeLeaves`] with the lock of OP-TEE's device held.
-#[no_mangle]
-extern "C" fn protheap_evacuate(cause: Cause) -> c_int {
-    match cause {
-        Cause::ShutDown => SHUT_DOWN.store(true, Relaxed),
-        Cause::TakeImage | Cause::RestoreImage => EVACUATED.store(true, Relaxed),
-        Cause::TeeLeaves => (),
-    }
-    match evacuate(cause) {
-        Err(err) if cause == Cause::TakeImage => {
-            protheap_repopulate(cause);
-            err.to_errno()
-        }
-        _ => 0,
-    }
-}
-
-/// Ends [`protheap_evacuate`]: an image was taken or restored, or could not be, or OP-TEE's driver
-/// is unbound. A binding whose heap is dead is open then.
-///
-/// Called by `glue.c` in process context, when nothing is frozen any more; for [`Cause::TeeLeaves`]
-/// with the lock of OP-TEE's device held.
-#[no_mangle]
-extern "C" fn protheap_repopulate(cause: Cause) {
-    if cause != Cause::TeeLeaves {
-        EVACUATED.store(false, Relaxed);
-    }
-    for_each(Gpu::repopulate);
 }
