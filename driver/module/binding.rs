@@ -19,7 +19,7 @@ use crate::{
         self,
         Source, //
     },
-    tally::Tally, //
+    statistics::Statistics, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -276,7 +276,7 @@ pub(crate) struct Binding<O> {
     /// Whether the attached driver knows of this binding.
     pub(crate) told: bool,
     /// What happened to it.
-    pub(crate) tally: Tally,
+    pub(crate) statistics: Statistics,
 }
 
 impl<O> Binding<O> {
@@ -295,7 +295,7 @@ impl<O> Binding<O> {
             firmware_in_use: false,
             suspend: Pool::new(owner),
             told: false,
-            tally: Tally::default(),
+            statistics: Statistics::default(),
         }
     }
 
@@ -804,10 +804,10 @@ impl<O> Binding<O> {
         writeln!(out, "suspend-free {}", self.suspend.free())?;
         writeln!(out, "suspend-in-use {}", self.suspend.in_use())?;
         writeln!(out, "suspend-peak {}", self.suspend.peak())?;
-        writeln!(out, "suspend-waits {}", self.tally.waits)?;
-        writeln!(out, "suspend-exhausted {}", self.tally.exhausted)?;
-        writeln!(out, "suspend-over-limit {}", self.tally.over_limit)?;
-        for (reason, count) in self.tally.refusals() {
+        writeln!(out, "suspend-waits {}", self.statistics.waits)?;
+        writeln!(out, "suspend-exhausted {}", self.statistics.exhausted)?;
+        writeln!(out, "suspend-over-limit {}", self.statistics.over_limit)?;
+        for (reason, count) in self.statistics.refusals() {
             writeln!(out, "refused-{reason} {count}")?;
         }
         Ok(())

@@ -29,7 +29,7 @@ use crate::{
     },
     binding::Allocated,
     machine,
-    tally, //
+    statistics, //
 };
 use kernel::{
     prelude::*,
@@ -221,7 +221,7 @@ impl Gpu {
         }
         let result = binding
             .unpark(refill)
-            .inspect_err(|err| binding.tally.refuse(*err));
+            .inspect_err(|err| binding.statistics.refuse(*err));
         let heap = BStr::from_bytes(&binding.options.heap);
         match result {
             _ if !emptied => (),
@@ -236,7 +236,7 @@ impl Gpu {
                 self.dev,
                 "protheap: failed to allocate released buffers from {} again: {} ({}); run `protheapctl rebind`\n",
                 heap,
-                tally::word(err),
+                statistics::word(err),
                 err.to_errno(),
             ),
             Ok(()) => (),

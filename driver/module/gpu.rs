@@ -33,13 +33,13 @@ use crate::{
         Driver,
         Kind, //
     },
-    machine,
-    news::{
-        News,
-        Outbox, //
+    event::{
+        Event,
+        EventQueue, //
     },
+    machine,
     pool,
-    tally, //
+    statistics, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -106,7 +106,7 @@ struct Inner {
     evacuated: Result,
     /// Tasks that wait for [`Gpu::changed`].
     waiting: u32,
-    outbox: Outbox,
+    events: EventQueue,
 }
 
 impl Inner {
@@ -136,9 +136,9 @@ impl Inner {
 
     /// Whether a driver is attached that does not know of the binding.
     fn is_late(&self) -> bool {
-        let news =
+        let is_unknown =
             |binding: &Binding| binding.is_bound() && !binding.told && !binding.firmware_in_use();
-        self.consumer.is_some() && self.binding.as_ref().is_some_and(news)
+        self.consumer.is_some() && self.binding.as_ref().is_some_and(is_unknown)
     }
 
     /// Whether user space is binding on demand, or the driver is being notified of that.
@@ -213,7 +213,7 @@ impl Gpu {
                     evacuation: Cause::ShutDown,
                     evacuated: Ok(()),
                     waiting: 0,
-                    outbox: Outbox::new(),
+                    events: EventQueue::new(),
                 }),
                 changed <- new_condvar!(),
                 // SAFETY: The field of the task, which the registry flushes before it drops the GPU.
@@ -381,7 +381,7 @@ impl Gpu {
         let binding = inner.generation(generation)?;
         binding
             .bind(allocated, result)
-            .inspect_err(|err| binding.tally.refuse(*err))?;
+            .inspect_err(|err| binding.statistics.refuse(*err))?;
         let options = &binding.options;
         dev_info!(
             self.dev,
@@ -413,7 +413,7 @@ impl Gpu {
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
         binding
             .hand_over(kind, buffer)
-            .inspect_err(|err| binding.tally.refuse(*err))?;
+            .inspect_err(|err| binding.statistics.refuse(*err))?;
         self.wake(&inner);
         self.publish(inner);
         Ok(())
@@ -463,8 +463,8 @@ impl Gpu {
             if *err != EMSGSIZE {
                 return;
             }
-            binding.tally.refuse(*err);
-            if binding.tally.firmware.is_first(*err) {
+            binding.statistics.refuse(*err);
+            if binding.statistics.firmware.is_first(*err) {
                 dev_warn!(
                     self.dev,
                     "protheap: firmware needs a {size}-byte protected buffer, got {} bytes; set `firmware` in the policy\n",
@@ -558,14 +558,14 @@ impl Gpu {
             // Only buffers that are still to come can raise a client's limit.
             let settled = err == EDQUOT && !binding.is_lacking();
             if patience == 0 || settled || binding.options.suspend_count == 0 {
-                if binding.tally.fail_suspend(err) {
+                if binding.statistics.fail_suspend(err) {
                     self.warn_exhausted(binding);
                 }
                 return Err(err);
             }
             if !waited {
                 waited = true;
-                binding.tally.waits = binding.tally.waits.saturating_add(1);
+                binding.statistics.waits = binding.statistics.waits.saturating_add(1);
                 // It may have failed before, and something was given back to the heap since. A client
                 // at its limit gets no allocation tried for it.
                 if err != EDQUOT {
@@ -618,8 +618,8 @@ impl Gpu {
         if inner.binding.as_ref().is_some_and(Binding::is_over) {
             inner.binding = None;
         }
-        let news = News::of(inner.binding.as_ref());
-        if inner.outbox.put(news) {
+        let event = Event::of(inner.binding.as_ref());
+        if inner.events.put(event) {
             self.announce.queue(0);
         }
     }
@@ -689,14 +689,14 @@ impl Gpu {
         };
         let result = binding.supply(allocated).and(result);
         if let Err(err) = result {
-            binding.tally.refuse(err);
-            if binding.tally.supply.is_first(err) {
+            binding.statistics.refuse(err);
+            if binding.statistics.supply.is_first(err) {
                 dev_warn!(
                     self.dev,
                     "protheap: failed to allocate a {}-byte suspend buffer from {}: {} ({}); check the heap, and `suspend` in the policy\n",
                     request.suspend_bytes(),
                     BStr::from_bytes(&binding.options.heap),
-                    tally::word(err),
+                    statistics::word(err),
                     err.to_errno(),
                 );
             }
@@ -707,11 +707,11 @@ impl Gpu {
     }
 
     fn announce(&self) -> Result {
-        let news = self.inner.lock().outbox.take();
+        let events = self.inner.lock().events.take();
         // One that cannot be sent is no reason to keep the next ones.
         let mut result = Ok(());
-        for news in news {
-            result = result.and(news.send(&self.dev));
+        for event in events {
+            result = result.and(event.send(&self.dev));
         }
         result
     }

@@ -13,14 +13,14 @@ mod buffer;
 mod configfs;
 mod consumer;
 mod evacuation;
+mod event;
 mod gpu;
 mod machine;
 mod misc;
-mod news;
 mod pool;
 mod registry;
 mod source;
-mod tally;
+mod statistics;
 
 use abstractions::notifier;
 use kernel::{
@@ -71,7 +71,7 @@ impl kernel::InPlaceModule for Module {
             watch: notifier::Watch::new()?,
             config <- configfs::Root::register(),
             // A hint, as all events are: it may be lost.
-            _: { let _ = news::send_ready(); },
+            _: { let _ = event::send_ready(); },
         })
     }
 }

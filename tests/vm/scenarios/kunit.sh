@@ -2,11 +2,11 @@
 # about: the module's own unit tests, which run when it is loaded
 # kernel: debug
 # cmdline: kunit.autorun=1
-# says: ok 1 protheap_news
-# says: ok 2 protheap_pool
-# says: ok 3 protheap_tally
-# says: ok 4 protheap_binding
-# says: ok 5 protheap_configfs
+# says: # protheap_event: pass:5 fail:0 skip:0 total:5
+# says: # protheap_pool: pass:2 fail:0 skip:0 total:2
+# says: # protheap_statistics: pass:2 fail:0 skip:0 total:2
+# says: # protheap_binding: pass:16 fail:0 skip:0 total:16
+# says: # protheap_configfs: pass:4 fail:0 skip:0 total:4
 
 load_protheap
 check 'they left nothing behind' wait_until 2 is_zero buffers

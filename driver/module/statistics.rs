@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happened to a binding, counted for whoever looks for a fault.
+//! Statistics of a binding, for debugging.
 
 use kernel::prelude::*;
 
-/// Why something was refused, and the word for it.
+/// Errors for which a buffer is refused, and the word that debugfs and log lines have for each.
 const REASONS: [(Error, &str); 11] = [
     (EMSGSIZE, "too-small"),
     (EPERM, "not-protected"),
@@ -19,61 +19,61 @@ const REASONS: [(Error, &str); 11] = [
     (ENOMEM, "heap-too-small"),
 ];
 
-/// Number of reasons, with the one that has no word.
+/// Number of reasons, including `other`.
 const COUNT: usize = REASONS.len() + 1;
 
-/// Place of a reason; the last one is for all without a word.
-fn place(why: Error) -> usize {
+/// Returns the index of a reason. The last one is that of `other`.
+fn index(why: Error) -> usize {
     let known = REASONS.iter().position(|(reason, _)| *reason == why);
     known.unwrap_or(REASONS.len())
 }
 
-/// The word for a reason, as in `refused-...` of debugfs.
+/// Returns the word for a reason, as in `refused-...` of debugfs.
 pub(crate) fn word(why: Error) -> &'static str {
     let known = REASONS.iter().find(|(reason, _)| *reason == why);
     known.map_or("other", |(_, word)| word)
 }
 
-/// Reasons for which one kind of failure was logged, so that each is logged once.
+/// Reasons for which a kind of failure was logged, so that each is logged once.
 #[derive(Default)]
 pub(crate) struct Logged([bool; COUNT]);
 
 impl Logged {
-    /// Whether this failure was not logged before.
+    /// Returns whether this failure was not logged before, and notes that it is now.
     pub(crate) fn is_first(&mut self, why: Error) -> bool {
-        match self.0.get_mut(place(why)) {
+        match self.0.get_mut(index(why)) {
             Some(logged) => !core::mem::replace(logged, true),
             None => false,
         }
     }
 }
 
-/// Counts of one binding.
+/// Counters of one binding.
 #[derive(Default)]
-pub(crate) struct Tally {
-    /// Drivers that had to wait for a suspend buffer.
+pub(crate) struct Statistics {
+    /// Requests for a suspend buffer that had to wait.
     pub(crate) waits: u32,
-    /// Drivers that got none in time.
+    /// Requests for a suspend buffer that failed because none came free in time.
     pub(crate) exhausted: u32,
-    /// Drivers that got none because of their client's limit.
+    /// Requests for a suspend buffer that failed because of the client's limit.
     pub(crate) over_limit: u32,
-    /// Failures to allocate a suspend buffer.
+    /// Logged failures to allocate a suspend buffer.
     pub(crate) supply: Logged,
-    /// Failures to give the driver a firmware buffer.
+    /// Logged failures to hand the firmware's buffer to the driver.
     pub(crate) firmware: Logged,
     refusals: [u32; COUNT],
 }
 
-impl Tally {
+impl Statistics {
     /// Counts a buffer that was refused, or could not be allocated.
     pub(crate) fn refuse(&mut self, why: Error) {
-        if let Some(count) = self.refusals.get_mut(place(why)) {
+        if let Some(count) = self.refusals.get_mut(index(why)) {
             *count = count.saturating_add(1);
         }
     }
 
-    /// Counts a suspend buffer that a driver did not get. Returns whether the buffers were
-    /// exhausted for the first time.
+    /// Counts a failed request for a suspend buffer. Returns whether the buffers were exhausted for
+    /// the first time.
     pub(crate) fn fail_suspend(&mut self, why: Error) -> bool {
         let count = match why == EDQUOT {
             true => &mut self.over_limit,
@@ -83,24 +83,24 @@ impl Tally {
         why != EDQUOT && *count == 1
     }
 
-    /// How many were refused, by reason.
+    /// Returns the number of refusals for each reason.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
         let words = REASONS.iter().map(|(_, word)| *word);
         Iterator::chain(words, core::iter::once("other")).zip(self.refusals)
     }
 }
 
-#[kunit_tests(protheap_tally)]
+#[kunit_tests(protheap_statistics)]
 mod tests {
     use super::*;
 
     #[test]
     fn refusals_are_counted_by_reason() {
-        let mut tally = Tally::default();
+        let mut statistics = Statistics::default();
         for why in [EPERM, EPERM, EINTR] {
-            tally.refuse(why);
+            statistics.refuse(why);
         }
-        let count = |word: &str| tally.refusals().find(|(reason, _)| *reason == word);
+        let count = |word: &str| statistics.refusals().find(|(reason, _)| *reason == word);
         assert!(count("not-protected") == Some(("not-protected", 2)));
         assert!(count("too-small") == Some(("too-small", 0)));
         assert!(count("other") == Some(("other", 1)));
@@ -108,12 +108,12 @@ mod tests {
 
     #[test]
     fn each_reason_is_logged_once_for_each_kind_of_failure() {
-        let mut tally = Tally::default();
-        tally.refuse(EMSGSIZE);
-        assert!(tally.supply.is_first(EMSGSIZE));
-        assert!(!tally.supply.is_first(EMSGSIZE));
-        assert!(tally.supply.is_first(EINTR));
-        assert!(!tally.supply.is_first(EAGAIN));
-        assert!(tally.firmware.is_first(EMSGSIZE));
+        let mut statistics = Statistics::default();
+        statistics.refuse(EMSGSIZE);
+        assert!(statistics.supply.is_first(EMSGSIZE));
+        assert!(!statistics.supply.is_first(EMSGSIZE));
+        assert!(statistics.supply.is_first(EINTR));
+        assert!(!statistics.supply.is_first(EAGAIN));
+        assert!(statistics.firmware.is_first(EMSGSIZE));
     }
 }
