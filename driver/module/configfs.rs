@@ -261,7 +261,7 @@ attributes! {
             gpu.change(|binding| binding.set_source(source))
         };
     // hold_ms
-    2: show |binding, _, out| line(out, fmt!("{}", binding.held_for().unwrap_or(0))),
+    2: show |binding, _, out| line(out, fmt!("{}", binding.hold_left_ms().unwrap_or(0))),
         store |gpu, page| gpu.hold(number(page)?);
     // firmware_bytes_wanted
     3: show |binding, _, out| line(out, fmt!("{}", binding.options.firmware_bytes_wanted)),
@@ -323,9 +323,9 @@ attributes! {
     // reason
     10: show |binding, driver, out| line(out, fmt!("{}", binding.reason(driver).name()));
     // exporter
-    11: show |binding, _, out| line(out, fmt!("{}", BStr::from_bytes(binding.exporter())));
+    11: show |binding, _, out| line(out, fmt!("{}", BStr::from_bytes(binding.buffers().exporter())));
     // firmware_bytes
-    12: show |binding, _, out| line(out, fmt!("{}", binding.firmware_bytes()));
+    12: show |binding, _, out| line(out, fmt!("{}", binding.buffers().firmware_bytes()));
     // suspend_wanted
     13: show |binding, _, out| line(out, fmt!("{}", binding.suspend_wanted()));
     // suspend_free

@@ -88,7 +88,7 @@ impl Gpu {
     fn is_bound_to_tee(&self) -> bool {
         let inner = self.inner.lock();
         let binding = inner.binding.as_ref();
-        binding.is_some_and(|binding| binding.exporter() == b"tee")
+        binding.is_some_and(|binding| binding.buffers().exporter() == b"tee")
     }
 
     /// Releases all buffers, or none.
@@ -154,7 +154,7 @@ impl Gpu {
     pub(super) fn release_firmware(&self, when: impl Fn(&Binding) -> bool) {
         let holds = |inner: &Inner| {
             let binding = inner.binding.as_ref();
-            binding.is_some_and(|binding| binding.firmware_in_use() && when(binding))
+            binding.is_some_and(|binding| binding.buffers().firmware_in_use() && when(binding))
         };
         self.call(holds, |inner| inner.begin_call(Ops::release));
     }
@@ -184,7 +184,7 @@ impl Gpu {
         inner
             .binding
             .as_ref()
-            .map_or(0, |binding| binding.sizes().0)
+            .map_or(0, |binding| binding.buffers().count())
     }
 
     /// Ends [`Gpu::evacuate`] some time after: nothing became of the image, this kernel was restored
@@ -202,7 +202,9 @@ impl Gpu {
                 return;
             }
             match &inner.binding {
-                Some(binding) if binding.is_parked() => (binding.refill(), inner.generation),
+                Some(binding) if binding.is_parked() => {
+                    (binding.refill_request(), inner.generation)
+                }
                 _ => return,
             }
         };

@@ -136,8 +136,9 @@ impl Inner {
 
     /// Whether a driver is attached that does not know of the binding.
     fn is_late(&self) -> bool {
-        let is_unknown =
-            |binding: &Binding| binding.is_bound() && !binding.told && !binding.firmware_in_use();
+        let is_unknown = |binding: &Binding| {
+            binding.is_bound() && !binding.is_notified && !binding.buffers().firmware_in_use()
+        };
         self.consumer.is_some() && self.binding.as_ref().is_some_and(is_unknown)
     }
 
@@ -160,7 +161,7 @@ impl Inner {
     fn driver(&self, has_driver: bool) -> Driver {
         match has_driver {
             _ if self.consumer.is_some() => Driver::Attached,
-            true => Driver::Stranger,
+            true => Driver::Unattached,
             false => Driver::Absent,
         }
     }
@@ -274,7 +275,7 @@ impl Gpu {
                 dev_info!(
                     self.dev,
                     "protheap: withdrawn; its driver has {} buffers until it lets go\n",
-                    binding.sizes().0
+                    binding.buffers().count()
                 );
             }
         }
@@ -336,7 +337,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Decides; see [`Binding::prepare`], [`Binding::bind`], [`Binding::decide_against`] and
+    /// Decides; see [`Binding::prepare`], [`Binding::bind`], [`Binding::reject`] and
     /// [`Binding::bind_on_demand`].
     pub(crate) fn commit(&self, decision: Decision) -> Result {
         let inner = match decision {
@@ -346,7 +347,7 @@ impl Gpu {
                 let mut inner = self.inner.lock();
                 let driver = inner.driver(has_driver);
                 let binding = inner.binding.as_mut().ok_or(ENODEV)?;
-                binding.decide_against(driver)?;
+                binding.reject(driver)?;
                 dev_info!(
                     self.dev,
                     "protheap: no protected memory{}\n",
@@ -398,7 +399,7 @@ impl Gpu {
                 options.suspend_bytes,
             );
         }
-        if binding.is_unprotected() {
+        if binding.buffers().is_mappable() {
             dev_warn!(
                 self.dev,
                 "protheap: its buffers are NOT protected, as its policy allows\n"
@@ -426,11 +427,11 @@ impl Gpu {
             return Err(EBUSY);
         }
         if let Some(binding) = &mut inner.binding {
-            if binding.held_for().is_some() {
+            if binding.hold_left_ms().is_some() {
                 inner.deferred = true;
                 return Err(EPROBE_DEFER);
             }
-            binding.told = binding.is_bound();
+            binding.is_notified = binding.is_bound();
         }
         inner.consumer = Some(Consumer { ops, called: false });
         Ok(())
@@ -468,7 +469,7 @@ impl Gpu {
                 dev_warn!(
                     self.dev,
                     "protheap: firmware needs a {size}-byte protected buffer, got {} bytes; set `firmware` in the policy\n",
-                    binding.firmware_bytes()
+                    binding.buffers().firmware_bytes()
                 );
             }
         })?;
@@ -556,7 +557,7 @@ impl Gpu {
                 Err(err) => err,
             };
             // Only buffers that are still to come can raise a client's limit.
-            let settled = err == EDQUOT && !binding.is_lacking();
+            let settled = err == EDQUOT && binding.suspend_lacking() == 0;
             if patience == 0 || settled || binding.options.suspend_count == 0 {
                 if binding.statistics.fail_suspend(err) {
                     self.warn_exhausted(binding);
@@ -629,7 +630,7 @@ impl Gpu {
         let mut inner = self.inner.lock();
         let mut expired = false;
         if let Some(binding) = &mut inner.binding {
-            match binding.held_for() {
+            match binding.hold_left_ms() {
                 Some(0) => {
                     binding.expire();
                     expired = true;
@@ -666,7 +667,7 @@ impl Gpu {
     /// Notifies an attached driver of a binding that came late.
     fn call_bound(&self) {
         self.call(Inner::is_late, |inner| {
-            inner.binding.as_mut()?.told = true;
+            inner.binding.as_mut()?.is_notified = true;
             inner.begin_call(Ops::bound)
         });
     }
@@ -675,7 +676,7 @@ impl Gpu {
     fn supply(&self) -> bool {
         let (request, generation) = {
             let inner = self.inner.lock();
-            let lacking = inner.binding.as_ref().and_then(Binding::lacking);
+            let lacking = inner.binding.as_ref().and_then(Binding::suspend_request);
             match lacking {
                 Some(request) => (request, inner.generation),
                 None => return false,
