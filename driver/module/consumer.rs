@@ -96,7 +96,7 @@ pub(crate) unsafe extern "C" fn protheap_firmware_buffer(
 ) -> *mut abi::dma_buf {
     // SAFETY: By the safety requirements.
     let gpu = unsafe { attached(protheap) };
-    ptr_or_err(gpu.firmware(size).map(|buffer| buffer.into_raw()))
+    ptr_or_err(gpu.take_firmware(size).map(|buffer| buffer.into_raw()))
 }
 
 /// The firmware's buffer is not used any more; see `protheap.h`.

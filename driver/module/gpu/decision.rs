@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! User space's side: it opens a binding, hands buffers over, decides, and withdraws the binding.
+
+use super::{
+    Binding,
+    Gpu,
+    Inner, //
+};
+use crate::{
+    abstractions::dma_buf::DmaBuf,
+    binding::{
+        Decision,
+        Kind, //
+    },
+    machine, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    fmt,
+    prelude::*,
+    str::BStr,
+    sync::MutexGuard, //
+};
+
+impl Gpu {
+    /// Opens a binding; see [`crate::registry::open`].
+    pub(crate) fn open(&self) -> Result {
+        let mut inner = self.inner.lock();
+        machine::check()?;
+        if inner.binding.is_some() {
+            return Err(EBUSY);
+        }
+        inner.binding = Some(Binding::new(NonNull::from(self)));
+        inner.generation = inner.generation.wrapping_add(1);
+        self.publish(inner);
+        Ok(())
+    }
+
+    /// Withdraws the binding. Buffers that the driver holds stay until it releases them.
+    pub(crate) fn withdraw(&self) {
+        self.take_back();
+        // The driver may wait for the decision.
+        self.update.queue(0);
+    }
+
+    /// Withdraws the binding, and leaves a deferred driver deferred.
+    pub(super) fn take_back(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(binding) = &mut inner.binding {
+            binding.withdraw();
+            if binding.is_in_use() {
+                dev_info!(
+                    self.dev,
+                    "protheap: withdrawn; its driver has {} buffers until it lets go\n",
+                    binding.buffers().count()
+                );
+            }
+        }
+        self.wake(&inner);
+        self.publish(inner);
+    }
+
+    /// Adds a buffer that user space hands over; see [`crate::registry::hand_over`].
+    pub(crate) fn hand_over(&self, kind: Kind, buffer: DmaBuf) -> Result {
+        let mut inner = self.inner.lock();
+        let binding = inner.binding.as_mut().ok_or(ENODEV)?;
+        binding
+            .hand_over(kind, buffer)
+            .inspect_err(|err| binding.statistics.refuse(*err))?;
+        self.wake(&inner);
+        self.publish(inner);
+        Ok(())
+    }
+
+    /// Decides; see [`Binding::prepare`], [`Binding::bind`], [`Binding::reject`] and
+    /// [`Binding::bind_on_demand`].
+    pub(crate) fn commit(&self, decision: Decision) -> Result {
+        let inner = match decision {
+            Decision::Bind => self.bind()?,
+            Decision::None => self.reject()?,
+            Decision::Demand => self.bind_on_demand()?,
+        };
+        self.wake(&inner);
+        self.update.queue(0);
+        self.publish(inner);
+        if decision == Decision::Demand {
+            self.call_release(Binding::awaits_demand);
+        }
+        Ok(())
+    }
+
+    fn bind(&self) -> Result<MutexGuard<'_, Inner>> {
+        let (request, generation) = {
+            let mut inner = self.inner.lock();
+            let request = inner.binding.as_mut().ok_or(ENODEV)?.prepare()?;
+            (request, inner.generation)
+        };
+        let (allocated, result) = request.allocate();
+        let mut inner = self.inner.lock();
+        let binding = inner.generation(generation)?;
+        binding
+            .bind(allocated, result)
+            .inspect_err(|err| binding.statistics.refuse(*err))?;
+        let options = &binding.options;
+        dev_info!(
+            self.dev,
+            "protheap: bound to {}{}\n",
+            BStr::from_bytes(&options.heap),
+            Origin(&options.origin),
+        );
+        if binding.suspend_lacking() > 0 {
+            dev_info!(
+                self.dev,
+                "protheap: got {} of {} suspend buffers of {} bytes\n",
+                binding.suspend().len(),
+                options.suspend_count,
+                options.suspend_bytes,
+            );
+        }
+        if binding.buffers().is_mappable() {
+            dev_warn!(
+                self.dev,
+                "protheap: its buffers are NOT protected, as its policy allows\n"
+            );
+        }
+        Ok(inner)
+    }
+
+    fn reject(&self) -> Result<MutexGuard<'_, Inner>> {
+        let has_driver = self.has_driver();
+        let mut inner = self.inner.lock();
+        let driver = inner.driver(has_driver);
+        let binding = inner.binding.as_mut().ok_or(ENODEV)?;
+        binding.reject(driver)?;
+        dev_info!(
+            self.dev,
+            "protheap: no protected memory{}\n",
+            Origin(&binding.options.origin),
+        );
+        Ok(inner)
+    }
+
+    fn bind_on_demand(&self) -> Result<MutexGuard<'_, Inner>> {
+        let mut inner = self.inner.lock();
+        inner.binding.as_mut().ok_or(ENODEV)?.bind_on_demand()?;
+        dev_info!(self.dev, "protheap: to be bound on demand\n");
+        Ok(inner)
+    }
+}
+
+/// Displays the policy that decided at the end of a log line, or nothing if it is not known.
+struct Origin<'a>(&'a [u8]);
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            origin => f.write_fmt(fmt!(" by {}", BStr::from_bytes(origin))),
+        }
+    }
+}
