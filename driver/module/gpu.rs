@@ -82,6 +82,8 @@ struct Inner {
     evacuated: Result,
     /// Number of tasks that wait for [`Gpu::changed`].
     waiting: u32,
+    /// Number of tasks that wait for a binding on demand.
+    demanding: u32,
     events: EventQueue,
 }
 
@@ -168,6 +170,7 @@ impl Gpu {
                     evacuation: Cause::ShutDown,
                     evacuated: Ok(()),
                     waiting: 0,
+                    demanding: 0,
                     events: EventQueue::new(),
                 }),
                 changed <- new_condvar!(),

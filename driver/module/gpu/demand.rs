@@ -52,21 +52,30 @@ impl Gpu {
                 inner = self.inner.lock();
             }
         }
-        let mut patience = msecs_to_jiffies(DEMAND_WAIT);
-        while patience > 0 && inner.is_on_its_way() {
-            patience = self.wait(&mut inner, patience)?;
+        inner.demanding += 1;
+        let waited = self.wait_for_binding(&mut inner);
+        inner.demanding -= 1;
+        let is_over = match waited {
+            Ok(is_in_time) => !is_in_time,
+            // Others may wait on.
+            Err(_) => inner.demanding == 0,
+        };
+        if is_over {
+            // The next demand notifies user space again.
+            if let Some(binding) = &mut inner.binding {
+                binding.set_demanded(false);
+            }
+            self.publish(inner);
         }
-        if patience == 0 {
-            // Notify user space again next time.
-            self.end_demand(inner);
-        }
-        Ok(())
+        waited.map(|_| ())
     }
 
-    fn end_demand(&self, mut inner: MutexGuard<'_, Inner>) {
-        if let Some(binding) = &mut inner.binding {
-            binding.set_demanded(false);
+    /// Waits for at most [`DEMAND_WAIT`]. Returns whether there is no more to wait for.
+    fn wait_for_binding(&self, inner: &mut MutexGuard<'_, Inner>) -> Result<bool> {
+        let mut patience = msecs_to_jiffies(DEMAND_WAIT);
+        while patience > 0 && inner.is_on_its_way() {
+            patience = self.wait(inner, patience)?;
         }
-        self.publish(inner);
+        Ok(patience > 0)
     }
 }
