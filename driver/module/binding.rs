@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A binding of one GPU to one protected heap: what user space decided, and the buffers.
+//! A binding of one GPU to one protected heap: user space's decision, and the buffers.
 //!
 //! Nothing here locks, sleeps or knows a driver; [`crate::gpu`] does.
 
@@ -221,7 +221,7 @@ impl<O> Binding<O> {
         Ok(request)
     }
 
-    /// Binds with what was allocated, possibly fewer suspend buffers than the options allow.
+    /// Binds with the allocated buffers, possibly fewer suspend buffers than the options allow.
     ///
     /// `ENODATA` if there is no firmware buffer; `EMSGSIZE` or `EPERM` if it does not fit the
     /// options; `EAGAIN` if the binding was parked meanwhile.
@@ -556,7 +556,7 @@ impl<O> Binding<O> {
 
 /// Debugging.
 impl<O> Binding<O> {
-    /// Writes what debugfs shows of the binding.
+    /// Writes the binding's part of the text of debugfs.
     pub(crate) fn show(&self, driver: Driver, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options = &self.options;
         out.write_fmt(fmt!("heap {}\n", BStr::from_bytes(&options.heap)))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A buffer of a binding.
+//! Buffers of bindings.
 
 use crate::abstractions::dma_buf::DmaBuf;
 use core::ops::Deref;

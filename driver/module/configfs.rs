@@ -35,17 +35,17 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Version of all that user space sees of the module.
+/// Version of the module's interface to user space.
 const ABI: u32 = 1;
 
-/// A write of this many bytes fills configfs' buffer: what the caller wrote may have been longer.
+/// Size of configfs' buffer. A write that fills it may have been cut.
 const PAGE_FULL: usize = 4095;
 
-/// The longest name of a device: with its terminator it fills `device` of
+/// Maximum length of a device's name: with its terminator it fills `device` of
 /// `struct protheap_hand_over`.
 const DEVICE_NAME_MAX: usize = 63;
 
-/// The longest text.
+/// Maximum length of a text.
 const TEXT_MAX: usize = 255;
 
 /// The subsystem's directory.
@@ -96,7 +96,7 @@ impl configfs::GroupOperations for Root {
                 suspend_in_use: 15,
             ],
         };
-        // `struct protheap_hand_over` could not name it.
+        // It does not fit `struct protheap_hand_over`.
         if name.to_bytes().len() > DEVICE_NAME_MAX {
             return Err(ENAMETOOLONG);
         }
@@ -146,7 +146,7 @@ impl configfs::AttributeOperations<2> for Root {
     }
 }
 
-/// An open binding; withdrawn when dropped, which rmdir does.
+/// An open binding. Dropped by rmdir, which withdraws it.
 struct Open(Arc<Gpu>);
 
 impl Drop for Open {
@@ -181,7 +181,7 @@ fn line(out: &mut Formatter<'_>, value: fmt::Arguments<'_>) -> fmt::Result {
     out.write_str("\n")
 }
 
-/// What was written: without the newline at the end, and without anything that a value cannot have.
+/// Returns the value that was written, without the newline at its end. `EINVAL` if it is not one line.
 fn value(page: &[u8]) -> Result<&[u8]> {
     if page.len() >= PAGE_FULL {
         return Err(EINVAL);
@@ -193,7 +193,7 @@ fn value(page: &[u8]) -> Result<&[u8]> {
     Ok(value)
 }
 
-/// A number, of decimal digits only.
+/// Parses a number of decimal digits.
 fn number<T: core::str::FromStr>(page: &[u8]) -> Result<T> {
     let value = value(page)?;
     if !value.iter().all(u8::is_ascii_digit) {
@@ -203,7 +203,7 @@ fn number<T: core::str::FromStr>(page: &[u8]) -> Result<T> {
     value.parse().map_err(|_| EINVAL)
 }
 
-/// `0` or `1`.
+/// Parses `0` or `1`.
 fn switch(page: &[u8]) -> Result<bool> {
     match value(page)? {
         b"0" => Ok(false),
@@ -212,7 +212,7 @@ fn switch(page: &[u8]) -> Result<bool> {
     }
 }
 
-/// Some text of at most [`TEXT_MAX`] bytes, each of which is `allowed`.
+/// Parses a text of at most [`TEXT_MAX`] bytes, each of which is `allowed`.
 fn text(page: &[u8], allowed: impl Fn(&u8) -> bool) -> Result<KVec<u8>> {
     let value = value(page)?;
     if value.len() > TEXT_MAX || !value.iter().all(allowed) {
@@ -223,7 +223,7 @@ fn text(page: &[u8], allowed: impl Fn(&u8) -> bool) -> Result<KVec<u8>> {
     Ok(text)
 }
 
-/// Declares the attributes of a [`Directory`]: how each is shown and, if it can be, stored.
+/// Declares the attributes of a [`Directory`]: how each is shown and, if it is writable, stored.
 macro_rules! attributes {
     ($($id:literal: show $show:expr $(, store $store:expr)?;)*) => {$(
         #[vtable]
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_its_characters_and_its_length() {
+    fn a_text_has_allowed_characters_and_length() {
         let graphic = |byte: &u8| byte.is_ascii_graphic();
         assert!(text(b"protected,secure-video\n", graphic).is_ok());
         assert!(text(b"", graphic).is_ok());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What GPU drivers call: the functions of `protheap.h`, exported by `glue.c`.
+//! The functions of `protheap.h`, which GPU drivers call. `glue.c` exports them.
 
 use crate::{
     abstractions::abi::{
@@ -27,12 +27,12 @@ use kernel::{
     }, //
 };
 
-/// A pointer, or an error that looks like one.
+/// Returns the pointer, or the error encoded as one.
 fn ptr_or_err<T>(result: Result<*mut T>) -> *mut T {
     result.unwrap_or_else(Error::to_ptr)
 }
 
-/// The GPU behind an attachment.
+/// Returns the GPU behind an attachment.
 ///
 /// # Safety
 ///
@@ -84,7 +84,7 @@ pub(crate) unsafe extern "C" fn protheap_detach(protheap: *mut protheap) {
     unsafe { Arc::from_raw(protheap.cast::<Gpu>()) }.detach();
 }
 
-/// The firmware's buffer; see `protheap.h`.
+/// Returns the firmware's buffer; see `protheap.h`.
 ///
 /// # Safety
 ///
@@ -99,7 +99,7 @@ pub(crate) unsafe extern "C" fn protheap_firmware_buffer(
     ptr_or_err(gpu.take_firmware(size).map(|buffer| buffer.into_raw()))
 }
 
-/// The firmware's buffer is not used any more; see `protheap.h`.
+/// Ends the use of the firmware's buffer; see `protheap.h`.
 ///
 /// # Safety
 ///
@@ -110,7 +110,7 @@ pub(crate) unsafe extern "C" fn protheap_firmware_put(protheap: *mut protheap) {
     unsafe { attached(protheap) }.put_firmware();
 }
 
-/// Whether a suspend buffer would be bound on demand; see `protheap.h`.
+/// Returns whether the GPU is to be bound on demand; see `protheap.h`.
 ///
 /// # Safety
 ///
@@ -122,7 +122,7 @@ pub(crate) unsafe extern "C" fn protheap_on_demand(protheap: *mut protheap) -> c
     c_int::from(gpu.awaits_demand())
 }
 
-/// Tells the size of a suspend buffer; see `protheap.h`.
+/// Sets the size of a suspend buffer; see `protheap.h`.
 ///
 /// # Safety
 ///
@@ -159,7 +159,7 @@ pub(crate) unsafe extern "C" fn protheap_suspend_get(
     )
 }
 
-/// Gives a suspend buffer back; see `protheap.h`.
+/// Puts a suspend buffer; see `protheap.h`.
 ///
 /// # Safety
 ///
@@ -169,8 +169,8 @@ pub(crate) unsafe extern "C" fn protheap_suspend_put(suspend: *mut protheap_susp
     let Some(suspend) = NonNull::new(suspend.cast::<Suspend>()) else {
         return;
     };
-    // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it; and its user
-    // keeps the module, so the registry keeps the GPU.
+    // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it. The driver pins
+    // the module, so the registry keeps the GPU.
     let gpu = unsafe { suspend.as_ref().owner.0.as_ref() };
     gpu.put_suspend(suspend);
 }

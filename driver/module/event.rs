@@ -15,7 +15,7 @@ use kernel::{
     str::CString, //
 };
 
-/// An event: what user space can see of a binding, or has to do for it.
+/// An event: the state of a binding, and what user space has to do for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
     state: State,

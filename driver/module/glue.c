@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The C side of protheap.ko: exports of the Rust functions, and what is a macro or inline in C.
+ * The C side of protheap.ko: exports of the Rust functions, and wrappers of C macros and inline functions.
  */
 #include <linux/device.h>
 #include <linux/dma-heap.h>
@@ -101,7 +101,7 @@ static int on_sleep(struct notifier_block *nb, unsigned long action, void *data)
 		protheap_repopulate(PROTHEAP_RESTORE_IMAGE);
 		break;
 	}
-	/* A suspend to RAM changes nothing: the memory has the same owner all the time. */
+	/* Suspend to RAM changes nothing: the memory keeps its owner. */
 	return NOTIFY_DONE;
 }
 
@@ -110,8 +110,8 @@ static struct notifier_block sleep_nb = {
 };
 
 /*
- * OP-TEE's driver waits in its remove for the last buffer of its heaps, and up to Linux 7.3 does not
- * always end if that one is freed meanwhile: so buffers are freed before.
+ * OP-TEE's driver waits in its remove for the last buffer of its heaps. Up to Linux 7.3 that wait does
+ * not always end if the buffer is freed meanwhile, so buffers are freed before.
  */
 static int on_platform_bus(struct notifier_block *nb, unsigned long action, void *data)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What protheap.ko needs and Rust cannot say: macros and inline functions. No policy.
+ * C macros and inline functions that the Rust code of protheap.ko calls. No policy.
  */
 #ifndef _PROTHEAP_GLUE_H
 #define _PROTHEAP_GLUE_H
@@ -10,7 +10,7 @@
 struct device;
 struct dma_buf;
 
-/* Prepares @work to run @run. */
+/* Initialises @work to run @run. */
 void protheap_glue_init_work(struct delayed_work *work, work_func_t run);
 
 /* The lock under which a device is probed and removed. */
@@ -19,13 +19,13 @@ int protheap_glue_lock_device_interruptible(struct device *dev);
 bool protheap_glue_trylock_device(struct device *dev);
 void protheap_glue_unlock_device(struct device *dev);
 
-/* Whether the kernel is locked down against its administrator; inline without CONFIG_SECURITY. */
+/* Returns whether the kernel is locked down at `integrity` or above; inline without CONFIG_SECURITY. */
 bool protheap_glue_locked_down(void);
 
-/* Whether the kernel has the functions that the next one needs. */
+/* Returns whether the kernel lets modules find heaps. */
 bool protheap_glue_has_heaps(void);
 
-/* A buffer from the heap of that name; -ENODEV if there is none, or what the heap says. */
+/* Allocates a buffer from the heap of that name. Returns -ENODEV if there is none, or the heap's error. */
 struct dma_buf *protheap_glue_allocate(const char *heap, size_t bytes);
 
 /* Why protected buffers must return to their heap: `Cause` in Rust. */

@@ -132,7 +132,7 @@ pub(crate) struct Gpu {
     /// A suspend buffer may be free, or a function of the driver may have returned.
     #[pin]
     changed: CondVar,
-    /// Ends the hold, probes the device, notifies the driver.
+    /// Restores a parked binding, ends the hold, probes the device, notifies the driver.
     #[pin]
     update: Work<Update>,
     /// Allocates suspend buffers.
@@ -265,7 +265,7 @@ impl Gpu {
         result
     }
 
-    /// Writes what debugfs shows: one line for each value, for people.
+    /// Writes the text of debugfs: one line for each value, for people.
     pub(crate) fn show(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_driver = self.has_driver();
         let inner = self.inner.lock();

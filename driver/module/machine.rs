@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events of the whole machine during which nothing may be bound.
+//! Phases of the whole machine in which no GPU may be bound: shutdown and hibernation.
 
 use crate::abstractions::notifier::Cause;
 use kernel::{

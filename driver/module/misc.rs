@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/protheap`: user space hands buffers over. The errors are listed in `uapi/protheap.h`.
+//! `/dev/protheap`, through which user space hands buffers over.
+//!
+//! For the errors see `uapi/protheap.h`.
 
 use crate::{
     abstractions::{
@@ -26,7 +28,7 @@ use kernel::{
     }, //
 };
 
-/// The device, which keeps nothing for each that opened it.
+/// The device. It has no data for an open file.
 pub(crate) struct Misc;
 
 impl Misc {
@@ -57,18 +59,18 @@ impl MiscDevice for Misc {
     }
 }
 
-fn hand_over(what: uapi::HandOver) -> Result {
-    let device = CStr::from_bytes_until_nul(&what.device).map_err(|_| EINVAL)?;
+fn hand_over(request: uapi::HandOver) -> Result {
+    let device = CStr::from_bytes_until_nul(&request.device).map_err(|_| EINVAL)?;
     if device.is_empty() {
         return Err(EINVAL);
     }
-    let kind = match what.kind {
+    let kind = match request.kind {
         uapi::FIRMWARE => Kind::Firmware,
         uapi::SUSPEND => Kind::Suspend,
         _ => return Err(EOPNOTSUPP),
     };
-    if what.flags != 0 {
+    if request.flags != 0 {
         return Err(EOPNOTSUPP);
     }
-    registry::hand_over(device, kind, DmaBuf::from_fd(what.fd)?)
+    registry::hand_over(device, kind, DmaBuf::from_fd(request.fd)?)
 }

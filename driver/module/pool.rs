@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The suspend buffers of a binding: those that are free, and those that the GPU's driver has.
+//! The suspend buffers of a binding: free ones, and those that the GPU's driver holds.
 
 use crate::{
     abstractions::{
@@ -25,7 +25,7 @@ pub(crate) struct Suspend<O> {
     pub(crate) owner: Owner<O>,
 }
 
-/// A pointer to what owns a pool.
+/// A pointer to the owner of a pool.
 pub(crate) struct Owner<O>(pub(crate) NonNull<O>);
 
 // SAFETY: Any thread may use the target, and the pointer is only followed where a reference to the
@@ -40,22 +40,22 @@ impl<O> Clone for Owner<O> {
 
 impl<O> Copy for Owner<O> {}
 
-/// A pool.
+/// A pool of suspend buffers.
 ///
 /// # Invariants
 ///
 /// There is room in each list for all buffers of the pool.
 pub(crate) struct Pool<O> {
     owner: Owner<O>,
-    /// Taken from and put to the end: what was used last is the warmest.
+    /// A stack: the buffer that was used last is the warmest.
     free: KVec<KBox<Suspend<O>>>,
     used: KVec<KBox<Suspend<O>>>,
-    /// Most buffers that were in use at once.
+    /// Maximum number of buffers that were in use at once.
     peak: usize,
 }
 
 impl<O> Pool<O> {
-    /// A pool without buffers.
+    /// Creates an empty pool.
     pub(crate) const fn new(owner: NonNull<O>) -> Self {
         Self {
             owner: Owner(owner),
@@ -65,27 +65,27 @@ impl<O> Pool<O> {
         }
     }
 
-    /// How many buffers there are.
+    /// Returns the number of buffers.
     pub(crate) fn len(&self) -> usize {
         self.free.len() + self.used.len()
     }
 
-    /// How many are free.
+    /// Returns the number of free buffers.
     pub(crate) fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// How many the driver has.
+    /// Returns the number of buffers that the driver holds.
     pub(crate) fn in_use(&self) -> usize {
         self.used.len()
     }
 
-    /// Most that the driver had at once.
+    /// Returns the maximum number of buffers that the driver held at once.
     pub(crate) fn peak(&self) -> usize {
         self.peak
     }
 
-    /// All buffers.
+    /// Returns all buffers.
     pub(crate) fn buffers(&self) -> impl Iterator<Item = &Buffer> {
         let all = Iterator::chain(self.free.iter(), self.used.iter());
         all.map(|suspend| &suspend.buffer)
@@ -110,18 +110,19 @@ impl<O> Pool<O> {
             .push(KBox::new(suspend, GFP_KERNEL)?, GFP_KERNEL)?)
     }
 
-    /// A free buffer for the driver, in the pool's keeping until it is put back.
+    /// Returns a free buffer for the driver. The pool still owns it.
     pub(crate) fn take(&mut self) -> Option<NonNull<Suspend<O>>> {
         let suspend = self.free.pop()?;
         let token = NonNull::from(&*suspend);
-        // It cannot fail: there is room.
+        // Cannot fail: there is room.
         let _ = self.used.push_within_capacity(suspend);
         self.peak = self.peak.max(self.used.len());
         Some(token)
     }
 
-    /// The driver gives a buffer back. It stays if it `fits`: the free ones were looked at when
-    /// what fits changed. True: it stays.
+    /// Takes a buffer back from the driver, and keeps it if it `fits`. Returns whether it does.
+    ///
+    /// Free buffers fit: [`Pool::retain`] was called when that changed.
     pub(crate) fn put(
         &mut self,
         token: NonNull<Suspend<O>>,
@@ -131,11 +132,11 @@ impl<O> Pool<O> {
         let Some(i) = self.used.iter().position(is_it) else {
             return false;
         };
-        // The order of those in use says nothing.
+        // Used buffers have no order.
         let last = self.used.len() - 1;
         self.used.swap(i, last);
         match self.used.pop() {
-            // It does not fail: there is room.
+            // Cannot fail: there is room.
             Some(suspend) if fits(&suspend.buffer) => {
                 self.free.push_within_capacity(suspend).is_ok()
             }
@@ -143,12 +144,12 @@ impl<O> Pool<O> {
         }
     }
 
-    /// Lets go of free buffers that do not fit.
+    /// Releases free buffers that do not fit.
     pub(crate) fn retain(&mut self, mut fits: impl FnMut(&DmaBuf) -> bool) {
         self.free.retain(|suspend| fits(&suspend.buffer));
     }
 
-    /// Lets go of free buffers beyond that many.
+    /// Releases free buffers beyond that many.
     pub(crate) fn truncate(&mut self, count: usize) {
         self.free.truncate(count);
     }
@@ -160,7 +161,7 @@ mod tests {
     use crate::source::tests::buffer;
 
     #[test]
-    fn a_buffer_is_taken_and_comes_back() -> Result {
+    fn a_put_buffer_is_taken_next() -> Result {
         let mut pool = Pool::new(NonNull::<()>::dangling());
         for _ in 0..3 {
             pool.add(Buffer::claim(buffer(4096)?)?)?;
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!((pool.len(), pool.free(), pool.in_use()), (3, 1, 2));
         assert!(pool.put(first, |_| true));
         assert_eq!((pool.free(), pool.in_use(), pool.peak()), (2, 1, 2));
-        // What was used last is taken first.
+        // The one that was used last.
         assert!(pool.take() == Some(first));
         assert!(pool.take().is_some());
         assert!(pool.take().is_none());
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_does_not_come_back() -> Result {
+    fn a_put_buffer_that_does_not_fit_is_released() -> Result {
         let mut pool = Pool::new(NonNull::<()>::dangling());
         pool.add(Buffer::claim(buffer(4096)?)?)?;
         pool.add(Buffer::claim(buffer(8192)?)?)?;
@@ -191,7 +192,7 @@ mod tests {
         assert!(!pool.put(small, |buffer| buffer.size() >= 8192));
         assert!(pool.put(large, |buffer| buffer.size() >= 8192));
         assert_eq!((pool.free(), pool.in_use()), (1, 0));
-        // A second time it is nobody's.
+        // Put already.
         assert!(!pool.put(large, |_| true));
         pool.truncate(0);
         assert_eq!(pool.len(), 0);

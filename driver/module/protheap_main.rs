@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Binds Mali CSF GPUs to the protected dma-buf heap of the board that they run on, before their
-//! driver probes.
+//! Binds Mali CSF GPUs to the protected dma-buf heap of their board before the GPU's driver probes.
 //!
-//! User space decides ([`configfs`]) and hands the buffers over ([`misc`]); the driver of the GPU
-//! waits for the decision, for a bounded time, and takes the buffers ([`consumer`]). [`gpu`] is
-//! what both sides share, [`registry`] knows all of them.
+//! User space decides ([`configfs`]) and may hand buffers over ([`misc`]). The GPU's driver waits for
+//! the decision, for a bounded time, and takes the buffers ([`consumer`]). A [`gpu`] is shared by
+//! both sides; the [`registry`] has all of them. A GPU has a [`binding`], and that has buffers.
 
 mod abstractions;
 mod binding;
@@ -38,17 +37,17 @@ module! {
     params: {
         hold: u32 {
             default: 10_000,
-            description: "Longest window in which a GPU is held, in ms; 0: none (for rescue)",
+            description: "Maximum time in ms for which a GPU is held; 0: never (for rescue)",
         },
         allocate: u8 {
             default: 1,
-            description: "0: no buffer is allocated by the kernel, user space hands them over",
+            description: "0: the kernel allocates no buffer, user space hands them over",
         },
     },
 }
 
-/// The module. Dropped in this order: first nothing new can come, last the device goes that tells
-/// of changes.
+/// The module. Dropped in this order: the interface to user space first, the device that sends
+/// events last.
 #[pin_data]
 struct Module {
     #[pin]
@@ -62,15 +61,15 @@ struct Module {
 impl kernel::InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // First: from here on `/dev/protheap` can be opened, and drivers that are built in are
-            // no longer sent away, even if what follows fails.
+            // First: `/dev/protheap` can be opened from here on, and the probe of a built-in driver is
+            // no longer deferred, even if what follows fails.
             // SAFETY: The module is initialised once, and nothing of it can be reached before.
             registration: unsafe { registry::Registration::new() },
             misc <- misc::Misc::register(),
             _: { registration.announce_by(misc.device()) },
             watch: notifier::Watch::new()?,
             config <- configfs::Root::register(),
-            // A hint, as all events are: it may be lost.
+            // A hint, as all events: it may be lost.
             _: { let _ = event::send_ready(); },
         })
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All GPUs that somebody asked for, and what is done with all of them.
+//! All GPUs that user space or a driver has named.
 
 use crate::{
     abstractions::{
@@ -28,7 +28,7 @@ use kernel::{
     }, //
 };
 
-/// A GPU, and the file in debugfs that tells of it.
+/// A GPU, and its file in debugfs.
 struct Entry {
     gpu: Arc<Gpu>,
     _file: Pin<KBox<debugfs::File<Arc<Gpu>>>>,
@@ -36,12 +36,12 @@ struct Entry {
 
 /// All GPUs.
 struct Registry {
-    // A GPU stays until the module goes: it remembers that its window is spent.
+    // A GPU stays until the module is unloaded: it is held once in a boot.
     gpus: KVec<Entry>,
     debugfs: Option<debugfs::Dir>,
 }
 
-/// Whether the registry is set up. Where all is built in, drivers may probe before.
+/// The registry is set up. Built-in drivers may probe before.
 static READY: Atomic<bool> = Atomic::new(false);
 
 kernel::sync::global_lock! {
@@ -52,7 +52,7 @@ kernel::sync::global_lock! {
     };
 }
 
-/// The registry, for as long as the module is loaded.
+/// The registry's lifetime: that of the module.
 pub(crate) struct Registration(());
 
 impl Registration {
@@ -60,7 +60,7 @@ impl Registration {
     ///
     /// # Safety
     ///
-    /// Must be called once, before anything else of this file is.
+    /// Must be called once, before anything else of this file is used.
     pub(crate) unsafe fn new() -> Self {
         // SAFETY: By the safety requirements.
         unsafe { buffer::init() };
@@ -73,8 +73,7 @@ impl Registration {
         Self(())
     }
 
-    /// Sends all events as uevents of `dev` from now on, which must stay registered until `self` is
-    /// dropped.
+    /// Sets the device that sends all events. It must stay registered until `self` is dropped.
     pub(crate) fn announce_by(&self, dev: &Device) {
         uevent::set_sender(Some(dev));
     }
@@ -82,8 +81,8 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // No group, no consumer and no suspend buffer is left: each of them pins the module. What
-        // is queued runs now: a device may still wait to be probed.
+        // No group, no driver and no suspend buffer is left: each of them pins the module. A device
+        // may still wait to be probed.
         let gpus = core::mem::replace(&mut REGISTRY.lock().gpus, KVec::new());
         for entry in &gpus {
             entry.gpu.flush();
@@ -94,7 +93,7 @@ impl Drop for Registration {
     }
 }
 
-/// The GPU that is `dev`. `EPROBE_DEFER` before the registry is set up.
+/// Returns the GPU that is `dev`. `EPROBE_DEFER` before the registry is set up.
 pub(crate) fn gpu(dev: &Device) -> Result<Arc<Gpu>> {
     if !READY.load(Acquire) {
         return Err(EPROBE_DEFER);
@@ -122,19 +121,19 @@ fn show(gpu: &Arc<Gpu>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Opens a binding of the platform device of that name.
 ///
-/// `ENODEV` if there is none; `EBUSY` while a driver holds something of a binding that was
-/// withdrawn; `ESHUTDOWN` when the machine goes down.
+/// `ENODEV` if there is no such device; `EBUSY` while a driver holds buffers of a withdrawn binding;
+/// for other errors see [`crate::machine::check`].
 pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
     let gpu = gpu(&*find_platform_device(name).ok_or(ENODEV)?)?;
     gpu.open()?;
     Ok(gpu)
 }
 
-/// Takes a buffer that user space hands over for the device of that name.
+/// Adds a buffer that user space hands over for the device of that name.
 ///
 /// For the errors see `uapi/protheap.h`.
 pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
-    // A device of that name that was removed may still have a binding that was withdrawn.
+    // A removed device of that name may still have a withdrawn binding.
     let gpu = {
         let registry = REGISTRY.lock();
         let mut gpus = registry.gpus.iter().map(|entry| &entry.gpu);
@@ -145,9 +144,9 @@ pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
     gpu.hand_over(kind, buffer)
 }
 
-/// Calls a function for each GPU, while the registry is not locked.
+/// Calls a function for each GPU, with the registry unlocked.
 pub(crate) fn for_each(mut call: impl FnMut(&Gpu)) {
-    // None is ever removed. Nothing is allocated here: the machine may be short of memory.
+    // No GPU is ever removed. Nothing is allocated: the machine may be short of memory.
     let mut next = 0;
     loop {
         let gpu = REGISTRY

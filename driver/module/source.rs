@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who allocates the buffers of a binding: user space or the kernel.
+//! The allocator of a binding's buffers: user space or the kernel.
 
 use crate::abstractions::{
     dma_buf::DmaBuf,
@@ -11,18 +11,18 @@ use kernel::{
     str::CStr, //
 };
 
-/// A way to get a binding's buffers.
+/// An allocator.
 pub(crate) trait Source: Sync {
-    /// The name that user space knows it by.
+    /// Returns the stable name.
     fn name(&self) -> &'static str;
 
-    /// Whether user space hands the buffers over.
+    /// Returns whether user space hands the buffers over.
     fn is_handed(&self) -> bool;
 
     /// Allocates a buffer of at least that many bytes from the heap of that name.
     ///
-    /// `ENODATA` if user space has to hand it over; `ENODEV` if there is no such heap; `ENOMEM` if
-    /// it has not so much left; `EMSGSIZE` if the heap returned less; `EIO` if it is dead. May sleep
+    /// `ENODATA` if user space has to hand the buffer over; `ENODEV` if there is no such heap;
+    /// `ENOMEM` if it lacks the memory; `EMSGSIZE` if it returned less; `EIO` if it is dead. May sleep
     /// for as long as the heap does.
     fn allocate(&self, heap: &CStr, bytes: usize) -> Result<DmaBuf>;
 }
@@ -44,7 +44,7 @@ impl Source for Handed {
     }
 }
 
-/// The kernel allocates: its heaps can be found by their names.
+/// The kernel allocates from a heap that it finds by name.
 struct Kernel;
 
 impl Source for Kernel {
@@ -57,15 +57,15 @@ impl Source for Kernel {
     }
 
     fn allocate(&self, heap: &CStr, bytes: usize) -> Result<DmaBuf> {
-        // Rounded up to pages it would wrap around, and look like nothing.
+        // Rounded up to pages, it would wrap around to 0.
         if bytes > isize::MAX as usize {
             return Err(ENOMEM);
         }
         let buffer = dma_heap::allocate(heap, bytes).map_err(|err| match err {
             ENODEV | ENOMEM => err,
-            // Other words of heaps for the same.
+            // Other codes of heaps for the same error.
             ENOSPC | EOVERFLOW | EFBIG | E2BIG => ENOMEM,
-            // A heap that cannot allocate at all has no error code of its own.
+            // There is no code for a heap that cannot allocate at all.
             _ => EIO,
         })?;
         if buffer.size() < bytes {
@@ -75,11 +75,10 @@ impl Source for Kernel {
     }
 }
 
-/// The sources that there are: here, not in each of them, since there is one of each kind.
 static HANDED: Handed = Handed;
 static KERNEL: Kernel = Kernel;
 
-/// The sources of this kernel, the best one last.
+/// Returns the sources of this kernel, the best one last.
 pub(crate) fn all() -> impl Iterator<Item = &'static dyn Source> {
     let handed: &dyn Source = &HANDED;
     let kernel: &dyn Source = &KERNEL;
@@ -88,12 +87,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static dyn Source> {
     Iterator::chain(core::iter::once(handed), kernel)
 }
 
-/// The source of a binding that states none.
+/// Returns the source of a binding for which user space sets none.
 pub(crate) fn default() -> &'static dyn Source {
     all().last().unwrap_or(&HANDED)
 }
 
-/// The source of that name.
+/// Returns the source of that name.
 pub(crate) fn from_name(name: &[u8]) -> Option<&'static dyn Source> {
     all().find(|source| source.name().as_bytes() == name)
 }
@@ -103,7 +102,7 @@ pub(crate) fn from_name(name: &[u8]) -> Option<&'static dyn Source> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A real buffer, of memory that the CPU can map.
+    /// Allocates a real buffer, which the CPU can map.
     pub(crate) fn buffer(bytes: usize) -> Result<DmaBuf> {
         Kernel.allocate(c"system", bytes)
     }

@@ -18,7 +18,7 @@ extern "C" {
     );
 }
 
-/// What a [`Work`] does. Implemented by [`task!`](crate::abstractions::work::task).
+/// The function of a [`Work`]. Implemented by [`task!`](crate::abstractions::work::task).
 ///
 /// # Safety
 ///
@@ -40,7 +40,7 @@ macro_rules! task {
         #[doc = concat!("Task of `", stringify!($owner), "::", stringify!($field), "`.")]
         pub(crate) struct $name;
 
-        // SAFETY: `item` compiles only if the field has the required type.
+        // SAFETY: `_item` compiles only if the field has the required type.
         unsafe impl $crate::abstractions::work::Task for $name {
             type Owner = $owner;
 

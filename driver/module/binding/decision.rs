@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space decides for a GPU.
+//! Decisions of user space.
 
-/// A decision.
+/// A decision for a GPU.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Decision {
     /// Bind the GPU to the heap.

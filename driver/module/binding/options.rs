@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space states before it commits.
+//! Options of a binding, which user space sets before it commits.
 
 use crate::source::{
     self,
@@ -20,8 +20,8 @@ pub(crate) const SUSPEND_COUNT_MAX: u32 = 128;
 
 /// Options of a binding.
 pub(crate) struct Options {
-    /// Name of the heap. For buffers that were handed over, nothing but user space's word: a dma-buf
-    /// does not tell its heap.
+    /// Name of the heap. For buffers that were handed over, unverified: a dma-buf does not name its
+    /// heap.
     pub(crate) heap: KVec<u8>,
     /// Name of the policy that decided, for people.
     pub(crate) origin: KVec<u8>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A request for buffers. It owns what an allocation needs, which happens with nothing locked.
+//! Requests for buffers. A request owns its arguments, because buffers are allocated with nothing
+//! locked.
 
 use super::options::Options;
 use crate::{
@@ -43,7 +44,7 @@ impl Request {
     }
 
     /// Allocates the firmware buffer, then suspend buffers until the heap has no memory for more: one
-    /// of them is enough. What was allocated before an error is returned as well.
+    /// of them is enough. Buffers that were allocated before an error are returned as well.
     pub(crate) fn allocate(&self) -> (Allocated, Result) {
         let mut allocated = Allocated::default();
         let result = self.fill(&mut allocated);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver's side: what the functions of `protheap.h` do.
+//! The driver's side: the functions of `protheap.h`.
 
 use super::{
     Binding,
@@ -123,8 +123,8 @@ impl Gpu {
                 Err(err) => err,
             };
             // Only buffers that are still to come can raise a client's limit.
-            let is_settled = err == EDQUOT && binding.suspend_lacking() == 0;
-            if patience == 0 || is_settled || binding.options.suspend_count == 0 {
+            let is_final = err == EDQUOT && binding.suspend_lacking() == 0;
+            if patience == 0 || is_final || binding.options.suspend_count == 0 {
                 if binding.statistics.fail_suspend(err) {
                     self.warn_exhausted(binding);
                 }

@@ -60,7 +60,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// The task of [`Gpu::update`]: does what a decision, a timeout or an evacuation left to do.
+    /// The task of [`Gpu::update`], after a decision, a timeout or an evacuation: restores a parked
+    /// binding, ends the hold, probes the device, notifies the driver.
     pub(super) fn update(&self) {
         self.refill();
         let mut inner = self.inner.lock();

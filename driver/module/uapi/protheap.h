@@ -8,18 +8,18 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* The buffer holds the protected section of the GPU's firmware. A binding takes one, before it is committed. */
+/* The buffer holds the protected section of the GPU's firmware. A binding takes one, before the commit. */
 #define PROTHEAP_FIRMWARE	0
-/* The buffer joins the pool from which protected command stream groups are suspended. */
+/* The buffer joins the pool that holds the state of suspended protected groups. */
 #define PROTHEAP_SUSPEND	1
 
 /**
  * struct protheap_hand_over - one dma-buf for one GPU
- * @device:	name of the GPU's platform device, terminated by NUL: the directory in configfs, whose name is refused
- *		if it is too long for this (ENAMETOOLONG)
- * @fd:		the dma-buf; the module takes a reference of its own, the caller may close it
+ * @device:	name of the GPU's platform device, which is that of its directory in configfs, terminated by NUL.
+ *		mkdir refuses longer names (ENAMETOOLONG).
+ * @fd:		the dma-buf. The module takes its own reference; the caller may close the descriptor.
  * @kind:	PROTHEAP_FIRMWARE or PROTHEAP_SUSPEND
- * @flags:	none is defined: 0
+ * @flags:	must be 0
  */
 struct protheap_hand_over {
 	__u8  device[64];
