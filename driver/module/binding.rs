@@ -7,8 +7,10 @@
 mod buffers;
 mod decision;
 mod options;
+mod parking;
 mod request;
 mod state;
+mod supply;
 mod tests;
 
 pub(crate) use buffers::{
@@ -31,11 +33,7 @@ pub(crate) use state::{
 };
 
 use crate::{
-    abstractions::{
-        dma_buf::DmaBuf,
-        lockdown::is_locked_down, //
-    },
-    buffer::Buffer,
+    abstractions::dma_buf::DmaBuf,
     pool::{
         Pool,
         Suspend, //
@@ -324,111 +322,6 @@ impl<O> Binding<O> {
     }
 }
 
-/// Adding buffers.
-impl<O> Binding<O> {
-    /// Checks that a buffer can serve: `EMSGSIZE` if it is too small, `EPERM` if the CPU can map it.
-    fn fits(&self, kind: Kind, buffer: &DmaBuf) -> Result {
-        let wanted = match kind {
-            Kind::Firmware => self.options.firmware_bytes_wanted,
-            Kind::Suspend => self.options.suspend_bytes,
-        };
-        if buffer.size() < wanted {
-            return Err(EMSGSIZE);
-        }
-        if buffer.is_mappable() && (!self.options.allow_unprotected || is_locked_down()) {
-            return Err(EPERM);
-        }
-        Ok(())
-    }
-
-    /// Adds a buffer that user space hands over.
-    ///
-    /// For the errors see `uapi/protheap.h`.
-    pub(crate) fn hand_over(&mut self, kind: Kind, buffer: DmaBuf) -> Result {
-        if self.is_withdrawn {
-            return Err(ENODEV);
-        }
-        if !self.options.source.is_handed() {
-            return Err(EOPNOTSUPP);
-        }
-        if self.is_parked {
-            return Err(EAGAIN);
-        }
-        if self.is_preparing || matches!(self.phase, Phase::None(_)) {
-            return Err(EBUSY);
-        }
-        self.fits(kind, &buffer)?;
-        let buffer = Buffer::claim(buffer)?;
-        match kind {
-            Kind::Firmware if self.buffers.firmware().is_some() || self.is_final() => Err(EBUSY),
-            Kind::Suspend if self.suspend().len() >= self.options.suspend_count as usize => {
-                Err(ENOSPC)
-            }
-            _ => self.buffers.add(kind, buffer),
-        }
-    }
-
-    /// Adds an allocated buffer: `EMSGSIZE`, `EPERM`, `EEXIST` or `EXDEV` if it cannot serve.
-    fn add(&mut self, kind: Kind, buffer: DmaBuf) -> Result {
-        self.fits(kind, &buffer)?;
-        self.buffers.add(kind, Buffer::claim(buffer)?)
-    }
-
-    /// Adds allocated buffers, until one cannot serve.
-    fn adopt(&mut self, allocated: Allocated) -> Result {
-        if let Some(buffer) = allocated.firmware {
-            self.add(Kind::Firmware, buffer)?;
-        }
-        for buffer in allocated.suspend {
-            self.add(Kind::Suspend, buffer)?;
-        }
-        Ok(())
-    }
-
-    /// Returns a request for one suspend buffer, if the kernel is to allocate some by now. One, so
-    /// that a waiting driver gets it before the next one is allocated.
-    pub(crate) fn suspend_request(&self) -> Option<Request> {
-        if !self.is_bound() || self.options.source.is_handed() || self.suspend_lacking() == 0 {
-            return None;
-        }
-        Request::new(&self.options, false, 1).ok()
-    }
-
-    /// Adds the buffers allocated for [`Binding::suspend_request`].
-    ///
-    /// After an error, another request would fail as well, and the caller's loop must end. The only
-    /// buffer dropped without an error is one that had the requested size when the driver configured
-    /// a larger one: the next request is another one. ([`Request::allocate`] fails if the heap
-    /// returns less than requested.)
-    pub(crate) fn supply(&mut self, allocated: Allocated) -> Result {
-        for buffer in allocated.suspend {
-            if !self.is_bound() || self.suspend_lacking() == 0 {
-                break;
-            }
-            if buffer.size() >= self.options.suspend_bytes {
-                self.add(Kind::Suspend, buffer)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the number of suspend buffers that the options allow beyond those that there are.
-    pub(crate) fn suspend_lacking(&self) -> usize {
-        if self.options.suspend_bytes == 0 {
-            return 0;
-        }
-        (self.options.suspend_count as usize).saturating_sub(self.suspend().len())
-    }
-
-    /// Returns the number of suspend buffers that user space should hand over.
-    pub(crate) fn suspend_wanted(&self) -> usize {
-        if !self.is_bound() || !self.options.source.is_handed() {
-            return 0;
-        }
-        self.suspend_lacking()
-    }
-}
-
 /// The driver's use of buffers.
 impl<O> Binding<O> {
     /// Returns the buffers.
@@ -505,52 +398,6 @@ impl<O> Binding<O> {
     pub(crate) fn detach(&mut self) {
         self.is_notified = false;
         self.put_firmware();
-    }
-}
-
-/// Parking: buffers return to the heap for a while.
-impl<O> Binding<O> {
-    /// Stops all allocation and use of further buffers.
-    pub(crate) fn park(&mut self) {
-        self.is_parked = true;
-    }
-
-    /// Returns whether the binding is parked.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.is_parked
-    }
-
-    /// Releases the buffers of a parked binding that the driver does not hold. The driver is notified
-    /// again when there are new ones.
-    pub(crate) fn empty(&mut self) {
-        self.is_notified = false;
-        self.buffers.release_unused();
-    }
-
-    /// Returns a request for the buffers that a parked binding needs to be bound as before; [`None`]
-    /// if it has them.
-    pub(crate) fn refill_request(&self) -> Option<Result<Request>> {
-        let lacks_firmware =
-            self.buffers.firmware().is_none() && matches!(self.phase, Phase::Bound);
-        (self.is_parked && !self.is_withdrawn && lacks_firmware)
-            .then(|| Request::new(&self.options, true, self.suspend_lacking()))
-    }
-
-    /// Ends [`Binding::park`], with the buffers allocated for [`Binding::refill_request`]. Without a
-    /// firmware buffer, the binding is open again.
-    pub(crate) fn unpark(&mut self, refill: Option<(Allocated, Result)>) -> Result {
-        self.is_parked = false;
-        let Some((allocated, result)) = refill else {
-            return Ok(());
-        };
-        let adopted = self.adopt(allocated);
-        if self.buffers.firmware().is_some() {
-            // The lacking suspend buffers are supplied later.
-            return adopted;
-        }
-        self.buffers.release_unused();
-        self.phase = Phase::Open;
-        adopted.and(result).and(Err(ENODATA))
     }
 }
 
