@@ -60,7 +60,7 @@ pub(crate) unsafe extern "C" fn protheap_attach(
         if version != ABI {
             dev_warn!(
                 dev,
-                "protheap: driver uses version {version} of protheap.h, this module has {ABI}; rebuild the driver\n"
+                "protheap: failed to attach the driver: it uses version {version} of protheap.h, this module has {ABI}; rebuild the driver\n"
             );
             return Err(EPROTONOSUPPORT);
         }

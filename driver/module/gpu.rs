@@ -149,8 +149,12 @@ pub(crate) struct Gpu {
 task!(Update, Gpu.update, Gpu::update);
 task!(Supply, Gpu.supply, |gpu| while gpu.supply() {});
 task!(Announce, Gpu.announce, |gpu| {
-    if gpu.announce().is_err() {
-        dev_warn!(gpu.dev, "protheap: cannot tell user space of a change\n");
+    if let Err(err) = gpu.announce() {
+        dev_warn!(
+            gpu.dev,
+            "protheap: failed to send an event to user space: {}\n",
+            err.to_errno()
+        );
     }
 });
 task!(Evacuation, Gpu.evacuation, Gpu::run_evacuation);

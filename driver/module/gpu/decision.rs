@@ -52,7 +52,7 @@ impl Gpu {
             if binding.is_in_use() {
                 dev_info!(
                     self.dev,
-                    "protheap: withdrawn; its driver has {} buffers until it lets go\n",
+                    "protheap: binding withdrawn, {} protected buffers are still in use\n",
                     binding.buffers().count()
                 );
             }
@@ -121,7 +121,7 @@ impl Gpu {
         if binding.buffers().is_mappable() {
             dev_warn!(
                 self.dev,
-                "protheap: its buffers are NOT protected, as its policy allows\n"
+                "protheap: buffers are NOT protected, the CPU can map them; remove `allow-unprotected` from the policy\n"
             );
         }
         Ok(inner)
@@ -156,7 +156,7 @@ impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => Ok(()),
-            origin => f.write_fmt(fmt!(" by {}", BStr::from_bytes(origin))),
+            origin => f.write_fmt(fmt!(" by policy {}", BStr::from_bytes(origin))),
         }
     }
 }

@@ -148,10 +148,10 @@ impl Gpu {
         let suspend = binding.suspend();
         dev_warn!(
             self.dev,
-            "protheap: no suspend buffer is free: {} of {} are in use by {}, the policy has {}\n",
+            "protheap: failed to provide a suspend buffer: driver {} holds {} of {}; end protected playback, or raise `suspend` in the policy (now {})\n",
+            DriverName(&self.dev),
             suspend.in_use(),
             suspend.len(),
-            DriverName(&self.dev),
             binding.options.suspend_count,
         );
     }

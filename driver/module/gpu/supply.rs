@@ -91,11 +91,11 @@ impl Gpu {
             }
             Err(ENODATA) => dev_warn!(
                 self.dev,
-                "protheap: binding to {heap} has released its buffers, and user space allocates new ones; run `protheapctl rebind`\n"
+                "protheap: failed to restore the binding to {heap}: user space allocates its buffers; run `protheapctl rebind`\n"
             ),
             Err(err) => dev_warn!(
                 self.dev,
-                "protheap: failed to allocate released buffers from {} again: {} ({}); run `protheapctl rebind`\n",
+                "protheap: failed to restore the binding to {}: {} ({}); run `protheapctl rebind`\n",
                 heap,
                 statistics::word(err),
                 err.to_errno(),

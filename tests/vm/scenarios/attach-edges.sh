@@ -29,7 +29,7 @@ need store heap protected,secure-video
 need store firmware_bytes_wanted 262144
 need store origin acme,a9
 need store commit bind
-check 'a binding names its policy' is "$(dmesg | grep -c 'protheap: bound to protected,secure-video by acme,a9$')" 1
+check 'a binding names its policy' is "$(dmesg | grep -c 'protheap: bound to protected,secure-video by policy acme,a9$')" 1
 load_gpu abi=2
-check 'another version of protheap.h is refused' is "$(dmesg | grep -c "protheap: driver uses version 2 of protheap.h, this module has 1; rebuild the driver")" 1
+check 'another version of protheap.h is refused' is "$(dmesg | grep -c "protheap: failed to attach the driver: it uses version 2 of protheap.h, this module has 1; rebuild the driver")" 1
 check 'and the right one is not' is "$(attr state) $(gpu bound)" 'in-use 1'

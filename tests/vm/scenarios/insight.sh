@@ -48,8 +48,8 @@ handed) states='open;held;bound suspend;in-use suspend;bound suspend;in-use susp
 esac
 check 'every state was told, in order' wait_until 2 is_count "$states" told
 check 'the window is in the log' is "$(log 'held for at most 5000 ms')" 1
-check 'the heap, and who decided' is "$(log 'bound to protected,secure-video by somebody')" 1
-check 'that it was taken back' is "$(log 'withdrawn; its driver has')" 1
+check 'the heap, and who decided' is "$(log 'bound to protected,secure-video by policy somebody')" 1
+check 'that it was taken back' is "$(log 'binding withdrawn, . protected buffers are still in use')" 1
 check 'nothing is held' is "$(counter state) $(counter buffers) $(counter bytes) $(counter in-use)" 'absent 0 0 0'
 check 'the window is spent' is "$(counter window-spent)" 1
 kill $teller
