@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Checks `docs/design.md`: its diagrams are those of [`TRANSITIONS`], its example is that of a real
-//! policy and of real messages, and it names every crate.
+//! policy and of real messages, and it names every crate and every file.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,5 +102,31 @@ fn every_crate_is_named() {
     // Programs of the guest are a part of the tests in virtual machines.
     for member in members.iter().filter(|member| !member.ends_with("/guest")) {
         assert!(design.contains(&format!("\n| `{member}` | ")), "{member}");
+    }
+}
+
+#[test]
+fn every_file_is_named() {
+    let design = read("docs/design.md");
+    let mut directories: Vec<_> = fs::read_dir(path("daemon"))
+        .unwrap()
+        .map(|entry| format!("daemon/{}", entry.unwrap().file_name().into_string().unwrap()))
+        .collect();
+    directories.push("driver/module".to_owned());
+    for directory in directories {
+        let sources = if directory.starts_with("daemon/") { "/src" } else { "" };
+        let files: BTreeSet<_> = fs::read_dir(path(&(directory.clone() + sources)))
+            .unwrap()
+            .filter_map(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                Some(name.strip_suffix(".rs")?.to_owned())
+            })
+            .filter(|name| !["lib", "main", "protheap_main"].contains(&name.as_str()))
+            .collect();
+        let section = design.split(&format!("\n### `{directory}`\n")).nth(1).unwrap_or_default();
+        let rows = section.lines().take_while(|line| !line.starts_with('#'));
+        let rows = rows.filter_map(|row| Some(row.strip_prefix("| `")?.split_once('`')?.0));
+        let rows: BTreeSet<_> = rows.map(str::to_owned).collect();
+        assert_eq!(rows, files, "{directory}");
     }
 }
