@@ -26,7 +26,7 @@ pub(crate) fn compile(workspace: &Workspace) -> Result<PathBuf> {
     cache::remove_dir(&dir)?;
     cache::create_dir(&dir)?;
     let mut parser = Command::new("/sbin/apparmor_parser");
-    // What Linux itself cannot tell of Unix sockets, kernels of Ubuntu can.
+    // Rules for Unix sockets are for kernels of Ubuntu; Linux itself cannot enforce them.
     parser.args(["--warn=all", "--warn=no-rule-downgraded", "--Werror"]);
     parser
         .args(["--skip-kernel-load", "--skip-read-cache", "--write-cache", "--cache-loc"])

@@ -71,7 +71,7 @@ struct Report {
 /// Measures everything. Returns `false` if a limit was exceeded.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let mut measures = Vec::new();
-    let mut tell = |measure: Measure| {
+    let mut report = |measure: Measure| {
         print!("{measure}");
         measures.push(measure);
     };
@@ -81,23 +81,23 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     }
     let asked = |name: &str| args.names.is_empty() || args.names.iter().any(|asked| asked == name);
     if asked(POLICIES) {
-        policies::measure(workspace, &mut tell)?;
+        policies::measure(workspace, &mut report)?;
     }
     if asked(SERVICE) {
-        service::measure(workspace, &mut tell)?;
+        service::measure(workspace, &mut report)?;
     }
     if asked(INSTALLED) {
         let kib = deb::installed_kib(&deb::build(workspace)?)?;
         let figure = Figure::one("protheap and protheap-bind", kib as f64, Unit::Kibibytes);
-        tell(Measure::value("installed", figure, Limit::AtMost(deb::INSTALLED_KIB as f64)));
+        report(Measure::value("installed", figure, Limit::AtMost(deb::INSTALLED_KIB as f64)));
     }
     if asked(IMAGE) {
-        image::measure(workspace, &mut tell)?;
+        image::measure(workspace, &mut report)?;
     }
     let mut phases = Vec::new();
     if NAMES.iter().any(|name| ![POLICIES, SERVICE, INSTALLED, IMAGE].contains(name) && asked(name))
     {
-        phases = in_guest(workspace, args.clock, &asked, &mut tell)?;
+        phases = in_guest(workspace, args.clock, &asked, &mut report)?;
     }
     if !phases.is_empty() {
         println!("time of protheap-bind by phase, in us");
@@ -123,38 +123,38 @@ fn in_guest(
     workspace: &Workspace,
     clock: bool,
     asked: &dyn Fn(&str) -> bool,
-    tell: &mut dyn FnMut(Measure),
+    report: &mut dyn FnMut(Measure),
 ) -> Result<Vec<Phase>> {
     let guest = Guest::prepare(workspace, clock)?;
     let mut phases = Vec::new();
     if asked("speed") || asked("memory") {
         let (handed, kernel) = (trace(&guest, HANDED)?, trace(&guest, KERNEL)?);
         if asked("speed") {
-            phases = speed(&guest, &handed, HANDED, tell)?;
-            speed(&guest, &kernel, KERNEL, tell)?;
+            phases = speed(&guest, &handed, HANDED, report)?;
+            speed(&guest, &kernel, KERNEL, report)?;
         }
         if asked("memory") {
-            memory(&guest, &handed, tell)?;
+            memory(&guest, &handed, report)?;
         }
     }
     if asked("lookup") {
-        lookup(&guest, tell)?;
+        lookup(&guest, report)?;
     }
     if asked("size") {
-        size(&guest, tell)?;
+        size(&guest, report)?;
     }
     if asked("boot") {
-        boot(&guest, if clock { 15 } else { 5 }, tell)?;
+        boot(&guest, if clock { 15 } else { 5 }, report)?;
     }
     if asked("suspend") {
-        suspend(&guest, tell)?;
+        suspend(&guest, report)?;
     }
     if asked("driver") {
-        driver(&guest, tell)?;
+        driver(&guest, report)?;
     }
     if asked("optee") {
         for (tee, names) in optee::ON {
-            optee::measure(&guest, tee, names, tell)?;
+            optee::measure(&guest, tee, names, report)?;
         }
     }
     Ok(phases)
@@ -171,7 +171,7 @@ fn speed(
     guest: &Guest<'_>,
     trace: &Trace,
     cmdline: &str,
-    tell: &mut dyn FnMut(Measure),
+    report: &mut dyn FnMut(Measure),
 ) -> Result<Vec<Phase>> {
     let image = guest.with_replay(&trace.to_c())?;
     let said = guest.boot(&Script { cmdline, ..Script::new("exec", &image) })?;
@@ -192,10 +192,10 @@ fn speed(
 
     let ratio = bind.median / script.median;
     let figures = vec![bind.clone(), script];
-    tell(Measure::ratio(against_script, figures, ratio, Limit::AtMost(0.5)));
+    report(Measure::ratio(against_script, figures, ratio, Limit::AtMost(0.5)));
     let ratio = bind.median / replay.median;
     let figures = vec![bind.clone(), replay.clone(), nothing_c.clone(), nothing_rust.clone()];
-    tell(Measure::ratio(against_calls, figures, ratio, Limit::AtMost(1.5)));
+    report(Measure::ratio(against_calls, figures, ratio, Limit::AtMost(1.5)));
     let start = Phase {
         place: "start and end of a program",
         calls: 0,
@@ -216,24 +216,24 @@ fn speed(
 }
 
 /// Measures planning with few and with many policies.
-fn lookup(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+fn lookup(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("lookup", &guest.programs))?;
     let few = said.figure("plan-10", "--plan with 10 policies", Unit::Nanoseconds)?;
     let many = said.figure("plan-10000", "--plan with 10,000 policies", Unit::Nanoseconds)?;
     let ratio = many.median / few.median;
-    tell(Measure::ratio("lookup", vec![many, few], ratio, Limit::AtMost(1.2)));
+    report(Measure::ratio("lookup", vec![many, few], ratio, Limit::AtMost(1.2)));
     Ok(())
 }
 
 /// Measures the size of the program's file.
-fn size(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+fn size(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let size = |path: &Path| -> Result<f64> {
         let file = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
         Ok(file.len() as f64)
     };
     let binder = |linking| guest.build(&guest.workspace.root, linking, "protheap-bind");
     let dynamic = size(&binder(Linking::Dynamic)?)?;
-    tell(Measure::value(
+    report(Measure::value(
         "size, dynamic",
         Figure::one("protheap-bind", dynamic, Unit::Bytes),
         Limit::AtMost(SIZE),
@@ -243,7 +243,7 @@ fn size(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
         Figure::one("protheap-bind", whole, Unit::Bytes),
         Figure::one("an empty program", empty, Unit::Bytes),
     ];
-    tell(Measure::new(
+    report(Measure::new(
         "size, static, above an empty program",
         figures,
         whole - empty,
@@ -254,7 +254,7 @@ fn size(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
 }
 
 /// Measures memory while the binder waits and while it binds.
-fn memory(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+fn memory(guest: &Guest<'_>, trace: &Trace, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("memory", &guest.plain))?;
     let figures = vec![
         said.figure("RssAnon", "RssAnon, waiting for a TEE", Unit::Kibibytes)?,
@@ -264,14 +264,14 @@ fn memory(guest: &Guest<'_>, trace: &Trace, tell: &mut dyn FnMut(Measure)) -> Re
     ];
     let most = figures.iter().take(2).map(|figure| figure.median).fold(0.0, f64::max);
     let limit = Limit::AtMost(1024.0);
-    tell(Measure::new("anonymous memory", figures, most, Unit::Kibibytes, limit));
+    report(Measure::new("anonymous memory", figures, most, Unit::Kibibytes, limit));
     let threads = said.figure("Threads", "protheap-bind", Unit::Count)?;
-    tell(Measure::value("threads", threads, Limit::AtMost(1.0)));
+    report(Measure::value("threads", threads, Limit::AtMost(1.0)));
     Ok(())
 }
 
 /// Measures how much the binder adds to a boot.
-fn boot(guest: &Guest<'_>, boots: usize, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+fn boot(guest: &Guest<'_>, boots: usize, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..boots {
         for (cmdline, samples) in [("xtask.bench=bind", &mut with), ("", &mut without)] {
@@ -282,17 +282,17 @@ fn boot(guest: &Guest<'_>, boots: usize, tell: &mut dyn FnMut(Measure)) -> Resul
     let with = Figure::new("GPU probed, with the binder", with, Unit::Nanoseconds)?;
     let without = Figure::new("GPU probed, without", without, Unit::Nanoseconds)?;
     let ratio = with.median / without.median;
-    tell(Measure::ratio("boot with its binder", vec![with, without], ratio, Limit::AtMost(1.02)));
+    report(Measure::ratio("boot with its binder", vec![with, without], ratio, Limit::AtMost(1.02)));
 
     let script = Script { overlays: &["no-tee"], ..Script::new("no-provider", &guest.programs) };
     let said = guest.boot(&script)?;
     let own = said.figure("no-provider", "protheap-bind", Unit::Nanoseconds)?;
-    tell(Measure::value("binder's own time without a provider", own, Limit::None));
+    report(Measure::value("binder's own time without a provider", own, Limit::None));
     Ok(())
 }
 
 /// Measures taking a suspend buffer from the pool, and from the heap.
-fn suspend(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+fn suspend(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("suspend", &guest.programs))?;
     let pool = said.figure("pool", "get and put, in the kernel", Unit::Nanoseconds)?;
     let heap = said.figure("heap", "allocate and close, by system calls", Unit::Nanoseconds)?;
@@ -300,12 +300,12 @@ fn suspend(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let group = said.figure("group", "group made and destroyed, by debugfs", Unit::Nanoseconds)?;
     let ratio = (heap.median - calls.median) / pool.median;
     let figures = vec![heap, calls, pool, group];
-    tell(Measure::ratio("pool against heap", figures, ratio, Limit::AtLeast(20.0)));
+    report(Measure::ratio("pool against heap", figures, ratio, Limit::AtLeast(20.0)));
     Ok(())
 }
 
 /// Measures a manual binding and the probe that waits for it, with both sources of buffers.
-fn driver(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+fn driver(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("driver", &guest.programs))?;
     let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);
     let handed = time("commit-handed", "commit of what was handed over")?;
@@ -313,10 +313,10 @@ fn driver(guest: &Guest<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let kernel = time("commit-kernel", "commit, the kernel allocates")?;
     let ratio = kernel.median / (set_up.median + handed.median);
     let figures = vec![set_up, handed, kernel];
-    tell(Measure::ratio("the kernel allocates, against user space", figures, ratio, Limit::None));
+    report(Measure::ratio("the kernel allocates, against user space", figures, ratio, Limit::None));
     let handed = time("probed-handed", "commit to probe, handed over")?;
     let kernel = time("probed-kernel", "commit to probe, the kernel allocates")?;
     let ratio = kernel.median / handed.median;
-    tell(Measure::ratio("commit to probe", vec![handed, kernel], ratio, Limit::None));
+    report(Measure::ratio("commit to probe", vec![handed, kernel], ratio, Limit::None));
     Ok(())
 }

@@ -2,8 +2,8 @@
 //! `cargo xtask boards`: compares the output of `protheapctl explain` with every device tree of Debian's kernel, and writes
 //! docs/boards.md.
 //!
-//! Which trees have a Mali CSF GPU, what it is and whether it can be used is taken from the bytes of the tree and from
-//! dtc, so that a fault of Protheap's own reader is seen.
+//! Which trees have a Mali CSF GPU, which one, and whether it can be used is read from the bytes of the tree and by
+//! dtc, so that faults of Protheap's own reader are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
@@ -64,7 +64,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let difference = difference.join("\n");
-    // Trees of another kernel may differ: that Debian has a new one is no fault of this checkout.
+    // Trees of another kernel may differ: a new one in Debian is no fault of this checkout.
     if release != survey.release {
         println!("{DOCUMENT} is of {release}; that of {} differs:\n{difference}", survey.release);
         return Ok(());
@@ -102,12 +102,12 @@ struct Survey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     soc: String,
-    /// The string of the board itself.
+    /// Compatible string of the board itself.
     compatible: String,
     gpu: String,
-    /// Keys, the most specific first; without the default.
+    /// Keys, the most specific first, without the default.
     policies: Vec<String>,
-    /// Names and how they are known, in the order in which they are tried.
+    /// Names of the heaps and how they are known, in order of preference.
     heaps: Vec<(String, String)>,
     status: String,
     has_optee: bool,
@@ -256,12 +256,12 @@ impl Row {
     }
 }
 
-/// The SoC: the `description` of a policy.
+/// Returns the SoC: the `description` of a policy.
 fn description(policy: &str) -> Option<&str> {
     policy.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'))
 }
 
-/// The GPU: `# Rockchip RK3588: Mali-G610 at fb000000.` at the head of a policy.
+/// Returns the GPU: `# Rockchip RK3588: Mali-G610 at fb000000.` at the head of a policy.
 fn product(policy: &str) -> Option<&str> {
     let head = policy.lines().take_while(|line| line.starts_with('#'));
     let products = head.filter_map(|line| line.split_once(": ")?.1.split_once(" at "));
@@ -273,7 +273,7 @@ fn product(policy: &str) -> Option<&str> {
 pub(crate) struct Explain {
     /// `protheapctl`, built for this machine as it is shipped.
     pub(crate) program: PathBuf,
-    /// A root that has the policies and nothing else.
+    /// Root with the policies and nothing else.
     root: PathBuf,
 }
 
@@ -291,7 +291,7 @@ impl Explain {
             let dir = copy.parent().context("a policy has no directory")?;
             cache::create_dir(dir)?;
             cache::copy(&file, &copy)?;
-            // What others can write to is not trusted, and a checkout has the modes of its umask.
+            // Files that others can write to are not trusted, and a checkout has the modes of its umask.
             for (path, mode) in [(dir, 0o755), (&copy, 0o644)] {
                 fs::set_permissions(path, Permissions::from_mode(mode))
                     .with_context(|| format!("setting the mode of {}", path.display()))?;
@@ -300,7 +300,7 @@ impl Explain {
         Ok(Self { program, root })
     }
 
-    /// The command for a device tree.
+    /// Returns the command for a device tree.
     pub(crate) fn command(&self, tree: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["explain", "--json", "--root"]).arg(&self.root).arg("--dtb").arg(tree);
@@ -313,14 +313,14 @@ impl Explain {
         serde_json::from_str(&json).with_context(|| format!("reading its JSON: {json}"))
     }
 
-    /// The keys of all policies.
+    /// Returns the keys of all policies.
     fn keys(&self) -> Result<BTreeSet<String>> {
         let files = cache::files(&self.root.join(POLICIES))?;
         let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".toml")?.into());
         Ok(files.iter().filter_map(name).collect())
     }
 
-    /// Makes the device tree of a board of which nothing is known but its platform and that it has a GPU.
+    /// Makes the device tree of a board of which only the platform and the GPU are known.
     fn platform(&self, key: &str) -> Result<PathBuf> {
         let (source, tree) = (self.root.join("platform.dts"), self.root.join("platform.dtb"));
         let text = format!(

@@ -65,12 +65,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         return Ok(matrix.good());
     }
     if args.uki {
-        let told = uki::run(workspace, args.board.as_deref())?;
-        print!("\n{told}");
+        let findings = uki::run(workspace, args.board.as_deref())?;
+        print!("\n{findings}");
         if args.json {
-            println!("{}", serde_json::to_string(&told)?);
+            println!("{}", serde_json::to_string(&findings)?);
         }
-        return Ok(told.good());
+        return Ok(findings.good());
     }
     let (image, icount) = if args.systemd {
         (image::prepare_systemd_demo(workspace)?, Some(vm::ICOUNT_BY_CLOCK))

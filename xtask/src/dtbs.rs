@@ -13,32 +13,33 @@ use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 
-/// Those that get new kernels first; what testing has came from sid.
+/// Suites that get new kernels first; testing gets its packages from sid.
 const SUITES: [&str; 3] = ["trixie-backports", "sid", "experimental"];
-/// The packages that have had the trees; of one version, the last.
+/// Packages that have had the trees; of one version, the last.
 const KINDS: [&str; 2] = ["linux-image-", "linux-base-"];
 const ARCH: &str = "arm64";
 
-/// What every Mali GPU with a command stream frontend is compatible to (`arm,mali-valhall-csf.yaml` of Linux).
+/// Compatible string of every Mali GPU with a command stream frontend (`arm,mali-valhall-csf.yaml` of Linux).
 pub(crate) const GPU: &str = "arm,mali-valhall-csf";
-/// What the node of an OP-TEE is compatible to (`linaro,optee-tz.yaml` of Linux).
+/// Compatible string of an OP-TEE (`linaro,optee-tz.yaml` of Linux).
 const OPTEE: &str = "linaro,optee-tz";
-/// The status of a node that is a device.
+/// Status of an enabled node.
 pub(crate) const OKAY: &str = "okay";
 
-/// A package that may have the trees; the greatest is of the newest kernel.
+/// Package that may have the trees; the greatest is of the newest kernel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {
-    /// The numbers that its release begins with.
+    /// Leading numbers of its release.
     version: Vec<u64>,
-    /// Its place in [`KINDS`].
+    /// Index in [`KINDS`].
     kind: usize,
     /// `7.3.4+deb13-arm64`
     release: String,
 }
 
 impl Package {
-    /// Other flavours (`-rt-arm64`, `-arm64-16k`) have the same trees, and a package without a version has none.
+    /// Parses its name. Other flavours (`-rt-arm64`, `-arm64-16k`) have the same trees, and a package without a version
+    /// has none.
     fn parse(name: &str) -> Option<Self> {
         let strip = |(kind, prefix): (usize, &&str)| Some((kind, name.strip_prefix(*prefix)?));
         let (kind, release) = KINDS.iter().enumerate().find_map(strip)?;
@@ -58,11 +59,11 @@ impl Package {
 pub(crate) struct Trees {
     /// `7.3.4+deb13-arm64`
     pub(crate) release: String,
-    /// All of them, sorted.
+    /// Paths of the trees, sorted.
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// Downloads them, unless that was done.
+/// Downloads the trees, unless that was done.
 pub(crate) fn all(workspace: &Workspace) -> Result<Trees> {
     let _lock = workspace.lock()?;
     let dir = workspace.cache.join("dtbs");
@@ -83,7 +84,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Trees> {
         let (name, release) = (package.name(), &package.release);
         let unpacked = part.join("package");
         apt::unpack(&client.download(workspace, &name)?, &unpacked)?;
-        // A directory, or since 7.2 a link to the one that has the modules.
+        // A directory, or since 7.2 a link to the one of the modules.
         let trees = format!("usr/lib/linux-image-{release}");
         fs::canonicalize(unpacked.join(&trees))
             .and_then(|trees| fs::rename(trees, part.join(release)))
@@ -102,19 +103,19 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Trees> {
     Ok(Trees { release, files })
 }
 
-/// What a tree says, as dtc reads it: what Protheap's own reader says is judged by it.
+/// Contents of a tree as dtc reads it, to which the output of Protheap's own reader is compared.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Board {
     /// `compatible` of the root.
     pub(crate) compatible: Vec<String>,
     /// `compatible` and status of each Mali CSF GPU.
     pub(crate) gpus: Vec<(Vec<String>, String)>,
-    /// Whether it has the node of an OP-TEE, and that is `okay`.
+    /// Whether it has the node of an enabled OP-TEE.
     pub(crate) has_optee: bool,
 }
 
 impl Board {
-    /// Reads it, if the GPU's string is anywhere in the blob: without it there is no such GPU, by whatever reader.
+    /// Reads it, if the GPU's string is anywhere in the blob: without it there is no such GPU.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         let blob = cache::bytes(path)?;
         let string = [GPU.as_bytes(), b"\0"].concat();
@@ -130,9 +131,9 @@ impl Board {
         Ok(Some(board))
     }
 
-    /// Reads what dtc prints: each property is a line, and those of a node come before the nodes in it.
+    /// Parses the output of dtc: each property is a line, and those of a node precede its child nodes.
     fn parse(source: &str) -> Self {
-        // What each node is compatible to, and its status or that of the nearest above that is not okay.
+        // Compatible string of each node, and its status or that of the nearest parent that is not okay.
         let mut nodes: Vec<(Vec<String>, String)> = Vec::new();
         let mut way: Vec<usize> = Vec::new();
         for line in source.lines().map(str::trim) {
@@ -147,7 +148,7 @@ impl Board {
             } else if let Some((name, value)) = line.split_once(" = ")
                 && let Some((compatible, status)) = inner.and_then(|node| nodes.get_mut(node))
             {
-                // Several strings, or, as newer versions print them, one with `\0` in it.
+                // Several strings, or, in newer versions, one with `\0` in it.
                 let strings = value.split('"').skip(1).step_by(2);
                 let mut strings = strings.flat_map(|text| text.split("\\0")).map(str::to_owned);
                 match name {

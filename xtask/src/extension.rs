@@ -45,7 +45,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     let said = output(format.args([&data, &hashes]))?;
     let Some(hash) = said.lines().find_map(|line| line.strip_prefix("Root hash:")).map(str::trim)
     else {
-        bail!("veritysetup told no root hash: {said}");
+        bail!("veritysetup printed no root hash: {said}");
     };
 
     let signature = work.join("signature");

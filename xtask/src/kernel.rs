@@ -384,7 +384,7 @@ fn configure(
         fs::remove_file(build.join(".config")).context("removing the bad configuration")?;
         bail!(
             "the kernel does not take {} of driver/testing/{}: an option that it depends on is missing, or the \
-             tools are too old (`make rustavailable` tells)",
+             tools are too old (see `make rustavailable`)",
             lost.join(", "),
             flavor.fragments().join(" and ")
         );

@@ -96,7 +96,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let boots = scenarios.iter().map(Scenario::runs).sum::<usize>();
     let jobs = args.jobs.unwrap_or_else(pool::processors).min(u32::try_from(boots)?);
     let run = How { flavor, seed: args.seed, console: args.console, jobs };
-    // Whoever asks for a scenario wants it to run.
+    // An explicitly requested scenario always runs.
     let results = Results::open(workspace, true)?;
     let images = Images::new(workspace, flavor);
     let mut failed = Vec::new();
@@ -194,7 +194,7 @@ fn jobs<'a>(
                     .for_each(|run| queue.add(job(images.workspace, results, run, how)));
                 Vec::new()
             }
-            // What cannot be made fails all that need it.
+            // An image that cannot be made fails all scenarios that need it.
             Err(error) => {
                 say!("{} ... FAILED: {error:#}", kind.name());
                 let fail = |scenario: &&Scenario| Tested {
@@ -252,7 +252,7 @@ fn once(workspace: &Workspace, results: &Results, run: &Run<'_>, how: How) -> Re
     if !run.boot(workspace, how)? {
         bail!("see above");
     }
-    // Other kernels take longer, and are not those of `cargo xtask test`.
+    // Other kernels take longer, and `cargo xtask test` does not boot them.
     if how.flavor == Flavor::Plain {
         results.keep(&name, &inputs, started.elapsed())?;
     }

@@ -89,7 +89,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn prepare(workspace: &'a Workspace) -> Result<Self> {
         let key = Key::throw_away(workspace, "key")?;
         let pieces = image::pieces(workspace, systemd::OPTEE, |parts, root| {
-            strangers(workspace, &key, parts, root)
+            untrusted(workspace, &key, parts, root)
         })?;
         Self::assemble(workspace, key, pieces, "uki", &format!("{WORDS} {STAND_IN}"))
     }
@@ -254,7 +254,7 @@ pub(crate) struct Extracted {
 
 /// Adds files to the root that may be refused: a module without a signature, and a vendor's policy as an extension that
 /// is signed by the demonstration's key, or by another one.
-fn strangers(workspace: &Workspace, key: &Key, parts: &Parts, root: &mut Archive) -> Result<()> {
+fn untrusted(workspace: &Workspace, key: &Key, parts: &Parts, root: &mut Archive) -> Result<()> {
     let dir = &workspace.checkout.join("extensions");
     cache::create_dir(dir)?;
     let is_unsigned = |path: &&PathBuf| path.ends_with("csfgpu.ko");

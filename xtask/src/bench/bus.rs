@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A message bus of its own, and a client of it that does next to nothing but wait: what it measures is the service.
+//! A private message bus, and a client that does little but wait, so that measurements are of the service.
 //!
 //! Messages are those of the D-Bus specification, chapters "Authentication Protocol" and "Message Protocol".
 
@@ -15,13 +15,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache;
 
-/// The bus itself, as a peer.
+/// The bus itself, as an object.
 const BUS: Object<'_> = Object {
     service: "org.freedesktop.DBus",
     path: "/org/freedesktop/DBus",
     interface: "org.freedesktop.DBus",
 };
-/// Every answer comes within milliseconds: longer is never.
+/// Maximum wait: every answer comes within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Types of messages.
@@ -30,7 +30,7 @@ const METHOD_RETURN: u8 = 2;
 const ERROR: u8 = 3;
 const SIGNAL: u8 = 4;
 
-/// A dbus-daemon where everybody may do everything; it ends when this is dropped.
+/// A dbus-daemon that permits everything. It is stopped when this is dropped.
 #[derive(Debug)]
 pub(super) struct Bus {
     daemon: Child,
@@ -66,12 +66,12 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Its address, as `DBUS_SYSTEM_BUS_ADDRESS` has it.
+    /// Returns its address, as in `DBUS_SYSTEM_BUS_ADDRESS`.
     pub(super) fn address(&self) -> String {
         format!("unix:path={}", self.socket.display())
     }
 
-    /// A new client.
+    /// Connects a new client.
     pub(super) fn connect(&self) -> Result<Client> {
         Client::connect(&self.socket)
             .with_context(|| format!("connecting to {}", self.socket.display()))
@@ -80,7 +80,7 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        // It has ended by itself, or does now.
+        // It may have ended already.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
@@ -109,7 +109,7 @@ impl Arguments {
         Self { signature: "s", bytes }
     }
 
-    /// `sa(uu)a{sv}`: what `FindHeap` takes, without options.
+    /// `sa(uu)a{sv}`: the arguments of `FindHeap`, without options.
     pub(super) fn find_heap(usage: &str, devices: &[(u32, u32)]) -> Self {
         let mut bytes = Vec::new();
         put_string(&mut bytes, usage);
@@ -121,13 +121,13 @@ impl Arguments {
             bytes.extend(minor.to_le_bytes());
         }
         bytes.extend(0_u32.to_le_bytes());
-        // An empty array has the room before its first element, too.
+        // An empty array has the padding before its first element, too.
         pad(&mut bytes, 8);
         Self { signature: "sa(uu)a{sv}", bytes }
     }
 }
 
-/// A connection that calls, and waits.
+/// A connection that makes calls and waits for their answers.
 #[derive(Debug)]
 pub(super) struct Client {
     stream: UnixStream,
@@ -138,12 +138,12 @@ impl Client {
     fn connect(socket: &Path) -> Result<Self> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        // The user's number in decimal, in hexadecimal.
+        // The user's number in decimal, encoded in hexadecimal.
         let uid = fs::metadata("/proc/self")?.uid().to_string();
         let uid: String = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
         stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes())?;
         let mut answer = String::new();
-        // The bus says nothing more before it is spoken to.
+        // The bus sends nothing more before the client does.
         BufReader::new(&stream).read_line(&mut answer)?;
         if !answer.starts_with("OK ") {
             bail!("the bus does not know us: {}", answer.trim());
@@ -154,14 +154,14 @@ impl Client {
         Ok(client)
     }
 
-    /// Asks to be told when a name gets or loses its owner.
+    /// Subscribes to changes of the owner of a name.
     pub(super) fn follow(&mut self, name: &str) -> Result<()> {
         let rule = format!("type='signal',member='NameOwnerChanged',arg0='{name}'");
         self.call(BUS, "AddMatch", &Arguments::string(&rule))?;
         Ok(())
     }
 
-    /// Waits until a name that is followed gets or loses its owner.
+    /// Waits until the owner of a subscribed name changes.
     pub(super) fn owner_changed(&mut self) -> Result<()> {
         const MEMBER: &[u8] = b"NameOwnerChanged";
         loop {
@@ -172,7 +172,7 @@ impl Client {
         }
     }
 
-    /// Calls a method; returns how long it took, in nanoseconds.
+    /// Calls a method; returns its duration in nanoseconds.
     pub(super) fn call(
         &mut self,
         object: Object<'_>,
@@ -195,7 +195,7 @@ impl Client {
         }
     }
 
-    /// The type of the next message, and all after its fixed part.
+    /// Reads the type of the next message, and everything after its fixed part.
     fn receive(&mut self) -> Result<(u8, Vec<u8>)> {
         let mut fixed = [0; 16];
         self.stream.read_exact(&mut fixed).context("waiting for a message")?;
@@ -209,7 +209,7 @@ impl Client {
     }
 }
 
-/// A whole message.
+/// Returns a whole message.
 fn method_call(serial: u32, object: Object<'_>, member: &str, arguments: &Arguments) -> Vec<u8> {
     let mut message = vec![b'l', METHOD_CALL, 0, 1];
     message.extend((arguments.bytes.len() as u32).to_le_bytes());
@@ -255,7 +255,7 @@ mod tests {
     fn a_call_is_laid_out_as_the_specification_says() {
         let message = method_call(7, BUS, "AddMatch", &Arguments::string("x"));
         assert_eq!(message[..4], [b'l', 1, 0, 1]);
-        // The body is a length, a letter and a NUL; the fields are padded to where it begins.
+        // The body is a length, a letter and a NUL; the fields are padded up to it.
         assert_eq!(message[4..12], [6, 0, 0, 0, 7, 0, 0, 0]);
         let fields = u32::from_le_bytes(message[12..16].try_into().unwrap()) as usize;
         assert_eq!(message.len(), (16 + fields).next_multiple_of(8) + 6);

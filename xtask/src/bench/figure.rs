@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Figures, and what they must keep to.
+//! Figures and their limits.
 
 use std::fmt;
 
 use anyhow::{Result, bail};
 use serde::{Serialize, Serializer};
 
-/// What a figure counts.
+/// Unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Nanoseconds,
@@ -27,7 +27,7 @@ impl Unit {
         }
     }
 
-    /// A value as people read it.
+    /// Formats a value.
     fn show(self, value: f64) -> String {
         match self {
             Self::Nanoseconds if value >= 1e8 => format!("{:.1} ms", value / 1e6),
@@ -45,7 +45,7 @@ impl Serialize for Unit {
     }
 }
 
-/// Samples of one thing.
+/// Samples of one figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Figure {
     name: String,
@@ -57,7 +57,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// The figure of these samples, of which there must be some.
+    /// Returns the figure of these samples, of which there must be at least one.
     pub(super) fn new(name: &str, mut samples: Vec<f64>, unit: Unit) -> Result<Self> {
         samples.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (samples.first(), samples.last()) else {
@@ -76,7 +76,7 @@ impl Figure {
         })
     }
 
-    /// What was measured once, and is the same each time.
+    /// Returns a figure that was measured once, because it is always the same.
     pub(super) fn one(name: &str, value: f64, unit: Unit) -> Self {
         let name = name.to_owned();
         Self { name, median: value, min: value, max: value, samples: 1, unit }
@@ -94,12 +94,12 @@ impl fmt::Display for Figure {
     }
 }
 
-/// What a value must keep to.
+/// Limit of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Limit {
     AtMost(f64),
     AtLeast(f64),
-    /// It is only told.
+    /// There is no limit.
     None,
 }
 
@@ -117,7 +117,7 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// A value of whatever unit, computed from the figures.
+    /// Returns a value of any unit, computed from the figures.
     pub(super) fn new(
         what: &'static str,
         figures: Vec<Figure>,
@@ -133,7 +133,7 @@ impl Measure {
         Self { what, figures, value, unit, limit, ok }
     }
 
-    /// How many times one figure is another.
+    /// Returns the ratio of two figures.
     pub(super) fn ratio(
         what: &'static str,
         figures: Vec<Figure>,
@@ -143,13 +143,13 @@ impl Measure {
         Self::new(what, figures, ratio, Unit::Times, limit)
     }
 
-    /// A figure that is itself what is limited.
+    /// Returns a figure that has a limit itself.
     pub(super) fn value(what: &'static str, figure: Figure, limit: Limit) -> Self {
         let (value, unit) = (figure.median, figure.unit);
         Self::new(what, vec![figure], value, unit, limit)
     }
 
-    /// The value beside its limit.
+    /// Returns the value with its limit.
     pub(super) fn verdict(&self) -> String {
         let value = self.unit.show(self.value);
         let (bound, limit) = match self.limit {
@@ -162,7 +162,7 @@ impl Measure {
         format!("{value}, {bound} {limit}: {ok}")
     }
 
-    /// Whether it has a limit and did not keep to it.
+    /// Returns whether it exceeds its limit.
     pub(super) fn is_missed(&self) -> bool {
         self.ok == Some(false)
     }
@@ -175,7 +175,7 @@ impl fmt::Display for Measure {
     }
 }
 
-/// `{"at_most": 1.5}`, `{"at_least": 20}`, or null.
+/// Serializes as `{"at_most": 1.5}`, `{"at_least": 20}`, or null.
 fn limit<S: Serializer>(limit: &Limit, serializer: S) -> Result<S::Ok, S::Error> {
     match limit {
         Limit::AtMost(value) => serializer.collect_map([("at_most", value)]),

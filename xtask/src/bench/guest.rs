@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guest of the measurements: the scenarios' image, and on top of it what is in `tests/vm/guest/bench`.
+//! The guest of the measurements: the scenarios' image with the files of `tests/vm/guest/bench`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,31 +23,31 @@ use crate::userspace::{self, Linking};
 use crate::vm::{self, Boot, Image};
 
 const BOARD: &str = "rk3588";
-/// Host time after which a boot is given up; they take seconds.
+/// Host time after which a boot is stopped. It takes seconds.
 const LIMIT: Duration = Duration::from_secs(600);
-/// The whole firmware image, as large as known ones, and its protected section.
+/// Sizes of the whole firmware image, as of known ones, and of its protected section.
 const FIRMWARE: (usize, u32) = (280 << 10, 256 << 10);
 
-/// What the measurements boot.
+/// Images of the measurements.
 #[derive(Debug)]
 pub(super) struct Guest<'a> {
     pub(super) workspace: &'a Workspace,
     /// An empty Rust program.
     pub(super) nothing_rust: PathBuf,
-    /// With the scripts, for what needs no more.
+    /// Image with the scripts.
     pub(super) plain: Image,
-    /// With programs that measure.
+    /// Image with programs that measure.
     pub(super) programs: Image,
-    /// With those, and firmware that the modelled GPU runs.
+    /// Image with those programs, and firmware that the modelled GPU runs.
     pub(super) modelled: Image,
     tools: Toolchain,
-    /// Time is the host's, not that of instructions.
+    /// Guest time follows the host's, instead of instructions.
     clock: bool,
-    /// Where programs are made.
+    /// Directory of the programs.
     dir: PathBuf,
 }
 
-/// What a boot told.
+/// Output of a boot.
 #[derive(Debug)]
 pub(super) struct Said {
     pub(super) lines: Vec<String>,
@@ -55,7 +55,7 @@ pub(super) struct Said {
 }
 
 impl<'a> Guest<'a> {
-    /// Builds what is measured.
+    /// Builds everything that is measured.
     pub(super) fn prepare(workspace: &'a Workspace, clock: bool) -> Result<Self> {
         let image = image::prepare(workspace, Flavor::Plain)?;
         let tools = {
@@ -82,7 +82,7 @@ impl<'a> Guest<'a> {
         built.into_iter().next().context("nothing was built")
     }
 
-    /// The empty Rust program, with the profile of this workspace.
+    /// Builds the empty Rust program, with the profile of this workspace.
     fn nothing_in_rust(&self) -> Result<PathBuf> {
         const NAME: &str = "nothing-rust";
         let manifest = cache::read(&self.workspace.root.join("Cargo.toml"))?;
@@ -101,7 +101,7 @@ impl<'a> Guest<'a> {
         self.build(&root, Linking::Static, NAME)
     }
 
-    /// Compiles a C program of `tests/vm/guest/bench`, or what was written to the cache.
+    /// Compiles a C program of `tests/vm/guest/bench`, or one in the cache.
     fn compile(&self, source: &Path) -> Result<Vec<u8>> {
         let name = source.file_stem().unwrap_or_default();
         let program = self.dir.join(name);
@@ -122,7 +122,7 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
-    /// An image with the measurements' scripts, and with that firmware of a GPU.
+    /// Makes an image with the measurements' scripts and that firmware of a GPU.
     fn with_scripts(&self, image: &Image, name: &str, firmware: Option<Vec<u8>>) -> Result<Image> {
         let mut archive = Archive::default();
         for path in cache::files(&self.sources())? {
@@ -138,7 +138,7 @@ impl<'a> Guest<'a> {
         image.with(self.workspace, name, archive)
     }
 
-    /// An image with all programs but the one that replays.
+    /// Makes an image with all programs except the one that replays.
     fn with_programs(&self, image: &Image, name: &str) -> Result<Image> {
         let _lock = self.workspace.lock()?;
         let mut archive = Archive::default();
@@ -153,7 +153,7 @@ impl<'a> Guest<'a> {
         image.with(self.workspace, name, archive)
     }
 
-    /// The image with the program that makes the system calls of `calls`, a header for replay.c.
+    /// Makes the image with the program that replays `calls`, a header for replay.c.
     pub(super) fn with_replay(&self, calls: &str) -> Result<Image> {
         let _lock = self.workspace.lock()?;
         cache::write(&self.dir.join("calls.h"), calls)?;
@@ -166,7 +166,7 @@ impl<'a> Guest<'a> {
         self.workspace.root.join("tests/vm/guest/bench")
     }
 
-    /// Boots a script of `tests/vm/guest/bench` and hears what it tells.
+    /// Boots a script of `tests/vm/guest/bench` and returns its output.
     pub(super) fn boot(&self, script: &Script<'_>) -> Result<Said> {
         let Script { name, image, overlays, cmdline, firmware } = script;
         let overlays: Vec<_> = overlays.iter().map(|&overlay| overlay.to_owned()).collect();
@@ -211,23 +211,23 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// What to boot.
+/// Parameters of a boot.
 #[derive(Debug)]
 pub(super) struct Script<'a> {
-    /// In `tests/vm/guest/bench`, without `.sh`.
+    /// Name of the script in `tests/vm/guest/bench`, without `.sh`.
     pub(super) name: &'a str,
-    /// What it needs.
+    /// Image that it needs.
     pub(super) image: &'a Image,
     /// Overlays of `driver/testing/boards`, beside the board.
     pub(super) overlays: &'a [&'a str],
-    /// Added to the kernel's command line.
+    /// Words of the kernel's command line.
     pub(super) cmdline: &'a str,
-    /// Real firmware; the stand-in plays the TEE, if there is none.
+    /// Real firmware; without it, the stand-in is the TEE.
     pub(super) firmware: Option<&'a Firmware>,
 }
 
 impl<'a> Script<'a> {
-    /// A script that needs nothing else.
+    /// Returns a script without other needs.
     pub(super) fn new(name: &'a str, image: &'a Image) -> Self {
         Self { name, image, overlays: &[], cmdline: "", firmware: None }
     }
@@ -247,21 +247,24 @@ impl Said {
         Ok(Self { lines, figures })
     }
 
-    /// The samples of a figure.
+    /// Returns the samples of a figure.
     pub(super) fn samples(&self, name: &str) -> Result<Vec<f64>> {
-        self.figures.get(name).cloned().with_context(|| format!("the guest told no `{name}`"))
+        self.figures
+            .get(name)
+            .cloned()
+            .with_context(|| format!("the guest has not printed the figure `{name}`"))
     }
 
-    /// A figure, shown as `shown`.
+    /// Returns a figure with the name `shown`.
     pub(super) fn figure(&self, name: &str, shown: &str, unit: Unit) -> Result<Figure> {
         Figure::new(shown, self.samples(name)?, unit)
     }
 }
 
-/// An image of a GPU's firmware with a shared and a protected section, padded to what known ones have.
+/// Returns an image of a GPU's firmware with a shared and a protected section, padded to the size of known ones.
 fn firmware() -> Vec<u8> {
     let section = |flags: u32, start: u32, bytes: u32| {
-        // A section's entry of 24 bytes, its flags, its range of addresses, and no data.
+        // Entry of a section: 24 bytes with its flags, its range of addresses, and no data.
         [24 << 8, flags, start, start + bytes, 0, 0]
     };
     let sections =

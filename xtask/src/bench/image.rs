@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What Protheap adds to a unified kernel image, and to its boot: against the same image and root without it.
+//! Size and boot time that Protheap adds to a unified kernel image: compared with the same image and root without it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::uefi::{self, Boot};
 use crate::uki::Builder;
 use crate::vm;
 
-/// What may be added, compressed: 2 MiB.
+/// Maximum size that is added, compressed: 2 MiB.
 const SIZE: f64 = 2_097_152.0;
-/// How much longer the boot may be.
+/// Maximum ratio of the boot times.
 const LONGER: f64 = 1.01;
-/// Boots of each, in turns: the clock counts instructions, but not all that QEMU does.
+/// Number of boots of each, in turns: the clock counts instructions, but not all of QEMU's work.
 const BOOTS: usize = 3;
 const BOARD: &str = "rk3588";
-/// Host time after which a boot is given up.
+/// Host time after which a boot is stopped.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Measures both.
-pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Measures size and boot time.
+pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let with = Builder::prepare(workspace)?;
     let without = with.without_protheap()?;
     let bytes = [with.initrd_bytes()? as f64, without.initrd_bytes()? as f64];
@@ -33,7 +33,7 @@ pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> R
         Figure::one("the same without Protheap", bytes[1], Unit::Bytes),
     ];
     let limit = Limit::AtMost(SIZE);
-    tell(Measure::new("signed image, added", figures, bytes[0] - bytes[1], Unit::Bytes, limit));
+    report(Measure::new("signed image, added", figures, bytes[0] - bytes[1], Unit::Bytes, limit));
 
     let step = Step::new("booting signed images", Duration::from_secs(120));
     let images = [image(&with)?, image(&without)?];
@@ -53,14 +53,14 @@ pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> R
         let with = Figure::new("with Protheap", with, Unit::Nanoseconds)?;
         let without = Figure::new("without", without, Unit::Nanoseconds)?;
         let ratio = with.median / without.median;
-        tell(Measure::ratio(what, vec![with, without], ratio, limit));
+        report(Measure::ratio(what, vec![with, without], ratio, limit));
         Ok(())
     };
     compare("signed boot, until the system is up", with.0, without.0, Limit::AtMost(LONGER))?;
     compare("signed boot, until all is started", with.1, without.1, Limit::None)
 }
 
-/// The disk with the image.
+/// Makes the disk with the image.
 fn image(builder: &Builder<'_>) -> Result<PathBuf> {
     let (image, disk) = (builder.path("protheap.efi"), builder.path("system.img"));
     builder.build(Some(&builder.key), &image)?;
@@ -68,7 +68,7 @@ fn image(builder: &Builder<'_>) -> Result<PathBuf> {
     Ok(disk)
 }
 
-/// Nanoseconds from the start of the firmware until the system was up, and until all was started.
+/// Returns nanoseconds from the start of the firmware until the system was up, and until all units were started.
 fn boot(workspace: &Workspace, builder: &Builder<'_>, disk: &Path) -> Result<[f64; 2]> {
     let tree = builder.boards.iter().find(|(name, _)| name == BOARD);
     let (name, tree) = tree.with_context(|| format!("there is no board {BOARD}"))?;
@@ -82,7 +82,7 @@ fn boot(workspace: &Workspace, builder: &Builder<'_>, disk: &Path) -> Result<[f6
         limit: LIMIT,
         icount: Some(vm::ICOUNT),
     };
-    let mut told = None;
+    let mut times = None;
     let mut hear = |line: &str| {
         let numbers: Vec<u64> = line
             .strip_prefix("boot ")
@@ -90,14 +90,14 @@ fn boot(workspace: &Workspace, builder: &Builder<'_>, disk: &Path) -> Result<[f6
             .flat_map(str::split_whitespace)
             .filter_map(|number| number.parse().ok())
             .collect();
-        // systemd counts the first one from the firmware's start to the kernel's.
+        // systemd's first value is the time from the start of the firmware to that of the kernel.
         if let [firmware, up, finish] = numbers.as_slice() {
-            told = Some([up, finish].map(|time| (firmware + time) as f64 * 1e3));
+            times = Some([up, finish].map(|time| (firmware + time) as f64 * 1e3));
         }
     };
     let outcome = boot.run(workspace, &builder.tools, &builder.key, &mut hear, None)?;
-    match told {
+    match times {
         Some(times) => Ok(times),
-        None => bail!("the guest did not tell how long its boot took: {}", outcome.log.display()),
+        None => bail!("the guest has not printed the time of its boot: {}", outcome.log.display()),
     }
 }

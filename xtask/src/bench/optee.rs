@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a binding costs on real OP-TEE.
+//! The cost of a binding on real OP-TEE.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use super::guest::{Guest, Script};
 use crate::optee;
 use crate::tee::Tee;
 
-/// Names of what is measured on one OP-TEE.
+/// Names of the measurements on one OP-TEE.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names {
     held: &'static str,
@@ -17,7 +17,7 @@ pub(super) struct Names {
     memory: &'static str,
 }
 
-/// OP-TEEs, and the names of what is measured on each.
+/// OP-TEEs, and the names of their measurements.
 pub(super) const ON: [(Tee, Names); 3] = [
     (
         Tee::Static,
@@ -53,22 +53,22 @@ pub(super) fn measure(
     guest: &Guest<'_>,
     tee: Tee,
     names: Names,
-    tell: &mut dyn FnMut(Measure),
+    report: &mut dyn FnMut(Measure),
 ) -> Result<()> {
     let firmware = optee::prepare(guest.workspace, tee)?;
     let script = Script { firmware: Some(&firmware), ..Script::new("optee", &guest.modelled) };
     let said = guest.boot(&script)?;
     let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);
-    tell(Measure::value(names.held, time("held", "window to commit")?, Limit::None));
+    report(Measure::value(names.held, time("held", "window to commit")?, Limit::None));
 
-    let (first, next) = (time("first", "nobody has a buffer")?, time("next", "somebody has one")?);
+    let (first, next) = (time("first", "no group has a buffer")?, time("next", "another group has one")?);
     let ratio = first.median / next.median;
-    tell(Measure::ratio(names.pool, vec![first, next], ratio, Limit::None));
+    report(Measure::ratio(names.pool, vec![first, next], ratio, Limit::None));
 
     let (first, next) =
         (time("demanded", "program that makes a group, on demand")?, time("bound", "while bound")?);
     let ratio = first.median / next.median;
-    tell(Measure::ratio(names.demand, vec![first, next], ratio, Limit::None));
+    report(Measure::ratio(names.demand, vec![first, next], ratio, Limit::None));
 
     let free = |name, shown| said.figure(name, shown, Unit::Kibibytes);
     let before = free("cma-before", "CMA free, before")?;
@@ -76,6 +76,6 @@ pub(super) fn measure(
     let after = free("cma-after", "CMA free, after")?;
     let taken = before.median - during.median;
     let figures = vec![before, during, after];
-    tell(Measure::new(names.memory, figures, taken, Unit::Kibibytes, Limit::None));
+    report(Measure::new(names.memory, figures, taken, Unit::Kibibytes, Limit::None));
     Ok(())
 }

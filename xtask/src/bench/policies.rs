@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl explain` against dtc, and `protheapctl check` of many files against few.
+//! `protheapctl explain` compared with dtc, and `protheapctl check` of many files compared with few.
 //!
-//! What counts is the processor time of the processes, in the kernel too: unlike the clock, it hardly depends on
-//! what else the host does.
+//! The measurements count the processor time of the processes, including the kernel's: unlike the clock, it hardly
+//! depends on other load of the host.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,30 +16,34 @@ use crate::cache::{self, Workspace};
 use crate::progress::Step;
 use crate::{dtbs, host};
 
-/// How often each is measured, in turns.
+/// Number of samples, in turns.
 const ROUNDS: usize = 5;
-/// Policies in the small directory and in the large one.
+/// Numbers of policies in the small directory and in the large one.
 const FEW: usize = 10;
 const MANY: usize = 1000;
-/// How often the large directory is checked for one sample: the kernel counts in ticks of 10 ms.
+/// Number of checks of the large directory in one sample: the kernel counts ticks of 10 ms.
 const CHECKS: usize = 5;
 
 /// A clock tick of proc_pid_stat(5), in nanoseconds: 100 a second on all hosts of xtask.
 const TICK: f64 = 1e7;
 
-/// Measures both.
-pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Runs both measurements.
+pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) -> Result<()> {
     {
         let _lock = workspace.lock()?;
         host::prepare(workspace, &[])?;
     }
     let program = Explain::prepare(workspace)?;
-    explain(workspace, &program, tell)?;
-    check(workspace, &program.program, tell)
+    explain(workspace, &program, report)?;
+    check(workspace, &program.program, report)
 }
 
-/// All device trees of Debian's, one process each, against dtc that reads and writes them.
-fn explain(workspace: &Workspace, program: &Explain, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Measures all device trees of Debian, one process each, compared with dtc that reads and writes them.
+fn explain(
+    workspace: &Workspace,
+    program: &Explain,
+    report: &mut dyn FnMut(Measure),
+) -> Result<()> {
     let trees = dtbs::all(workspace)?.files;
     let (mut explained, mut copied) = (Vec::new(), Vec::new());
     let step = Step::new("measuring explain", Duration::from_secs(150));
@@ -56,7 +60,7 @@ fn explain(workspace: &Workspace, program: &Explain, tell: &mut dyn FnMut(Measur
     let copied = Figure::new("dtc -I dtb -O dtb, all trees", copied, Unit::Nanoseconds)?;
     let ratio = explained.median / copied.median;
     let figures = vec![explained, copied];
-    tell(Measure::ratio(
+    report(Measure::ratio(
         "explain of Debian's trees, against dtc",
         figures,
         ratio,
@@ -65,8 +69,8 @@ fn explain(workspace: &Workspace, program: &Explain, tell: &mut dyn FnMut(Measur
     Ok(())
 }
 
-/// A directory of many policies, against one of few.
-fn check(workspace: &Workspace, program: &Path, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Measures a directory of many policies, compared with one of few.
+fn check(workspace: &Workspace, program: &Path, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let policy = cache::read(&workspace.root.join("policies/mediatek,mt8196.toml"))?;
     let dir = workspace.checkout.join("bench/policies");
     cache::remove_dir(&dir)?;
@@ -92,11 +96,11 @@ fn check(workspace: &Workspace, program: &Path, tell: &mut dyn FnMut(Measure)) -
     let of_few = Figure::new("check of 10 policies", of_few, Unit::Nanoseconds)?;
     let of_many = Figure::new("check of 1,000 policies", of_many, Unit::Nanoseconds)?;
     let ratio = of_many.median / of_few.median;
-    tell(Measure::ratio("check", vec![of_many, of_few], ratio, Limit::AtMost(120.0)));
+    report(Measure::ratio("check", vec![of_many, of_few], ratio, Limit::AtMost(120.0)));
     Ok(())
 }
 
-/// Runs the commands one after another; returns the processor time that they took, in nanoseconds.
+/// Runs the commands one after another; returns their processor time in nanoseconds.
 fn time_of(commands: impl Iterator<Item = Command>) -> Result<f64> {
     let before = children()?;
     for mut command in commands {
@@ -109,13 +113,13 @@ fn time_of(commands: impl Iterator<Item = Command>) -> Result<f64> {
     Ok((children()? - before) as f64 * TICK)
 }
 
-/// The processor time of all processes that were waited for, in clock ticks.
+/// Returns the processor time of all terminated children, in clock ticks.
 fn children() -> Result<u64> {
     let stat = cache::read(Path::new("/proc/self/stat"))?;
     ticks(&stat).with_context(|| format!("/proc/self/stat has no times: {stat}"))
 }
 
-/// `cutime` and `cstime`, the 16th and the 17th field; the second ends with the last parenthesis.
+/// Parses `cutime` and `cstime`, the 16th and the 17th field; the second field ends with the last parenthesis.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_whitespace().skip(13);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The system calls of `protheap-bind`, as bench-tool.c saw them: as a table for replay.c, and summed up by what they
-//! are for.
+//! The system calls of `protheap-bind`, traced by bench-tool.c: as a table for replay.c, and summed up by their
+//! purpose.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-/// Calls of arm64 that this file looks into, by their numbers.
+/// Calls of arm64 that this file interprets, by their numbers.
 mod number {
     pub(super) const DUP3: u64 = 24;
     pub(super) const SYMLINKAT: u64 = 36;
@@ -19,18 +19,18 @@ mod number {
     pub(super) const OPENAT2: u64 = 437;
 }
 
-/// Relative to the working directory.
+/// File descriptor of the working directory.
 const AT_FDCWD: i64 = -100;
-/// What a language's runtime reads when a program starts, to find its own place and its stack.
+/// Files that a language's runtime reads when a program starts.
 const RUNTIME: [&str; 2] = ["/proc/self/exe", "/proc/self/maps"];
 
 /// An argument of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Argument {
     Number(i64),
-    /// What it points to.
+    /// Pointer to these bytes.
     Bytes(Vec<u8>),
-    /// Room for an answer.
+    /// Pointer to room for an answer.
     Answer,
 }
 
@@ -40,9 +40,9 @@ struct Call {
     number: u64,
     arguments: Vec<Argument>,
     result: i64,
-    /// Nanoseconds until the next call, stopping included, and how often it was stopped.
+    /// Nanoseconds until the next call, including the stop, and the number of stops.
     after: Vec<u64>,
-    /// What it is for.
+    /// Purpose of the call.
     place: &'static str,
 }
 
@@ -50,23 +50,23 @@ struct Call {
 #[derive(Debug)]
 pub(super) struct Trace {
     calls: Vec<Call>,
-    /// The most anonymous memory that was seen at a call.
+    /// Maximum of anonymous memory at a call.
     pub(super) peak_kib: f64,
 }
 
-/// Calls for one thing.
+/// Calls for one purpose.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Phase {
     pub(super) place: &'static str,
     pub(super) calls: usize,
-    /// In the kernel, as replayed.
+    /// Time in the kernel, as replayed.
     pub(super) kernel_us: f64,
-    /// In the program, after these calls.
+    /// Time in the program, after these calls.
     pub(super) program_us: f64,
 }
 
 impl Trace {
-    /// Reads what `bench-tool trace` told.
+    /// Parses the output of `bench-tool trace`.
     pub(super) fn parse(lines: &[String]) -> Result<Self> {
         let (mut calls, mut peak) = (Vec::new(), None);
         for line in lines {
@@ -90,12 +90,12 @@ impl Trace {
         Ok(Self { calls, peak_kib: peak.context("the guest's trace has no end")? })
     }
 
-    /// How many calls there are.
+    /// Returns the number of calls.
     pub(super) fn calls(&self) -> usize {
         self.calls.len()
     }
 
-    /// `calls.h` for replay.c.
+    /// Returns `calls.h` for replay.c.
     pub(super) fn to_c(&self) -> String {
         let (mut data, mut table) = (String::new(), String::new());
         for (index, call) in self.calls.iter().enumerate() {
@@ -107,7 +107,7 @@ impl Trace {
                     Argument::Bytes(bytes) => {
                         let name = format!("data_{index}_{position}");
                         let bytes: Vec<_> = bytes.iter().map(u8::to_string).collect();
-                        // An ioctl's answer is written over its question; structures want to be aligned.
+                        // An ioctl's answer overwrites its argument; structures must be aligned.
                         let _ = writeln!(
                             data,
                             "static unsigned char {name}[] __attribute__((aligned(8))) = {{ {} }};",
@@ -129,7 +129,7 @@ impl Trace {
         format!("{data}\nstatic const struct call calls[] = {{\n{table}}};\n")
     }
 
-    /// Sums up by what calls are for, in order of the first of each; `lines` has what `replay --times` told.
+    /// Sums up the calls by purpose, in order of the first of each; `lines` is the output of `replay --times`.
     pub(super) fn phases(&self, lines: &[String]) -> Result<Vec<Phase>> {
         let mut times = vec![None; self.calls.len()];
         for line in lines {
@@ -141,7 +141,7 @@ impl Trace {
                 times.get_mut(index.parse::<usize>()?).context("more calls than were traced")?;
             *time = Some(ns.parse::<f64>()?);
         }
-        // What stopping alone takes: the shortest way from call to call.
+        // Time of a stop itself: the shortest time from call to call.
         let stop = self.calls.iter().flat_map(|call| &call.after).min().copied().unwrap_or(0);
         let mut phases = Vec::<Phase>::new();
         for (call, time) in self.calls.iter().zip(times) {
@@ -162,7 +162,7 @@ impl Trace {
 }
 
 impl Call {
-    /// `NUMBER ARGUMENT... = RESULT`
+    /// Parses `NUMBER ARGUMENT... = RESULT`.
     fn parse(text: &str) -> Result<Self> {
         let (call, result) = text.split_once(" = ").context("it has no result")?;
         let mut words = call.split(' ');
@@ -179,7 +179,8 @@ impl Call {
         Ok(Self { number, arguments, result: result.parse()?, after: Vec::new(), place: "other" })
     }
 
-    /// What it must return again: an error or a descriptor exactly, a number of bytes may differ.
+    /// Returns the result that a replay must have: an error or a descriptor exactly, while a number of bytes may
+    /// differ.
     fn expected(&self) -> i64 {
         use number::{DUP3, OPENAT, OPENAT2, SOCKET};
         match self.number {
@@ -195,7 +196,7 @@ impl Call {
         }
     }
 
-    /// The file that it is about, or the directory that its path is in.
+    /// Returns the file of the call, or the directory of its path.
     fn descriptor(&self) -> Option<i64> {
         let index = match self.number {
             number::SYMLINKAT => 1,
@@ -206,9 +207,9 @@ impl Call {
         self.number_at(index).filter(|file| *file != AT_FDCWD)
     }
 
-    /// A path among its arguments.
+    /// Returns a path among its arguments.
     fn path(&self) -> Option<&str> {
-        // A link's target comes first.
+        // The target of a link comes first.
         let index = if self.number == number::SYMLINKAT { 2 } else { 1 };
         match self.arguments.get(index)? {
             Argument::Bytes(bytes) => std::str::from_utf8(bytes.strip_suffix(b"\0")?).ok(),
@@ -217,7 +218,7 @@ impl Call {
     }
 }
 
-/// Takes out what the language's runtime does: the replaying program has its own.
+/// Removes the calls of the language's runtime: the replaying program has its own.
 fn drop_runtime(calls: &mut Vec<Call>) {
     let mut file = None;
     calls.retain(|call| {
@@ -233,9 +234,9 @@ fn drop_runtime(calls: &mut Vec<Call>) {
     });
 }
 
-/// Says of each call what it is for: by its path, or by that of the file that it is about.
+/// Sets the purpose of each call: by its path, or by the path of its file.
 fn name_places(calls: &mut [Call]) {
-    // What is opened below the root is told apart by its own path.
+    // Files below the root are distinguished by their own path.
     const ROOT: &str = "/";
     let mut open = BTreeMap::new();
     for call in calls {
@@ -296,7 +297,7 @@ fn hex(text: &str) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The runtime has its part; then `/` is opened as 3, below it `etc/protheap`, which fails, and `run` as 4.
+    /// After the calls of the runtime, `/` is opened as 3, then `etc/protheap` below it, which fails, and `run` as 4.
     fn trace() -> Trace {
         let lines = [
             "gap",

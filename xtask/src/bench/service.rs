@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapd` against switcheroo-control, a service of the same kind in C with GDBus, on one bus.
+//! `protheapd` compared with switcheroo-control, a similar service in C with GDBus, on one bus.
 //!
-//! What is compared is measured in turns. Both see the `/sys` of a board, so that they say the same on every host:
-//! that needs root.
+//! Both are measured in turns. Both see the `/sys` of a board, so that the result is the same on every host; this needs
+//! root.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,28 +23,29 @@ use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
 use crate::{host, userspace};
 
-/// What is needed beside the packages that all of xtask needs.
+/// Packages that are needed beside those of every command.
 const PACKAGES: [&str; 2] = ["dbus-daemon", "switcheroo-control"];
 const SWITCHEROO: &str = "/usr/libexec/switcheroo-control";
 
-/// How often each is started.
+/// Number of starts of each service.
 const STARTS: usize = 20;
-/// Rounds of calls, and how often each method is called in a round.
+/// Rounds of calls, and number of calls of each method in a round.
 const ROUNDS: usize = 40;
 const CALLS: usize = 50;
-/// How long a service that has just started may take for what it still has to do.
+/// Time in which a service that has just started completes its work.
 const SETTLE: Duration = Duration::from_secs(3);
-/// How long nobody asks anything.
+/// Duration of the measurement at rest.
 const IDLE: Duration = Duration::from_secs(60);
-/// What the unit has as `WatchdogSec=`, in microseconds; told at half of it, so not while nobody asks.
+/// `WatchdogSec=` of the unit, in microseconds. The daemon notifies at half of it, so not during the measurement at
+/// rest.
 const WATCHDOG: &str = "180000000";
 
 /// The service manager's socket.
 const NOTIFY: &str = "notify";
 
-/// The board of tests/boards, which gets a decoder beside its GPU.
+/// Board of tests/boards, which gets a decoder beside its GPU.
 const BOARD: &str = "rk3588-rock-5b-optee";
-/// Their nodes, of which a pipeline is made.
+/// Device nodes of the pipeline.
 const NODES: [Node; 2] = [
     Node {
         number: (226, 128),
@@ -62,7 +63,7 @@ const NODES: [Node; 2] = [
     },
 ];
 
-/// Makes a board of the machine, in memory as its /sys is; says so, and becomes the program when told to.
+/// Makes a board of the machine, in memory like its /sys; prints a line, and becomes the program on request.
 const PLACE: &str = "\
 umask 022
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -92,16 +93,16 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 struct Node {
     /// Major and minor number.
     number: (u32, u32),
-    /// After that of its class.
+    /// Path below its class.
     name: &'static str,
     device: &'static str,
-    /// Where the device is in the device tree.
+    /// Its node in the device tree.
     of_node: &'static str,
     compatible: &'static str,
 }
 
-/// Measures all of it; nothing, where it cannot be.
-pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Runs all measurements; none, where they are not possible.
+pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) -> Result<()> {
     if let Err(error) = output(Command::new("unshare").args(["--mount", "true"])) {
         println!("service: not measured: it needs root, and mount name spaces: {error}");
         return Ok(());
@@ -109,29 +110,29 @@ pub(super) fn measure(workspace: &Workspace, tell: &mut dyn FnMut(Measure)) -> R
     let program = build(workspace)?;
     let size = fs::metadata(&program).context("looking at protheapd")?.len() as f64;
     let figure = Figure::one("protheapd, dynamic, of this host", size, Unit::Bytes);
-    tell(Measure::value("size of protheapd", figure, Limit::None));
+    report(Measure::value("size of protheapd", figure, Limit::None));
 
     let place = Place::make(workspace, &program)?;
-    start(&place, tell)?;
-    let step = Step::new("measuring what services do when nobody asks", SETTLE + IDLE);
-    let [own, other] = rest(&place, tell)?;
+    start(&place, report)?;
+    let step = Step::new("measuring idle services", SETTLE + IDLE);
+    let [own, other] = rest(&place, report)?;
     step.done();
-    calls(&place, tell)?;
-    memory("PSS after all calls", &own, &other, Limit::None, tell)
+    calls(&place, report)?;
+    memory("PSS after all calls", &own, &other, Limit::None, report)
 }
 
-/// `protheapd` for this machine, as it is shipped.
+/// Builds `protheapd` for this machine, as it is shipped.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let _lock = workspace.lock()?;
     host::prepare(workspace, &PACKAGES)?;
     userspace::for_host(workspace, "protheapd", 150)
 }
 
-/// Where services run: a bus, and a board.
+/// Environment of the services: a bus, and a board.
 #[derive(Debug)]
 struct Place<'a> {
     bus: Bus,
-    /// What the service manager has, who is told that a service is ready and works.
+    /// Socket of the service manager, which is notified that a service is ready and works.
     manager: UnixDatagram,
     dir: PathBuf,
     policies: PathBuf,
@@ -154,7 +155,7 @@ impl<'a> Place<'a> {
         Ok(Self { bus, manager, dir, policies, program, log })
     }
 
-    /// Brings a service to where it has only to be executed.
+    /// Prepares a service up to its execution.
     fn prepare(&self, program: &Path, environment: &[(&str, &str)]) -> Result<Service> {
         let log = fs::File::options().append(true).open(&self.log)?;
         let mut command = Command::new("unshare");
@@ -174,8 +175,7 @@ impl<'a> Place<'a> {
         Ok(service)
     }
 
-    /// Starts a service; returns it, and how many nanoseconds passed until it had its name, which
-    /// `client` follows.
+    /// Starts a service; returns it, and the nanoseconds until it owned its name, to which `client` has subscribed.
     fn start(
         &self,
         client: &mut Client,
@@ -191,7 +191,7 @@ impl<'a> Place<'a> {
         Ok((service, begin.elapsed().as_nanos() as f64))
     }
 
-    /// A client that follows both names.
+    /// Connects a client that is subscribed to both names.
     fn follower(&self) -> Result<Client> {
         let mut client = self.bus.connect()?;
         client.follow(MANAGER.service)?;
@@ -200,8 +200,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Adds to the board what D-Bus clients ask about, and takes away what cannot be played: a module whose files are
-/// not in configfs.
+/// Adds the devices of D-Bus clients to the board, and removes what cannot be simulated: a module whose files are not
+/// in configfs.
 fn complete(sys: &Path) -> Result<()> {
     let config = sys.join("kernel/config/protheap");
     for file in ["abi", "sources"] {
@@ -232,11 +232,11 @@ fn complete(sys: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A service; it ends when this is dropped.
+/// A service, which is stopped when this is dropped.
 #[derive(Debug)]
 struct Service {
     process: Child,
-    /// Starts it, once.
+    /// Starts it once.
     go: Option<ChildStdin>,
 }
 
@@ -245,14 +245,14 @@ impl Service {
         Path::new("/proc").join(self.process.id().to_string())
     }
 
-    /// Its share of the memory that it uses, and what of that is not of files, in KiB.
+    /// Returns its proportional share of memory, and the part that is not of files, in KiB.
     fn memory(&self) -> Result<[f64; 2]> {
         let text = cache::read(&self.proc().join("smaps_rollup"))?;
-        let all = field(&text, "Pss:").context("the kernel tells no PSS")?;
-        Ok([all, field(&text, "Pss_Anon:").context("the kernel tells no PSS of data")?])
+        let all = field(&text, "Pss:").context("the kernel has no Pss")?;
+        Ok([all, field(&text, "Pss_Anon:").context("the kernel has no Pss_Anon")?])
     }
 
-    /// How often each of its threads has gone to sleep.
+    /// Returns how often each of its threads has slept.
     fn sleeps(&self) -> Result<BTreeMap<OsString, f64>> {
         let tasks = self.proc().join("task");
         let mut sleeps = BTreeMap::new();
@@ -265,7 +265,7 @@ impl Service {
         Ok(sleeps)
     }
 
-    /// How often its threads have woken up since `before`.
+    /// Returns how often its threads have woken up since `before`.
     fn woken(&self, before: &BTreeMap<OsString, f64>) -> Result<f64> {
         let now = self.sleeps()?;
         Ok(now.iter().map(|(task, often)| often - before.get(task).unwrap_or(&0.0)).sum())
@@ -274,20 +274,20 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It has ended by itself, or does now.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The number after a name at the beginning of a line.
+/// Returns the number after a name at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// From the start to the name on the bus.
-fn start(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Measures the time from the start to the name on the bus.
+fn start(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let mut client = place.follower()?;
     let (mut own, mut other) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
@@ -301,12 +301,12 @@ fn start(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let own = Figure::new("protheapd", own, Unit::Nanoseconds)?;
     let other = Figure::new("switcheroo-control", other, Unit::Nanoseconds)?;
     let ratio = own.median / other.median;
-    tell(Measure::ratio("start to name owned", vec![own, other], ratio, Limit::AtMost(0.8)));
+    report(Measure::ratio("start to name owned", vec![own, other], ratio, Limit::AtMost(0.8)));
     Ok(())
 }
 
-/// What they do while nobody asks, and the memory that they have then; returns both.
-fn rest(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<[Service; 2]> {
+/// Measures the wake-ups of idle services, and their memory; returns both services.
+fn rest(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<[Service; 2]> {
     let socket = place.dir.join(NOTIFY);
     let environment = [("NOTIFY_SOCKET", &*socket.to_string_lossy()), ("WATCHDOG_USEC", WATCHDOG)];
     let mut client = place.follower()?;
@@ -318,7 +318,7 @@ fn rest(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<[Service; 2]
     let before = (own.sleeps()?, other.sleeps()?);
     let begin = Instant::now();
     while begin.elapsed() < IDLE {
-        // On a system that does something, programs start all the time.
+        // On a busy system, programs start all the time.
         output(&mut Command::new("true"))?;
         sleep(Duration::from_secs(1));
     }
@@ -328,19 +328,19 @@ fn rest(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<[Service; 2]
         Figure::one("switcheroo-control", other_woke, Unit::Count),
     ];
     let limit = Limit::AtMost(1.0);
-    tell(Measure::new("wake-ups in a minute's rest", figures, own_woke, Unit::Count, limit));
-    memory("PSS at rest", &own, &other, Limit::AtMost(0.4), tell)?;
+    report(Measure::new("wake-ups in a minute's rest", figures, own_woke, Unit::Count, limit));
+    memory("PSS at rest", &own, &other, Limit::AtMost(0.4), report)?;
     Ok([own, other])
 }
 
-/// Their shares of the memory that they use. The more other programs with GLib run on this host, the less of it is
+/// Measures the proportional shares of memory. The more programs with GLib run on this host, the smaller is
 /// switcheroo-control's.
 fn memory(
     what: &'static str,
     own: &Service,
     other: &Service,
     limit: Limit,
-    tell: &mut dyn FnMut(Measure),
+    report: &mut dyn FnMut(Measure),
 ) -> Result<()> {
     let [own, own_data] = own.memory()?;
     let [other, other_data] = other.memory()?;
@@ -351,12 +351,12 @@ fn memory(
         figure("switcheroo-control", other),
         figure("  of that: not of files", other_data),
     ];
-    tell(Measure::ratio(what, figures, own / other, limit));
+    report(Measure::ratio(what, figures, own / other, limit));
     Ok(())
 }
 
-/// Calls to both, in turns.
-fn calls(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
+/// Measures calls to both, in turns.
+fn calls(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let mut client = place.bus.connect()?;
     let properties = |object| Object { interface: PROPERTIES, ..object };
     let peer = Object { interface: PEER, ..MANAGER };
@@ -387,12 +387,17 @@ fn calls(place: &Place<'_>, tell: &mut dyn FnMut(Measure)) -> Result<()> {
     let of_two = Figure::new("FindHeap of two devices", of_two, Unit::Nanoseconds)?;
     let ping = Figure::new("Ping", ping, Unit::Nanoseconds)?;
     let ratio = gpu.median / other.median;
-    tell(Measure::ratio("GetAll of a GPU", vec![gpu, other.clone()], ratio, Limit::AtMost(1.0)));
+    report(Measure::ratio("GetAll of a GPU", vec![gpu, other.clone()], ratio, Limit::AtMost(1.0)));
     let ratio = manager.median / other.median;
-    tell(Measure::ratio("GetAll of the manager", vec![manager, other], ratio, Limit::AtMost(1.0)));
+    report(Measure::ratio(
+        "GetAll of the manager",
+        vec![manager, other],
+        ratio,
+        Limit::AtMost(1.0),
+    ));
     let ratio = of_two.median / ping.median;
     let figures = vec![of_two, of_one, ping];
-    tell(Measure::ratio("FindHeap, against Ping", figures, ratio, Limit::AtMost(1.5)));
+    report(Measure::ratio("FindHeap, against Ping", figures, ratio, Limit::AtMost(1.5)));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask demo --optee`: one kernel and one initrd on every OP-TEE that is built, a row each. With `--uki`, those of
-//! one signed image, on every board.
+//! `cargo xtask demo --optee`: boots one kernel and one initrd on every OP-TEE, with one row for each. With `--uki`,
+//! those of one signed image, on every board.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::uki::Builder;
 use crate::vm::{self, Boot, Image};
 use crate::{board, image};
 
-/// Host time after which a boot is given up; it takes about three seconds, with systemd twenty.
+/// Host time after which a boot is stopped. It takes about three seconds, with systemd twenty.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Why firmware does not check the signed image in this demonstration.
+/// Limitation of this demonstration, printed with its result.
 const MISSING: &str = "Secure Boot: firmware that starts a signed image from behind TF-A. EDK II of Debian's \
     qemu-efi-aarch64 runs from the flash, where TF-A is. `demo --uki` boots a signed image under Secure Boot";
 
@@ -26,15 +26,15 @@ const MISSING: &str = "Secure Boot: firmware that starts a signed image from beh
 #[derive(Debug, Serialize)]
 pub(super) struct Matrix {
     rows: Vec<Row>,
-    /// What a row does not show.
+    /// Remark on what the rows do not show.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<&'static str>,
 }
 
-/// One firmware; null where there is none of it.
+/// Result on one firmware; null where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Row {
-    /// The board, where there are several.
+    /// Board, if there are several.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     board: Option<String>,
     #[serde(skip_deserializing)]
@@ -52,10 +52,10 @@ struct Row {
     /// Complaints of the modelled GPU about the driver's use of memory; not part of the result.
     #[serde(skip_serializing)]
     complaints: Option<u64>,
-    /// Where the modelled GPU found the firmware's protected section; not part of the result.
+    /// Memory of the firmware's protected section, as the modelled GPU found it; not part of the result.
     #[serde(skip_serializing)]
     section: Option<String>,
-    /// Faults of the kernel's log, and checks that failed.
+    /// Faults in the kernel's log, and failed checks.
     #[serde(skip)]
     faults: Vec<String>,
 }
@@ -76,18 +76,18 @@ impl Row {
 }
 
 impl Matrix {
-    /// Whether every row is right.
+    /// Returns whether every row is right.
     pub(super) fn good(&self) -> bool {
         !self.rows.is_empty() && self.rows.iter().all(Row::good)
     }
 }
 
-/// OP-TEEs that this machine can have.
+/// Returns the OP-TEEs that are available on this machine.
 fn tees() -> impl Iterator<Item = Tee> {
     Tee::REAL.into_iter().filter(|tee| optee::is_there(*tee))
 }
 
-/// Boots each firmware with the same kernel and initrd.
+/// Boots the same kernel and initrd on each firmware.
 pub(super) fn run(workspace: &Workspace, board: &str) -> Result<Matrix> {
     let image = image::prepare_demo(workspace)?;
     show_head();
@@ -102,12 +102,12 @@ pub(super) fn run(workspace: &Workspace, board: &str) -> Result<Matrix> {
     Ok(Matrix { rows, missing: None })
 }
 
-/// Boots kernel, initrd and command line of one signed image on each board, or on `only` that, and on each firmware.
+/// Boots kernel, initrd and command line of one signed image on each board, or on `only` that one, with each firmware.
 pub(super) fn run_uki(workspace: &Workspace, only: Option<&str>) -> Result<Matrix> {
     matrix_of_uki(workspace, only, &tees().collect::<Vec<_>>())
 }
 
-/// One board of that on two firmwares, as a step of `cargo xtask test`.
+/// Boots one board with two firmwares, as a step of `cargo xtask test`.
 pub(crate) fn check_uki(workspace: &Workspace) -> Result<()> {
     let matrix = matrix_of_uki(workspace, Some("rk3588"), &[Tee::Dynamic, Tee::Ffa])?;
     if !matrix.good() {

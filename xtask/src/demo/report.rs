@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The result: all but `board` is what the guest read from its system, and null is what was not there.
+/// The result: everything except `board` is read by the guest from its system; null is absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Report {
     #[serde(skip_deserializing)]
@@ -31,7 +31,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Whether the GPU's driver holds buffers of a protected heap, had before it probed.
+    /// Returns whether the GPU's driver uses buffers of a protected heap that were bound before it probed.
     pub(super) fn bound(&self) -> bool {
         self.state.as_deref() == Some("in-use")
             && matches!(self.protection.as_deref(), Some("tee" | "unmappable"))
@@ -40,7 +40,7 @@ impl Report {
             && self.suspend_in_use > Some(0)
     }
 
-    /// Whether the GPU has used them, and nothing else, in protected mode: as far as a modelled one tells.
+    /// Returns whether the modelled GPU has used them in protected mode, and no other memory.
     pub(super) fn used(&self) -> bool {
         self.section.as_deref() == Some("carve-out")
             && self.section_pages.map(|pages| pages * 4096) == self.firmware_bytes
@@ -50,7 +50,7 @@ impl Report {
             && self.complaints == Some(0)
     }
 
-    /// The result as people read it.
+    /// Returns the result as a table.
     pub(super) fn rows(&self) -> [(&'static str, String); 18] {
         let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
         let list = |value: &Option<Vec<String>>| value.as_ref().map(|v| v.join(" > "));

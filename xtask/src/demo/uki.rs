@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask demo --uki`: one signed file serves every board, and what was tampered with is refused.
+//! `cargo xtask demo --uki`: one signed file boots every board, and modified files are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use crate::uefi::{self, Boot};
 use crate::uki::{self, Builder};
 use crate::vm;
 
-/// Host time after which a boot is given up; it takes half a minute.
+/// Host time after which a boot is stopped. It takes half a minute.
 const LIMIT: Duration = Duration::from_secs(180);
-/// The board whose boots are not for the board's sake: [`uki`] has a vendor's policy for it.
+/// Board of the tests beside those of the boards: [`uki`] has a vendor's policy for it.
 const TRIED: &str = "rk3588";
-/// What the guest has to tell of all that was put beside the image.
+/// Cases that the guest must report as refused, and as honoured.
 const REFUSED: [&str; 6] = [
     "unsigned-addon",
     "unsigned-module",
@@ -30,25 +30,25 @@ const REFUSED: [&str; 6] = [
     "signed-confext",
 ];
 const HONOURED: [&str; 3] = ["signed-addon", "signed-module", "signed-sysext"];
-/// What systemd-tmpfiles would make of a credential, if it believed it.
+/// File that systemd-tmpfiles would make for a credential, if it accepted it.
 const CREDENTIAL: &str =
     "f /etc/protheap/policies/by-credential.toml 0644 root root - schema = 1\n";
 
-/// What came of all boots.
+/// Results of all boots.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Told {
-    /// What the guest told, by board.
+pub(crate) struct Findings {
+    /// Reports of the guests, by board.
     pub(crate) boards: BTreeMap<String, Value>,
-    /// What must not work, and whether it was refused.
+    /// Cases that must not work, and whether they were refused.
     pub(crate) refused: BTreeMap<String, bool>,
-    /// What must work, and whether it did.
+    /// Cases that must work, and whether they did.
     pub(crate) honoured: BTreeMap<String, bool>,
-    /// What no kernel may say, of the boot with strangers.
+    /// Faults of the kernel in the boot with untrusted files.
     pub(crate) faults: Vec<String>,
 }
 
-impl Told {
-    /// Whether every board is served, and all is refused and honoured as it should be.
+impl Findings {
+    /// Returns whether every board was booted, and every case was refused or honoured as it must be.
     pub(crate) fn good(&self) -> bool {
         !self.boards.is_empty()
             && self.faults.is_empty()
@@ -57,8 +57,8 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
-    /// The result as people read it.
+impl fmt::Display for Findings {
+    /// Returns the result as a table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |board: &Value, name: &str| match &board[name] {
             Value::String(text) => text.clone(),
@@ -84,10 +84,10 @@ impl fmt::Display for Told {
     }
 }
 
-impl Told {
-    /// What the TPM has of the boards' boots, and of that of one board with strangers beside the image. The registers are
-    /// those of systemd-stub(7), and of firmware before it.
-    fn measure(&mut self, tried: &str, strangers: &Map<String, Value>) {
+impl Findings {
+    /// Records which registers of the TPM changed between the boots of the boards, and with untrusted files beside the
+    /// image. The registers are those of systemd-stub(7), and of firmware before it.
+    fn measure(&mut self, tried: &str, untrusted: &Map<String, Value>) {
         let of = |board: &str, pcr: &str| self.boards.get(board).and_then(|facts| facts.get(pcr));
         let same = |pcr: &str| {
             let first = of(tried, pcr);
@@ -97,29 +97,30 @@ impl Told {
             self.boards.keys().filter_map(|board| of(board, "pcr11")?.as_str()).collect();
         sections.sort_unstable();
         sections.dedup();
-        let told = [
-            // The file and who signs for it: for every board the same. An addon is one more file.
+        let findings = [
+            // The file and its signer, which are the same for every board. An addon is one more file.
             ("measured-image", same("pcr4") && same("pcr7")),
             // Its sections, of which each board has its own device tree.
             (
                 "measured-sections",
                 sections.len() == self.boards.len()
                     && of(tried, "pcr11").is_some()
-                    && of(tried, "pcr11") == strangers.get("pcr11"),
+                    && of(tried, "pcr11") == untrusted.get("pcr11"),
             ),
             // Addons and credentials.
             (
                 "measured-addon",
                 ["pcr4", "pcr12"]
                     .iter()
-                    .all(|pcr| of(tried, pcr).is_some() && of(tried, pcr) != strangers.get(*pcr)),
+                    .all(|pcr| of(tried, pcr).is_some() && of(tried, pcr) != untrusted.get(*pcr)),
             ),
         ];
-        self.honoured.extend(told.map(|(case, held)| (case.to_owned(), held)));
+        self.honoured.extend(findings.map(|(case, held)| (case.to_owned(), held)));
     }
 }
 
-/// Whether a board was started as it should be, and its GPU got protected buffers before its driver probed, and used them.
+/// Returns whether a board booted as it should, and its GPU got protected buffers before its driver probed, and used
+/// them.
 fn served(board: &Value) -> bool {
     let report = serde_json::from_value::<Report>(board.clone());
     report.is_ok_and(|report| report.bound() && report.used())
@@ -129,38 +130,38 @@ fn served(board: &Value) -> bool {
         && board["faults"].as_array().is_some_and(Vec::is_empty)
 }
 
-/// Boots them all, or one board alone, telling each as it ends.
-pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<Told> {
+/// Boots all boards, or one alone, and prints each result.
+pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<Findings> {
     let builder = Builder::prepare(workspace)?;
     let signed = builder.path("protheap.efi");
     builder.build(Some(&builder.key), &signed)?;
     let all = All { workspace, builder: &builder };
-    let mut told = Told::default();
+    let mut findings = Findings::default();
     for (name, tree) in
         builder.boards.iter().filter(|(name, _)| only.is_none_or(|only| only == name))
     {
         say!("{name}: the signed image, {} MiB", fs::metadata(&signed)?.len() >> 20);
         let board = all.board(name, tree, &signed)?;
         say!("  {}", if served(&board) { "bound before its driver probed" } else { "NOT served" });
-        told.boards.insert(name.clone(), board);
+        findings.boards.insert(name.clone(), board);
     }
     if only.is_none() {
-        all.strangers(&signed, &mut told)?;
-        all.refusals(&signed, &mut told.refused)?;
+        all.untrusted(&signed, &mut findings)?;
+        all.refusals(&signed, &mut findings.refused)?;
     }
-    Ok(told)
+    Ok(findings)
 }
 
-/// All of the demonstration, as a step of `cargo xtask test`.
+/// Runs the whole demonstration, as a step of `cargo xtask test`.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    let told = run(workspace, None)?;
-    if !told.good() {
-        bail!("{}", serde_json::to_string(&told)?);
+    let findings = run(workspace, None)?;
+    if !findings.good() {
+        bail!("{}", serde_json::to_string(&findings)?);
     }
     Ok(())
 }
 
-/// What every boot needs.
+/// Parameters of every boot.
 #[derive(Debug, Clone, Copy)]
 struct All<'a> {
     workspace: &'a Workspace,
@@ -168,7 +169,7 @@ struct All<'a> {
 }
 
 impl All<'_> {
-    /// Boots the image on one board; what the guest told of it.
+    /// Boots the image on one board; returns the report of the guest.
     fn board(&self, name: &str, tree: &Path, image: &Path) -> Result<Value> {
         let firmware = self.builder.firmware_tree(name, tree)?;
         let disk = self.disk(&[(uefi::IMAGE, image)])?;
@@ -177,15 +178,15 @@ impl All<'_> {
         let log = format!("uki-{name}");
         let boot = self.boot(&log, &firmware, &disk, &words);
         let mut hear = |line: &str| {
-            let told = match line.split_once(' ') {
-                Some(("fact", told)) => told.split_once(' '),
+            let fact = match line.split_once(' ') {
+                Some(("fact", fact)) => fact.split_once(' '),
                 Some(("report", object)) => Some(("", object)),
                 _ => {
                     say!("  {line}");
                     None
                 }
             };
-            match told.map(|(name, value)| (name, serde_json::from_str(value))) {
+            match fact.map(|(name, value)| (name, serde_json::from_str(value))) {
                 Some(("", Ok(Value::Object(report)))) => facts.extend(report),
                 Some((name, Ok(value))) => {
                     facts.insert(name.to_owned(), value);
@@ -204,13 +205,13 @@ impl All<'_> {
         Ok(facts.into())
     }
 
-    /// The board that all else is tried on.
+    /// The board of all other tests.
     fn tried(&self) -> Result<&(String, PathBuf)> {
         self.builder.boards.iter().find(|(name, _)| name == TRIED).context("there is no such board")
     }
 
-    /// One boot with all that somebody may put beside the image or into its root, to be believed or not.
-    fn strangers(&self, signed: &Path, told: &mut Told) -> Result<()> {
+    /// Boots once with untrusted files beside the image and in its root, some of which must be refused.
+    fn untrusted(&self, signed: &Path, findings: &mut Findings) -> Result<()> {
         let (name, tree) = self.tried()?;
         say!("{name}: the signed image, and what others have put beside it");
         let firmware = self.builder.firmware_tree(name, tree)?;
@@ -236,8 +237,8 @@ impl All<'_> {
         let mut hear = |line: &str| {
             let words: Vec<_> = line.split(' ').collect();
             let cases = match words.as_slice() {
-                ["refused", _, _] => &mut told.refused,
-                ["honoured", _, _] => &mut told.honoured,
+                ["refused", _, _] => &mut findings.refused,
+                ["honoured", _, _] => &mut findings.honoured,
                 ["fact", name, value] => {
                     facts.insert((*name).to_owned(), Value::from(value.trim_matches('"')));
                     return;
@@ -247,20 +248,20 @@ impl All<'_> {
             cases.insert(words[1].to_owned(), words[2] == "true");
             say!("  {line}");
         };
-        let boot = self.boot("uki-strangers", &firmware, &disk, &words);
+        let boot = self.boot("uki-untrusted", &firmware, &disk, &words);
         let outcome = boot.run(self.workspace, &self.builder.tools, key, &mut hear, None)?;
         for case in REFUSED {
-            told.refused.entry(case.to_owned()).or_default();
+            findings.refused.entry(case.to_owned()).or_default();
         }
         for case in HONOURED {
-            told.honoured.entry(case.to_owned()).or_default();
+            findings.honoured.entry(case.to_owned()).or_default();
         }
-        told.measure(TRIED, &facts);
-        told.faults.extend(vm::faults(&outcome.console).into_iter().map(str::to_owned));
+        findings.measure(TRIED, &facts);
+        findings.faults.extend(vm::faults(&outcome.console).into_iter().map(str::to_owned));
         Ok(())
     }
 
-    /// What must not be started: each is the signed image but for one thing.
+    /// Boots files that must be refused: each is the signed image with one change.
     fn refusals(&self, signed: &Path, refused: &mut BTreeMap<String, bool>) -> Result<()> {
         let (name, tree) = self.tried()?;
         let firmware = self.builder.firmware_tree(name, tree)?;

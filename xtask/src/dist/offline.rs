@@ -16,7 +16,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     // In a user namespace, this needs no privilege.
     let unshare = ["--user", "--map-current-user", "--net"];
     if let Err(error) = output(Command::new("unshare").args(unshare).arg("true")) {
-        return Ok(Outcome::Skipped(format!("this host cuts nobody off the network: {error:#}")));
+        return Ok(Outcome::Skipped(format!("this host has no network namespaces: {error:#}")));
     }
     let _lock = workspace.lock()?;
     let tree = source::unpacked(workspace)?;

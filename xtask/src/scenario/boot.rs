@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One boot of a scenario: what it depends on, and whether the scenario passed.
+//! One boot of a scenario: its inputs, and its verdict.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::optee::{self, Firmware};
 use crate::tee::Tee;
 use crate::vm::{self, Boot, Image, Outcome};
 
-/// Source of this command that decides how a scenario is booted and judged.
+/// Sources of this command that decide how a scenario boots and whether it passes.
 const JUDGE: [&str; 4] = [
     include_str!("boot.rs"),
     include_str!("head.rs"),
@@ -26,33 +26,33 @@ const JUDGE: [&str; 4] = [
     include_str!("../vm.rs"),
 ];
 
-/// How scenarios are run.
+/// Options of all boots.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
     pub(super) flavor: Flavor,
     pub(super) seed: Option<u32>,
     pub(super) console: bool,
-    /// Boots that run at the same time.
+    /// Number of boots that run in parallel.
     pub(super) jobs: u32,
 }
 
-/// A scenario on one board, with one image, where one side allocates.
+/// A scenario on one board, with one image, and one source of buffers.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
     pub(super) scenario: &'a Scenario,
     board: &'a str,
     source: &'a str,
     pub(super) tee: Tee,
-    /// What the machine starts with, if its TEE is a real one.
+    /// Firmware of the machine, if its TEE is a real one.
     firmware: Option<Firmware>,
-    /// Name of an initrd that is not the usual one.
+    /// Name of the initrd, if it is not the usual one.
     initrd: Option<&'a str>,
     image: Image,
     tree: PathBuf,
 }
 
 impl<'a> Run<'a> {
-    /// All boots of a scenario with an image; `initrd` is what tells the image from others.
+    /// Returns all boots of a scenario with an image; `initrd` names the image's initrd.
     pub(super) fn all(
         workspace: &Workspace,
         scenario: &'a Scenario,
@@ -66,7 +66,7 @@ impl<'a> Run<'a> {
                 Tee::Sim => None,
                 _ => Some(optee::prepare(workspace, tee)?),
             };
-            // Boards differ by where their GPU is, which is nothing to a real TEE.
+            // Boards differ in the address of their GPU, which does not affect a real TEE.
             let boards = if tee == Tee::Sim { &scenario.boards } else { &scenario.boards[..1] };
             for board in boards {
                 let machine = machine(tee, scenario.smp);
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
         Ok(runs)
     }
 
-    /// Names the boot.
+    /// Returns the name of the boot.
     pub(super) fn name(&self) -> String {
         let Self { board, source, .. } = self;
         let tee = if self.firmware.is_some() { format!(", {}", self.tee) } else { String::new() };
@@ -88,7 +88,7 @@ impl<'a> Run<'a> {
         format!("{} ({board}, {source}{tee}{initrd})", self.scenario.name)
     }
 
-    /// Digest of all that the result depends on. Random numbers begin differently each time, and are no part of it.
+    /// Returns a digest of everything that the result depends on, except the seed of random numbers.
     pub(super) fn inputs(&self, workspace: &Workspace) -> Result<String> {
         let mut digest = Digest::new();
         digest.add(self.image.inputs.as_bytes());
@@ -106,10 +106,10 @@ impl<'a> Run<'a> {
         Ok(digest.hex())
     }
 
-    /// What the kernel's command line has for it, but for the seed.
+    /// Returns the kernel's command line, without the seed.
     fn cmdline(&self) -> String {
         let Self { scenario, board, source, tee, .. } = self;
-        // A root for systemd has no module of the other ones.
+        // A root for systemd has only the modules of its TEE.
         let words = if scenario.systemd { format!("xtask.tee={tee}") } else { tee.words() };
         format!(
             "xtask.scenario={} xtask.board={board} {words} xtask.without={} xtask.leave={} xtask.clock={} protheap.allocate={} {}",
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
         )
     }
 
-    /// The image with the scenario's empty disk, if it has one.
+    /// Returns the image with the scenario's empty disk, if it has one.
     fn with_disk(&self, workspace: &Workspace, name: &str) -> Result<Image> {
         let Some(size) = self.scenario.disk else { return Ok(self.image.clone()) };
         let path = workspace.checkout.join(format!("disk-{name}.raw"));
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         Ok(Image { output: Some(path), ..self.image.clone() })
     }
 
-    /// Boots it. Whatever goes wrong in the guest is its failure, which was printed.
+    /// Boots it. A problem in the guest is printed, and makes the scenario fail.
     pub(super) fn boot(&self, workspace: &Workspace, how: How) -> Result<bool> {
         let scenario = self.scenario;
         say!("{}: {}", self.name(), scenario.about);
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
             cmdline: &format!("xtask.seed={seed} {}", self.cmdline()),
             smp: scenario.smp,
             flash: self.firmware.as_ref().map(|firmware| firmware.flash.as_path()),
-            // Guest time that follows the host's would make claims depend on the host's load.
+            // If guest time followed the host's, claims would depend on the load of the host.
             icount: scenario.by_instructions.then_some(vm::ICOUNT),
             limit,
         };
@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
-    /// Everything that makes it a failure.
+    /// Returns every reason for which the scenario has failed.
     fn complaints(&self, verdict: &Verdict, outcome: &Outcome, limit: Duration) -> Vec<String> {
         if let Some(words) = &self.scenario.crashes {
             let crashed = outcome.console.contains(words) && verdict.end.is_none();
@@ -208,7 +208,7 @@ impl Run<'_> {
             return (!crashed || outcome.timed_out).then_some(complaint).into_iter().collect();
         }
         let mut complaints = verdict.complaints(outcome, limit);
-        // What the stand-in says is nothing that a real one has to say.
+        // A real TEE does not print the messages of the stand-in.
         let says = self.scenario.says.iter();
         let says = says.filter(|words| self.tee == Tee::Sim || !words.starts_with("simtee: "));
         let unsaid = says.filter(|words| !outcome.console.contains(*words));
@@ -220,12 +220,12 @@ impl Run<'_> {
     }
 }
 
-/// The machine that a scenario with that TEE runs on.
+/// Returns the machine of a scenario with that TEE.
 fn machine(tee: Tee, smp: u32) -> Machine {
     if tee == Tee::Sim { Machine::Direct(smp) } else { Machine::Secure(smp) }
 }
 
-/// Lines of a scenario, counted.
+/// Numbers of a scenario's checks.
 #[derive(Debug, Default)]
 struct Verdict {
     passed: u32,
@@ -244,7 +244,7 @@ impl Verdict {
         }
     }
 
-    /// Everything that makes it a failure.
+    /// Returns every reason for which the scenario has failed.
     fn complaints(&self, outcome: &Outcome, limit: Duration) -> Vec<String> {
         let mut complaints = Vec::new();
         if self.failed > 0 {

@@ -12,7 +12,7 @@ use crate::pool;
 use crate::tee::Tee;
 use crate::tested::Group;
 
-/// One scenario, as the head of its script says.
+/// One scenario, as specified by the head of its script.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scenario {
     pub(super) name: String,
@@ -35,29 +35,29 @@ pub(super) struct Scenario {
     pub(super) smp: u32,
     pub(super) by_instructions: bool,
     pub(super) limit: Duration,
-    /// It boots with other builds of drivers than the kernel's own.
+    /// The image has drivers built from other sources than the kernel's own.
     pub(super) variants: bool,
 }
 
-/// What a scenario boots.
+/// Image that a scenario boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// An initrd whose init is a script.
     Script,
-    /// The same with other builds of the kernel's drivers.
+    /// An initrd whose init is a script, with drivers built from other sources.
     Variants,
     /// systemd in an initrd, and in a root on a disk.
     Systemd,
-    /// The same for a real OP-TEE.
+    /// systemd for a real OP-TEE.
     SystemdOptee,
-    /// The one for the stand-in, with initrds that distributions' generators made.
+    /// systemd for the stand-in, with initrds of distributions' generators.
     Generated,
-    /// The same with a root in which packages can be installed.
+    /// systemd for the stand-in, with a root in which packages can be installed.
     Debian,
 }
 
 impl Kind {
-    /// All of them, in the order in which they are made.
+    /// All kinds, in the order in which they are made.
     pub(super) const ALL: [Self; 6] = [
         Self::Script,
         Self::Systemd,
@@ -67,7 +67,7 @@ impl Kind {
         Self::SystemdOptee,
     ];
 
-    /// Names it.
+    /// Returns its name for messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Script => "image",
@@ -79,16 +79,16 @@ impl Kind {
         }
     }
 
-    /// Estimate by which images are made in their order, before anything else.
+    /// Returns an estimate that makes images start in their order, before anything else.
     pub(super) fn first(self) -> Duration {
         let place = Self::ALL.iter().position(|kind| *kind == self).unwrap_or_default();
         Duration::from_secs(1_000_000) / u32::try_from(1 + place).unwrap_or(u32::MAX)
     }
 }
 
-/// How many times as long as on the plain kernel a scenario may take on the one that watches itself.
+/// Factor between the durations of a scenario on the debug kernel and on the plain one.
 const SLOWER: u32 = 6;
-/// Factor between the time that a boot may take on an idle host and the time after which it is taken for a hang.
+/// Factor between the maximum duration of a boot on an idle host and the time after which it counts as a hang.
 const HANG: u32 = 5;
 
 impl Scenario {
@@ -259,17 +259,17 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Whether it can run there: with systemd, the slower kernel takes longer to boot than a window can be open.
+    /// Returns whether it can run on that kernel: with systemd, the debug kernel boots for longer than a hold can last.
     pub(super) fn runs_on(&self, flavor: Flavor) -> bool {
         match flavor {
             Flavor::Plain => !self.debug_only,
-            // Linux 7.3 for arm64 faults in its own machine_kexec(): the code that it copies and calls has no type.
+            // Linux 7.3 for arm64 faults in machine_kexec(), because the code that it copies and calls has no type.
             Flavor::Cfi => !self.debug_only && self.leave != "kexec",
             Flavor::Debug => !self.systemd,
         }
     }
 
-    /// Host time after which a boot is taken for a hang, if so many run at the same time.
+    /// Returns the host time after which a boot counts as a hang, with `jobs` boots in parallel.
     pub(super) fn limit(&self, flavor: Flavor, jobs: u32) -> Duration {
         let limit = self.limit * HANG * jobs.div_ceil(pool::processors()).max(1);
         match flavor {
@@ -278,7 +278,7 @@ impl Scenario {
         }
     }
 
-    /// What it boots.
+    /// Returns the kind of image that it boots.
     pub(super) fn kind(&self) -> Kind {
         match (self.systemd, self.debian, self.initrds.is_empty(), self.variants) {
             (false, _, _, false) => Kind::Script,
@@ -290,7 +290,7 @@ impl Scenario {
         }
     }
 
-    /// Which tests it belongs to.
+    /// Returns the group of tests that it belongs to.
     pub(super) fn group(&self) -> Group {
         let drivers = ["panthor", "parameter", "tyr"];
         match (self.systemd, drivers.iter().any(|driver| self.name.starts_with(driver))) {
@@ -300,7 +300,7 @@ impl Scenario {
         }
     }
 
-    /// How many boards, sources, TEEs and initrds it is run with.
+    /// Returns the number of boots: one for each board, source, TEE and initrd.
     pub(super) fn runs(&self) -> usize {
         let boards = |tee: &Tee| if *tee == Tee::Sim { self.boards.len() } else { 1 };
         let machines: usize = self.tees.iter().map(boards).sum();
@@ -308,7 +308,7 @@ impl Scenario {
     }
 }
 
-/// All scenarios, by name.
+/// Returns all scenarios, by name.
 pub(super) fn all(workspace: &Workspace) -> Result<Vec<Scenario>> {
     let mut found = Vec::new();
     for path in cache::files(&workspace.root.join("tests/vm/scenarios"))? {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Images that scenarios boot, each made when the first scenario needs it.
+//! Images of scenarios, each made when the first scenario needs it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ impl<'a> Images<'a> {
         Self { workspace, flavor, script: Mutex::default(), systemd: Mutex::default() }
     }
 
-    /// Makes the images of a kind, and lists all boots of scenarios of that kind.
+    /// Makes the images of a kind, and returns all boots of scenarios of that kind.
     pub(super) fn boots<'s>(&self, kind: Kind, scenarios: &[&'s Scenario]) -> Result<Vec<Run<'s>>> {
         let Self { workspace, flavor, .. } = *self;
         let script = || made(&self.script, || image::prepare(workspace, flavor));
@@ -61,7 +61,7 @@ impl<'a> Images<'a> {
     }
 }
 
-/// The image that was made before, or now.
+/// Returns the image, made at the first call.
 fn made(kept: &Mutex<Option<Image>>, make: impl FnOnce() -> Result<Image>) -> Result<Image> {
     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(image) = &*kept {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory that Linux lends to a real OP-TEE: what the secure world logged, held against what the modelled GPU saw.
+//! Memory that Linux lends to a real OP-TEE: compares the log of the secure world with the accesses of the modelled
+//! GPU.
 
-/// Memory at a physical address, with that many bytes.
+/// Physical address and size of a range of memory.
 type Lent = (u64, u64);
 
-/// Complaints about a boot: OP-TEE has to give back all that it protected, and the model may have seen no other memory lent
-/// than OP-TEE protected.
+/// Returns complaints about a boot: OP-TEE must restore everything that it protected, and the model may only have seen
+/// memory that OP-TEE protected.
 pub(super) fn complaints(secure: &str, console: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     let (mut protected, mut outstanding) = (Vec::new(), Vec::<Lent>::new());
@@ -36,7 +37,7 @@ pub(super) fn complaints(secure: &str, console: &str) -> Vec<String> {
     complaints
 }
 
-/// `... pa ADDRESS, size BYTES ...`, in hexadecimal.
+/// Parses `... pa ADDRESS, size BYTES ...`, in hexadecimal.
 fn ranges(line: &str) -> Option<Lent> {
     let (_, rest) = line.split_once(" pa 0x")?;
     let (address, rest) = rest.split_once(", size 0x")?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the result of a step depends on.
+//! Inputs of steps.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,18 +13,18 @@ use crate::cache::{Digest, Workspace};
 use crate::machine;
 use crate::progress::output;
 
-/// Inputs of a step, beside the tools of the host, on which every step depends.
+/// Inputs of a step, beside the tools of the host, which are inputs of every step.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Inputs {
-    /// Not all of them can be known: the step always runs.
+    /// They are not all known: the step always runs.
     Unknown,
-    /// Files of the checkout below these paths, of which the empty one is all of it.
+    /// Files of the checkout below these paths; the empty path is the whole checkout.
     Below(&'static [&'static str]),
-    /// The same, and what was downloaded to a directory of the cache.
+    /// Files below these paths, and a downloaded directory of the cache.
     Downloaded(&'static [&'static str], &'static str),
 }
 
-/// Files of the checkout, and the tools of the host.
+/// Digests of the tools of the host, and of the files of the checkout.
 #[derive(Debug)]
 pub(super) struct Tree {
     tools: Digest,
@@ -32,7 +32,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Reads all that git tracks, or would track if it were added.
+    /// Reads all files that git tracks, or would track if they were added.
     pub(super) fn read(workspace: &Workspace) -> Result<Self> {
         let listed = workspace
             .git(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -40,7 +40,7 @@ impl Tree {
         let mut files = BTreeMap::new();
         for path in listed.split_terminator('\0').map(PathBuf::from) {
             let full = workspace.root.join(&path);
-            // It may be deleted and not yet committed.
+            // It may be deleted, and the deletion not yet committed.
             let Ok(metadata) = full.symlink_metadata() else { continue };
             let content = if metadata.is_symlink() {
                 fs::read_link(&full).map(|target| target.into_os_string().into_encoded_bytes())
@@ -60,12 +60,12 @@ impl Tree {
         tools
             .add(output(Command::new("rustc").arg("-vV").current_dir(&workspace.root))?.as_bytes());
         tools.add(machine::version().unwrap_or_default().as_bytes());
-        // Every tool of the host's is of some package; without dpkg, no step is run that needs one.
+        // Every tool of the host is in a package. Steps that need tools do not run without dpkg.
         tools.add(output(Command::new("dpkg-query").arg("-W")).unwrap_or_default().as_bytes());
         Ok(Self { tools, files })
     }
 
-    /// Names the inputs and their contents. `None` if they are not known.
+    /// Returns a digest of the inputs, or `None` if they are not known.
     pub(super) fn digest(&self, workspace: &Workspace, inputs: &Inputs) -> Result<Option<String>> {
         let (below, downloaded) = match inputs {
             Inputs::Unknown => return Ok(None),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which tests to run: all, those of some groups, or those that a change can affect.
+//! Selection of tests: all, those of some groups, or those that a change can affect.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +22,8 @@ enum Affected {
 use Affected::{All, Saying, Step};
 use Group::{Audit, Core, Images, Packages, Panthor, Systemd};
 
-/// What is affected by files below a path, beside the group `check`: the longest path counts, and an unknown one affects
-/// everything. Where a change belongs is in CONTRIBUTING.md.
+/// Tests that files below a path affect, beside the group `check`. The longest path counts, and a path that is not
+/// listed affects everything. CONTRIBUTING.md lists where a change belongs.
 const TABLE: &[(&str, &[Affected])] = &[
     (".ci", &[]),
     (".gitignore", &[]),
@@ -75,12 +75,12 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("xtask/src/optee", &[Saying("# tee: ")]),
 ];
 
-/// The tests that are wanted.
+/// The selected tests.
 #[derive(Debug)]
 pub(super) struct Selection {
-    /// Groups that were asked for: all, if none was.
+    /// Selected groups; all, if it is empty.
     only: Vec<Group>,
-    /// What changed, if that counts.
+    /// The changes, if they restrict the selection.
     changed: Option<Changed>,
 }
 
@@ -93,7 +93,7 @@ struct Changed {
 }
 
 impl Selection {
-    /// Reads which files have changed since a commit, if one is given.
+    /// Reads the files that have changed since a commit, if one is given.
     pub(super) fn new(workspace: &Workspace, only: &[Group], since: Option<&str>) -> Result<Self> {
         let changed = since.map(|commit| Changed::since(workspace, commit)).transpose()?;
         Ok(Self { only: only.to_owned(), changed })
@@ -123,7 +123,7 @@ impl Changed {
                 .git(args)
                 .with_context(|| format!("failed to list the changes since {commit}"))
         };
-        // Also what is not committed yet, or not even added.
+        // Including files that are not committed or not even added.
         let diff = git(&["diff", "--name-only", "--no-renames", "-z", commit, "--"])?;
         let new = git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
         let mut scripts = Vec::new();
@@ -135,7 +135,7 @@ impl Changed {
         Ok(Self::of(paths, &scripts))
     }
 
-    /// What changes of these files affect, of scenarios with these names and scripts.
+    /// Returns the tests that changes of these files affect, given the names and texts of the scenarios.
     fn of<'p>(paths: impl Iterator<Item = &'p str>, scripts: &[(String, String)]) -> Self {
         let mut changed = Self { groups: [Group::Check].into(), ..Self::default() };
         for path in paths {
@@ -162,7 +162,7 @@ impl Changed {
     }
 }
 
-/// The line of the table with the longest path that this one is below.
+/// Returns the line of the table with the longest path that contains `path`.
 fn affected(path: &str) -> Option<&'static [Affected]> {
     let below = |dir: &str| {
         path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tests that are no scenarios.
+//! Tests that are not scenarios.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::progress::output;
 use crate::tested::{BUILD, Group, Outcome};
 use crate::{audit, boards, client, demo, dist, extension, firmware, kernel, systemd, uefi, units};
 
-/// One of them.
+/// A test that is not a scenario.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) name: &'static str,
@@ -29,10 +29,10 @@ pub(super) struct Step {
 const TARGET: Option<&str> = Some("target");
 const DENY: Option<&str> = Some("deny");
 
-/// What installs tools in Python.
+/// Package that installs tools in Python.
 const PIP: &[&str] = &["python3-pip"];
 
-/// Below these paths is what programs and packages are made of.
+/// Paths of the sources of programs and packages.
 const PROGRAMS: &[&str] = &[
     ".cargo",
     "Cargo.lock",
@@ -47,7 +47,7 @@ const PROGRAMS: &[&str] = &[
     "systemd",
     "xtask/src",
 ];
-/// The same, and what is in images of the guest.
+/// Paths of the sources of programs, packages, and images of the guest.
 const GUEST: &[&str] = &[
     ".cargo",
     "Cargo.lock",
@@ -65,13 +65,13 @@ const GUEST: &[&str] = &[
 ];
 
 impl Step {
-    /// Expected duration of a step that never ran.
+    /// Returns the expected duration of a step that never ran.
     pub(super) fn estimate(&self) -> Duration {
         Duration::from_secs(if self.uses == Some(BUILD) { 120 } else { 30 })
     }
 }
 
-/// All of them.
+/// All steps.
 pub(super) const STEPS: &[Step] = &[
     Step {
         name: "cargo fmt",
@@ -270,7 +270,7 @@ fn good((): ()) -> Outcome {
     Outcome::Good
 }
 
-/// Every policy is one that the programs take, and has no likely mistakes.
+/// Checks that the programs accept every policy, without warnings.
 fn policies(workspace: &Workspace) -> Result<Outcome> {
     let mut policies = cache::files(&workspace.root.join("policies"))?;
     policies.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));

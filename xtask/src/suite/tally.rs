@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What passed, what failed, and how long it took.
+//! Numbers of passed and failed tests, and their durations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::pool::Ended;
 use crate::progress::clock;
 use crate::tested::{Group, Outcome, Tested};
 
-/// How many of the slowest jobs are named.
+/// Number of the slowest jobs that are listed.
 const SLOWEST: usize = 10;
 
-/// Tests that have ended. A scenario is one test, however often it is booted.
+/// Tests that have ended. A scenario is one test for all its boots.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     tests: BTreeMap<(Group, String), Counts>,
@@ -63,7 +63,7 @@ impl Tally {
         self.sum(|counts| counts.failed)
     }
 
-    /// Prints the slowest jobs, a line for each group, and what failed.
+    /// Prints the slowest jobs, a line for each group, and the failed tests.
     pub(super) fn report(&mut self, took: Duration) {
         self.times.sort_by(|a, b| b.cmp(a));
         println!("slowest:");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Steps that cargo runs by itself: formatting, lints, and the unit tests.
+//! Steps that only run cargo: formatting, lints, and the unit tests.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -18,7 +18,7 @@ pub(super) fn clippy(workspace: &Workspace) -> Result<Outcome> {
     component(workspace, "clippy", "clippy", &args)
 }
 
-/// Runs a cargo command that is a component of its own.
+/// Runs a cargo command that is a separate component.
 fn component(
     workspace: &Workspace,
     subcommand: &str,
@@ -36,7 +36,7 @@ fn component(
         return Ok(Outcome::Good);
     }
     let text = text.concat();
-    // What rustup says where a component was left out, and what cargo says without rustup.
+    // Messages of rustup for a missing component, and of cargo without rustup.
     if text.contains("is not installed for the toolchain") || text.contains("no such command") {
         bail!(
             "cargo has no `{subcommand}`: install {component} (`rustup component add {component}`)"
@@ -55,7 +55,7 @@ pub(super) fn test(workspace: &Workspace) -> Result<Outcome> {
         .spawn()
         .context("running cargo test")?;
     let errors = child.stderr.take().context("cargo test has no standard error")?;
-    // Both are read at once: a full pipe would stop it.
+    // Both pipes are read at once: a full one would block cargo.
     let errors = std::thread::spawn(move || {
         BufReader::new(errors).lines().map_while(Result::ok).collect::<Vec<_>>()
     });
@@ -67,7 +67,7 @@ pub(super) fn test(workspace: &Workspace) -> Result<Outcome> {
         counts.hear(&line);
     }
     let status = child.wait().context("waiting for cargo test")?;
-    // A test that does not build, or a doctest that dies, leaves no line to count.
+    // A test that does not build, or a doctest that crashes, has no line to count.
     if !status.success() {
         let errors = errors.join().unwrap_or_default();
         if counts.failed == 0 {
