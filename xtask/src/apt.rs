@@ -109,7 +109,7 @@ impl Client {
     pub(crate) fn download(&self, workspace: &Workspace, package: &str) -> Result<PathBuf> {
         // 'URI' FILE SIZE HASH
         let uris = output(self.command("apt-get").args(["download", "--print-uris", package]))
-            .with_context(|| format!("looking for {package} in {}", self.suite))?;
+            .with_context(|| format!("failed to find {package} in {}", self.suite))?;
         let mut words =
             uris.lines().filter(|l| l.starts_with('\'')).flat_map(str::split_whitespace).skip(1);
         let (Some(file), Some(size)) =
@@ -150,7 +150,7 @@ impl Client {
         let what = format!("downloading the source of {package}");
         Step::new(&what, Duration::from_secs(3))
             .run(download, &workspace.log("apt-download"))
-            .with_context(|| format!("looking for the source of {package} in {}", self.suite))?;
+            .with_context(|| format!("failed to find the source of {package} in {}", self.suite))?;
         let files = cache::files(&debs)?;
         let Some(dsc) = files.iter().find(|path| path.extension().is_some_and(|e| e == "dsc"))
         else {
@@ -177,7 +177,7 @@ impl Client {
         let mut plan = self.command("apt-get");
         plan.args(["--simulate", "--no-install-recommends", "install"]).args(packages);
         let plan = output(&mut plan)
-            .with_context(|| format!("looking for {} in {}", packages.join(", "), self.suite))?;
+            .with_context(|| format!("failed to find {} in {}", packages.join(", "), self.suite))?;
         let name = |line: &str| line.strip_prefix("Inst ")?.split(' ').next().map(str::to_owned);
         let names: Vec<_> = plan.lines().filter_map(name).collect();
         cache::remove_dir(into)?;

@@ -70,7 +70,9 @@ impl Archive {
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<()> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        for entry in
+            fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))?
+        {
             found.push(entry?.path());
         }
         found.sort();
@@ -81,13 +83,13 @@ impl Archive {
                 continue;
             }
             let metadata = fs::symlink_metadata(&path)
-                .with_context(|| format!("looking at {}", path.display()))?;
+                .with_context(|| format!("failed to read {}", path.display()))?;
             if metadata.is_dir() {
                 self.directory(&name);
                 self.copy(&path, &name, wanted)?;
             } else if metadata.is_symlink() {
                 let target = fs::read_link(&path)
-                    .with_context(|| format!("reading the link {}", path.display()))?;
+                    .with_context(|| format!("failed to read the link {}", path.display()))?;
                 self.link(&name, &target.to_string_lossy());
             } else {
                 self.file(&name, metadata.permissions().mode() & 0o777, &bytes(&path)?);
@@ -187,7 +189,7 @@ impl Archive {
                 }),
                 _ => Ok(()),
             }
-            .with_context(|| format!("making {}", path.display()))?;
+            .with_context(|| format!("failed to make {}", path.display()))?;
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Runs a tool; an error has its output.
 fn judge(command: &mut Command) -> Result<Outcome> {
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    let output = command.output().with_context(|| format!("failed to run {command:?}"))?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].map(|s| String::from_utf8_lossy(&s).into_owned());
         bail!("{}", said.concat().trim());

@@ -228,7 +228,8 @@ fn lookup(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
 /// Measures the size of the program's file.
 fn size(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let size = |path: &Path| -> Result<f64> {
-        let file = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+        let file =
+            fs::metadata(path).with_context(|| format!("failed to read {}", path.display()))?;
         Ok(file.len() as f64)
     };
     let binder = |linking| guest.build(&guest.workspace.root, linking, "protheap-bind");

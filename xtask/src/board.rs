@@ -84,7 +84,7 @@ pub(crate) fn pack(tree: &Path) -> Result<()> {
     let packed = tree.with_extension("packed");
     let mut dtc = Command::new("dtc");
     output(dtc.args(["-q", "-I", "dtb", "-O", "dtb", "-o"]).args([&packed, tree]))?;
-    fs::rename(&packed, tree).with_context(|| format!("renaming {}", packed.display()))
+    fs::rename(&packed, tree).with_context(|| format!("failed to rename {}", packed.display()))
 }
 
 /// Lock of the making of a tree.
@@ -109,7 +109,7 @@ pub(crate) fn device_tree_of_machine(
     let mut arguments = machine.arguments();
     arguments[1].push_str(&format!(",dumpdtb={}", base.display()));
     output(dump.args(arguments).args(["-serial", "null", "-serial", "null"]).stdout(Stdio::null()))
-        .context("asking QEMU for its device tree")?;
+        .context("failed to ask QEMU for its device tree")?;
 
     let mut merge = Command::new("fdtoverlay");
     merge.arg("-i").arg(&base).arg("-o").arg(&made);
@@ -128,15 +128,16 @@ pub(crate) fn device_tree_of_machine(
                 .args(["-q", "-@", "-I", "dts", "-O", "dtb", "-o"])
                 .args([&overlay, &source]),
         )
-        .with_context(|| format!("compiling {}", source.display()))?;
+        .with_context(|| format!("failed to compile {}", source.display()))?;
         merge.arg(overlay);
     }
-    output(&mut merge).with_context(|| format!("applying the overlays {}", overlays.join(", ")))?;
+    output(&mut merge)
+        .with_context(|| format!("failed to apply the overlays {}", overlays.join(", ")))?;
     if machine.is_secure() {
         // OP-TEE adds this node itself, unless it exists.
         output(Command::new("fdtput").arg("-r").args([&made]).arg("/firmware/optee"))?;
     }
-    fs::rename(&made, &tree).with_context(|| format!("renaming {}", made.display()))?;
+    fs::rename(&made, &tree).with_context(|| format!("failed to rename {}", made.display()))?;
     cache::remove_dir(&dir)?;
     Ok(tree)
 }

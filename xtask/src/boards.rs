@@ -58,7 +58,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         .split_once(RELEASE.0)
         .and_then(|(_, rest)| rest.split_once(RELEASE.1))
         .map(|(release, _)| release)
-        .with_context(|| format!("{DOCUMENT} names no kernel: `cargo xtask boards` writes it"))?;
+        .with_context(|| format!("{DOCUMENT} names no kernel: run `cargo xtask boards`"))?;
     let difference = difference(&document, &survey.document(release));
     if difference.is_empty() {
         return Ok(());
@@ -294,7 +294,7 @@ impl Explain {
             // Files that others can write to are not trusted, and a checkout has the modes of its umask.
             for (path, mode) in [(dir, 0o755), (&copy, 0o644)] {
                 fs::set_permissions(path, Permissions::from_mode(mode))
-                    .with_context(|| format!("setting the mode of {}", path.display()))?;
+                    .with_context(|| format!("failed to set the mode of {}", path.display()))?;
             }
         }
         Ok(Self { program, root })
@@ -310,7 +310,7 @@ impl Explain {
     /// Returns its output for a device tree.
     fn of(&self, tree: &Path) -> Result<Report> {
         let json = output(&mut self.command(tree))?;
-        serde_json::from_str(&json).with_context(|| format!("reading its JSON: {json}"))
+        serde_json::from_str(&json).with_context(|| format!("failed to read its JSON: {json}"))
     }
 
     /// Returns the keys of all policies.
@@ -395,23 +395,23 @@ fn judge(report: &Report, board: Option<&Board>) -> Result<()> {
     }
     let Some(board) = board else {
         if let Some(gpu) = gpus.first() {
-            bail!("{} is taken for a GPU, and {GPU} is nowhere in the tree", gpu.device);
+            bail!("{} is reported as a GPU, but {GPU} is not in the tree", gpu.device);
         }
         return Ok(());
     };
     if platform.compatible != board.compatible {
-        bail!("it is taken for {:?}, and is {:?}", platform.compatible, board.compatible);
+        bail!("reported as {:?}, is {:?}", platform.compatible, board.compatible);
     }
     if !policies.iter().any(|policy| board.compatible.contains(&policy.key)) {
         let soc = board.compatible.last().map_or("", String::as_str);
-        bail!("no policy of its platform applies: write policies/{soc}.toml");
+        bail!("no policy applies to its platform: write policies/{soc}.toml");
     }
     let mut found: Vec<_> = gpus.iter().map(|gpu| (&gpu.compatible, &gpu.status)).collect();
     let mut there: Vec<_> = board.gpus.iter().map(|(gpu, status)| (gpu, status)).collect();
     found.sort();
     there.sort();
     if found != there {
-        bail!("its GPUs are taken for {found:?}, and are {there:?}");
+        bail!("reported GPUs {found:?}, found {there:?}");
     }
     for Gpu { device, status, heaps, decision, reason, .. } in gpus {
         let is_okay = status == OKAY;
@@ -424,9 +424,7 @@ fn judge(report: &Report, board: Option<&Board>) -> Result<()> {
             (true, false) => "no-provider",
         };
         if !decision.is_null() || reason != expected {
-            bail!(
-                "{device}: {decision} is decided, for `{reason}`, instead of null for `{expected}`"
-            );
+            bail!("{device}: selected {decision} for `{reason}` instead of null for `{expected}`");
         }
     }
     Ok(())

@@ -45,10 +45,7 @@ impl Workspace {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = manifest.parent().context("xtask has no parent directory")?;
         if !root.join("driver").is_dir() {
-            bail!(
-                "{} is not a Protheap checkout any more: run this with `cargo xtask` from the checkout",
-                root.display()
-            );
+            bail!("{} is no Protheap checkout: run `cargo xtask` in one", root.display());
         }
         let cache = match (env::var_os("PROTHEAP_CACHE"), env::var_os("XDG_CACHE_HOME")) {
             (Some(dir), _) if !dir.is_empty() => PathBuf::from(dir),
@@ -105,7 +102,8 @@ impl Workspace {
 
     fn locked(&self, name: &str) -> Result<File> {
         let path = self.cache.join(name);
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
@@ -113,30 +111,30 @@ impl Workspace {
                 progress::remark(format_args!("waiting for another xtask, or job, on {path}"));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("locking {}", path.display()));
+                return Err(error).with_context(|| format!("failed to lock {}", path.display()));
             }
         }
-        file.lock().with_context(|| format!("locking {}", path.display()))?;
+        file.lock().with_context(|| format!("failed to lock {}", path.display()))?;
         Ok(file)
     }
 }
 
 /// Creates a directory and its parents.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))
+    fs::create_dir_all(path).with_context(|| format!("failed to create {}", path.display()))
 }
 
 /// Removes a directory, if it exists.
 pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     if path.exists() {
-        fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+        fs::remove_dir_all(path).with_context(|| format!("failed to remove {}", path.display()))?;
     }
     Ok(())
 }
 
 /// Copies a file.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    fs::copy(from, to).with_context(|| format!("failed to copy {}", from.display()))?;
     Ok(())
 }
 
@@ -149,7 +147,7 @@ pub(crate) fn copy_into(file: &Path, dir: &Path) -> Result<PathBuf> {
 
 /// Returns the contents of a file.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("reading {}", path.display()))
+    fs::read(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
 /// Returns all files below a directory, by their path in it, sorted.
@@ -167,7 +165,8 @@ pub(crate) fn once(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
     remove_dir(&part)?;
     create_dir(&part)?;
     fill(&part)?;
-    fs::rename(&part, path).with_context(|| format!("renaming {} into place", part.display()))
+    fs::rename(&part, path)
+        .with_context(|| format!("failed to rename {} into place", part.display()))
 }
 
 /// Returns the path with a suffix on its last component.
@@ -179,7 +178,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Reads a text file; the error names it.
 pub(crate) fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
 /// Replaces a file by renaming a temporary one beside it.
@@ -188,8 +187,9 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
         create_dir(parent)?;
     }
     let part = beside(path, &format!(".{}.part", process::id()));
-    fs::write(&part, content).with_context(|| format!("writing {}", part.display()))?;
-    fs::rename(&part, path).with_context(|| format!("renaming {} into place", part.display()))
+    fs::write(&part, content).with_context(|| format!("failed to write {}", part.display()))?;
+    fs::rename(&part, path)
+        .with_context(|| format!("failed to rename {} into place", part.display()))
 }
 
 /// Returns all files below `dir`, sorted; a missing directory has none.
@@ -200,7 +200,9 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
         if !dir.is_dir() {
             continue;
         }
-        for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        for entry in
+            fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 todo.push(path);
@@ -234,7 +236,9 @@ impl Digest {
     pub(crate) fn add_files(&mut self, files: &[PathBuf]) -> Result<()> {
         for file in files {
             self.add(file.as_os_str().as_encoded_bytes());
-            self.add(&fs::read(file).with_context(|| format!("reading {}", file.display()))?);
+            self.add(
+                &fs::read(file).with_context(|| format!("failed to read {}", file.display()))?,
+            );
         }
         Ok(())
     }

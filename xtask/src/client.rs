@@ -56,7 +56,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
             .args(["-u", "-N"])
             .args([&workspace.root.join(&proxy.path), &proxy.made])
             .output()
-            .context("running diff: is it installed?")?;
+            .context("failed to run diff: is it installed?")?;
         if !output.status.success() {
             differences += &String::from_utf8_lossy(&output.stdout);
             differences += &String::from_utf8_lossy(&output.stderr);
@@ -99,9 +99,9 @@ fn format(workspace: &Workspace, path: &Path) -> Result<()> {
         .arg("--config-path")
         .args([&workspace.root, path])
         .output()
-        .context("running rustfmt: is it installed (`rustup component add rustfmt`)?")?;
+        .context("failed to run rustfmt: is it installed (`rustup component add rustfmt`)?")?;
     if !output.status.success() {
-        bail!("rustfmt {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        bail!("failed to format {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
 }
@@ -110,7 +110,7 @@ fn format(workspace: &Workspace, path: &Path) -> Result<()> {
 fn source(file: &str, xml: &str) -> Result<(String, String)> {
     let node = Node::try_from(xml)?;
     let [interface] = node.interfaces() else {
-        bail!("each interface has a file of its own");
+        bail!("a file must have exactly one interface");
     };
     let full = interface.name();
     let name = full
@@ -127,7 +127,7 @@ fn source(file: &str, xml: &str) -> Result<(String, String)> {
         members += &of_method(method)?;
     }
     if let Some(signal) = interface.signals().next() {
-        bail!("{}: signals are not known to xtask/src/client.rs yet", signal.name());
+        bail!("{}: xtask/src/client.rs does not support signals", signal.name());
     }
     let service = SERVICE.trim_end_matches('.');
     let (manager, path) = MANAGER;
@@ -177,7 +177,7 @@ fn dictionary(method: &Method<'_>, arg: &Arg<'_>) -> String {
 fn of_property(property: &Property<'_>) -> Result<String> {
     let name = property.name();
     if property.access() != PropertyAccess::Read {
-        bail!("{name}: a property that is written is not known to xtask/src/client.rs yet");
+        bail!("{name}: xtask/src/client.rs does not support writable properties");
     }
     let emits = property.annotations().iter().find(|annotation| annotation.name() == EMITS);
     let attribute = match emits.map(Annotation::value) {
@@ -218,7 +218,7 @@ fn passed(signature: &str) -> Result<String> {
         "s" => "&str",
         "o" => "&zbus::ObjectPath<'_>",
         "a(uu)" => "&[(u32, u32)]",
-        other => bail!("`{other}` has no Rust type in xtask/src/client.rs yet"),
+        other => bail!("`{other}` has no Rust type: add one to xtask/src/client.rs"),
     }
     .to_owned())
 }
@@ -233,7 +233,7 @@ fn returned(signature: &str) -> Result<String> {
         "t" => "u64",
         "o" => "zbus::OwnedObjectPath",
         "h" => "zbus::OwnedFd",
-        other => bail!("`{other}` has no Rust type in xtask/src/client.rs yet"),
+        other => bail!("`{other}` has no Rust type: add one to xtask/src/client.rs"),
     }
     .to_owned())
 }

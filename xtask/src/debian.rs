@@ -111,7 +111,7 @@ fn newer(deb: &Path, stage: &Path) -> Result<PathBuf> {
     let version = version.with_context(|| format!("{} has no version", deb.display()))?;
     // Changed in place to keep its mode.
     fs::write(&control, text.replace(version, NEXT))
-        .with_context(|| format!("writing {}", control.display()))?;
+        .with_context(|| format!("failed to write {}", control.display()))?;
     let options = ["--root-owner-group", "-Znone", "--build"];
     output(Command::new("dpkg-deb").args(options).args([&tree, &stage.to_owned()]))?;
     let made =
@@ -161,7 +161,7 @@ impl Database {
         let text = cache::read(&control.join("control"))?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
         let (Some(package), Some(arch)) = (field("Package: "), field("Architecture: ")) else {
-            bail!("{} does not say which package it is", deb.display());
+            bail!("{} has no package name", deb.display());
         };
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         writeln!(self.status, "{first}\nStatus: install ok installed\n{}\n", rest.trim_end())?;

@@ -116,7 +116,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let Some(sent) = report else {
         bail!("the guest ended without a report; its console is in {}", outcome.log.display());
     };
-    let mut report: Report = serde_json::from_str(&sent).context("reading the guest's report")?;
+    let mut report: Report =
+        serde_json::from_str(&sent).context("failed to read the guest's report")?;
     board.clone_into(&mut report.board);
     println!();
     for (name, value) in report.rows() {

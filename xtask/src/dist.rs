@@ -86,7 +86,8 @@ struct To {
 impl To {
     /// Creates the directory and returns its absolute path.
     fn open(&self) -> Result<PathBuf> {
-        let directory = std::path::absolute(&self.directory).context("finding the directory")?;
+        let directory =
+            std::path::absolute(&self.directory).context("failed to find the directory")?;
         cache::create_dir(&directory)?;
         Ok(directory)
     }

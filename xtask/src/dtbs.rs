@@ -38,7 +38,7 @@ struct Package {
 }
 
 impl Package {
-    /// Parses its name. Other flavours (`-rt-arm64`, `-arm64-16k`) have the same trees, and a package without a version
+    /// Parses its name. Other flavours (`-rt-arm64`, `-arm64-16k`) have the same trees, and package has no version
     /// has none.
     fn parse(name: &str) -> Option<Self> {
         let strip = |(kind, prefix): (usize, &&str)| Some((kind, name.strip_prefix(*prefix)?));
@@ -88,9 +88,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Trees> {
         let trees = format!("usr/lib/linux-image-{release}");
         fs::canonicalize(unpacked.join(&trees))
             .and_then(|trees| fs::rename(trees, part.join(release)))
-            .with_context(|| {
-                format!("{name} has no {trees}: find the package that has, and name it here")
-            })?;
+            .with_context(|| format!("{name} has no {trees}: name the package that has"))?;
         cache::remove_dir(&unpacked)
     })?;
     let mut files = cache::files(&dir)?;

@@ -53,7 +53,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     sign.args(["smime", "-sign", "-nocerts", "-noattr", "-binary", "-md", "sha256"]);
     sign.args(["-outform", "der", "-inkey"]).arg(&key.private);
     sign.arg("-signer").arg(&key.certificate).arg("-out").arg(&signature);
-    feed(&mut sign, hash.as_bytes()).context("signing the root hash")?;
+    feed(&mut sign, hash.as_bytes()).context("failed to sign the root hash")?;
     let base64 = output(Command::new("openssl").args(["base64", "-A", "-in"]).arg(&signature))?;
     let mut fingerprint = Command::new("openssl");
     fingerprint.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(&key.certificate);
@@ -79,7 +79,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     let names = [first, second, "00000000-0000-0000-0000-000000000004".to_owned()];
     let parts = [&data, &hashes, &said];
     let mut image =
-        fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
+        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
     let mut table = String::from("label: gpt\nlabel-id: 00000000-0000-0000-0000-000000000005\n");
     let mut at = ALIGNMENT;
     for ((part, kind), name) in parts.iter().zip(TYPES).zip(names) {
@@ -93,7 +93,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     image.set_len(at + ALIGNMENT)?;
     drop(image);
     feed(Command::new("sfdisk").arg("--quiet").arg(path), table.as_bytes())
-        .with_context(|| format!("writing the partitions of {}", path.display()))?;
+        .with_context(|| format!("failed to write the partitions of {}", path.display()))?;
     cache::remove_dir(&work)
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn images(workspace: &Workspace) -> Result<Vec<PathBuf>> {
             let package = part.join("package");
             apt::unpack(&client.download(workspace, PACKAGE)?, &package)?;
             fs::rename(package.join(IMAGES), part.join("mali")).with_context(|| {
-                format!("{PACKAGE} of {suite} has no {IMAGES}: find the package that has, and name it here")
+                format!("{PACKAGE} of {suite} has no {IMAGES}: name the package that has")
             })?;
             cache::remove_dir(&package)
         })?;
@@ -84,7 +84,7 @@ struct Section {
 }
 
 fn judge(json: &str) -> Result<()> {
-    let report: Report = serde_json::from_str(json).context("reading its JSON")?;
+    let report: Report = serde_json::from_str(json).context("failed to read its JSON")?;
     let protected =
         report.sections.iter().filter(|section| section.flags.iter().any(|f| f == "prot"));
     let protected: Vec<_> = protected.map(|section| (section.va_start, section.bytes)).collect();

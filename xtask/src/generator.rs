@@ -122,13 +122,14 @@ pub(crate) fn prepare(workspace: &Workspace, parts: &Parts, script: &Image) -> R
         let results = part.join("results");
         File::create(&results)
             .and_then(|file| file.set_len(OUTPUT_BYTES))
-            .with_context(|| format!("making {}", results.display()))?;
+            .with_context(|| format!("failed to make {}", results.display()))?;
         let image =
             Image { disk: Some(disk.clone()), output: Some(results.clone()), ..script.clone() };
         generate(workspace, &image)?;
         output(Command::new("tar").arg("-C").arg(part).arg("-xf").arg(&results))?;
         for path in [disk, results] {
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            fs::remove_file(&path)
+                .with_context(|| format!("failed to remove {}", path.display()))?;
         }
         Ok(())
     })?;
@@ -224,7 +225,7 @@ fn generate(workspace: &Workspace, image: &Image) -> Result<()> {
     let outcome = boot.run(workspace, image, |line| said.push(line.to_owned()))?;
     if outcome.timed_out || !said.iter().any(|line| line.starts_with("ok - ")) {
         bail!(
-            "making initrds failed; the kernel's words are in {}:\n{}",
+            "failed to make the initrds; the console is in {}:\n{}",
             outcome.log.display(),
             said.join("\n")
         );

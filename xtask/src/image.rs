@@ -213,11 +213,11 @@ pub(crate) fn keep(
         others.sort_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok());
         others.truncate(others.len().saturating_sub(KEPT - 1));
         for old in others {
-            fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
+            fs::remove_file(&old).with_context(|| format!("failed to remove {}", old.display()))?;
         }
         let part = dir.join("part");
         make(&part)?;
-        fs::rename(&part, &path).with_context(|| format!("renaming {}", part.display()))?;
+        fs::rename(&part, &path).with_context(|| format!("failed to rename {}", part.display()))?;
     }
     Ok(path)
 }

@@ -245,7 +245,7 @@ fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
 
 /// Removes the patches of a tree, the last one first.
 fn remove_patches(tree: &Path, stamp: &Path) -> Result<()> {
-    fs::remove_file(stamp).with_context(|| format!("removing {}", stamp.display()))?;
+    fs::remove_file(stamp).with_context(|| format!("failed to remove {}", stamp.display()))?;
     let patches = applied(tree)?;
     for path in patches.iter().rev() {
         patch(tree, path, &["--reverse"])?;
@@ -258,7 +258,7 @@ pub(crate) fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     let mut command = Command::new("patch");
     command.args(["--fuzz=0", "--force", "--silent", "--strip=1", "--no-backup-if-mismatch"]);
     command.args(more).arg("--directory").arg(tree).arg("--input").arg(patch);
-    output(&mut command).with_context(|| format!("applying {}", patch.display()))?;
+    output(&mut command).with_context(|| format!("failed to apply {}", patch.display()))?;
     Ok(())
 }
 
@@ -272,7 +272,7 @@ pub(crate) fn check_patches(workspace: &Workspace) -> Result<()> {
         // A source package has no history, in which `Fixes:` could be found.
         command.args(["--ignore", "UNKNOWN_COMMIT_ID"]).args(how);
         output(command.arg("--root").arg(&source).arg(file))
-            .with_context(|| format!("checking {}", file.display()))
+            .with_context(|| format!("failed to check {}", file.display()))
     };
     for patch in patches {
         check(&patch, &[])?;
@@ -319,17 +319,17 @@ pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
         apt::unpack(&deb, &unpacked)?;
         let found = unpacked.join("usr/src").join(format!("{package}.tar.xz"));
         fs::rename(&found, part.join(format!("{version}.tar.xz")))
-            .with_context(|| format!("looking for the source in {}", deb.display()))?;
+            .with_context(|| format!("failed to find the source in {}", deb.display()))?;
         cache::remove_dir(&unpacked)
     })?;
-    fs::remove_file(&deb).with_context(|| format!("removing {}", deb.display()))?;
+    fs::remove_file(&deb).with_context(|| format!("failed to remove {}", deb.display()))?;
     Ok(dir.join("tarball").join(format!("{version}.tar.xz")))
 }
 
 /// Returns finished builds of that kernel, the newest first.
 fn builds(dir: &Path, flavor: Flavor) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
         let path = entry?.path();
         let named =
             path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(flavor.prefix()));
@@ -343,7 +343,7 @@ fn builds(dir: &Path, flavor: Flavor) -> Result<Vec<PathBuf>> {
 
 /// Starts a build with a copy of the newest one, if there is one. An interrupted build continues as it is.
 fn seed(build: &Path, flavor: Flavor, from_last: bool) -> Result<()> {
-    let dir = build.parent().context("a build directory without a parent")?;
+    let dir = build.parent().context("build directory has no parent")?;
     cache::create_dir(dir)?;
     cache::once(build, |part| {
         if let Some(last) = builds(dir, flavor)?.first().filter(|_| from_last) {
@@ -351,7 +351,8 @@ fn seed(build: &Path, flavor: Flavor, from_last: bool) -> Result<()> {
                 Command::new("cp").args(["-a", "--reflink=auto"]).arg(last.join(".")).arg(part),
             )?;
             for stale in [".config", "complete"] {
-                fs::remove_file(part.join(stale)).with_context(|| format!("removing {stale}"))?;
+                fs::remove_file(part.join(stale))
+                    .with_context(|| format!("failed to remove {stale}"))?;
             }
         }
         Ok(())
@@ -381,7 +382,7 @@ fn configure(
         .run(command, &workspace.log("kernel-config"))?;
     let lost = lost(config, &cache::read(&build.join(".config"))?);
     if !lost.is_empty() {
-        fs::remove_file(build.join(".config")).context("removing the bad configuration")?;
+        fs::remove_file(build.join(".config")).context("failed to remove the bad configuration")?;
         bail!(
             "the kernel does not take {} of driver/testing/{}: an option that it depends on is missing, or the \
              tools are too old (see `make rustavailable`)",

@@ -23,10 +23,10 @@ pub(crate) struct Args {
 
 /// Writes the manual pages and completions.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
-    let directory = std::path::absolute(&args.directory).context("finding the directory")?;
+    let directory = std::path::absolute(&args.directory).context("failed to find the directory")?;
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--example", "manuals"]);
-    let status = cargo.arg("--").arg(&directory).status().context("running cargo")?;
+    let status = cargo.arg("--").arg(&directory).status().context("failed to run cargo")?;
     if !status.success() {
         bail!("the manuals of protheapctl were not written: see above");
     }
@@ -40,7 +40,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let parent = to.parent().unwrap_or(to);
     std::fs::create_dir_all(parent)
         .and_then(|()| std::fs::copy(from, to))
-        .with_context(|| format!("writing {}", to.display()))?;
+        .with_context(|| format!("failed to write {}", to.display()))?;
     println!("wrote {}", to.display());
     Ok(())
 }

@@ -74,7 +74,7 @@ pub(crate) fn sign(kernel: &Kernel, modules: &[PathBuf]) -> Result<()> {
     for module in modules {
         let mut sign = Command::new(kernel.build.join("scripts/sign-file"));
         sign.arg("sha256").args([&key("pem"), &key("x509")]).arg(module);
-        output(&mut sign).with_context(|| format!("signing {}", module.display()))?;
+        output(&mut sign).with_context(|| format!("failed to sign {}", module.display()))?;
     }
     Ok(())
 }

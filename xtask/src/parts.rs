@@ -36,7 +36,7 @@ impl Parts {
         let root = &workspace.root;
         let programs = userspace::build(workspace, &tools, root, Linking::Dynamic, programs)?;
         fs::metadata(&kernel.image)
-            .with_context(|| format!("looking for {}", kernel.image.display()))?;
+            .with_context(|| format!("failed to find {}", kernel.image.display()))?;
         Ok(Self { tools, kernel, modules, programs })
     }
 }

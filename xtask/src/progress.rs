@@ -95,9 +95,10 @@ impl<'a> Step<'a> {
     /// Runs a command with its output in `log`. Prints the end of the output if it fails.
     pub(crate) fn run(mut self, mut command: Command, log: &Path) -> Result<()> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let (reader, writer) = io::pipe().context("making a pipe")?;
+        let (reader, writer) = io::pipe().context("failed to make a pipe")?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let mut out = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        let mut out =
+            File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
         writeln!(out, "$ {command:?}")?;
         let mut child = command
             .spawn()
@@ -134,7 +135,7 @@ impl<'a> Step<'a> {
                 self.speak(total.map(|total| f64::from(done) / f64::from(total)));
             }
         }
-        let status = child.wait().with_context(|| format!("waiting for `{program}`"))?;
+        let status = child.wait().with_context(|| format!("failed to wait for `{program}`"))?;
         if !status.success() {
             self.end("failed");
             for line in tail.iter().rev().take(30).rev() {
@@ -199,7 +200,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("starting `{program}`: is it installed?"))?;
+        .with_context(|| format!("failed to start `{program}`: is it installed?"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         bail!("{command:?} failed ({}): {}", output.status, complaint.trim());
@@ -211,16 +212,18 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().with_context(|| format!("starting `{program}`: is it installed?"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("failed to start `{program}`: is it installed?"))?;
     // Dropped at once, so that the program reads the end.
     let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(input));
-    let output = child.wait_with_output().with_context(|| format!("waiting for `{program}`"))?;
+    let output =
+        child.wait_with_output().with_context(|| format!("failed to wait for `{program}`"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         bail!("{command:?} failed ({}): {}", output.status, complaint.trim());
     }
-    written.with_context(|| format!("telling `{program}`"))
+    written.with_context(|| format!("failed to write to `{program}`"))
 }
 
 /// Formats minutes and seconds.

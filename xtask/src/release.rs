@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 /// Checks all items; returns `false` if one is open.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
-    let directory = std::path::absolute(&args.directory).context("finding the directory")?;
+    let directory = std::path::absolute(&args.directory).context("failed to find the directory")?;
     let release = directory.join(dist::source::name());
     let mut list = List::default();
     for (file, version) in FILES {
@@ -189,7 +189,7 @@ fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
 fn make(workspace: &Workspace, what: &str, directory: &Path) -> Result<Outcome> {
     let mut xtask = workspace.cargo();
     xtask.args(["xtask", "dist", what]).arg(directory).stdout(Stdio::null());
-    if !xtask.status().context("running cargo xtask")?.success() {
+    if !xtask.status().context("failed to run cargo xtask")?.success() {
         bail!("see above");
     }
     Ok(Outcome::Good)

@@ -59,7 +59,7 @@ impl Results {
         let others = old.lines().skip(1).filter(|line| !line.starts_with(inputs)).take(KEPT - 1);
         let mut text = format!("{}\n{inputs} {}\n", took.as_millis(), self.now);
         others.for_each(|line| text += &format!("{line}\n"));
-        cache::write(&path, text).context("recording a result")
+        cache::write(&path, text).context("failed to record a result")
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn commit(workspace: &Workspace) -> Result<String> {
     let changed = workspace.git(&["status", "--porcelain"])?;
     if let Some(first) = changed.lines().next() {
         let number = changed.lines().count();
-        bail!("{number} paths are not as committed (`{first}`): commit them, or take them away");
+        bail!("{number} paths are not committed (`{first}`): commit or remove them");
     }
     workspace.git(&["rev-parse", "HEAD"])
 }

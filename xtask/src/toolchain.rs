@@ -158,7 +158,7 @@ impl Toolchain {
     fn version(&self, mut command: Command) -> Result<String> {
         self.environment(&mut command);
         let text = output(command.arg("--version")).with_context(|| {
-            "a build tool does not start: remove `tools` from the cache to unpack it anew"
+            "a build tool does not start: remove `tools` from the cache to unpack it again"
                 .to_owned()
         })?;
         Ok(text.lines().next().unwrap_or_default().to_owned())

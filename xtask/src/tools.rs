@@ -31,7 +31,7 @@ impl Python {
             return Ok(Self(path));
         }
         if !workspace.installs {
-            bail!("{name} is not in the cache; install it, or have `cargo xtask test` do so");
+            bail!("{name} is not in the cache: install it, or run `cargo xtask test`");
         }
         // Not the lock of builds, which take long: `cargo xtask test` has installed pip already.
         let _lock = workspace.lock_for(name)?;

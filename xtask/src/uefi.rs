@@ -94,7 +94,7 @@ impl Key {
                 &format!("/CN=Protheap demonstration: {name}/"),
             ]);
             openssl.arg("-keyout").arg(part.join("db.key")).arg("-out").arg(part.join("db.pem"));
-            output(&mut openssl).context("making a key")?;
+            output(&mut openssl).context("failed to make a key")?;
             Ok(())
         })?;
         Ok(Self { private: dir.join("db.key"), certificate: dir.join("db.pem") })
@@ -110,7 +110,7 @@ impl Key {
         for list in ["--set-pk", "--add-kek", "--add-db"] {
             fill.args([list, OWNER]).arg(&self.certificate);
         }
-        output(fill.arg("--secure-boot")).context("filling the firmware's variables")?;
+        output(fill.arg("--secure-boot")).context("failed to fill the firmware's variables")?;
         Ok(())
     }
 }
@@ -118,10 +118,11 @@ impl Key {
 /// Makes a disk with one FAT file system, as firmware expects it: `(path there, file here)` each.
 pub(crate) fn system_partition(path: &Path, files: &[(&str, &Path)]) -> Result<()> {
     let sizes = files.iter().map(|(_, file)| {
-        fs::metadata(file).with_context(|| format!("looking at {}", file.display()))
+        fs::metadata(file).with_context(|| format!("failed to read {}", file.display()))
     });
     let bytes: u64 = sizes.map(|m| m.map(|m| m.len())).sum::<Result<u64>>()?;
-    let disk = fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    let disk =
+        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
     // Room for its tables, and at least the minimum of FAT32.
     disk.set_len((bytes + (8 << 20)).max(48 << 20).next_multiple_of(1 << 20))?;
     let mtool = |name: &str| {
@@ -243,7 +244,7 @@ impl Tpm {
         swtpm.args(["socket", "--tpm2", "--terminate", "--tpmstate"]).arg(argument("dir=", dir));
         swtpm.arg("--ctrl").arg(argument("type=unixio,path=", &socket));
         swtpm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let tpm = Self { process: swtpm.spawn().context("starting swtpm")?, socket };
+        let tpm = Self { process: swtpm.spawn().context("failed to start swtpm")?, socket };
         let started = Instant::now();
         while !tpm.socket.exists() {
             if started.elapsed() > Duration::from_secs(10) {

@@ -54,7 +54,7 @@ pub(crate) fn write(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
         }
         _ => builder.key.clone(),
     };
-    let path = std::path::absolute(&args.output).context("finding the output")?;
+    let path = std::path::absolute(&args.output).context("failed to find the output")?;
     if let Some(dir) = path.parent() {
         cache::create_dir(dir)?;
     }
@@ -156,7 +156,7 @@ impl<'a> Builder<'a> {
             ukify.arg("--devicetree-auto").arg(tree);
         }
         ukify.arg("--output").arg(path);
-        output(&mut ukify).with_context(|| format!("making {}", path.display()))?;
+        output(&mut ukify).with_context(|| format!("failed to make {}", path.display()))?;
         Ok(())
     }
 
@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn extract(&self, image: &Path) -> Result<Extracted> {
         let mut verify = Command::new("sbverify");
         verify.arg("--cert").arg(&self.key.certificate).arg(image);
-        output(&mut verify).with_context(|| format!("verifying {}", image.display()))?;
+        output(&mut verify).with_context(|| format!("failed to verify {}", image.display()))?;
         let (kernel, initrd, cmdline) =
             (self.path("kernel"), self.path("initrd"), self.path("cmdline"));
         let mut ukify = self.tools.python();
@@ -172,7 +172,7 @@ impl<'a> Builder<'a> {
         for (section, path) in [(".linux", &kernel), (".initrd", &initrd), (".cmdline", &cmdline)] {
             ukify.arg("--section").arg(format!("{section}:binary@{}", path.display()));
         }
-        output(&mut ukify).with_context(|| format!("extracting {}", image.display()))?;
+        output(&mut ukify).with_context(|| format!("failed to extract {}", image.display()))?;
         let text = cache::read(&cmdline)?;
         let cmdline = text.trim_end_matches(['\0', '\n']).to_owned();
         Ok(Extracted { kernel, initrd, cmdline })
@@ -183,7 +183,7 @@ impl<'a> Builder<'a> {
         let mut ukify = self.ukify(key);
         ukify.args(["--cmdline", words, "--stub"]).arg(self.stub("addonaa64.efi.stub"));
         ukify.arg("--output").arg(path);
-        output(&mut ukify).with_context(|| format!("making {}", path.display()))?;
+        output(&mut ukify).with_context(|| format!("failed to make {}", path.display()))?;
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn initrd_bytes(&self) -> Result<u64> {
         let size = |path: &Path| {
             let file =
-                fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+                fs::metadata(path).with_context(|| format!("failed to read {}", path.display()))?;
             Ok::<_, anyhow::Error>(file.len())
         };
         Ok(size(&self.initrd)? + size(&self.policies)?)
@@ -291,7 +291,7 @@ fn compress(dir: &Path, archive: &Archive) -> Result<PathBuf> {
         for old in cache::files(dir)?.iter().filter(|old| {
             old.file_name().is_some_and(|name| name.to_string_lossy().starts_with("initrd-"))
         }) {
-            fs::remove_file(old).with_context(|| format!("removing {}", old.display()))?;
+            fs::remove_file(old).with_context(|| format!("failed to remove {}", old.display()))?;
         }
         let plain = dir.join("initrd.cpio");
         cache::write(&plain, bytes)?;
@@ -299,8 +299,8 @@ fn compress(dir: &Path, archive: &Archive) -> Result<PathBuf> {
         let mut zstd = Command::new("zstd");
         zstd.args(["--quiet", "--force", "-T0", "-15", "-o"]).args([&part, &plain]);
         output(&mut zstd)?;
-        fs::remove_file(&plain).with_context(|| format!("removing {}", plain.display()))?;
-        fs::rename(&part, &path).with_context(|| format!("renaming {}", part.display()))?;
+        fs::remove_file(&plain).with_context(|| format!("failed to remove {}", plain.display()))?;
+        fs::rename(&part, &path).with_context(|| format!("failed to rename {}", part.display()))?;
     }
     Ok(path)
 }

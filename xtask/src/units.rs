@@ -25,8 +25,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     let mut units = cache::files(&workspace.root.join("systemd/system"))?;
     // Drop-ins are read with their units, which ours depend on.
     units.retain(|unit| unit.extension().is_none_or(|extension| extension != "conf"));
-    let run =
-        |command: &mut Command| command.output().with_context(|| format!("running {ANALYZE}"));
+    let run = |command: &mut Command| {
+        command.output().with_context(|| format!("failed to run {ANALYZE}"))
+    };
     // Its exit status also covers programs that are not installed here.
     let output = run(Command::new(ANALYZE).args(["verify", "--man=no"]).args(&units))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -38,7 +39,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     for unit in units.iter().filter(|unit| unit.extension().is_some_and(|e| e == "service")) {
         let name = unit.file_name().unwrap_or_default();
         let Some((_, limit)) = EXPOSURE.iter().find(|(known, _)| name == *known) else {
-            bail!("{}: how exposed may it be? xtask/src/units.rs has to say", unit.display());
+            bail!(
+                "{}: unknown unit: add its maximum exposure to xtask/src/units.rs",
+                unit.display()
+            );
         };
         let threshold = format!("--threshold={limit}");
         let args = ["security", "--offline=true", "--no-pager", &threshold];

@@ -113,7 +113,7 @@ fn copy(kernel: &Kernel, build: &Build, tree: &Path) -> Result<()> {
     }
     for file in files {
         let (from, to) = (kernel.source.join(&file), tree.join(&file));
-        cache::create_dir(to.parent().context("a file without a directory")?)?;
+        cache::create_dir(to.parent().context("file has no directory")?)?;
         cache::copy(&from, &to)?;
     }
     patches.iter().rev().try_for_each(|patch| kernel::patch(tree, patch, &["--reverse"]))
@@ -135,7 +135,7 @@ impl Build {
             // The kernel's own directories are searched first, and their header may be patched: the guard of this one
             // excludes it.
             let directory = kernel.source.join(header);
-            let directory = directory.parent().context("a header without a directory")?;
+            let directory = directory.parent().context("header has no directory")?;
             let header = tree.join(header);
             make.arg(format!(
                 "KCFLAGS=-iquote {} -include {}",

@@ -175,7 +175,7 @@ impl Boot<'_> {
     pub(crate) fn interactive(&self, workspace: &Workspace, image: &Image) -> Result<()> {
         let mut command = self.command(workspace, image)?;
         command.args(["-serial", "mon:stdio", "-serial", "null"]);
-        let status = command.status().with_context(|| format!("starting {QEMU}"))?;
+        let status = command.status().with_context(|| format!("failed to start {QEMU}"))?;
         if !status.success() {
             bail!("QEMU failed ({status})");
         }
@@ -185,7 +185,8 @@ impl Boot<'_> {
 
 /// Adds a device that loads a file into a range of the guest's memory. Returns the size of the file.
 fn load(command: &mut Command, file: &Path, range: &Range<u64>) -> Result<u64> {
-    let bytes = fs::metadata(file).with_context(|| format!("reading {}", file.display()))?.len();
+    let bytes =
+        fs::metadata(file).with_context(|| format!("failed to read {}", file.display()))?.len();
     let room = range.end - range.start;
     if bytes > room {
         bail!("{} has {bytes} bytes, and the guest's memory room for {room}", file.display());
@@ -242,7 +243,7 @@ pub(crate) fn attend(
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
 
     let started = Instant::now();
-    let mut guest = Guest(command.spawn().with_context(|| format!("starting {QEMU}"))?);
+    let mut guest = Guest(command.spawn().with_context(|| format!("failed to start {QEMU}"))?);
     let output = guest.0.stdout.take().context("QEMU has no output")?;
     let (send, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -288,9 +289,9 @@ struct Guest(Child);
 impl Guest {
     fn end(&mut self, kill: bool) -> Result<ExitStatus> {
         if kill {
-            self.0.kill().context("killing QEMU")?;
+            self.0.kill().context("failed to kill QEMU")?;
         }
-        self.0.wait().context("waiting for QEMU")
+        self.0.wait().context("failed to wait for QEMU")
     }
 }
 

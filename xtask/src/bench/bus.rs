@@ -55,7 +55,7 @@ impl Bus {
         command.args(["--nofork", "--nopidfile", "--print-address"]);
         let log = dir.join("bus.log");
         command.stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
-        let mut daemon = command.spawn().context("starting dbus-daemon")?;
+        let mut daemon = command.spawn().context("failed to start dbus-daemon")?;
         let output = daemon.stdout.take();
         let bus = Self { daemon, socket };
         let mut address = String::new();
@@ -74,7 +74,7 @@ impl Bus {
     /// Connects a new client.
     pub(super) fn connect(&self) -> Result<Client> {
         Client::connect(&self.socket)
-            .with_context(|| format!("connecting to {}", self.socket.display()))
+            .with_context(|| format!("failed to connect to {}", self.socket.display()))
     }
 }
 
@@ -146,7 +146,7 @@ impl Client {
         // The bus sends nothing more before the client does.
         BufReader::new(&stream).read_line(&mut answer)?;
         if !answer.starts_with("OK ") {
-            bail!("the bus does not know us: {}", answer.trim());
+            bail!("the bus refused the client: {}", answer.trim());
         }
         stream.write_all(b"BEGIN\r\n")?;
         let mut client = Self { stream, serial: 0 };
@@ -198,13 +198,13 @@ impl Client {
     /// Reads the type of the next message, and everything after its fixed part.
     fn receive(&mut self) -> Result<(u8, Vec<u8>)> {
         let mut fixed = [0; 16];
-        self.stream.read_exact(&mut fixed).context("waiting for a message")?;
+        self.stream.read_exact(&mut fixed).context("failed to wait for a message")?;
         let [b'l', kind, _, 1, a, b, c, d, _, _, _, _, e, f, g, h] = fixed else {
             bail!("a message begins with {fixed:?}");
         };
         let (body, fields) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         let mut rest = vec![0; (fields.next_multiple_of(8) + body) as usize];
-        self.stream.read_exact(&mut rest).context("reading a message")?;
+        self.stream.read_exact(&mut rest).context("failed to read a message")?;
         Ok((kind, rest))
     }
 }

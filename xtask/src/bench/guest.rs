@@ -240,7 +240,9 @@ impl Said {
             if let Some((name, value)) =
                 line.strip_prefix("figure ").and_then(|rest| rest.split_once(' '))
             {
-                let value = value.parse().with_context(|| format!("the guest said `{line}`"))?;
+                let value = value
+                    .parse()
+                    .with_context(|| format!("unexpected output of the guest: `{line}`"))?;
                 figures.entry(name.to_owned()).or_default().push(value);
             }
         }

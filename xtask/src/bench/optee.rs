@@ -61,7 +61,8 @@ pub(super) fn measure(
     let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);
     report(Measure::value(names.held, time("held", "window to commit")?, Limit::None));
 
-    let (first, next) = (time("first", "no group has a buffer")?, time("next", "another group has one")?);
+    let (first, next) =
+        (time("first", "no group has a buffer")?, time("next", "another group has one")?);
     let ratio = first.median / next.median;
     report(Measure::ratio(names.pool, vec![first, next], ratio, Limit::None));
 

@@ -105,7 +105,7 @@ fn time_of(commands: impl Iterator<Item = Command>) -> Result<f64> {
     let before = children()?;
     for mut command in commands {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let status = command.status().with_context(|| format!("starting {command:?}"))?;
+        let status = command.status().with_context(|| format!("failed to start {command:?}"))?;
         if !status.success() {
             bail!("{command:?} failed ({status}): run it to see why");
         }

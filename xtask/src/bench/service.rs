@@ -108,7 +108,7 @@ pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) ->
         return Ok(());
     }
     let program = build(workspace)?;
-    let size = fs::metadata(&program).context("looking at protheapd")?.len() as f64;
+    let size = fs::metadata(&program).context("failed to read protheapd")?.len() as f64;
     let figure = Figure::one("protheapd, dynamic, of this host", size, Unit::Bytes);
     report(Measure::value("size of protheapd", figure, Limit::None));
 
@@ -164,7 +164,7 @@ impl<'a> Place<'a> {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address()).env_remove("JOURNAL_STREAM");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut process = command.spawn().context("starting `unshare`")?;
+        let mut process = command.spawn().context("failed to start `unshare`")?;
         let (go, said) = (process.stdin.take(), process.stdout.take());
         let service = Service { process, go };
         let mut line = String::new();
@@ -186,7 +186,7 @@ impl<'a> Place<'a> {
         let begin = Instant::now();
         service.go.take().context("it was started before")?.write_all(b"\n")?;
         client.owner_changed().with_context(|| {
-            format!("{} has got no name: see {}", program.display(), self.log.display())
+            format!("{} owns no name on the bus: see {}", program.display(), self.log.display())
         })?;
         Ok((service, begin.elapsed().as_nanos() as f64))
     }
@@ -216,7 +216,7 @@ fn complete(sys: &Path) -> Result<()> {
             return Ok(());
         }
         cache::create_dir(link.parent().context("a link at the root")?)?;
-        symlink(target, &link).with_context(|| format!("linking {}", link.display()))
+        symlink(target, &link).with_context(|| format!("failed to link {}", link.display()))
     };
     for Node { number: (major, minor), name, device, of_node, compatible } in NODES {
         let of_node = format!("firmware/devicetree/base/{of_node}");
@@ -256,11 +256,16 @@ impl Service {
     fn sleeps(&self) -> Result<BTreeMap<OsString, f64>> {
         let tasks = self.proc().join("task");
         let mut sleeps = BTreeMap::new();
-        for task in fs::read_dir(&tasks).with_context(|| format!("reading {}", tasks.display()))? {
+        for task in
+            fs::read_dir(&tasks).with_context(|| format!("failed to read {}", tasks.display()))?
+        {
             let task = task?;
             let text = cache::read(&task.path().join("status"))?;
             let often = field(&text, "voluntary_ctxt_switches:");
-            sleeps.insert(task.file_name(), often.context("the kernel counts no switches")?);
+            sleeps.insert(
+                task.file_name(),
+                often.context("the kernel has no count of context switches")?,
+            );
         }
         Ok(sleeps)
     }
@@ -295,7 +300,7 @@ fn start(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
             let (service, time) = place.start(&mut client, program, &[])?;
             samples.push(time);
             drop(service);
-            client.owner_changed().context("waiting for a service's end")?;
+            client.owner_changed().context("failed to wait for a service's end")?;
         }
     }
     let own = Figure::new("protheapd", own, Unit::Nanoseconds)?;
@@ -313,7 +318,7 @@ fn rest(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<[Service; 
     let (own, _) = place.start(&mut client, place.program, &environment)?;
     let (other, _) = place.start(&mut client, Path::new(SWITCHEROO), &[])?;
     drop(client);
-    place.manager.recv(&mut [0; 64]).context("protheapd does not say that it is ready")?;
+    place.manager.recv(&mut [0; 64]).context("protheapd has not notified that it is ready")?;
     sleep(SETTLE);
     let before = (own.sleeps()?, other.sleeps()?);
     let begin = Instant::now();

@@ -198,12 +198,13 @@ fn boot(
             outcome.log.display()
         );
     };
-    let mut row: Row = serde_json::from_str(&report).context("reading the guest's report")?;
+    let mut row: Row =
+        serde_json::from_str(&report).context("failed to read the guest's report")?;
     row.firmware = format!("{version} {tee}");
     tee.abi().clone_into(&mut row.abi);
     row.faults = vm::faults(&outcome.console).into_iter().map(str::to_owned).collect();
     if !ended {
-        row.faults.push("the script stopped before its end".to_owned());
+        row.faults.push("the script has not reached its end".to_owned());
     }
     row.faults.extend(said.into_iter().filter(|line| line.starts_with("not ok")));
     Ok(row)

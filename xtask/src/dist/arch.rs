@@ -45,7 +45,7 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     cache::create_dir(&sources)?;
     let tree = source::unpacked(workspace)?;
     let link = sources.join(source::name());
-    symlink(&tree, &link).with_context(|| format!("making {}", link.display()))?;
+    symlink(&tree, &link).with_context(|| format!("failed to make {}", link.display()))?;
     let config = dir.join("makepkg.conf");
     // Without tools such as strip, which are the host's.
     cache::write(
@@ -84,7 +84,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let name = information.lines().find_map(|line| line.strip_prefix("pkgname = "));
         let name = name.with_context(|| format!("{} has no name", package.display()))?;
         let Some((_, parts)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            bail!("what has {name} to have? xtask/src/dist/arch.rs has to say");
+            bail!("unknown package {name}: add its files to xtask/src/dist/arch.rs");
         };
         let list = output(Command::new("bsdtar").arg("-tf").arg(package))?;
         // Files of pacman itself.

@@ -111,7 +111,7 @@ fn copy(tree: &Path, dir: &Path) -> Result<PathBuf> {
 /// Returns the packages in a directory, without those of debug symbols.
 fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.ends_with(".deb") && !name.contains("-dbgsym_") {
@@ -143,9 +143,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         }
     }
     if !differences.is_empty() {
-        bail!(
-            "{differences}with PROTHEAP_RENEW=1 the lists are written anew, for `git diff` to show"
-        );
+        bail!("{differences}run with PROTHEAP_RENEW=1 to update the lists");
     }
     let installed = installed_kib(&packages)?;
     if installed > INSTALLED_KIB {
@@ -157,11 +155,11 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     // There is no bug for the packages in Debian's tracker.
     lintian.args(["--suppress-tags", "initial-upload-closes-no-bugs"]);
     lintian.args(["--profile", "debian"]).args(&packages);
-    let output = lintian.output().context("running lintian")?;
+    let output = lintian.output().context("failed to run lintian")?;
     let said = String::from_utf8_lossy(&output.stdout);
     print!("{said}");
     if !output.status.success() {
-        bail!("lintian is not content: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("lintian failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

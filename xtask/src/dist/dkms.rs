@@ -138,7 +138,7 @@ fn headers(workspace: &Workspace) -> Result<PathBuf> {
     })?;
     // Only the headers of the architecture have a configuration.
     let found = fs::read_dir(dir.join("usr/src"))
-        .with_context(|| format!("looking for headers in {}", dir.display()))?
+        .with_context(|| format!("failed to find headers in {}", dir.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.join(".config").is_file());
     found.with_context(|| format!("{} has no headers: remove it, and try again", dir.display()))
@@ -151,7 +151,7 @@ fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
     let tree = Tree::new(workspace, workspace.checkout.join("dkms-skipped"))?;
     let run = |action| -> Result<Output> {
         let mut command = tree.dkms(action, release, headers);
-        command.output().with_context(|| format!("starting dkms {action}"))
+        command.output().with_context(|| format!("failed to start dkms {action}"))
     };
     let build = run("build")?;
     let said = String::from_utf8_lossy(&build.stderr);
@@ -163,12 +163,12 @@ fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
     // Options that it lacked in November 2026. A kernel with all of them would not be skipped.
     for lacked in ["CONFIG_DMABUF_HEAPS", "Rust metadata"] {
         if !line.is_some_and(|line| line.contains(lacked)) {
-            bail!("dkms skips {release}, and does not say that it lacks {lacked}: {said}");
+            bail!("dkms skips {release} without naming the missing {lacked}: {said}");
         }
     }
     let remove = run("remove")?;
     if !remove.status.success() {
-        bail!("what was skipped cannot be removed: {}", String::from_utf8_lossy(&remove.stderr));
+        bail!("failed to remove the skipped driver: {}", String::from_utf8_lossy(&remove.stderr));
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) fn check_arch(workspace: &Workspace) -> Result<()> {
     let played = format!("set -e\n{install}\npre_remove\nrm {}\npost_remove\n", shown(&script));
     let said = output(Command::new("bash").args(["-c", &played]))?;
     if said != "updated\n" || kept.exists() {
-        bail!("a removal by pacman says `{said}`, and {} is left", kept.display());
+        bail!("pacman printed `{said}` at a removal and left {}", kept.display());
     }
     Ok(())
 }

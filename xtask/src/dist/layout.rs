@@ -25,7 +25,7 @@ pub(crate) fn files(workspace: &Workspace, target: &Target, parts: &[&str]) -> R
         output(&mut install)?;
     }
     let below = |path: &std::path::PathBuf| {
-        let path = path.strip_prefix(&root).context("a file that is elsewhere")?;
+        let path = path.strip_prefix(&root).context("file is outside of the tree")?;
         Ok(format!("/{}", path.display()))
     };
     cache::files(&root)?.iter().map(below).collect()

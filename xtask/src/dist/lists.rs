@@ -57,8 +57,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         }
     }
     if !wrong.is_empty() {
-        let renew =
-            "if all of that is meant, `cargo xtask dist initrds tests/initrds` writes it anew";
+        let renew = "if this is intended, run `cargo xtask dist initrds tests/initrds`";
         bail!("{}\n{renew}", wrong.join("\n"));
     }
     Ok(())

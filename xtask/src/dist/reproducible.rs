@@ -18,9 +18,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for name in PROGRAMS {
         let [one, other] = [deb::target(workspace), rpm::target(workspace)]
             .map(|target| target.join(rpm::RELEASE).join(name));
-        let read = |path| fs::read(path).with_context(|| format!("reading {name}"));
+        let read = |path| fs::read(path).with_context(|| format!("failed to read {name}"));
         if read(&one)? != read(&other)? {
-            bail!("{} and {} differ: diffoscope says in what", one.display(), other.display());
+            bail!("{} and {} differ: compare them with diffoscope", one.display(), other.display());
         }
     }
     Ok(())

@@ -73,7 +73,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for package in &packages {
         let name = query(package, "%{NAME}")?;
         let Some((_, parts)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            bail!("what has {name} to have? xtask/src/dist/rpm.rs has to say");
+            bail!("unknown package {name}: add its files to xtask/src/dist/rpm.rs");
         };
         let list = query(package, "[%{FILEMODES:perms} %{FILENAMES}\n]")?;
         let files = list.lines().filter(|line| !line.starts_with('d'));
@@ -184,7 +184,7 @@ fn forget(target: &Path) -> Result<()> {
     for built in [RELEASE, "debug"] {
         let dir = target.join(built).join(".fingerprint");
         for entry in fs::read_dir(&dir).into_iter().flatten() {
-            let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+            let path = entry.with_context(|| format!("failed to read {}", dir.display()))?.path();
             if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("protheap")) {
                 cache::remove_dir(&path)?;
             }

@@ -127,7 +127,7 @@ fn serial(workspace: &Workspace, document: &Value) -> Result<String> {
     let path = workspace.checkout.join("sbom/unnumbered.json");
     cache::write(&path, text(document)?)?;
     let digest = output(Command::new("sha256sum").arg(&path))?;
-    uuid(&digest).with_context(|| format!("sha256sum says {digest:?}"))
+    uuid(&digest).with_context(|| format!("sha256sum printed {digest:?}"))
 }
 
 /// Makes a UUID from the first hexadecimal digits of a digest.
@@ -177,9 +177,9 @@ impl Graph {
         let mut path: Vec<String> = Vec::new();
         for line in text.lines().filter(|line| !line.is_empty()) {
             let (depth, package) =
-                parse_line(line).with_context(|| format!("cargo tree says {line:?}"))?;
+                parse_line(line).with_context(|| format!("cargo tree printed {line:?}"))?;
             if package.license.is_empty() {
-                bail!("{} {} does not say its licence", package.name, package.version);
+                bail!("{} {} has no licence", package.name, package.version);
             }
             let id = format!("{}@{}", package.name, package.version);
             path.truncate(depth);
@@ -218,7 +218,7 @@ struct Lock(BTreeMap<(String, String), String>);
 impl Lock {
     /// Reads Cargo.lock.
     fn parse(text: &str) -> Result<Self> {
-        let table = DeTable::parse(text).context("reading Cargo.lock")?;
+        let table = DeTable::parse(text).context("failed to read Cargo.lock")?;
         let packages = table.get_ref().get("package").and_then(|p| p.get_ref().as_array());
         let mut checksums = BTreeMap::new();
         for package in packages.context("Cargo.lock lists no packages")? {

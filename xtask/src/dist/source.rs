@@ -53,7 +53,7 @@ pub(crate) fn crates(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
 /// links.
 fn listed(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let list =
-        workspace.git(&["ls-files", "-z"]).context("packages are made of what git tracks")?;
+        workspace.git(&["ls-files", "-z"]).context("failed to list the files of the packages")?;
     let mut paths: Vec<_> = list.split_terminator('\0').map(PathBuf::from).collect();
     paths.retain(|path| workspace.root.join(path).symlink_metadata().is_ok());
     paths.sort();
@@ -97,12 +97,13 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
         cache::write(&copy, content)?;
         let mode = fs::metadata(workspace.root.join(path))?.permissions();
         fs::set_permissions(&copy, mode)
-            .with_context(|| format!("setting the mode of {}", copy.display()))?;
+            .with_context(|| format!("failed to set the mode of {}", copy.display()))?;
     }
     for path in cache::relative(&tree)? {
         if !path.starts_with(VENDOR) && !paths.contains(&path) {
             let path = tree.join(path);
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            fs::remove_file(&path)
+                .with_context(|| format!("failed to remove {}", path.display()))?;
         }
     }
     // The crates of another Cargo.lock have another directory.

@@ -42,10 +42,10 @@ type Id = (String, String);
 pub(super) fn filter(workspace: &Workspace, dir: &Path) -> Result<usize> {
     let needed = needed(workspace)?;
     let mut emptied = 0;
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
         let path = entry?.path();
         if !needed.contains(&id(&path)?) {
-            empty(&path).with_context(|| format!("emptying {}", path.display()))?;
+            empty(&path).with_context(|| format!("failed to empty {}", path.display()))?;
             emptied += 1;
         }
     }
@@ -58,10 +58,10 @@ pub(super) fn check(workspace: &Workspace, dir: &Path) -> Result<()> {
     for path in cache::relative(dir)? {
         let name = path.to_string_lossy();
         if LIBRARIES.iter().any(|end| name.ends_with(end)) {
-            bail!("{VENDORED} have {name}, which is no source");
+            bail!("{VENDORED} have the binary file {name}");
         }
     }
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
         let path = entry?.path();
         if !needed.contains(&id(&path)?) {
             let files = cache::relative(&path)?;
@@ -88,7 +88,8 @@ fn needed(workspace: &Workspace) -> Result<BTreeSet<Id>> {
 
 /// Returns the crates that `cargo metadata` has resolved.
 fn resolved(text: &str) -> Result<Vec<Id>> {
-    let metadata: Value = serde_json::from_str(text).context("what cargo metadata says")?;
+    let metadata: Value =
+        serde_json::from_str(text).context("failed to parse the output of cargo metadata")?;
     let list = |pointer| metadata.pointer(pointer).and_then(Value::as_array).context("no list");
     let ids: BTreeSet<_> =
         list("/resolve/nodes")?.iter().filter_map(|node| node["id"].as_str()).collect();
@@ -105,7 +106,8 @@ fn resolved(text: &str) -> Result<Vec<Id>> {
 fn id(path: &Path) -> Result<Id> {
     let path = path.join("Cargo.toml");
     let text = cache::read(&path)?;
-    let manifest = DeTable::parse(&text).with_context(|| format!("reading {}", path.display()))?;
+    let manifest =
+        DeTable::parse(&text).with_context(|| format!("failed to read {}", path.display()))?;
     let package =
         manifest.get_ref().get("package").and_then(|package| package.get_ref().as_table());
     let text = |key| Some(package?.get(key)?.get_ref().as_str()?.to_owned());

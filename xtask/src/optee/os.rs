@@ -73,7 +73,7 @@ pub(super) fn own_tree() -> Option<PathBuf> {
 /// Makes it, unless it is in the cache.
 pub(super) fn prepare(workspace: &Workspace, tee: Tee) -> Result<Os> {
     match tee {
-        Tee::Sim => bail!("the stand-in is no firmware"),
+        Tee::Sim => bail!("the stand-in has no firmware"),
         Tee::None => binary(workspace, "sid"),
         Tee::Old => binary(workspace, "trixie"),
         Tee::Own => build_own(workspace),
@@ -88,7 +88,7 @@ fn binary(workspace: &Workspace, suite: &str) -> Result<Os> {
         let client = Client::open(workspace, suite, "main", "arm64")?;
         let deb = client.download(workspace, PACKAGE)?;
         let name = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let version = name.split('_').nth(1).context("a package without a version")?;
+        let version = name.split('_').nth(1).context("package has no version")?;
         apt::unpack(&deb, part)?;
         cache::write(&part.join("version"), version)
     })?;

@@ -50,7 +50,7 @@ impl Source {
 /// Returns the first line of the cross compiler's version.
 pub(super) fn compiler() -> Result<String> {
     let mut gcc = Command::new(format!("{}gcc", toolchain::CROSS));
-    let said = output(gcc.arg("--version")).context("looking for the cross compiler")?;
+    let said = output(gcc.arg("--version")).context("failed to find the cross compiler")?;
     Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 

@@ -82,7 +82,7 @@ pub(super) fn prepare(workspace: &Workspace, abi: &str) -> Result<Tfa> {
             let mut dtc = Command::new("dtc");
             dtc.args(["-q", "-I", "dts", "-O", "dtb", "-o"]).arg(part.join("spmc.dtb"));
             output(dtc.arg(&manifest))
-                .with_context(|| format!("compiling {}", manifest.display()))?;
+                .with_context(|| format!("failed to compile {}", manifest.display()))?;
         }
         Ok(())
     })?;
@@ -105,7 +105,7 @@ impl Tfa {
         if let Some(manifest) = &self.manifest {
             fiptool.arg("--tos-fw-config").arg(manifest);
         }
-        output(fiptool.arg(fip)).context("packing the firmware")?;
+        output(fiptool.arg(fip)).context("failed to pack the firmware")?;
         Ok(())
     }
 }

@@ -126,8 +126,9 @@ impl<'a> Run<'a> {
     fn with_disk(&self, workspace: &Workspace, name: &str) -> Result<Image> {
         let Some(size) = self.scenario.disk else { return Ok(self.image.clone()) };
         let path = workspace.checkout.join(format!("disk-{name}.raw"));
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        file.set_len(size << 20).with_context(|| format!("sizing {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        file.set_len(size << 20).with_context(|| format!("failed to size {}", path.display()))?;
         Ok(Image { output: Some(path), ..self.image.clone() })
     }
 
@@ -189,7 +190,7 @@ impl<'a> Run<'a> {
             say!("  FAILED: {complaint}");
         }
         if !how.console {
-            say!("  the end of the console ({}):", outcome.log.display());
+            say!("  end of the console ({}):", outcome.log.display());
             let lines: Vec<_> = outcome.console.lines().collect();
             for line in &lines[lines.len().saturating_sub(20)..] {
                 say!("    {line}");
@@ -204,7 +205,7 @@ impl Run<'_> {
     fn complaints(&self, verdict: &Verdict, outcome: &Outcome, limit: Duration) -> Vec<String> {
         if let Some(words) = &self.scenario.crashes {
             let crashed = outcome.console.contains(words) && verdict.end.is_none();
-            let complaint = format!("the kernel was to crash and say `{words}`");
+            let complaint = format!("the kernel has not crashed with `{words}`");
             return (!crashed || outcome.timed_out).then_some(complaint).into_iter().collect();
         }
         let mut complaints = verdict.complaints(outcome, limit);
@@ -212,7 +213,7 @@ impl Run<'_> {
         let says = self.scenario.says.iter();
         let says = says.filter(|words| self.tee == Tee::Sim || !words.starts_with("simtee: "));
         let unsaid = says.filter(|words| !outcome.console.contains(*words));
-        complaints.extend(unsaid.map(|words| format!("the kernel never said `{words}`")));
+        complaints.extend(unsaid.map(|words| format!("the kernel has not printed `{words}`")));
         if self.firmware.is_some() {
             complaints.extend(lent::complaints(&outcome.secure, &outcome.console));
         }
@@ -251,13 +252,13 @@ impl Verdict {
             complaints.push(format!("{} of {} checks", self.failed, self.failed + self.passed));
         }
         if outcome.timed_out {
-            complaints.push(format!("still running after {} s", limit.as_secs()));
+            complaints.push(format!("timed out after {} s", limit.as_secs()));
         }
         match self.end {
-            None => complaints.push("the script stopped before its end".to_owned()),
+            None => complaints.push("the script has not reached its end".to_owned()),
             Some(count) if count != self.passed + self.failed => {
                 complaints.push(format!(
-                    "{count} checks were made, {} were heard",
+                    "{count} checks were made, {} were received",
                     self.passed + self.failed
                 ));
             }

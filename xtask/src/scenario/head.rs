@@ -162,7 +162,8 @@ impl Scenario {
                 "tee" => {
                     let names: Vec<String> = list(value);
                     let tees = names.iter().map(|name| Tee::parse(name)).collect::<Result<_>>();
-                    scenario.tees = tees.with_context(|| format!("{name}: `tee: {value}`"))?;
+                    scenario.tees =
+                        tees.with_context(|| format!("{name}: invalid `tee: {value}`"))?;
                 }
                 "without" => scenario.without = list(value),
                 "leave" => scenario.leave = value.to_owned(),
@@ -192,16 +193,19 @@ impl Scenario {
                 }
                 "why" => why = !value.is_empty(),
                 "disk" => {
-                    let size = value.parse().with_context(|| format!("{name}: `disk: {value}`"))?;
+                    let size = value
+                        .parse()
+                        .with_context(|| format!("{name}: invalid `disk: {value}`"))?;
                     scenario.disk = Some(size);
                 }
                 "boots" => {
-                    scenario.boots =
-                        value.parse().with_context(|| format!("{name}: `boots: {value}`"))?;
+                    scenario.boots = value
+                        .parse()
+                        .with_context(|| format!("{name}: invalid `boots: {value}`"))?;
                 }
                 "smp" => {
                     scenario.smp =
-                        value.parse().with_context(|| format!("{name}: `smp: {value}`"))?;
+                        value.parse().with_context(|| format!("{name}: invalid `smp: {value}`"))?;
                 }
                 "clock" => {
                     scenario.by_instructions = match value {
@@ -211,21 +215,20 @@ impl Scenario {
                     };
                 }
                 "limit" => {
-                    let seconds =
-                        value.parse().with_context(|| format!("{name}: `limit: {value}`"))?;
+                    let seconds = value
+                        .parse()
+                        .with_context(|| format!("{name}: invalid `limit: {value}`"))?;
                     scenario.limit = Duration::from_secs(seconds);
                 }
                 // Prose may hold colons; a single word before one is a key, and then a misspelt one.
                 _ if key.contains(' ') || key.starts_with("SPDX") || key.starts_with('!') => {}
                 _ => {
-                    bail!(
-                        "tests/vm/scenarios/{name}.sh: no key `{key}` is known in a scenario's head"
-                    )
+                    bail!("tests/vm/scenarios/{name}.sh: unknown key `{key}` in its head")
                 }
             }
         }
         if scenario.about.is_empty() {
-            bail!("tests/vm/scenarios/{name}.sh: its head lacks `# about: what it shows`");
+            bail!("tests/vm/scenarios/{name}.sh: its head has no `# about:`");
         }
         if !scenario.by_instructions && !why {
             bail!("{name}: `clock: host` needs `# why:`, the reason for parallel processors");

@@ -36,7 +36,7 @@ impl Tree {
     pub(super) fn read(workspace: &Workspace) -> Result<Self> {
         let listed = workspace
             .git(&["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-            .context("tests depend on the files that git lists")?;
+            .context("failed to list the files that tests depend on")?;
         let mut files = BTreeMap::new();
         for path in listed.split_terminator('\0').map(PathBuf::from) {
             let full = workspace.root.join(&path);
@@ -47,7 +47,7 @@ impl Tree {
             } else {
                 fs::read(&full)
             };
-            let content = content.with_context(|| format!("reading {}", full.display()))?;
+            let content = content.with_context(|| format!("failed to read {}", full.display()))?;
             let mut digest = Digest::new();
             digest.add(&metadata.mode().to_le_bytes());
             digest.add(&content);

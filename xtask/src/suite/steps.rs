@@ -279,6 +279,6 @@ fn policies(workspace: &Workspace) -> Result<Outcome> {
     }
     let mut check = workspace.cargo();
     check.args(["run", "--quiet", "--locked", "--package", "protheapctl", "--", "check"]);
-    output(check.args(policies)).context("checking the policies")?;
+    output(check.args(policies)).context("failed to check the policies")?;
     Ok(Outcome::Good)
 }

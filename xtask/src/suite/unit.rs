@@ -30,7 +30,7 @@ fn component(
         .arg(subcommand)
         .args(args)
         .output()
-        .with_context(|| format!("running cargo {subcommand}"))?;
+        .with_context(|| format!("failed to run cargo {subcommand}"))?;
     let text = [output.stdout, output.stderr].map(|o| String::from_utf8_lossy(&o).into_owned());
     if output.status.success() {
         return Ok(Outcome::Good);
@@ -53,7 +53,7 @@ pub(super) fn test(workspace: &Workspace) -> Result<Outcome> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("running cargo test")?;
+        .context("failed to run cargo test")?;
     let errors = child.stderr.take().context("cargo test has no standard error")?;
     // Both pipes are read at once: a full one would block cargo.
     let errors = std::thread::spawn(move || {
@@ -62,11 +62,11 @@ pub(super) fn test(workspace: &Workspace) -> Result<Outcome> {
     let output = child.stdout.take().context("cargo test has no output")?;
     let mut counts = Counts::default();
     for line in BufReader::new(output).lines() {
-        let line = line.context("reading the output of cargo test")?;
+        let line = line.context("failed to read the output of cargo test")?;
         say!("{line}");
         counts.hear(&line);
     }
-    let status = child.wait().context("waiting for cargo test")?;
+    let status = child.wait().context("failed to wait for cargo test")?;
     // A test that does not build, or a doctest that crashes, has no line to count.
     if !status.success() {
         let errors = errors.join().unwrap_or_default();
