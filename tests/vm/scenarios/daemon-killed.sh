@@ -7,13 +7,13 @@ HEAP=protected,secure-video
 
 # The GPU has probed without a binding, which the daemon is to make.
 late_binding() {
-	let_go
+	release_all
 	rm -rf /run/protheap
 	need bind_gpu
 }
 # The GPU's firmware wants larger suspend buffers than its binding has, which the daemon is to hand over.
 supply() {
-	let_go
+	release_all
 	rm -rf /run/protheap
 	make_binding $HEAP 65536 2
 	need bind_gpu
@@ -69,11 +69,11 @@ load_protheap
 load_gpu
 kill_everywhere late_binding 65536
 if [ "$(attr source)" = handed ]; then
-	let_go
+	release_all
 	need rmmod csfgpu
 	load_gpu suspend_bytes=131072
 	kill_everywhere supply 131072
 fi
-let_go
+release_all
 check 'the TEE has every byte' wait_until 10 is_zero given_out
 check 'there is no dma-buf' wait_until 10 is_zero buffers

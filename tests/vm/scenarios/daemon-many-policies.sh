@@ -44,9 +44,9 @@ check 'that not all of them count is told' like "$(state_of /refused)" "*$FILE.d
 fill $POLICIES/$FILE.d 'x = 1'
 sees 'bad drop-ins' $UI $UI
 grep -o 'skipped: [^ ]*:' $DAEMON_LOG >/run/skipped
-check 'bad drop-ins: protheapd logs some' at_least "$(told skipped:)" 1
+check 'bad drop-ins: protheapd logs some' at_least "$(log_count skipped:)" 1
 check 'bad drop-ins: protheapd logs none twice' empty repeated /run/skipped
-check 'bad drop-ins: protheapd logs no more than it reads' at_most "$(told skipped:)" 300
+check 'bad drop-ins: protheapd logs no more than it reads' at_most "$(log_count skipped:)" 300
 check 'state.json is of a size that can be read' at_most "$(wc -c <$STATE)" 262144
 check 'it has grown by little' at_most "$(daemon_kb VmHWM)" $((small + 8192))
 rm -r $POLICIES

@@ -86,18 +86,18 @@ need wait_until 10 next_is none
 
 prefer $UI >$POLICIES/$FILE
 need wait_until 10 next_is $UI
-lines=$(told "skipped: .*$FILE")
+lines=$(log_count "skipped: .*$FILE")
 echo 'heaps = ' >$POLICIES/$FILE
 check 'a file that became bad is refused, and what it said before is kept' wait_until 10 is_refused
 sees 'what it said still counts' $UI
 reload_daemon
 reload_daemon
-check 'that is told once' is "$(told "skipped: .*$FILE")" $((lines + 1))
+check 'that is told once' is "$(log_count "skipped: .*$FILE")" $((lines + 1))
 prefer $UI >$POLICIES/$FILE
 check 'it is good again' wait_until 10 nothing_refused
 echo 'heaps = ' >$POLICIES/$FILE
 need wait_until 10 is_refused
-check 'and bad again, which is told again' is "$(told "skipped: .*$FILE")" $((lines + 2))
+check 'and bad again, which is told again' is "$(log_count "skipped: .*$FILE")" $((lines + 2))
 need unbind_gpu
 check 'what it said when it was good is what is bound next' wait_until 10 holds "$CONFIG/$GPU/heap" $UI
 need bind_gpu

@@ -35,7 +35,7 @@ load_tee
 load_protheap
 need mount -o remount,ro /run
 binds 'nothing can be made in /run'
-check '/run is read-only: protheapd complains of its directory once' is "$(told "$RUN: $CANNOT be made")" 1
+check '/run is read-only: protheapd complains of its directory once' is "$(log_count "$RUN: $CANNOT be made")" 1
 check '/run is read-only: the complaint is among those that other scenarios look for' like "$(complaints)" "*$RUN: $CANNOT be made*"
 need mount -o remount,rw /run
 drop_tee
@@ -46,7 +46,7 @@ ends_well
 
 need mount -t tmpfs -o ro none $RUN
 binds 'nothing can be written in /run/protheap'
-check '/run/protheap is read-only: protheapd complains of state.json once' is "$(told "$RUN/state.json: $CANNOT be written")" 1
+check '/run/protheap is read-only: protheapd complains of state.json once' is "$(log_count "$RUN/state.json: $CANNOT be written")" 1
 need umount $RUN
 drop_tee
 check 'it can: the next state is written' wait_until 5 ends failed heap-dead
@@ -57,7 +57,7 @@ ends_well
 need mount -t tmpfs -o size=16k none $RUN
 dd if=/dev/zero of=$RUN/full bs=1k 2>/dev/null
 binds 'there is no room in /run'
-check '/run/protheap is full: protheapd complains of state.json once' is "$(told "$RUN/state.json: $CANNOT be written")" 1
+check '/run/protheap is full: protheapd complains of state.json once' is "$(log_count "$RUN/state.json: $CANNOT be written")" 1
 rm $RUN/full
 drop_tee
 check 'there is: the next state is written' wait_until 5 ends failed heap-dead

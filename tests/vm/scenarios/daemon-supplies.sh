@@ -38,7 +38,7 @@ check 'a heap that is too small is told of' wait_until 2 grep -q 'failed to allo
 spent=$(daemon_ms)
 sleep 3
 # A state line repeats the reason in parentheses if the state has changed in between.
-check 'the failed allocation is logged once' is "$(told ': failed to allocate')" 1
+check 'the failed allocation is logged once' is "$(log_count ': failed to allocate')" 1
 check 'and tried again, now and then' at_most $(($(daemon_ms) - spent)) $((200 * SLOW))
 check 'the GPU keeps its firmware buffer' is "$(attr state) $(gpu bound)" 'in-use 1'
 stop_daemon

@@ -18,7 +18,7 @@ sleep 120
 check 'two minutes later, too' ends unprotected no-heap
 check 'it wrote nothing anew' is "$(stat -c %i $STATE)" "$written"
 check 'and did nothing' at_most $(($(daemon_ms) - spent)) 100
-check 'it said once how the GPU stands' is "$(told "$GPU")" 1
+check 'it said once how the GPU stands' is "$(log_count "$GPU")" 1
 check 'protheapd logs no complaint' empty complaints
 check 'no binding is there' absent "$CONFIG/$GPU"
 check 'no link leads to a heap' absent /run/protheap/heaps/secure-video

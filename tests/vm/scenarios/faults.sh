@@ -18,4 +18,4 @@ say "$(tr '\n' ' ' </run/counts)"
 for operation in mkdir store bind-kernel bind-handed give probe group; do
 	check "$operation failed in each way that it can" at_least "$(count $operation)" 3
 done
-prove_calm
+check_idle

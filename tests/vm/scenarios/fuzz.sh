@@ -28,7 +28,7 @@ for round in 1 2 3 4 5; do
 	fail_workers $((round % 2))
 	storm fuzz 120 $((SEED + round))
 	fail_workers 0
-	prove_calm
+	check_idle
 done
 say "$(sed 's/ .*//' /run/counts | sort -u | while read -r name; do echo "$name $(count "$name")"; done | tr '\n' ' ')"
 check 'it was busy' at_least "$(count step)" 20000

@@ -4,10 +4,10 @@
 
 load_tee
 load_protheap
-protheap-guest uevents /run/told 30 &
-teller=$!
-need wait_until 5 exists /run/told
-told() { tr '\n' ';' </run/told | sed 's/ ;/;/g'; }
+protheap-guest uevents /run/uevents 30 &
+listener=$!
+need wait_until 5 exists /run/uevents
+uevents() { tr '\n' ';' </run/uevents | sed 's/ ;/;/g'; }
 log() { dmesg | grep -c "$GPU: protheap: $1"; }
 
 need mkdir "$CONFIG/$GPU"
@@ -46,10 +46,10 @@ case $(cat $CONFIG/sources) in
 handed) states='open;held;bound suspend;in-use suspend;bound suspend;in-use suspend;absent;' ;;
 *) states='open;held;bound;in-use;bound;in-use;absent;' ;;
 esac
-check 'every state was told, in order' wait_until 2 is_count "$states" told
+check 'every state has its uevent, in order' wait_until 2 is_count "$states" uevents
 check 'the window is in the log' is "$(log 'held for at most 5000 ms')" 1
 check 'the heap, and who decided' is "$(log 'bound to protected,secure-video by policy somebody')" 1
 check 'that it was taken back' is "$(log 'binding withdrawn, . protected buffers are still in use')" 1
 check 'nothing is held' is "$(counter state) $(counter buffers) $(counter bytes) $(counter in-use)" 'absent 0 0 0'
 check 'the window is spent' is "$(counter window-spent)" 1
-kill $teller
+kill $listener

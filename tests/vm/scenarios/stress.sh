@@ -22,4 +22,4 @@ done
 for what in give-small-EMSGSIZE give-mappable-EPERM give-other-heap-EPERM give-twice-EEXIST give-nobody-ENODEV; do
 	check "refused: $what" at_least "$(count $what)" 2
 done
-prove_calm
+check_idle
