@@ -72,6 +72,7 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("xtask/src/bench", &[]),
     ("xtask/src/demo", &[All(Images)]),
     ("xtask/src/dist", &[All(Packages), All(Audit), Saying("/debs")]),
+    ("xtask/src/dist/lists.rs", &[Step("initrds")]),
     ("xtask/src/optee", &[Saying("# tee: ")]),
 ];
 
