@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_where_the_kernel_reads_them() {
+    fn archive_has_the_newc_format() {
         let mut archive = Archive::default();
         archive.node("dev/console", 5, 1);
         archive.file("a/b/c", 0o644, b"hello");

@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_good() {
+    fn correct_explanations_pass() {
         judge_text(GOOD, Some(&board(OKAY, false))).unwrap();
         judge_text(&GOOD.replace("no-provider", "waiting"), Some(&board(OKAY, true))).unwrap();
         let disabled = GOOD
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_is_seen() {
+    fn wrong_explanations_fail() {
         let okay = board(OKAY, false);
         for (right, wrong) in [
             ("\"applied\"", "\"refused\""),
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn soc_and_gpu_are_what_the_policy_says() {
+    fn soc_and_gpu_come_from_the_policy() {
         let policy = "\
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
@@ -512,7 +512,7 @@ description = \"Acme A9\"
     }
 
     #[test]
-    fn only_lines_that_differ_are_told() {
+    fn only_different_lines_are_printed() {
         assert!(difference("a\nb\n", "a\nb\n").is_empty());
         assert_eq!(difference("a\nb\n", "a\nc\n"), ["-b", "+c"]);
         assert_eq!(difference("a\nb\n", "b\na\n").len(), 1);

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_step_is_begun_anew() {
+    fn interrupted_step_starts_again() {
         let dir = env::temp_dir().join(format!("xtask-once-{}", process::id()));
         remove_dir(&dir).unwrap();
         create_dir(&dir).unwrap();

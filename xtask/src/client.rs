@@ -324,7 +324,7 @@ mod tests {
 "#;
 
     #[test]
-    fn a_proxy_has_every_member_with_its_comment() {
+    fn proxy_has_every_member_with_its_comment() {
         let (name, source) = source("org.protheap1.Lamp.xml", LAMP).unwrap();
         assert_eq!(name, "Lamp");
         let (head, proxy) = source.split_once("\n\n").unwrap();
@@ -360,7 +360,7 @@ fn dim(&self) -> crate::Result<()>;
     }
 
     #[test]
-    fn what_cannot_be_translated_is_refused() {
+    fn unsupported_interfaces_are_refused() {
         for (old, new, expected) in [
             ("type=\"u\"", "type=\"ad\"", "PowerNow"),
             ("access=\"read\"/>", "access=\"readwrite\"/>", "PowerSoon"),

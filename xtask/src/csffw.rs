@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_one_protected_section() {
+    fn image_has_one_protected_section() {
         let image = image();
         let image = protheap_csf::Image::parse(&image).unwrap();
         let flags: Vec<_> = image.sections().map(|section| section.flags.to_string()).collect();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_names_its_directory() {
+    fn firmware_directory_follows_from_the_gpu() {
         let id = gpu_id("\t\tprotheap,modelled-gpu = <0xa8670005>;").unwrap().unwrap();
         assert_eq!(directory(id), "arch10.8");
         assert_eq!(directory(0xd800_0000), "arch13.8");

@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interests_are_written_as_dpkg_reads_them() {
+    fn trigger_interests_have_dpkgs_format() {
         let mut database = Database::default();
         let triggers = "# a comment\ninterest-noawait /usr/lib/systemd/catalog\ninterest-await update-initramfs\n\
              activate-noawait update-initramfs\n";

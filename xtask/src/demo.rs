@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_in_seconds() {
+    fn event_times_are_in_seconds() {
         assert_eq!(story("2345678 heap came"), "    2.346 s  heap came");
     }
 }

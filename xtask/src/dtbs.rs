@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_found_by_its_numbers() {
+    fn newest_package_is_found_by_its_version() {
         let newest = |names: &[&str]| {
             names.iter().filter_map(|name| Package::parse(name)).max().map(|package| package.name())
         };
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dtc_prints_is_read() {
+    fn output_of_dtc_is_parsed() {
         let source = r#"/dts-v1/;
 
 / {

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn partitions_are_named_by_the_hash() {
+    fn partition_uuids_are_the_hash() {
         assert_eq!(
             uuid("0123456789abcdef0123456789abcdef"),
             "01234567-89ab-cdef-0123-456789abcdef"

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_protected_section_is_good() {
+    fn exactly_one_protected_section_passes() {
         let of = |sections: &[(u64, u64, &str)], bytes: u64| {
             let section = |&(va, bytes, flag): &(u64, u64, &str)| {
                 format!(

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn qemu_version_is_read() {
+    fn qemu_version_is_parsed() {
         let text =
             "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c)";
         assert_eq!(parse_qemu(text), Some((10, 0)));

@@ -413,7 +413,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_option_is_found() {
+    fn missing_options_are_found() {
         let fragment =
             "# a comment\nCONFIG_A=y\nCONFIG_B=m\n\n# CONFIG_C is not set\nCONFIG_D=\"x\"\n";
         let config = "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_D=\"x\"\nCONFIG_E=y\n";
@@ -426,7 +426,7 @@ mod tests {
 
     /// panthor's patch adds a header of the interface, which must be the module's own.
     #[test]
-    fn the_patches_have_the_modules_header() {
+    fn patches_have_the_header_of_the_module() {
         let workspace = Workspace::open().unwrap();
         let header = cache::read(&workspace.root.join("driver/module/protheap.h")).unwrap();
         let begin = "+++ b/include/drm/protheap.h\n";

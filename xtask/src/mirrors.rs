@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_formats_are_read() {
+    fn both_apt_formats_are_parsed() {
         let lines = parse_lines(
             "# deb http://old.example/debian trixie main\n\
              deb [arch=amd64 signed-by=/k.gpg] https://mirror.example/debian trixie main # ours\n\
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_inside_the_file_is_not_taken_for_a_path() {
+    fn embedded_key_is_not_a_path() {
         let text = "Types: deb\nURIs: http://a.example/debian\nSuites: trixie\nSigned-By:\n -----BEGIN\n .\n";
         assert_eq!(parse_deb822(text)[0].signed_by, None);
     }
 
     #[test]
-    fn the_security_archive_is_found_or_derived() {
+    fn security_archive_is_found_or_derived() {
         let both = parse_lines(
             "deb http://m.example/debian trixie main\ndeb http://s.example/sec trixie-security main\n",
         );
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_names_the_other_suite_and_its_component() {
+    fn entry_names_other_suite_and_component() {
         let source = &parse_lines("deb http://m.example/debian trixie main")[0];
         let entry = source.entry("bookworm-security", "non-free-firmware");
         assert_eq!(parse_deb822(&entry)[0].suites, ["bookworm-security"]);

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_run_one_after_the_other_start_before_a_longer_one() {
+    fn jobs_with_a_common_resource_start_before_a_longer_job() {
         let mut order = Vec::new();
         let mut jobs = vec![job("long", 9, |_| ())];
         for name in ["a", "b"] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_used_by_one_job_at_a_time() {
+    fn resource_is_used_by_one_job_at_a_time() {
         let users = AtomicUsize::new(0);
         let jobs = (0..6).map(|number| {
             let mut job = job(&number.to_string(), number, |_| {

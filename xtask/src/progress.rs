@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn output_of_a_step_is_kept_and_its_failure_seen() {
+    fn failed_step_returns_an_error_and_keeps_its_output() {
         let log = log("step");
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn missing_program_is_named() {
         let log = log("missing");
         let command = Command::new("no-such-program-anywhere");
         let error = Step::new("trying", LONG).run(command, &log).unwrap_err().to_string();
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_reads_as_minutes_and_seconds() {
+    fn durations_show_minutes_and_seconds() {
         assert_eq!(clock(Duration::from_secs(5)), "0:05");
         assert_eq!(clock(Duration::from_secs(266)), "4:26");
     }

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_item_is_open() {
+    fn skipped_item_is_open() {
         let mut list = List::default();
         list.item("good", Ok(Outcome::Good));
         list.item("skipped", Ok(Outcome::Skipped("no network".to_owned())));

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_pass_with_the_same_inputs_counts() {
+    fn pass_counts_only_with_the_same_inputs() {
         let dir = std::env::temp_dir().join(format!("xtask-results-{}", std::process::id()));
         cache::remove_dir(&dir).unwrap();
         let mut results = Results { dir: dir.clone(), now: "now".to_owned(), fresh: false };

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_parsed() {
+    fn every_tee_name_is_parsed() {
         for tee in Tee::REAL {
             assert_eq!(Tee::parse(tee.name()).unwrap(), tee);
         }

@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_of_the_kernel_are_seen() {
+    fn faults_of_the_kernel_are_found() {
         let good = "[    0.1] audit: type=1400 audit(1.0:2): apparmor=\"STATUS\" operation=\"profile_load\" profile=\"unconfined\" name=\"protheapd\"\n[    0.1] Booting Linux\n[    0.5] csfgpu fb000000.gpu: probed\n[    0.6] reboot: Power down\n";
         assert!(faults(good).is_empty());
         for bad in [

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_laid_out_as_the_specification_says() {
+    fn call_has_the_layout_of_the_specification() {
         let message = method_call(7, BUS, "AddMatch", &Arguments::string("x"));
         assert_eq!(message[..4], [b'l', 1, 0, 1]);
         // The body is a length, a letter and a NUL; the fields are padded up to it.
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_aligned() {
+    fn device_structures_are_aligned() {
         let Arguments { bytes, .. } = Arguments::find_heap("video", &[(226, 128)]);
         assert_eq!(bytes[..10], *b"\x05\0\0\0video\0");
         assert_eq!(bytes[12..24], [8, 0, 0, 0, 226, 0, 0, 0, 128, 0, 0, 0]);

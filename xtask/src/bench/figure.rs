@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn figure_is_the_median() {
         let figure = |samples: &[f64]| Figure::new("x", samples.to_vec(), Unit::Count).unwrap();
         assert_eq!(figure(&[9.0, 1.0, 2.0]).median, 2.0);
         let even = figure(&[4.0, 1.0, 2.0, 9.0]);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_met_or_missed() {
+    fn limits_are_met_or_missed() {
         let measure = |value, limit| Measure::new("x", Vec::new(), value, Unit::Times, limit);
         assert!(!measure(0.5, Limit::AtMost(0.5)).is_missed());
         assert!(measure(0.51, Limit::AtMost(0.5)).is_missed());

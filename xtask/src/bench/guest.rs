@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_heard() {
+    fn figures_are_parsed() {
         let lines = ["figure a 12", "call 1", "figure b 3.5", "figure a 14"].map(str::to_owned);
         let said = Said::hear(lines.to_vec()).unwrap();
         assert_eq!(said.samples("a").unwrap(), [12.0, 14.0]);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_has_its_table_and_its_size() {
+    fn firmware_has_table_and_size() {
         let image = firmware();
         assert_eq!(image.len(), 280 << 10);
         assert_eq!(image[..4], 0xc3f1_3a6e_u32.to_le_bytes());

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_children_is_found() {
+    fn child_times_are_parsed() {
         let stat = "41 (a ) b) S 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19\n";
         assert_eq!(ticks(stat), Some(16 + 17));
         assert_eq!(ticks("41 (a) S 4 5"), None);

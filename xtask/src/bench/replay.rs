@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_by_what_they_are_for() {
+    fn calls_are_grouped_by_purpose() {
         let trace = trace();
         assert_eq!(trace.calls(), 9);
         assert_eq!(trace.peak_kib, 88.0);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_repeats_them() {
+    fn table_has_all_calls() {
         let c = trace().to_c();
         assert!(c.contains("data_0_1[] __attribute__((aligned(8))) = { 47, 0 };"), "{c}");
         assert!(c.contains("{ 56, { -100, (long)data_0_1, 0, 0 }, 3 },"), "{c}");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_refused() {
+    fn invalid_traces_are_refused() {
         for line in ["call x = 0", "call 63 i:4", "call 63 z:4 = 0", "call 63 b:123 = 0", "gap 5"] {
             let lines = [line.to_owned(), "peak 1".to_owned()];
             assert!(Trace::parse(&lines).is_err(), "{line}");

@@ -411,7 +411,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_by_its_whole_name() {
+    fn field_is_found_by_its_whole_name() {
         let text =
             "nonvoluntary_ctxt_switches:\t3\nvoluntary_ctxt_switches:\t41\nPss:    1673 kB\n";
         assert_eq!(field(text, "voluntary_ctxt_switches:"), Some(41.0));

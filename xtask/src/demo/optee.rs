@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_right_if_it_is_bound_where_there_is_protected_memory() {
+    fn row_is_right_if_bound_exactly_with_protected_memory() {
         let bound = r#"{"state": "in-use", "reason": "", "heap": "h", "firmware_bytes": 1, "suspend_buffers": 12,
             "protected_memory": true, "tee_revision": "4.10", "complaints": 0, "section": "carve-out"}"#;
         let none = r#"{"state": "unprotected", "reason": "no-heap", "protected_memory": false, "tee_revision": "4.5",
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn members_of_a_row_are_as_promised() {
+    fn row_has_the_documented_members() {
         let row = serde_json::to_value(Row::default()).unwrap();
         let mut names: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
         names.sort();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_member_is_there_and_null_is_what_is_absent() {
+    fn report_has_every_member_and_null_for_absent_ones() {
         let object = serde_json::to_value(sent()).unwrap();
         for key in "board compatible policies gpu driver heap protection state reason firmware_bytes suspend_bytes \
                     suspend_in_use section section_pages protected_entries protected_exits denied complaints held_ms \
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn values_read_well() {
+    fn values_are_formatted() {
         let rows = sent().rows();
         assert_eq!(rows[2], ("policies", "a,b > default".to_owned()));
         assert_eq!(rows[8], ("reason", "-".to_owned()));

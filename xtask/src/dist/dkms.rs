@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_lacks_is_said() {
+    fn missing_kernel_options_are_named() {
         let config = "CONFIG_MODULES=y\nCONFIG_OF=y\nCONFIG_RUST=y\nCONFIG_CONFIGFS_FS=y\nCONFIG_DRM=m\n\
                       CONFIG_DMABUF_HEAPS=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0 here\"\n";
         let files = ["rust/libkernel.rmeta"];

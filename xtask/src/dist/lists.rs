@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_matters_is_compared_line_by_line() {
+    fn lists_compare_lines_of_protheap_modules_and_firmware() {
         for line in ["usr/bin/protheap-bind", "usr/lib/modules/RELEASE/kernel/panthor.ko"] {
             assert!(matters(line), "{line}");
         }

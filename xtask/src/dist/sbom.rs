@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_elsewhere_has_a_digest_and_a_url() {
+    fn external_crates_have_digest_and_url() {
         let lock = Lock::parse(
             "[[package]]\nname = \"toml\"\nversion = \"1.2.1+spec-1.1.0\"\nchecksum = \"c0ffee\"\n\
              [[package]]\nname = \"protheapd\"\nversion = \"0.1.0\"\n",
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_serial_number_is_a_uuid() {
+    fn serial_number_is_a_uuid() {
         let digest = "ffffffffffffffffffffffffffffffffffffffff  file";
         let expected = "ffffffff-ffff-8fff-bfff-ffffffffffff";
         assert_eq!(uuid(digest).as_deref(), Some(expected));

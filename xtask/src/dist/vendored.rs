@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_crate_keeps_what_cargo_resolves_by() {
+    fn emptied_crate_still_resolves() {
         let path = std::env::temp_dir().join(format!("xtask-vendored-{}", std::process::id()));
         cache::remove_dir(&path).unwrap();
         let toml = "[package]\nname = \"windows-sys\"\nversion = \"1.0.0\"\nbuild = \"build.rs\"\nlinks = \"windows\"\n\n[[test]]\n\

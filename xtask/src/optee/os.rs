@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_pool_refuses_a_source_that_it_does_not_know() {
+    fn set_pool_refuses_unknown_sources() {
         let tree = env::temp_dir().join(format!("xtask-optee-{}", std::process::id()));
         let file = tree.join(POOL_FILE);
         cache::write(&file, format!("before\n{POOL}after\n")).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_static_pool_is_the_boards_carve_out() {
+    fn static_pool_is_the_carve_out_of_the_boards() {
         let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../driver/testing/boards");
         let common = cache::read(&boards.join("common.dtsi")).unwrap();
         let [base, size] = STATIC.map(|flag| flag.split_once('=').unwrap().1);

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_passes_only_when_all_is_well() {
+    fn scenario_passes_only_without_any_complaint() {
         assert!(judge(&["# hello", "ok - a", "ok - b", "end 2"], "fine", false).is_empty());
         for (lines, console, timed_out) in [
             (&["ok - a", "not ok - b (seen)", "end 2"][..], "", false),

@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_head_says_how_to_boot() {
+    fn head_specifies_the_boot() {
         let script = "# about: two at once\n# board: rk3588, imx95\n\
                       # overlay: second-gpu\n# cmdline: protheap.hold=0 x=1\n# without: protheap\n# smp: 2\n\
                       # init: script\n# source: handed\n# tee: sim, dynamic-8m\n# leave: reboot\n# clock: instructions\n# kernel: debug\n# says: so: much\n# says: more\n# disk: 64\n# boots: 2\n# limit: 12\n#\n# Prose with a colon: is fine.\n\nload_tee\n# board: not-the-head\n";
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_head_is_refused() {
+    fn invalid_heads_are_refused() {
         assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# limit: soon\n").is_err());

@@ -40,7 +40,7 @@ fn assert_outcomes(passing: &[&str], failing: &[&str]) {
 }
 
 #[test]
-fn helpers_fail_if_the_commands_in_their_arguments_fail() {
+fn helpers_fail_if_a_command_in_their_arguments_fails() {
     assert_outcomes(
         &[
             "is a a",
@@ -72,7 +72,7 @@ fn helpers_fail_if_the_commands_in_their_arguments_fail() {
 }
 
 #[test]
-fn logs_that_are_missing_or_empty_show_nothing() {
+fn missing_and_empty_logs_fail_claims_about_absence() {
     const DAEMON: &str = "DAEMON_LOG=log; echo 'protheapd: gpu: bound: heap' >log;";
     const KERNEL: &str = "KERNEL_LOG=log; dmesg() { echo '[ 0.0] Booting'; ";
     assert_outcomes(
@@ -105,7 +105,7 @@ fn logs_that_are_missing_or_empty_show_nothing() {
 }
 
 #[test]
-fn a_journal_without_the_unit_shows_nothing() {
+fn journal_without_the_unit_fails_claims_about_absence() {
     let journal = |all: &str, warnings: &str| {
         format!(
             "journalctl() {{ case $* in --sync) ;; *--priority=warning*) printf '{warnings}' ;; \
@@ -130,7 +130,7 @@ fn a_journal_without_the_unit_shows_nothing() {
 }
 
 #[test]
-fn a_device_that_is_missing_has_no_missing_driver() {
+fn missing_device_fails_the_claim_that_it_has_no_driver() {
     const GPU: &str = "DEVICES=devices; GPU=gpu; mkdir -p devices/gpu;";
     assert_outcomes(
         &[&format!("{GPU} has_no_driver")],
@@ -142,7 +142,7 @@ fn a_device_that_is_missing_has_no_missing_driver() {
 }
 
 #[test]
-fn messages_whose_absence_is_claimed_are_those_of_the_module() {
+fn absent_messages_exist_in_the_module() {
     let module = Workspace::open().unwrap().root.join("driver/module");
     let sources = fs::read_dir(module).unwrap().map(|entry| entry.unwrap().path());
     let sources =

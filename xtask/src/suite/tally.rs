@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_test_neither_passes_nor_fails() {
+    fn skipped_test_neither_passes_nor_fails() {
         let mut tally = Tally::default();
         add(&mut tally, "there", Ok(Outcome::Good));
         add(&mut tally, "before", Ok(Outcome::Unchanged));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_passes_if_each_of_its_boots_does() {
+    fn scenario_passes_if_all_its_boots_pass() {
         let mut tally = Tally::default();
         for name in ["a", "a", "b", "b"] {
             add(&mut tally, name, Ok(Outcome::Good));

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_of_cargo_test_are_added_up() {
+    fn results_of_cargo_test_are_summed() {
         let mut counts = Counts::default();
         for line in [
             "running 5 tests",
