@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::cache::Workspace;
+use crate::cache::{self, Workspace};
 
 /// Path of `lib.sh` and its text.
 fn lib() -> (PathBuf, String) {
@@ -144,10 +144,9 @@ fn missing_device_fails_the_claim_that_it_has_no_driver() {
 #[test]
 fn absent_messages_exist_in_the_module() {
     let module = Workspace::open().unwrap().root.join("driver/module");
-    let sources = fs::read_dir(module).unwrap().map(|entry| entry.unwrap().path());
-    let sources =
-        sources.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let source: String = sources.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut sources = cache::files(&module).unwrap();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let source: String = sources.iter().map(|path| cache::read(path).unwrap()).collect();
     let (_, text) = lib();
     let messages = text.lines().filter_map(|line| line.split_once("='protheap: "));
     let messages: Vec<_> = messages.map(|(_, message)| message.trim_end_matches('\'')).collect();
