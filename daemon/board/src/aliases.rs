@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The drivers for a device that are built in, or among the modules of a root.
+//! Finds the drivers of a device among the built-in drivers and the modules of a root.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -10,15 +10,15 @@ use rustix::fs::OFlags;
 use crate::Problem;
 use crate::root::{Root, Timed};
 
-/// How much of a file is in memory at a time: distributions have 2 MB of aliases.
+/// Size of the read buffer; alias files of distributions have 2 MB.
 const CHUNK: usize = 32 * 1024;
-/// How much of a file is read, in bytes: distributions' have less than 3 MB.
+/// Maximum size of a file in bytes; those of distributions have less than 3 MB.
 const MOST: u64 = 16 << 20;
-/// The longest line that is looked at; those of today's kernels are below 400 bytes.
+/// Maximum length of a line in bytes; those of current kernels have less than 400.
 const LINE: u64 = 4096;
 
-/// For each of `modaliases`, the built-in drivers and the modules of the kernel `release` that serve
-/// it.
+/// Returns, for each of `modaliases`, the matching built-in drivers and modules of the kernel
+/// `release`.
 pub(crate) fn serving(
     root: &Root,
     release: &str,
@@ -28,7 +28,7 @@ pub(crate) fn serving(
     let mut serving = vec![Vec::new(); modaliases.len()];
     let mut add = |pattern: &[u8], module: &[u8]| {
         let Ok(module) = std::str::from_utf8(module) else { return };
-        // It becomes a part of paths.
+        // The name becomes part of paths.
         let is_name = module.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
         if module.is_empty() || !is_name {
             return;
@@ -39,7 +39,7 @@ pub(crate) fn serving(
             }
         }
     };
-    // `alias PATTERN MODULE`, a line each.
+    // One `alias PATTERN MODULE` per line.
     each_piece(root, release, "modules.alias", b'\n', problems, &mut |line| {
         let mut words = line.split(|byte| *byte == b' ');
         if let (Some(b"alias"), Some(pattern), Some(module)) =
@@ -49,7 +49,7 @@ pub(crate) fn serving(
         }
         true
     });
-    // `MODULE.alias=PATTERN`, among the other things that built-in modules tell.
+    // `MODULE.alias=PATTERN`, among other information about built-in modules.
     each_piece(root, release, "modules.builtin.modinfo", 0, problems, &mut |info| {
         let dot = info.iter().position(|byte| *byte == b'.').unwrap_or(info.len());
         if let Some((module, rest)) = info.split_at_checked(dot)
@@ -62,8 +62,8 @@ pub(crate) fn serving(
     serving
 }
 
-/// Calls `visit` with what stands between separators in one of the files that describe the modules
-/// of `release`, until it returns false.
+/// Calls `visit` with each piece between separators in `file`, one of the files that describe the
+/// modules of `release`, until `visit` returns false.
 pub(crate) fn each_piece(
     root: &Root,
     release: &str,
@@ -81,7 +81,7 @@ pub(crate) fn each_piece(
         let Some(opened) = root.note(&path, opened, problems) else {
             continue;
         };
-        // Patterns that take long to compare count as time of reading.
+        // The time limit includes the time of comparing patterns.
         let reader = BufReader::with_capacity(CHUNK, Timed::new(File::from(opened)));
         let mut reader = reader.take(MOST);
         let mut piece = Vec::new();
@@ -115,11 +115,11 @@ pub(crate) fn each_piece(
     }
 }
 
-/// `text` matches `pattern`, of which `*`, `?` and `[..]` have their meaning from shells. Outside
-/// of brackets `-` and `_` are the same, as for modprobe.
+/// Returns whether `text` matches `pattern`, in which `*`, `?` and `[..]` have their meaning from
+/// shells. Outside of brackets, `-` and `_` are equivalent, as for modprobe.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on if what follows the last star does not match here.
+    // Where to continue if the text does not match what follows the last star.
     let mut retry = None;
     loop {
         let rest = pattern.get(p..).unwrap_or_default();
@@ -149,7 +149,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// How many bytes the first element of `pattern` has, if `byte` matches it.
+/// Returns the length of the first element of `pattern` in bytes, if `byte` matches it.
 fn matched(pattern: &[u8], byte: u8) -> Option<usize> {
     let fold = |byte| if byte == b'-' { b'_' } else { byte };
     match *pattern.first()? {
@@ -158,7 +158,7 @@ fn matched(pattern: &[u8], byte: u8) -> Option<usize> {
             let inside = pattern.get(1..)?;
             let negated = matches!(inside.first(), Some(b'!' | b'^'));
             let start = usize::from(negated);
-            // A bracket that closes at once stands for itself.
+            // A bracket that closes immediately stands for itself.
             let end = (start + 1..inside.len()).find(|i| inside.get(*i) == Some(&b']'))?;
             let mut set = inside.get(start..end)?;
             let mut found = false;
@@ -193,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn modules_and_built_in_drivers_serve() {
+    fn serving_finds_modules_and_built_in_drivers() {
         let tree = Tree::new();
         assert!(!one(&tree, OPTEE));
-        // depmod writes `_` for `-`.
+        // depmod replaces `-` with `_`.
         tree.file(
             "usr/lib/modules/7.3.4/modules.alias",
             "# Aliases\nalias of:N*T*Cacme,x foo\nalias of:N*T*Clinaro,optee_tzC* optee\n\
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_big_file_and_long_lines_are_read_in_pieces() {
+    fn serving_reads_big_files_and_skips_long_lines() {
         let tree = Tree::new();
         let mut text = "alias pci:v00008086d*sv*sd*bc*sc*i* e1000\n".repeat(50_000);
         text.push_str(&format!("alias {}{OPTEE} long\n", "*".repeat(5000)));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_end_is_read_in_part_and_told() {
+    fn huge_file_is_truncated_and_reported() {
         for (file, separator) in [("modules.alias", b'\n'), ("modules.builtin.modinfo", 0)] {
             let tree = Tree::new();
             let path = format!("lib/modules/7.3.4/{file}");
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_mean_what_they_mean_in_shells() {
+    fn glob_matches_as_shells_do() {
         for (pattern, text, expected) in [
             ("", "", true),
             ("*", "", true),
@@ -263,7 +263,7 @@ mod tests {
         }
     }
 
-    /// `glob` by trying every length of what a star stands for.
+    /// Matches as `glob` does, by trying every length for each star.
     fn any_reading(pattern: &[u8], text: &[u8]) -> bool {
         match (pattern, text) {
             ([], _) => text.is_empty(),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_end_in_time() {
+    fn glob_is_not_exponential_in_stars() {
         // Every reading would take longer than the universe.
         let pattern = [b"a*".repeat(100), b"b".to_vec()].concat();
         assert!(!glob(&pattern, &b"a".repeat(10_000)));
@@ -284,7 +284,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pattern_made_from_a_text_matches_it(text in "[a-c_,]{0,20}", holes in proptest::collection::vec(0..3u8, 20)) {
+        fn glob_matches_patterns_made_from_the_text(text in "[a-c_,]{0,20}", holes in proptest::collection::vec(0..3u8, 20)) {
             let mut pattern = String::new();
             for (c, hole) in text.chars().zip(&holes) {
                 match hole { 0 => pattern.push('?'), 1 => pattern.push_str("**"), _ => pattern.push(c) }
@@ -293,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn a_pattern_matches_if_any_reading_of_it_does(pattern in "[*ab?\\[\\]!_-]{0,12}", text in "[ab_-]{0,12}") {
+        fn glob_matches_if_any_reading_of_the_pattern_does(pattern in "[*ab?\\[\\]!_-]{0,12}", text in "[ab_-]{0,12}") {
             let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
             prop_assert_eq!(glob(pattern, text), any_reading(pattern, text));
         }

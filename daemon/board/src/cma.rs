@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Memory of the contiguous memory allocator, from which a TEE can take the pool of a heap.
+//! Size of the contiguous memory allocator (CMA), from which a TEE can allocate a heap's pool.
 
 use protheap_core::facts::Cma;
 
@@ -8,7 +8,8 @@ use crate::root::Root;
 
 const MEMINFO: &str = "proc/meminfo";
 
-/// Reads `CmaTotal` and `CmaFree`. `None` on a kernel without CMA, and where `/proc` is not mounted.
+/// Reads `CmaTotal` and `CmaFree`, in KiB. Returns `None` if the kernel has no CMA or `/proc` is
+/// not mounted.
 pub fn read(root: &Root) -> Option<Cma> {
     let text = root.text(MEMINFO, &mut Vec::new())?;
     let number = |name: &str| {

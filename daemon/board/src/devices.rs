@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The GPUs, and the devices whose drivers bring heaps.
+//! Finds the GPUs and the heap providers: the devices whose drivers register heaps.
 
 use std::collections::BTreeMap;
 
@@ -16,38 +16,38 @@ const PLATFORM: &str = "sys/bus/platform/devices";
 const FFA: &str = "sys/bus/arm_ffa/devices";
 const FFA_DRIVERS: &str = "sys/bus/arm_ffa/drivers";
 
-/// The compatible strings of Mali CSF GPUs: what panthor and Tyr match.
+/// Compatible strings of Mali CSF GPUs, as matched by the drivers panthor and Tyr.
 pub const GPUS: [&str; 3] =
     ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali"];
-/// The compatible string of OP-TEE's node in the device tree.
+/// Compatible string of OP-TEE's node in the device tree.
 pub const OPTEE: &str = "linaro,optee-tz";
-/// UUID of OP-TEE's partition on the FF-A bus, where it has no device-tree node.
+/// UUID of OP-TEE's partition on the FF-A bus, used where OP-TEE has no device-tree node.
 const OPTEE_FFA: &str = "486178e0-e7f8-11e3-bc5e-0002a5d5c51b";
-/// UUID of any partition of FF-A 1.0, until the driver for it is registered (drivers/firmware/arm_ffa).
+/// UUID that any FF-A 1.0 partition shows until its driver is registered
+/// (drivers/firmware/arm_ffa).
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
-/// Module of OP-TEE's driver. It has no alias for the FF-A bus (Linux 7.3, drivers/tee/optee).
+/// Module name of OP-TEE's driver. It has no alias for the FF-A bus (Linux 7.3, drivers/tee/optee).
 const OPTEE_MODULE: &str = "optee";
 
-/// The devices that matter here.
+/// GPUs and heap providers of the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devices {
     /// The Mali CSF GPUs.
     pub gpus: BTreeMap<DeviceName, Gpu>,
-    /// OP-TEE, and the nodes that were asked for.
+    /// OP-TEE and the devices with a requested compatible string.
     pub providers: BTreeMap<DeviceName, Provider>,
 }
 
-/// Looks through the platform bus and the FF-A bus.
+/// Scans the platform bus and the FF-A bus.
 ///
-/// A board has hundreds of platform devices. The bindings fix the names of the two nodes that matter
-/// (`gpu@…` in arm,mali-valhall-csf.yaml, `/firmware/optee` in linaro,optee-tz.yaml), and so those of
-/// their devices. All devices are looked at only where no GPU has such a name, or a policy asks for
-/// a provider of its own.
+/// A board has hundreds of platform devices. The device-tree bindings fix the names of the two
+/// relevant nodes (`gpu@…` in arm,mali-valhall-csf.yaml, `/firmware/optee` in linaro,optee-tz.yaml)
+/// and thereby the names of their devices. All devices are read only if no GPU has such a name, or
+/// if `providers` is not empty.
 ///
-/// `tees` are those that had registered before: OP-TEE's driver has settled when its TEE is there.
-/// Devices with one of the compatible strings in `providers` are providers too. Whether a driver can
-/// be loaded is looked up among the modules of the kernel `release`, and only for providers
-/// that have none.
+/// `tees` are the TEEs that had registered before the scan: OP-TEE's driver has probed once its TEE
+/// is registered. Devices with one of the compatible strings in `providers` are providers too. The
+/// modules of the kernel `release` are searched for a driver only for providers that have none.
 pub fn scan(
     root: &Root,
     release: &str,
@@ -88,7 +88,7 @@ pub fn has_gpu(root: &Root) -> bool {
     !devices.gpus.is_empty()
 }
 
-/// Looks at the platform devices whose names are `wanted`.
+/// Scans the platform devices whose names match `wanted`.
 fn scan_platform(
     root: &Root,
     wanted: &dyn Fn(&str) -> bool,
@@ -117,23 +117,25 @@ fn scan_platform(
             return;
         };
         let (compatible, bad) = platform::compatible(bytes);
-        platform::tell(root, &path, &bad, problems);
-        let settled = gpu || !is_optee(&compatible) || has_optee;
+        platform::report(root, &path, &bad, problems);
+        let has_tee = gpu || !is_optee(&compatible) || has_optee;
         if gpu {
             let driver = gpu_driver(root, &device);
             devices.gpus.insert(device, Gpu { compatible, driver, ..Gpu::default() });
         } else {
-            devices.providers.insert(device, driven(root, PLATFORM, name, compatible, settled));
+            devices.providers.insert(device, driven(root, PLATFORM, name, compatible, has_tee));
         }
     });
 }
 
-/// Whether a partition with that UUID is OP-TEE, or one of FF-A 1.0, which may be.
+/// Returns whether a partition with this UUID is OP-TEE, or an FF-A 1.0 partition that may be
+/// OP-TEE.
 fn may_be_optee(uuid: &str) -> bool {
     uuid.eq_ignore_ascii_case(OPTEE_FFA) || uuid == NO_UUID
 }
 
-/// Whether a device that `event` tells of could be a GPU or a provider, so that a [`scan`] is due.
+/// Returns whether the device of `event` could be a GPU or a provider, so that a [`scan`] is
+/// necessary.
 pub fn may_matter(event: &impl Event, providers: &[&str]) -> bool {
     let compatible = |index| event.property(&format!("OF_COMPATIBLE_{index}"));
     match event.subsystem() {
@@ -148,19 +150,19 @@ pub fn may_matter(event: &impl Event, providers: &[&str]) -> bool {
     }
 }
 
-/// Reads again which driver a GPU has: what a `bind` or `unbind` event changes.
+/// Re-reads the driver of a GPU, which `bind` and `unbind` events change.
 pub fn gpu_driver(root: &Root, gpu: &DeviceName) -> Option<String> {
     let (driver, running) = driver(root, PLATFORM, gpu.as_str(), true);
     driver.filter(|_| !running)
 }
 
-/// Reads again how far the kernel is with probing a provider.
+/// Re-reads the probe state of a provider.
 pub fn provider(root: &Root, name: &DeviceName, known: &Provider) -> Provider {
-    let settled = !is_optee(&known.compatible)
+    let has_tee = !is_optee(&known.compatible)
         || tee::read(root, &mut Vec::new()).iter().any(Tee::makes_heaps);
     let bus = bus(known);
-    let mut provider = driven(root, bus, name.as_str(), known.compatible.clone(), settled);
-    // One that had a driver can have it again.
+    let mut provider = driven(root, bus, name.as_str(), known.compatible.clone(), has_tee);
+    // A provider that had a driver can be bound to it again.
     provider.loadable |= known.loadable || known.driver.is_some();
     for module in known.modules.iter().chain(&known.driver) {
         add(&mut provider.modules, module);
@@ -169,9 +171,9 @@ pub fn provider(root: &Root, name: &DeviceName, known: &Provider) -> Provider {
     provider
 }
 
-/// A provider with the driver that is bound to it, or that probes it.
-fn driven(root: &Root, bus: &str, name: &str, compatible: Vec<String>, settled: bool) -> Provider {
-    let (driver, running) = driver(root, bus, name, settled);
+/// Returns a provider with the driver that is bound to it or is probing it.
+fn driven(root: &Root, bus: &str, name: &str, compatible: Vec<String>, has_tee: bool) -> Provider {
+    let (driver, running) = driver(root, bus, name, has_tee);
     let modules = driver.iter().filter(|_| running).cloned().collect();
     let driver = driver.filter(|_| !running);
     Provider { compatible, driver, loadable: running, modules, probing: running, failure: None }
@@ -185,22 +187,23 @@ fn add(modules: &mut Vec<String>, module: &str) {
 
 /// Returns the driver that a device is linked to, and whether its probe is running.
 ///
-/// The `driver` link is there from the start of a probe on, and a probe can take seconds. A first
-/// probe has succeeded when `waiting_for_supplier` is removed (Documentation/ABI/testing; with
-/// `fw_devlink=off`, and on FF-A, there is none; to read it would wait for the probe). OP-TEE's
-/// driver registers its heaps first and its TEE after that (drivers/tee/optee), which also shows
-/// when it is bound anew: `settled` is false of an OP-TEE without its TEE.
-fn driver(root: &Root, bus: &str, name: &str, settled: bool) -> (Option<String>, bool) {
+/// The `driver` link exists from the start of a probe, and a probe can take seconds. A first probe
+/// has succeeded once the kernel removes `waiting_for_supplier` (Documentation/ABI/testing). The
+/// attribute does not exist with `fw_devlink=off` and on FF-A, and reading it would block until the
+/// probe ends. OP-TEE's driver registers its heaps first and then its TEE (drivers/tee/optee),
+/// which also shows when the driver has probed again after an unbind: `has_tee` is false only
+/// for an OP-TEE whose TEE is not registered.
+fn driver(root: &Root, bus: &str, name: &str, has_tee: bool) -> (Option<String>, bool) {
     let Some(driver) = root.link(&format!("{bus}/{name}/driver")) else {
         return (None, false);
     };
-    let running = !settled
+    let running = !has_tee
         || root.open_at(&format!("{bus}/{name}/waiting_for_supplier"), OFlags::PATH).is_ok();
     (Some(driver), running)
 }
 
-/// Sets `probing` or `failure` of a provider without a driver, if all drivers for it are registered.
-/// `unbound`: it had one before.
+/// Sets `probing` or `failure` of a provider without a driver, once all drivers for it are
+/// registered. `unbound` is true if the provider had a driver before.
 fn look_at_probe(root: &Root, name: &str, unbound: bool, provider: &mut Provider) {
     let bus = bus(provider);
     let is_open = provider.driver.is_none() && !provider.probing && !provider.modules.is_empty();
@@ -208,13 +211,13 @@ fn look_at_probe(root: &Root, name: &str, unbound: bool, provider: &mut Provider
         return;
     }
     let deferred = probes::is_deferred(root, name);
-    // The link comes and goes with each probe: one may have started meanwhile.
+    // The link is created and removed with each probe; one may have started meanwhile.
     if deferred == Some(true) || root.link(&format!("{bus}/{name}/driver")).is_some() {
         provider.probing = true;
         return;
     }
     let logged = (!unbound).then(|| kmsg::probe_failure(root, name, &provider.modules)).flatten();
-    // OP-TEE's driver has itself deferred only while the kernel boots (drivers/tee/optee/smc_abi.c).
+    // OP-TEE's driver defers its probe only while the kernel boots (drivers/tee/optee/smc_abi.c).
     let certain = deferred.is_some() || logged.is_some() || is_optee(&provider.compatible);
     let message = logged.unwrap_or_else(|| {
         let drivers = provider.modules.join(", ");
@@ -230,17 +233,17 @@ fn look_at_probe(root: &Root, name: &str, unbound: bool, provider: &mut Provider
     provider.failure = Some(Failure { message, certain });
 }
 
-/// Whether a provider is OP-TEE: those on FF-A are, and have no compatible strings.
+/// Returns whether a provider is OP-TEE. Providers on FF-A are, and have no compatible strings.
 fn is_optee(compatible: &[String]) -> bool {
     compatible.is_empty() || compatible.iter().any(|one| one == OPTEE)
 }
 
-/// The bus that a provider is on: those on FF-A have no node.
+/// Returns the bus of a provider. Providers on FF-A have no device-tree node.
 fn bus(provider: &Provider) -> &'static str {
     if provider.compatible.is_empty() { FFA } else { PLATFORM }
 }
 
-/// Looks up the drivers of the providers that have none yet, and how far these are.
+/// Finds the drivers of the providers that have none yet, and the probe state of those drivers.
 fn look_up_drivers(
     root: &Root,
     release: &str,
@@ -271,7 +274,8 @@ fn look_up_drivers(
     }
 }
 
-/// Whether OP-TEE's driver is registered on the FF-A bus, or is among the modules of the kernel `release`.
+/// Returns whether OP-TEE's driver is registered on the FF-A bus or is among the modules of the
+/// kernel `release`.
 fn has_optee_driver(root: &Root, release: &str, problems: &mut Vec<Problem>) -> bool {
     root.is_directory(&format!("{FFA_DRIVERS}/{OPTEE_MODULE}"))
         || kernel::has_module(root, release, OPTEE_MODULE, problems)
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_gpus_and_providers_among_all_devices() {
+    fn scan_finds_gpus_and_providers() {
         let tree = Tree::new();
         device(
             &tree,
@@ -323,7 +327,7 @@ mod tests {
         tree.file(&format!("{FFA}/arm-ffa-1/uuid"), OPTEE_FFA.to_uppercase() + "\n");
         tree.file(&format!("{FFA}/arm-ffa-1/modalias"), format!("arm_ffa:0001:{OPTEE_FFA}\n"));
         tree.file(&format!("{FFA}/arm-ffa-2/uuid"), "8aaaf200-2450-11e4-abe2-0002a5d5c51b\n");
-        // As depmod writes them for Linux 7.3.
+        // Aliases as depmod writes them for Linux 7.3.
         tree.file(
             "lib/modules/7.3.4/modules.alias",
             "alias of:N*T*Clinaro,optee_tzC* optee\nalias of:N*T*Clinaro,optee_tz optee\n\
@@ -344,7 +348,7 @@ mod tests {
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].message.starts_with("string 2 "));
 
-        // Its driver comes, and takes its time.
+        // The driver is bound, but its probe is still running.
         let waiting = "sys/devices/platform/firmware:optee/waiting_for_supplier";
         tree.file(waiting, "0\n");
         tree.link("/sys/bus/platform/drivers/optee", "sys/devices/platform/firmware:optee/driver");
@@ -355,7 +359,7 @@ mod tests {
         };
         assert!(driver_of(&found, "firmware:optee").probing);
         assert!(driver_of(&found, "arm-ffa-1").probing);
-        // That it probes is proof enough of a driver.
+        // A running probe proves that a driver exists.
         let probing = scan(&root, "", &[], &[], &mut problems);
         assert!(!probing.providers[&DeviceName::new("firmware:optee").unwrap()].settled());
         std::fs::remove_file(tree.path(waiting)).unwrap();
@@ -365,13 +369,13 @@ mod tests {
         let name = DeviceName::new("fb000000.gpu").unwrap();
         assert_eq!(gpu_driver(&root, &name).as_deref(), Some("panthor"));
 
-        // Nobody asked for it.
+        // vdec is not a provider without its compatible string in `providers`.
         problems.clear();
         assert_eq!(scan(&root, "7.3.4", &[], &[], &mut problems).providers.len(), 2);
     }
 
     #[test]
-    fn optee_on_the_ffa_bus_is_found_by_uuid_and_its_driver_by_name() {
+    fn scan_finds_optee_on_ffa_by_uuid_and_its_driver_by_name() {
         let name = DeviceName::new("arm-ffa-1").unwrap();
         let scanned = |tree: &Tree| {
             let found = scan(&tree.root(), "7.3.4", &[], &[], &mut Vec::new());
@@ -395,7 +399,7 @@ mod tests {
 
     const DEFERRED: &str = "sys/kernel/debug/devices_deferred";
 
-    /// A tree with a device of two vendors' drivers, which no driver is bound to.
+    /// Returns a tree with a device that matches two vendors' drivers and is bound to none.
     fn undriven(compatible: &[u8]) -> (Tree, DeviceName) {
         let tree = Tree::new();
         device(&tree, "svp", compatible, None);
@@ -412,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_driver_has_failed_once_its_driver_is_registered() {
+    fn provider_without_driver_has_failed_once_its_driver_is_registered() {
         let (tree, name) = undriven(b"linaro,optee-tz\0");
         let pending = found(&tree, &name);
         assert!(!pending.settled() && !pending.probing, "its module is not loaded");
@@ -423,7 +427,7 @@ mod tests {
         assert!(failure.message.starts_with(said), "{}", failure.message);
         assert!(failed.settled() && failure.certain);
         assert_eq!(provider(&tree.root(), &name, &pending), failed);
-        // Bound, and unbound by hand.
+        // Bind the driver, then unbind it.
         tree.link("/sys/bus/platform/drivers/optee", "sys/devices/platform/svp/driver");
         let bound = Provider { driver: Some("optee".into()), ..pending };
         assert!(provider(&tree.root(), &name, &bound).probing, "without its TEE");
@@ -433,9 +437,9 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_device_is_pending() {
+    fn deferred_provider_is_pending() {
         let (tree, name) = undriven(b"acme,svp\0");
-        // A driver is found by its module, whatever it is called.
+        // A driver is found by its module, whatever its own name is.
         tree.link("../../acme-heap", "sys/module/acme_svp/drivers/platform:acme-heap");
         let failure = found(&tree, &name).failure.unwrap();
         assert!(!failure.certain, "nothing says that the kernel has not deferred it");
@@ -447,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_built_in_driver_that_did_not_bind_its_device_has_failed() {
+    fn provider_has_failed_if_its_built_in_driver_did_not_bind() {
         let (tree, name) = undriven(b"linaro,optee-tz\0");
         let info = b"optee.license=GPL v2\0optee.alias=of:N*T*Clinaro,optee-tz\0";
         std::fs::remove_file(tree.path("lib/modules/7.3.4/modules.alias")).unwrap();
@@ -458,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_pending_while_one_of_its_drivers_is_not_loaded() {
+    fn provider_is_pending_while_one_of_its_drivers_is_not_loaded() {
         let (tree, name) = undriven(b"acme,svp\0linaro,optee-tz\0");
         let alias = "alias of:N*T*Cacme,svpC* acme_svp\nalias of:N*T*Clinaro,optee-tz optee\n";
         tree.file("lib/modules/7.3.4/modules.alias", alias);
@@ -469,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn has_gpu_looks_at_compatible_strings_not_at_names() {
+    fn has_gpu_checks_compatible_strings_instead_of_names() {
         let tree = Tree::new();
         device(&tree, "fec00000.gpu", b"brcm,2711-v3d\0", None);
         device(&tree, "firmware:optee", b"linaro,optee-tz\0", None);
@@ -480,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_bus_costs_nothing_but_a_message() {
+    fn scan_skips_and_reports_hostile_devices() {
         let tree = Tree::new();
         tree.link("loop", &format!("{PLATFORM}/loop"));
         let long = "x".repeat(64);

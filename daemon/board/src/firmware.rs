@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The GPU firmware images of this root, for the bytes of their protected sections.
+//! Reads the sizes of protected sections from the GPU firmware images of a root.
 
 #[cfg(feature = "xz")]
 use std::cell::Cell;
@@ -24,25 +24,25 @@ use crate::Problem;
 use crate::root::Timed;
 use crate::root::{Failed, Root, bounded, open_file, regular};
 
-/// The largest image that is read, in bytes, unpacked or not: known ones have 300 KiB.
+/// Maximum size of an image in bytes, compressed or not; known images have 300 KiB.
 const LARGEST: usize = 8 << 20;
-/// What is read of an image at first, in bytes: tables of known ones have less than 1 KiB.
+/// Number of bytes that are read first; tables of known images have less than 1 KiB.
 const HEAD: usize = 4 << 10;
-/// Where the kernel's own choice of a directory is.
+/// Attribute with the kernel's custom firmware directory.
 const CUSTOM: &str = "sys/module/firmware_class/parameters/path";
 
-/// The beginning of an image, and how long the whole is.
+/// The beginning of an image and the length of the whole.
 type Contents = (Vec<u8>, usize);
 type Unpack = fn(File) -> Result<Contents, Failed>;
 
-/// The forms that the kernel loads, in its order.
+/// The file formats that the kernel loads, in its order.
 const FORMS: [(&str, Unpack); 3] = [("", plain), (".zst", zstd), (".xz", xz)];
 
-/// Reads the image that GPU drivers load from `arm/mali/<wanted>`, or if there is none of that
-/// name, all images.
+/// Reads the image that GPU drivers load from `arm/mali/<wanted>`. Reads all images if there is
+/// none of that name.
 ///
-/// They are looked for where the kernel `release` looks for them, and in its order: one of each
-/// name is used.
+/// Searches the directories of the kernel `release` in the kernel's order, and uses the first image
+/// of each name.
 pub fn read(
     root: &Root,
     release: &str,
@@ -67,7 +67,7 @@ pub fn read(
     }
 
     if let Some(wanted) = wanted {
-        // It becomes a part of paths.
+        // The name becomes part of paths.
         if Key::new(wanted).is_err() {
             let message = "no firmware can have this name; all images are looked at";
             problems.push(Problem::new(wanted.escape_debug().to_string(), message));
@@ -84,7 +84,7 @@ pub fn read(
     names.iter().filter_map(|name| image(root, &directories, name, problems)).collect()
 }
 
-/// The image called `name` that the kernel would load: the first that is there.
+/// Returns the image called `name` that the kernel would load: the first one found.
 fn image(
     root: &Root,
     directories: &[String],
@@ -120,19 +120,20 @@ fn image(
     None
 }
 
-/// Reads the whole image at `path`, of any place and name; `.zst` or `.xz` at the name's end says
-/// that it is compressed, as to the kernel.
+/// Reads the whole image at `path`, relative to no root. A name that ends in `.zst` or `.xz` means,
+/// as for the kernel, that the file is compressed.
 ///
 /// # Errors
 ///
-/// It cannot be opened, read or unpacked, is no regular file, or has more than 8 MiB.
+/// Returns an error if the file cannot be opened, read or decompressed, is not a regular file, or
+/// has more than 8 MiB.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
     let opened = open_file(path).map_err(Failed::from);
     let shown = path.to_string_lossy();
     opened.and_then(|file| unpacked(file, &shown)).map_err(|e| Problem::new(&*shown, e.to_string()))
 }
 
-/// The whole of a file, which may be compressed as the end of its name says.
+/// Returns the whole contents of a file, decompressed according to the suffix of `name`.
 pub(crate) fn unpacked(file: OwnedFd, name: &str) -> Result<Vec<u8>, Failed> {
     let unpack: Unpack = match name.rsplit('.').next() {
         Some("zst") => zstd,
@@ -159,15 +160,15 @@ fn plain(mut file: File) -> Result<Contents, Failed> {
     Ok((head, length))
 }
 
-/// An image that is read as a whole.
+/// Reads an image as a whole.
 fn whole(reader: &mut dyn Read) -> Result<Contents, Failed> {
     let bytes = bounded(reader, 0, LARGEST)?;
     let length = bytes.len();
     Ok((bytes, length))
 }
 
-/// A compressed file of which no more may be read than what it unpacks to, and [`OVERHEAD`]: empty
-/// blocks are work and no output.
+/// A compressed file whose consumption is limited to its decompressed size plus [`OVERHEAD`]: empty
+/// blocks cost time and produce no output.
 #[cfg(feature = "xz")]
 struct Packed {
     file: Timed<File>,
@@ -175,7 +176,7 @@ struct Packed {
     produced: Rc<Cell<u64>>,
 }
 
-/// By how many bytes a compressed file may be larger than what it unpacks to.
+/// Number of bytes by which a compressed file may exceed its decompressed size.
 #[cfg(feature = "xz")]
 const OVERHEAD: u64 = 512 << 10;
 
@@ -217,14 +218,14 @@ fn xz(file: File) -> Result<Contents, Failed> {
     use std::num::NonZeroUsize;
     use xz4rust::{DICT_SIZE_MIN, XzDecoder, XzReader};
 
-    /// What `xz -9` needs. The memory is touched only as far as there is output.
+    /// Dictionary size of `xz -9`. Memory is used only as far as there is output.
     const DICTIONARY: usize = 64 << 20;
     let decoder = XzDecoder::in_heap_with_alloc_dict_size(DICT_SIZE_MIN, DICTIONARY);
     let buffer = NonZeroUsize::MIN.saturating_add(16 << 10);
     let (packed, produced) = Packed::new(file);
     let reader = XzReader::new_with_buffer_size_and_decoder(packed, buffer, decoder);
     whole(&mut Unpacked(reader, produced)).map_err(|error| match error {
-        // The crate's own errors are no sentences.
+        // Replace the crate's own error texts, which are not sentences.
         Failed::Io(e) if e.raw_os_error().is_none() => io::Error::other(
             "its xz stream is damaged, or not made by `xz -C crc32`, which the kernel wants",
         )
@@ -237,10 +238,11 @@ fn xz(file: File) -> Result<Contents, Failed> {
 fn zstd(file: File) -> Result<Contents, Failed> {
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-    /// The crate's own reader brings its error texts along, 30 KiB of them.
+    /// Used instead of the crate's own reader, which adds 30 KiB of error texts.
     struct Frame<'a>(FrameDecoder, &'a mut dyn Read, u32);
 
-    /// How many blocks a frame may have, empty ones too: a compressor makes them of 128 KiB.
+    /// Maximum number of blocks in a frame, including empty ones; compressors create blocks of 128
+    /// KiB.
     const MOST_BLOCKS: u32 = 1 << 14;
 
     impl Read for Frame<'_> {
@@ -264,7 +266,7 @@ fn zstd(file: File) -> Result<Contents, Failed> {
 
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(LARGEST as u64);
-    // Many small reads: three bytes begin a block.
+    // Blocks begin with a read of three bytes, so buffer the file.
     let mut source = BufReader::with_capacity(16 << 10, Timed::new(file));
     decoder.init(&mut source).map_err(|_| broken())?;
     whole(&mut Frame(decoder, &mut source, 0))
@@ -285,7 +287,7 @@ mod tests {
     use crate::testing::Tree;
     use proptest::prelude::*;
 
-    /// An image with a shared section and a protected one of `protected` bytes, 4068 bytes long.
+    /// An image of 4068 bytes with a shared section and a protected one of `protected` bytes.
     fn made(protected: u32) -> Vec<u8> {
         let entry = |flags: u32, start: u32, bytes: u32| {
             [24 << 8, flags, start, start + bytes, 0, 0].map(u32::to_le_bytes).concat()
@@ -297,7 +299,7 @@ mod tests {
         [header, entries, vec![0; 4000]].concat()
     }
 
-    /// `made(0x40000)` by xz 5.4 and zstd 1.5, each with a check.
+    /// `made(0x40000)` compressed by xz 5.4 and zstd 1.5, each with a checksum.
     #[rustfmt::skip]
     const XZ: [u8; 120] = [
         0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x00, 0x21,
@@ -322,7 +324,7 @@ mod tests {
         format!("{directory}/arm/mali/{name}/mali_csffw.bin{suffix}")
     }
 
-    /// A file that holds `bytes`.
+    /// Returns a file with the contents `bytes`.
     fn holding(bytes: &[u8]) -> File {
         use std::io::{Seek as _, Write as _};
 
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_wanted_image_or_all() {
+    fn read_returns_the_wanted_image_or_all() {
         let tree = Tree::new();
         let mut problems = Vec::new();
         assert_eq!(read(&tree.root(), "", None, &mut problems), []);
@@ -359,11 +361,11 @@ mod tests {
     }
 
     #[test]
-    fn looks_where_the_kernel_looks_and_in_its_order() {
+    fn read_follows_the_kernel_s_search_order() {
         let tree = Tree::new();
         let root = tree.root();
         let mut problems = Vec::new();
-        // From the last place to the first.
+        // From the lowest to the highest precedence.
         let places = [
             at("usr/lib/firmware", "a", ""),
             at("lib/firmware", "a", ""),
@@ -373,7 +375,7 @@ mod tests {
             at("srv/fw", "a", ""),
         ];
         tree.file(CUSTOM, "/srv/fw\n");
-        // A compressed one is only looked for when there is no other anywhere.
+        // A compressed image is used only if no directory has an uncompressed one.
         tree.file(&at("srv/fw", "a", ".zst"), "never read");
         for (bytes, path) in (1..).map(|page| page * 0x1000).zip(places) {
             tree.file(&path, made(bytes));
@@ -384,14 +386,14 @@ mod tests {
     }
 
     #[test]
-    fn unpacks_xz_and_zstd() {
+    fn read_decompresses_xz_and_zstd() {
         let tree = Tree::new();
         tree.file(&at("lib/firmware", "x", ".xz"), XZ);
         tree.file(&at("lib/firmware", "z", ".zst"), ZSTD);
         let mut problems = Vec::new();
         let images = read(&tree.root(), "", None, &mut problems);
         assert_eq!(names(&images), [("x", 0x40000), ("z", 0x40000)], "{problems:?}");
-        // A plain one as a whole, too.
+        // read_file() also reads uncompressed images.
         tree.file(&at("lib/firmware", "p", ""), made(0x40000));
         for (name, suffix) in [("p", ""), ("x", ".xz"), ("z", ".zst")] {
             let path = tree.path(&at("lib/firmware", name, suffix));
@@ -400,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_wants_too_much_is_told_and_not_believed() {
+    fn read_rejects_oversized_protected_sections() {
         let tree = Tree::new();
         tree.file(&at("lib/firmware", "most", ""), made(64 * 0x40000));
         tree.file(&at("lib/firmware", "more", ""), made(64 * 0x40000 + 0x1000));
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_told_with_its_path() {
+    fn read_reports_invalid_images_with_their_paths() {
         let tree = Tree::new();
         let file = |name: &str, suffix: &str| at("lib/firmware", name, suffix);
         tree.file(&file("a", ""), "");
@@ -422,7 +424,7 @@ mod tests {
         std::fs::File::create(tree.path(&file("e", ""))).unwrap().set_len(100 << 20).unwrap();
         tree.file(&file("f", ".xz"), &XZ[..90]);
         tree.file(&file("g", ".zst"), &ZSTD[..40]);
-        // 256 blocks of 128 KiB, each the same byte: 32 MiB in a KiB.
+        // 256 blocks of 128 KiB of a repeated byte: 32 MiB compressed to one KiB.
         let block = ((128_u32 << 10 << 3) | 0b010).to_le_bytes();
         let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
         for _ in 0..256 {
@@ -441,32 +443,32 @@ mod tests {
     }
 
     #[test]
-    fn blocks_without_output_are_no_work_without_end() {
+    fn decompression_of_empty_blocks_is_limited() {
         let tree = Tree::new();
         let file = |name: &str, suffix: &str| at("lib/firmware", name, suffix);
-        // 2,000,000 blocks of 0 bytes.
+        // 2,000,000 empty blocks.
         let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68][..], &vec![0; 6_000_000]].concat();
         tree.file(&file("a", ".zst"), frame);
-        // 1,500,000 chunks of a byte, four bytes each.
+        // 1,500,000 chunks of one byte, four bytes each.
         let chunks = [1, 0, 0, b'x'].into_iter().chain([2, 0, 0, b'x'].repeat(1_500_000));
         let chunks: Vec<_> = XZ[..24].iter().copied().chain(chunks).collect();
         tree.file(&file("b", ".xz"), chunks);
-        // 300,000 blocks of nothing: header, end of data, padding, its CRC32.
+        // 300,000 empty blocks: header, end of data, padding, CRC32 of the header.
         let block = [&XZ[12..24], &[0; 8]].concat();
         let blocks = [&XZ[..12], &block.repeat(300_000)].concat();
         tree.file(&file("c", ".xz"), blocks);
         let mut problems = Vec::new();
         assert_eq!(read(&tree.root(), "", None, &mut problems), []);
-        let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].contains("zstd"), "{told:?}");
+        let reported: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(reported.len(), 3, "{reported:?}");
+        assert!(reported[0].contains("zstd"), "{reported:?}");
         let large = "File too large";
-        assert!(told[1].contains(large) && told[2].contains(large), "{told:?}");
+        assert!(reported[1].contains(large) && reported[2].contains(large), "{reported:?}");
     }
 
     #[test]
-    fn what_cannot_be_compressed_is_unpacked() {
-        // Raw blocks of 128 KiB, the last one said to be that.
+    fn zstd_decodes_raw_blocks() {
+        // Raw blocks of 128 KiB; the last one has the last-block flag.
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
         for number in 0..40 {
             let block = ((128_u32 << 10 << 3) | u32::from(number == 39)).to_le_bytes();
@@ -478,7 +480,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_damaged_archive_is_an_error_or_an_image(at in 0..120_usize, byte: u8, cut in 0..120_usize) {
+        fn damaged_archives_never_exceed_the_size_limit(at in 0..120_usize, byte: u8, cut in 0..120_usize) {
             for (unpack, archive) in [(xz as Unpack, &XZ[..]), (zstd, &ZSTD[..])] {
                 let mut archive = archive.to_vec();
                 if let Some(place) = archive.get_mut(at) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The dma-buf heaps: which there are, buffers from them, and how well those are protected.
+//! Lists dma-buf heaps, allocates buffers from them, and determines how buffers are protected.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -17,7 +17,7 @@ use crate::root::Root;
 
 const CLASS: &str = "sys/class/dma_heap";
 
-/// Lists the heaps that exist. Those whose name is none are told and skipped.
+/// Lists the heaps that exist. Skips and reports heaps with invalid names.
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
     let mut heaps = BTreeSet::new();
     root.each(CLASS, problems, &mut |name, problems| match HeapName::new(name) {
@@ -32,27 +32,27 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
     heaps
 }
 
-/// Why a heap gave no buffer.
+/// Reasons why an allocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AllocateError {
-    /// It has memory, but not as much.
+    /// The heap does not have enough memory.
     #[error("failed to allocate {bytes} bytes from {node}: {errno}; enlarge the heap's memory")]
     TooSmall {
         /// The heap's node.
         node: String,
-        /// How much was asked for.
+        /// Number of bytes requested.
         bytes: u64,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
-    /// It refuses any allocation, or is no heap.
+    /// The heap rejects any allocation, or the node is not a heap.
     #[error("{node} gives no memory ({errno}): has its driver gone?")]
     Dead {
         /// The heap's node.
         node: String,
-        /// How much was asked for.
+        /// Number of bytes requested.
         bytes: u64,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
 }
@@ -67,13 +67,14 @@ impl AllocateError {
         }
     }
 
-    /// Whoever asked may not open the heap: that says nothing of it.
+    /// Returns whether the caller may not open the heap, in which case the heap itself may be
+    /// usable.
     pub fn is_permission(&self) -> bool {
         let (Self::TooSmall { errno, .. } | Self::Dead { errno, .. }) = self;
         matches!(*errno, Errno::ACCESS | Errno::PERM)
     }
 
-    /// The fact that it is.
+    /// Returns the verdict on the heap that this error implies.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::TooSmall { .. } => Verdict::TooSmall(self.to_string()),
@@ -82,7 +83,7 @@ impl AllocateError {
     }
 }
 
-/// A dma-buf. Its memory goes back to the heap when nobody holds it any more.
+/// A dma-buf. Its memory is freed when the last reference is released.
 #[derive(Debug)]
 pub struct Buffer {
     dmabuf: OwnedFd,
@@ -119,7 +120,7 @@ impl Heap {
     ///
     /// # Errors
     ///
-    /// There is no such heap, or its node is no device.
+    /// Returns an error if there is no such heap or its node is not a character device.
     pub fn open(root: &Root, name: &HeapName) -> Result<Self, AllocateError> {
         let path = format!("dev/dma_heap/{name}");
         let failed = |errno| AllocateError::new(root.shown(&path), 0, errno);
@@ -131,17 +132,18 @@ impl Heap {
         Ok(Self { node, path: root.shown(&path) })
     }
 
-    /// The error of an allocation of `bytes` bytes for which the heap `name` has no memory.
+    /// Returns the error of an allocation of `bytes` bytes from the heap `name` that has run out of
+    /// memory.
     pub fn exhausted(root: &Root, name: &HeapName, bytes: u64) -> AllocateError {
         let node = root.shown(&format!("dev/dma_heap/{name}"));
         AllocateError::new(node, bytes, Errno::NOMEM)
     }
 
-    /// Allocates `bytes`.
+    /// Allocates a buffer of `bytes` bytes.
     ///
     /// # Errors
     ///
-    /// The heap has too little, or gives nothing at all.
+    /// Returns an error if the heap does not have enough memory or rejects any allocation.
     pub fn allocate(&self, bytes: u64) -> Result<Buffer, AllocateError> {
         allocate(&self.node, bytes).map_err(|e| AllocateError::new(self.path.clone(), bytes, e))
     }
@@ -160,19 +162,19 @@ fn allocate(node: &OwnedFd, bytes: u64) -> Result<Buffer, Errno> {
         }
     }
     let fd = RawFd::try_from(data.fd).map_err(|_| Errno::BADF)?;
-    // SAFETY: the ioctl succeeded, so `fd` is a new descriptor that nobody else knows.
+    // SAFETY: the ioctl succeeded, so `fd` is a new descriptor that nothing else owns.
     let dmabuf = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok(Buffer { dmabuf, bytes })
 }
 
 impl Buffer {
-    /// How many bytes were asked for; the heap rounds up to pages.
+    /// Returns the requested size in bytes; the heap rounds up to pages.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What can be known of its protection, and the name of its exporter as `fdinfo` shows it,
-    /// which is empty where there is no `/proc`.
+    /// Returns the known protection of the buffer and the name of its exporter from `fdinfo`, which
+    /// is empty if `/proc` is not mounted.
     pub fn judge(&self) -> (Protection, String) {
         let exporter = self.exporter().unwrap_or_default();
         let protection =
@@ -184,7 +186,8 @@ impl Buffer {
         let Ok(length) = usize::try_from(self.bytes) else {
             return true;
         };
-        // SAFETY: a new mapping at an address of the kernel's choice, of which nothing is read.
+        // SAFETY: this creates a new mapping at an address chosen by the kernel, and nothing reads
+        // it.
         let mapped = unsafe {
             mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, &self.dmabuf, 0)
         };
@@ -194,7 +197,8 @@ impl Buffer {
                 let _ = unsafe { munmap(address, length) };
                 true
             }
-            // Refusals. Anything else (ENOMEM, EAGAIN) says nothing of the buffer.
+            // The exporter refuses mappings. Other errors (ENOMEM, EAGAIN) say nothing about the
+            // buffer.
             Err(Errno::INVAL | Errno::NODEV | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
                 false
             }
@@ -211,8 +215,8 @@ impl Buffer {
     }
 }
 
-/// The first `exp_name` in the text of a dma-buf's `fdinfo`; what follows it can be a name that a
-/// user gave to the buffer.
+/// Returns the first `exp_name` in the `fdinfo` of a dma-buf. The lines after it can contain a name
+/// that a user gave to the buffer.
 fn exporter_in(fdinfo: &[u8]) -> Option<String> {
     let mut lines = fdinfo.split(|byte| *byte == b'\n');
     let name = lines.find_map(|line| line.strip_prefix(b"exp_name:"))?;
@@ -231,7 +235,7 @@ mod tests {
     use crate::testing::Tree;
 
     #[test]
-    fn lists_heaps_and_skips_names_that_are_none() {
+    fn read_lists_heaps_and_skips_invalid_names() {
         let tree = Tree::new();
         let mut problems = Vec::new();
         assert!(read(&tree.root(), &mut problems).is_empty());
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_device_node_is_a_heap() {
+    fn open_rejects_nodes_that_are_not_devices() {
         let tree = Tree::new();
         tree.file("dev/dma_heap/plain", "");
         tree.link("/dev/null", "dev/dma_heap/link");
@@ -268,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn the_ioctl_is_the_kernel_s() {
+    fn alloc_ioctl_matches_the_kernel_header() {
         assert_eq!(ALLOC, 0xc018_4800);
     }
 
     #[test]
-    fn too_little_memory_is_not_a_dead_heap() {
+    fn verdict_distinguishes_lack_of_memory_from_a_dead_heap() {
         let verdict = |errno| AllocateError::new(String::new(), 1, errno).verdict();
         assert!(matches!(verdict(Errno::NOMEM), Verdict::TooSmall(_)));
         assert_eq!(verdict(Errno::INVAL), Verdict::Dead);
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exporter_is_the_kernel_s_word_not_the_user_s() {
+    fn exporter_ignores_user_defined_names() {
         let fdinfo = b"pos:\t0\nflags:\t02\nsize:\t4096\ncount:\t1\nexp_name:\ttee\nname:\tx\nexp_name:\tsystem\n";
         assert_eq!(exporter_in(fdinfo).as_deref(), Some("tee"));
         assert_eq!(exporter_in(b"pos:\t0\n"), None);

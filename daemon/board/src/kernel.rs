@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the kernel offers.
+//! Properties of the kernel.
 
 use protheap_core::facts::{Kernel, Module};
 
@@ -11,15 +11,17 @@ use crate::root::{Root, file_system};
 use crate::sysfs::FileSystem;
 use crate::{Problem, aliases};
 
-/// protheap.ko's directory in configfs.
+/// configfs directory of protheap.ko.
 pub const CONFIGFS: &str = "sys/kernel/config/protheap";
 const SECURITYFS: &str = "sys/kernel/security";
 /// `SECURITYFS_MAGIC` of `linux/magic.h`.
 const SECURITYFS_MAGIC: i64 = 0x7363_6673;
-/// The inode of securityfs' top directory, whoever mounts it: a directory below it has another.
+/// Inode of the top directory of securityfs, on every mount; directories below it have other
+/// inodes.
 const SECURITYFS_TOP: u64 = 1;
 
-/// Reads release, lockdown, and what protheap.ko says of itself; not panthor's parameter.
+/// Reads the release, the lockdown state and the properties of protheap.ko. Does not read the
+/// parameter of panthor.
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Kernel {
     Kernel {
         release: release(root, problems),
@@ -29,7 +31,7 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Kernel {
     }
 }
 
-/// `uname -r`; of another machine's tree, the kernel whose modules it has.
+/// Returns `uname -r`. For another machine's tree, returns the release whose modules it contains.
 fn release(root: &Root, problems: &mut Vec<Problem>) -> String {
     if root.is_running() {
         return rustix::system::uname().release().to_string_lossy().into_owned();
@@ -61,19 +63,20 @@ fn lockdown(root: &Root, problems: &mut Vec<Problem>) -> bool {
     }
 }
 
-/// securityfs shows `none [integrity] confidentiality`, or no such file where the kernel has no
-/// lockdown at all. `None`: it is not mounted, or hidden, so that it says nothing.
+/// Reads the lockdown state from securityfs, which shows `none [integrity] confidentiality`, or has
+/// no such file if the kernel has no lockdown support. Returns `None` if securityfs is not mounted
+/// or is hidden.
 fn by_securityfs(root: &Root, problems: &mut Vec<Problem>) -> Option<bool> {
     let before = problems.len();
     match root.kernel_text(SECURITYFS, "lockdown", SECURITYFS_MAGIC, problems) {
         Some(levels) => Some(levels.split_ascii_whitespace().all(|level| level != "[none]")),
-        // What cannot be read is not taken for permission.
+        // An unreadable file counts as locked down.
         None if problems.len() > before => Some(true),
         None => has_no_lockdown(root).then_some(false),
     }
 }
 
-/// The whole of securityfs is there, and it has no file for lockdown.
+/// Returns whether all of securityfs is visible and has no file for lockdown.
 fn has_no_lockdown(root: &Root) -> bool {
     let Ok(top) = root.open_at(SECURITYFS, OFlags::PATH | OFlags::DIRECTORY) else { return false };
     root.link_stat(&format!("{SECURITYFS}/lockdown")).is_err_and(|errno| errno == Errno::NOENT)
@@ -81,8 +84,9 @@ fn has_no_lockdown(root: &Root) -> bool {
         && fstat(&top).is_ok_and(|stat| stat.st_ino == SECURITYFS_TOP)
 }
 
-/// protheap.ko shows `1` or `0`. `None`: it is not loaded, configfs is not mounted, or it is a
-/// module that does not say it, or not to this user.
+/// Reads the lockdown state from protheap.ko, which shows `1` or `0`. Returns `None` if the module
+/// is not loaded, configfs is not mounted, the module does not report it, or this user may not read
+/// it.
 fn by_module(root: &Root, problems: &mut Vec<Problem>) -> Option<bool> {
     if hides_module(root) {
         return None;
@@ -107,16 +111,16 @@ fn module(root: &Root, problems: &mut Vec<Problem>) -> Option<Module> {
     Some(Module { abi, sources: sources.split_ascii_whitespace().map(str::to_owned).collect() })
 }
 
-/// protheap.ko is there, and what it says of itself may not be read: that needs root.
+/// Returns whether protheap.ko is loaded but its attributes may not be read, which requires root.
 pub fn hides_module(root: &Root) -> bool {
     let opened = root.open_at(&format!("{CONFIGFS}/abi"), OFlags::RDONLY);
     matches!(opened, Err(Errno::ACCESS | Errno::PERM))
 }
 
-/// A file of the module `name` is among those of the kernel `release`.
+/// Returns whether the module `name` is among those of the kernel `release`.
 pub fn has_module(root: &Root, release: &str, name: &str, problems: &mut Vec<Problem>) -> bool {
     let mut found = false;
-    // `PATH: DEPENDENCY...`, a line each.
+    // One `PATH: DEPENDENCY...` per line.
     aliases::each_piece(root, release, "modules.dep", b'\n', problems, &mut |line| {
         let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
         let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -135,7 +139,7 @@ mod tests {
     const LOCKDOWN: &str = "sys/kernel/security/lockdown";
 
     #[test]
-    fn reads_what_the_kernel_shows() {
+    fn read_returns_release_lockdown_and_module() {
         let tree = Tree::new();
         let mut problems = Vec::new();
         assert_eq!(read(&tree.root(), &mut problems), Kernel::default());
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_can_be_loaded_is_known_by_its_file() {
+    fn has_module_finds_modules_by_file_name() {
         let tree = Tree::new();
         let dep = "updates/protheap-old.ko:\nupdates/dkms/protheap.ko.xz: kernel/x/panthor.ko\n";
         tree.file("lib/modules/7.3.4/modules.dep", dep);
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lockdown_that_cannot_be_read_is_one() {
+    fn unreadable_lockdown_file_counts_as_locked_down() {
         let tree = Tree::new();
         tree.directory(LOCKDOWN);
         let mut problems = Vec::new();
@@ -184,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_is_locked_down_if_securityfs_or_the_module_says_so() {
+    fn securityfs_or_module_can_report_lockdown() {
         let tree = Tree::new();
         let locked = || lockdown(&tree.root(), &mut Vec::new());
         let module = format!("{CONFIGFS}/locked_down");
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_machine_has_a_release() {
+    fn read_returns_the_release_of_the_running_kernel() {
         let root = Root::open(std::path::Path::new("/")).unwrap();
         let release = read(&root, &mut Vec::new()).release;
         let shown = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();

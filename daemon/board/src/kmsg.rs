@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The kernel's log, as far as it may be read.
+//! Reads the kernel log, if permitted.
 
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
@@ -8,13 +8,15 @@ use rustix::io::Errno;
 use crate::root::Root;
 
 const KMSG: &str = "dev/kmsg";
-/// The longest record, in bytes (`PRINTKRB_RECORD_MAX`).
+/// Maximum size of a record in bytes (`PRINTKRB_RECORD_MAX`).
 const RECORD: usize = 8192;
-/// The most records that are read: more than the largest log of a distribution's kernel has.
+/// Maximum number of records that are read; larger than the largest log of any distribution's
+/// kernel.
 const RECORDS: usize = 100_000;
 
-/// The kernel's last message about a failed probe of `device`, and before it what the driver, one of
-/// `modules`, logged last. `None`: there is none, or the log may not be read.
+/// Returns the kernel's last message about a failed probe of `device`, preceded by the last message
+/// of its driver, one of `modules`. Returns `None` if there is no such message or the log may not
+/// be read.
 pub(crate) fn probe_failure(root: &Root, device: &str, modules: &[String]) -> Option<String> {
     if !root.is_running() {
         return None;
@@ -28,9 +30,9 @@ pub(crate) fn probe_failure(root: &Root, device: &str, modules: &[String]) -> Op
     for _ in 0..RECORDS {
         match rustix::io::read(&log, record.as_mut_slice()) {
             Ok(length) => search.take(record.get(..length)?),
-            // Older records were overwritten, or a signal came.
+            // Older records were overwritten, or a signal arrived.
             Err(Errno::PIPE | Errno::INTR) => {}
-            // That was the last one.
+            // There are no more records.
             Err(_) => break,
         }
     }
@@ -40,40 +42,40 @@ pub(crate) fn probe_failure(root: &Root, device: &str, modules: &[String]) -> Op
 struct Search<'a> {
     device: &'a str,
     modules: &'a [String],
-    /// The last line that the driver logged.
+    /// The last message of the driver.
     context: Option<String>,
     found: Option<String>,
 }
 
 impl Search<'_> {
-    /// Takes a record: `PRIORITY,NUMBER,TIME,FLAGS;TEXT`, then lines with variables.
+    /// Examines a record: `PRIORITY,NUMBER,TIME,FLAGS;TEXT`, followed by lines with variables.
     fn take(&mut self, record: &[u8]) {
         let record = String::from_utf8_lossy(record);
         let Some((_, text)) = record.split_once(';') else { return };
         let text = text.lines().next().unwrap_or_default();
-        let Some(said) = self.said(text) else { return };
-        let is_failure = said.starts_with("probe ") && said.contains(" failed with error ");
+        let Some(message) = self.message(text) else { return };
+        let is_failure = message.starts_with("probe ") && message.contains(" failed with error ");
         if is_failure {
             let context = self.context.take().map(|context| format!("{context}; "));
-            self.found = Some(format!("{}{said}", context.unwrap_or_default()));
+            self.found = Some(format!("{}{message}", context.unwrap_or_default()));
         } else {
-            self.context = Some(said.to_owned());
+            self.context = Some(message.to_owned());
         }
     }
 
-    /// The message of `text`, if it is about the device or from its driver.
-    fn said<'t>(&self, text: &'t str) -> Option<&'t str> {
+    /// Returns the message in `text` if it is about the device or from its driver.
+    fn message<'t>(&self, text: &'t str) -> Option<&'t str> {
         // Up to Linux 6.9: `DRIVER: probe of DEVICE failed with error -22`.
         let old = format!("probe of {} failed", self.device);
         if let Some(at) = text.find(&old) {
             return text.get(at..);
         }
         // `DRIVER DEVICE: MESSAGE`, or `MODULE: MESSAGE`.
-        let (source, said) = text.split_once(": ")?;
+        let (source, message) = text.split_once(": ")?;
         let is_own = source == self.device
             || source.strip_suffix(self.device).is_some_and(|rest| rest.ends_with(' '))
             || self.modules.iter().any(|module| module == source);
-        is_own.then_some(said)
+        is_own.then_some(message)
     }
 }
 
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn probe_failure_has_what_the_driver_said_before() {
+    fn probe_failure_includes_the_last_driver_message() {
         let device = "\n SUBSYSTEM=platform\n DEVICE=+platform:firmware:optee\n";
         let failed = format!(
             "3,310,903112,-;optee firmware:optee: probe with driver optee failed with error -22{device}"
@@ -103,12 +105,12 @@ mod tests {
             "6,303,3,-;panthor fb000000.gpu: probe with driver panthor failed with error -2\n",
             &failed,
         ];
-        let said = "api uid mismatch; probe with driver optee failed with error -22";
-        assert_eq!(found(&log).as_deref(), Some(said));
+        let message = "api uid mismatch; probe with driver optee failed with error -22";
+        assert_eq!(found(&log).as_deref(), Some(message));
         assert_eq!(found(&log[..3]), None);
         let old = "3,9,9,-;optee: probe of firmware:optee failed with error -22\n";
-        let said = "probe of firmware:optee failed with error -22";
-        assert_eq!(found(&[old]).as_deref(), Some(said));
+        let message = "probe of firmware:optee failed with error -22";
+        assert_eq!(found(&[old]).as_deref(), Some(message));
         let other =
             "3,9,9,-;optee firmware:optee2: probe with driver optee failed with error -22\n";
         assert_eq!(found(&[other, "", ";", "3,1,1,-;"]), None);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Input from and output to a machine. This crate decides nothing.
+//! Reads the state of a machine and writes to its kernel interfaces. This crate makes no policy
+//! decisions.
 //!
 //! Readers fill the types of [`protheap_core::facts`] from a [`Root`](root::Root): the running
-//! machine, or a directory that holds another machine's tree. What is not there is no error; what
-//! is there and cannot be used is skipped and told as a [`Problem`].
+//! machine, or a directory that holds the file tree of another machine. A missing file is not an
+//! error. A file that exists but cannot be used is skipped and reported as a [`Problem`].
 
 mod aliases;
 pub mod clock;

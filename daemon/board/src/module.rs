@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! protheap.ko: its configfs directory and its device node.
+//! Interface to protheap.ko: its configfs directory and its device node.
 
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -16,34 +16,34 @@ use crate::kernel::CONFIGFS;
 use crate::root::Root;
 use crate::sysfs::{AttributeError, Directory, FileSystem};
 
-/// The version of the module's interface that this file speaks.
+/// Version of the module's interface that this crate implements.
 pub const ABI: u32 = 1;
 
 const NODE: &str = "/dev/protheap";
 
-/// What went wrong with the module.
+/// Errors of the module's interface.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no protheap.ko.
+    /// protheap.ko is not loaded.
     #[error(
         "protheap.ko is not there ({0}): load it, and mount configfs at /sys/kernel/config first"
     )]
     Absent(AttributeError),
-    /// Its interface is another one.
+    /// The module implements another version of the interface.
     #[error("protheap.ko speaks abi {0:?}, this program speaks {ABI}: update the older of the two")]
     Abi(String),
     /// An attribute was not written or read.
     #[error(transparent)]
     Attribute(#[from] AttributeError),
-    /// An attribute reads as it should not.
+    /// An attribute has an unexpected value.
     #[error("{path} reads {found:?}: is the module newer than this program?")]
     Unknown {
         /// The attribute.
         path: String,
-        /// What it reads.
+        /// The value that was read.
         found: String,
     },
-    /// A binding was not made.
+    /// A binding was not created.
     #[error("{path} cannot be made: {errno}; {}", match *.errno {
         Errno::NODEV => "there is no such platform device",
         Errno::BUSY => "what was withdrawn before is still in use by the GPU driver",
@@ -53,7 +53,7 @@ pub enum Error {
     Create {
         /// The binding's directory.
         path: String,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
     /// A binding was not withdrawn.
@@ -61,27 +61,27 @@ pub enum Error {
     Remove {
         /// The binding's directory.
         path: String,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
-    /// The node was not opened.
+    /// The device node was not opened.
     #[error("{NODE} cannot be opened: {0}; is devtmpfs mounted, and may this program open it?")]
     Node(Errno),
-    /// The module did not take a buffer.
+    /// The module rejected a buffer.
     #[error("{NODE} does not take the {} buffer for {device}: {errno}; {}", .kind.name(),
         refusal(*.errno))]
     HandOver {
         /// The GPU.
         device: DeviceName,
-        /// What the buffer was for.
+        /// The purpose of the buffer.
         kind: Kind,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
 }
 
 impl Error {
-    /// What the kernel said, where it said something.
+    /// Returns the error of the kernel, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Absent(e) | Self::Attribute(e) => e.errno(),
@@ -93,24 +93,24 @@ impl Error {
         }
     }
 
-    /// What was withdrawn is still in use.
+    /// Returns whether a withdrawn binding is still in use.
     pub fn is_busy(&self) -> bool {
         self.errno() == Some(Errno::BUSY)
     }
 
-    /// It is not there any more.
+    /// Returns whether the binding or the device no longer exists.
     pub fn is_absent(&self) -> bool {
         matches!(self.errno(), Some(Errno::NOENT | Errno::NODEV))
     }
 
-    /// What [`Binding::commit`] says of the heap where the kernel allocates; `None` where it is not
-    /// about the heap.
+    /// Returns the verdict on the heap that an error of [`Binding::commit`] implies if the kernel
+    /// allocates. Returns `None` if the error is not about the heap.
     pub fn verdict(&self) -> Option<Verdict> {
         let Self::Attribute(AttributeError::Refused { path, errno, .. }) = self else {
             return None;
         };
         match *errno {
-            // Other attributes have their own reasons.
+            // Errors of other attributes have other meanings.
             _ if !path.ends_with("/commit") => None,
             Errno::NODEV | Errno::IO => Some(Verdict::Dead),
             Errno::NOMEM => Some(Verdict::TooSmall(self.to_string())),
@@ -124,7 +124,7 @@ impl Error {
     }
 }
 
-/// What the module means by refusing a buffer.
+/// Returns why the module rejects a buffer with `errno`.
 fn refusal(errno: Errno) -> &'static str {
     match errno {
         Errno::MSGSIZE => "it is too small",
@@ -140,12 +140,12 @@ fn refusal(errno: Errno) -> &'static str {
     }
 }
 
-/// What a buffer is for.
+/// The purpose of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The firmware's protected section.
     Firmware,
-    /// What is saved of one protected command stream group while it is suspended.
+    /// The saved state of a suspended protected command stream group.
     Suspend,
 }
 
@@ -158,44 +158,44 @@ impl Kind {
     }
 }
 
-/// What a binding is set up with.
+/// Parameters of a binding.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
-    /// The heap that the buffers are from.
+    /// The heap that the buffers are allocated from.
     pub heap: &'a HeapName,
-    /// The least size of the firmware buffer, in bytes.
+    /// Minimum size of the firmware buffer in bytes.
     pub firmware_bytes_wanted: u64,
-    /// The size of each suspend buffer, in bytes.
+    /// Size of each suspend buffer in bytes.
     pub suspend_bytes: u64,
-    /// How many suspend buffers there may be, free and in use, at most 128.
+    /// Maximum number of suspend buffers, free and in use; at most 128.
     pub suspend_count: u32,
-    /// Buffers that can be mapped are taken too.
+    /// Whether the module accepts mappable buffers too.
     pub allow_unprotected: bool,
-    /// Which policy decided, for people.
+    /// The deciding policy, for people to read.
     pub origin: &'a str,
 }
 
-/// What came of opening a window.
+/// Result of starting a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// The GPU is held.
+    /// The hold has started: the GPU's probe is deferred.
     Opened,
-    /// `protheap.hold=0`: windows never open.
+    /// `protheap.hold=0` forbids holds.
     Forbidden,
-    /// The device had its window in this boot.
+    /// The device had its hold in this boot already.
     Spent,
-    /// The device has a driver already, or the binding is committed.
+    /// The device is bound to a driver already, or the binding is committed.
     TooLate,
 }
 
-/// The end of a binding's set-up.
+/// The decision that ends the setup of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
-    /// The buffers are the GPU driver's to take.
+    /// The GPU driver may take the buffers.
     Bind,
-    /// Decided against: the GPU is released without.
+    /// No heap is bound: the GPU probes without protected memory.
     None,
-    /// The GPU is released without, until its driver wants a suspend buffer.
+    /// The GPU probes without protected memory until its driver requests a suspend buffer.
     Demand,
 }
 
@@ -209,25 +209,25 @@ impl Commit {
     }
 }
 
-/// Where a binding is.
+/// State of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindingState {
-    /// It is being set up; nothing is held.
+    /// The binding is being set up, and the GPU is not held.
     Open,
-    /// It is being set up, and its window is open: the GPU driver waits.
+    /// The binding is being set up, and the GPU's probe is deferred.
     Held,
-    /// Committed.
+    /// The binding is committed.
     Bound,
-    /// Committed, and the GPU driver has some of the buffers.
+    /// The binding is committed, and the GPU driver uses some of the buffers.
     InUse,
-    /// Decided against.
+    /// The binding is committed without a heap.
     None,
-    /// Nothing is bound until the GPU driver wants a suspend buffer.
+    /// Nothing is bound until the GPU driver requests a suspend buffer.
     OnDemand,
 }
 
 impl BindingState {
-    /// Parses the word that the module shows; `None` if it is unknown.
+    /// Parses the word that the module shows. Returns `None` if it is unknown.
     pub fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "open" => Self::Open,
@@ -241,15 +241,15 @@ impl BindingState {
     }
 }
 
-/// The module, loaded and of a version that is known.
+/// The loaded module, with a supported version of its interface.
 #[derive(Debug)]
 pub struct Module {
     directory: Directory,
     node: OnceCell<OwnedFd>,
 }
 
-/// Reads a counter of a binding: `suspend_free`, or `suspend_in_use`, the buffers that groups have.
-/// `None` if it is not there. Who asks needs no right but to read.
+/// Reads a counter of a binding: `suspend_free`, or `suspend_in_use`, the number of buffers that
+/// groups use. Returns `None` if it does not exist. Read permission is sufficient.
 pub fn counter(root: &Root, device: &DeviceName, name: &str) -> Option<u32> {
     let path = format!("{CONFIGFS}/{device}/{name}");
     root.text(&path, &mut Vec::new())?.trim().parse().ok()
@@ -260,7 +260,8 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// [`Error::Absent`] where it is not loaded, [`Error::Abi`] where it is another version.
+    /// Returns [`Error::Absent`] if the module is not loaded, and [`Error::Abi`] if it implements
+    /// another version of the interface.
     pub fn open(root: &Root) -> Result<Self, Error> {
         let directory =
             Directory::open(root, CONFIGFS, FileSystem::Configfs).map_err(Error::Absent)?;
@@ -271,8 +272,8 @@ impl Module {
         Ok(Self { directory, node: OnceCell::new() })
     }
 
-    /// The binding of `device`: made now, or the one that is there, which
-    /// [`Binding::is_adopted`] tells.
+    /// Creates the binding of `device`, or opens it if it exists; [`Binding::is_adopted`]
+    /// distinguishes the two.
     ///
     /// # Errors
     ///
@@ -290,11 +291,11 @@ impl Module {
         Ok(Binding { directory, adopted })
     }
 
-    /// The binding of `device`, if there is one.
+    /// Opens the binding of `device` if it exists.
     ///
     /// # Errors
     ///
-    /// It is there, and cannot be opened.
+    /// Returns an error if the binding exists but cannot be opened.
     pub fn binding(&self, device: &DeviceName) -> Result<Option<Binding>, Error> {
         match self.directory.below(device.as_str()) {
             Ok(directory) => Ok(Some(Binding { directory, adopted: true })),
@@ -303,11 +304,12 @@ impl Module {
         }
     }
 
-    /// Withdraws the binding of `device`. What is in use lives until its user lets go.
+    /// Withdraws the binding of `device`. A buffer in use stays allocated until its user releases
+    /// it.
     ///
     /// # Errors
     ///
-    /// There is none, or the kernel refused.
+    /// Returns an error if there is no binding or the kernel refuses to remove it.
     pub fn remove(&self, device: &DeviceName) -> Result<(), Error> {
         let name = device.as_str();
         self.directory
@@ -315,11 +317,11 @@ impl Module {
             .map_err(|errno| Error::Remove { path: self.directory.shown(name), errno })
     }
 
-    /// Gives `buffer` to the binding of `device`. The module has a reference of its own then.
+    /// Hands `buffer` over to the binding of `device`. The module then holds its own reference.
     ///
     /// # Errors
     ///
-    /// [`Error::HandOver`] with what the module has against it.
+    /// Returns [`Error::HandOver`] with the module's reason for rejecting the buffer.
     pub fn hand_over(&self, device: &DeviceName, kind: Kind, buffer: &Buffer) -> Result<(), Error> {
         let node = self.node()?;
         let data = HandOver::new(device, kind, buffer);
@@ -336,7 +338,7 @@ impl Module {
         }
     }
 
-    /// The node, opened when it is needed first.
+    /// Returns the device node, which is opened on first use.
     fn node(&self) -> Result<&OwnedFd, Error> {
         if let Some(node) = self.node.get() {
             return Ok(node);
@@ -367,7 +369,7 @@ const HAND_OVER: rustix::ioctl::Opcode = opcode::write::<HandOver>(0xbb, 0x01);
 impl HandOver {
     fn new(device: &DeviceName, kind: Kind, buffer: &Buffer) -> Self {
         let mut name = [0; 64];
-        // A device's name has 63 bytes at most, so a NUL stays at the end.
+        // A device name has at most 63 bytes, so the array always ends in a NUL.
         for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
             *to = from;
         }
@@ -387,45 +389,45 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// It was there before: another program made it.
+    /// Returns whether the binding existed before: another program created it.
     pub fn is_adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Says what is to be bound, before the first buffer is handed over. The binding is new, or
-    /// [`Binding::renew`] made it so.
+    /// Sets the parameters of the binding, before the first buffer is handed over. The binding must
+    /// be new or reset by [`Binding::renew`].
     ///
     /// # Errors
     ///
-    /// EBUSY: it is committed. EPERM: `allow_unprotected` under kernel lockdown.
+    /// EBUSY: the binding is committed. EPERM: `allow_unprotected` is set under kernel lockdown.
     pub fn set_up(&self, setup: &Setup<'_>) -> Result<(), Error> {
         self.set("heap", setup.heap.as_str())?;
         self.set("firmware_bytes_wanted", &setup.firmware_bytes_wanted.to_string())?;
         self.set("suspend_bytes", &setup.suspend_bytes.to_string())?;
         self.set("suspend_count", &setup.suspend_count.to_string())?;
-        // 0 is what a new binding has.
+        // A new binding has the value 0.
         if setup.allow_unprotected {
             self.set("allow_unprotected", "1")?;
         }
         self.set_origin(setup.origin)
     }
 
-    /// Says for people which policy decided, or why nothing is bound. What the kernel does not
-    /// print is left out.
+    /// Sets the text that names the deciding policy, or says why nothing is bound. Characters that
+    /// the kernel does not print are replaced.
     ///
     /// # Errors
     ///
-    /// EBUSY: it is committed.
+    /// EBUSY: the binding is committed.
     pub fn set_origin(&self, origin: &str) -> Result<(), Error> {
         self.set("origin", &printable(origin))
     }
 
-    /// Makes a binding that an earlier run did not commit as good as new, for that source. Naming
-    /// the heap lets go of buffers that were handed over.
+    /// Resets an uncommitted binding of an earlier run to the state of a new one with the given
+    /// source. Setting the heap releases the buffers that were handed over.
     ///
     /// # Errors
     ///
-    /// EBUSY: it is committed.
+    /// EBUSY: the binding is committed.
     pub fn renew(&self, source: Source) -> Result<(), Error> {
         self.set("source", source.as_str())?;
         self.set("allow_unprotected", "0")?;
@@ -435,13 +437,13 @@ impl Binding {
         }
     }
 
-    /// Opens the window, for at most `ms` milliseconds from now.
+    /// Starts the hold, for at most `ms` milliseconds from now.
     ///
     /// # Errors
     ///
-    /// What is none of the three answers that [`Window`] has.
+    /// Returns an error if the kernel's answer is none of those in [`Window`].
     pub fn open_window(&self, ms: u32) -> Result<Window, Error> {
-        // The attribute reads what is left.
+        // The attribute shows the time left.
         let left = |found: &str| found.parse().is_ok_and(|left: u32| left <= ms);
         match self.directory.write("hold_ms", &ms.to_string(), &left) {
             Ok(()) => Ok(Window::Opened),
@@ -452,40 +454,40 @@ impl Binding {
         }
     }
 
-    /// Ends the set-up; the GPU is released. Where the kernel allocates, it does so now.
+    /// Ends the setup and the hold. If the kernel allocates, it does so now.
     ///
     /// # Errors
     ///
-    /// ENODATA: no firmware buffer was handed over. EBUSY: it was committed before. Where the
-    /// kernel allocates, what [`Error::verdict`] knows.
+    /// ENODATA: no firmware buffer was handed over. EBUSY: the binding is already committed. If the
+    /// kernel allocates, also the errors that [`Error::verdict`] interprets.
     pub fn commit(&self, commit: Commit) -> Result<(), Error> {
         self.set("commit", commit.as_str())
     }
 
-    /// Reads the name of the heap that is bound, empty before one was set.
+    /// Reads the name of the heap; empty until one is set.
     ///
     /// # Errors
     ///
-    /// It was withdrawn.
+    /// Returns an error if the binding was withdrawn.
     pub fn heap(&self) -> Result<String, Error> {
         Ok(self.directory.read("heap")?)
     }
 
-    /// Reads where the binding is, and nothing else.
+    /// Reads the state of the binding.
     ///
     /// # Errors
     ///
-    /// It was withdrawn, or says what is not known.
+    /// Returns an error if the binding was withdrawn or has an unknown state.
     pub fn state(&self) -> Result<BindingState, Error> {
         let word = self.directory.read("state")?;
         BindingState::parse(&word).ok_or_else(|| self.unknown("state", &word))
     }
 
-    /// Reads what is bound, if anything is.
+    /// Reads the contents of a committed binding. Returns `None` if nothing is bound.
     ///
     /// # Errors
     ///
-    /// It was withdrawn, or says what is not known.
+    /// Returns an error if the binding was withdrawn or an attribute has an unknown value.
     pub fn bound(&self) -> Result<Option<KernelBinding>, Error> {
         let in_use = match self.state()? {
             BindingState::Bound => false,
@@ -518,31 +520,31 @@ impl Binding {
         }))
     }
 
-    /// Reads how many suspend buffers there are, free and in use.
+    /// Reads the number of suspend buffers, free and in use.
     ///
     /// # Errors
     ///
-    /// It was withdrawn.
+    /// Returns an error if the binding was withdrawn.
     pub fn suspend_buffers(&self) -> Result<u32, Error> {
         let free: u32 = self.number("suspend_free")?;
         Ok(free.saturating_add(self.number("suspend_in_use")?))
     }
 
-    /// Reads the size that a suspend buffer has to have, in bytes.
+    /// Reads the required size of a suspend buffer in bytes.
     ///
     /// # Errors
     ///
-    /// It was withdrawn.
+    /// Returns an error if the binding was withdrawn.
     pub fn suspend_bytes(&self) -> Result<u64, Error> {
         self.number("suspend_bytes")
     }
 
-    /// What can be known of the buffers' protection, and the name of their exporter. The module
-    /// takes buffers that can be mapped only where `allow_unprotected` is set.
+    /// Returns the known protection of the buffers and the name of their exporter. The module
+    /// accepts mappable buffers only if `allow_unprotected` is set.
     ///
     /// # Errors
     ///
-    /// It was withdrawn.
+    /// Returns an error if the binding was withdrawn.
     pub fn judge(&self, allow_unprotected: bool) -> Result<(Protection, String), Error> {
         let exporter = self.directory.read("exporter")?;
         let protection = match Protection::of_exporter(&exporter) {
@@ -552,21 +554,21 @@ impl Binding {
         Ok((protection, exporter))
     }
 
-    /// Reads why the binding is in its state: empty, `already-probed`, `no-consumer`, `heap-late`,
-    /// or what a newer module says.
+    /// Reads the reason for the binding's state: empty, `already-probed`, `no-consumer`,
+    /// `heap-late`, or the word of a newer module.
     ///
     /// # Errors
     ///
-    /// It was withdrawn.
+    /// Returns an error if the binding was withdrawn.
     pub fn reason(&self) -> Result<String, Error> {
         Ok(self.directory.read("reason")?)
     }
 
-    /// Reads what is left of the window, in milliseconds.
+    /// Reads the time left until the hold expires, in milliseconds.
     ///
     /// # Errors
     ///
-    /// It was withdrawn, or says what is not known.
+    /// Returns an error if the binding was withdrawn or the attribute has an unknown value.
     pub fn hold_left(&self) -> Result<u32, Error> {
         self.number("hold_ms")
     }
@@ -585,7 +587,7 @@ impl Binding {
     }
 }
 
-/// `text` as the module takes it: at most 255 printable ASCII characters.
+/// Returns `text` in the form that the module accepts: at most 255 printable ASCII characters.
 fn printable(text: &str) -> String {
     let ascii = text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' });
     ascii.take(255).collect()
@@ -597,7 +599,7 @@ mod tests {
     use crate::testing::Tree;
 
     #[test]
-    fn the_ioctl_is_the_module_s() {
+    fn hand_over_matches_the_module_header() {
         assert_eq!(size_of::<HandOver>(), 80);
         assert_eq!(HAND_OVER, 0x4050_bb01);
         let names = (std::mem::offset_of!(HandOver, fd), std::mem::offset_of!(HandOver, flags));
@@ -605,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_never_taken_for_the_kernel() {
+    fn open_rejects_the_module_of_another_machines_tree() {
         let tree = Tree::new();
         tree.file(&format!("{CONFIGFS}/abi"), "1\n");
         let error = Module::open(&tree.root()).unwrap_err();
@@ -614,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says_of_a_heap_is_a_verdict() {
+    fn verdict_interprets_errors_of_commit() {
         let store = |path: &str, errno| {
             let (path, value) = (path.to_owned(), "bind".to_owned());
             Error::Attribute(AttributeError::Refused { path, value, errno }).verdict()
@@ -632,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn origin_is_made_printable() {
+    fn printable_replaces_characters_and_truncates() {
         assert_eq!(printable("acme,a9 \u{fc}\n"), "acme,a9 ??");
         assert_eq!(printable(&"x".repeat(300)).len(), 255);
     }

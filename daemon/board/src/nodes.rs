@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Device nodes: which hardware is behind the number of one.
+//! Finds the hardware behind a device node's number.
 //!
-//! `/sys/dev/char/<major>:<minor>` leads to the node's own device below `/sys/devices`
-//! (Documentation/ABI/testing/sysfs-dev). That is the kernel's idea of a render node or a video
-//! node; the hardware is its parent there (Documentation/admin-guide/sysfs-rules.rst: the path is
-//! the hierarchy, and the `device` link is not to be used). Between the two is a directory named
-//! after the class, unless the node is on a bus, as media nodes are (`get_device_parent`,
-//! drivers/base/core.c).
+//! `/sys/dev/char/<major>:<minor>` links to the node's own device below `/sys/devices`
+//! (Documentation/ABI/testing/sysfs-dev). That device is the kernel's representation of a render
+//! node or a video node; its parent is the hardware. The path gives the hierarchy, and the `device`
+//! link must not be used (Documentation/admin-guide/sysfs-rules.rst). Between the two devices is a
+//! directory named after the class, unless the node is on a bus, as media nodes are
+//! (`get_device_parent()`, drivers/base/core.c).
 
 use std::path::Path;
 
@@ -19,40 +19,40 @@ use rustix::io::Errno;
 use crate::root::Root;
 use crate::{Problem, platform};
 
-/// Why the hardware behind a device node is not known.
+/// Reasons why the hardware behind a device node cannot be identified.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// There is no such device, or no more.
+    /// The device does not exist, or was removed.
     #[error("there is no {0}: no character device has this number")]
     Absent(String),
-    /// Nothing but software is behind it.
+    /// The device is purely virtual: no hardware is behind it.
     #[error("no hardware is behind {0}: give the node of a device that uses the memory")]
     Virtual(String),
-    /// The hardware is not described in the device tree, as that on USB and PCI is not.
+    /// The device tree does not describe the hardware, which may be on USB or PCI.
     #[error("{0} has no `compatible` in the device tree, so that no policy can know it")]
     NoNode(String),
-    /// The hardware's name cannot stand in a policy.
+    /// The hardware's name is not valid in a policy.
     #[error("{path}: the device's name {why}, so that no policy can name it")]
     Name {
-        /// The directory of the hardware.
+        /// The hardware's directory.
         path: String,
-        /// What is wrong with it.
+        /// Why the name is not valid.
         why: NameError,
     },
-    /// Something is not as the kernel has it.
+    /// sysfs cannot be read, or has unexpected contents.
     #[error(transparent)]
     Problem(#[from] Problem),
 }
 
-/// Finds the hardware behind a character device, and what the device tree calls it.
+/// Returns the hardware behind a character device: its name and its `compatible` strings.
 ///
-/// Nothing further up is looked at: a USB camera has no node in the device tree, and must not pass
-/// for the controller that it is plugged into.
+/// Devices above the hardware are not considered: a USB camera, which has no node in the device tree,
+/// must not be mistaken for the controller that it is plugged into.
 ///
 /// # Errors
 ///
-/// There is no such device, it is not of hardware that the device tree describes, or sysfs cannot be
-/// read.
+/// Returns an error if the device does not exist, if the device tree does not describe its
+/// hardware, or if sysfs cannot be read.
 pub fn read(root: &Root, number: Number) -> Result<Device, NodeError> {
     let node = resolve(root, number)?;
     let hardware = hardware(root, &node)?;
@@ -67,17 +67,17 @@ pub fn read(root: &Root, number: Number) -> Result<Device, NodeError> {
         return Err(problem.into());
     }
     let bytes = bytes.ok_or_else(|| NodeError::NoNode(root.shown(hardware)))?;
-    // What cannot be a compatible string matches no policy.
+    // A string that is not a valid compatible string matches no policy.
     let (compatible, _) = platform::compatible(bytes);
     Ok(Device { name, compatible })
 }
 
-/// The number of the character device whose node is at `path`, a link to it, or `MAJOR:MINOR`
-/// itself. The node is not opened.
+/// Returns the number of the character device at `path`: a device node, a link to one, or the
+/// number itself as `MAJOR:MINOR`. The node is not opened.
 ///
 /// # Errors
 ///
-/// There is nothing, or no node of a character device.
+/// Returns an error if `path` does not exist or is not a character device node.
 pub fn number(path: &Path) -> Result<Number, Problem> {
     if let Some(number) = path.to_str().and_then(written) {
         return Ok(number);
@@ -92,7 +92,7 @@ pub fn number(path: &Path) -> Result<Number, Problem> {
     Ok(Number { major: major(stat.st_rdev), minor: minor(stat.st_rdev) })
 }
 
-/// `MAJOR:MINOR`, in figures alone.
+/// Parses `MAJOR:MINOR`; both must consist of digits only.
 fn written(text: &str) -> Option<Number> {
     let (major, minor) = text.split_once(':')?;
     let is_figures = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -100,7 +100,7 @@ fn written(text: &str) -> Option<Number> {
     Some(Number { major: major.parse().ok()?, minor: minor.parse().ok()? }).filter(|_| plain)
 }
 
-/// The directory of the node's own device.
+/// Returns the directory of the node's own device.
 fn resolve(root: &Root, number: Number) -> Result<String, NodeError> {
     let link = format!("sys/dev/char/{number}");
     let target = match root.target(&link) {
@@ -112,7 +112,7 @@ fn resolve(root: &Root, number: Number) -> Result<String, NodeError> {
             );
         }
     };
-    // Only what the kernel writes is followed.
+    // Accept only targets of the form that the kernel writes.
     let plain = |path: &&str| {
         !path.contains(char::is_control)
             && path.split('/').all(|name| !matches!(name, "" | "." | ".."))
@@ -126,12 +126,12 @@ fn resolve(root: &Root, number: Number) -> Result<String, NodeError> {
     }
 }
 
-/// The directory of the device that the one at `node` belongs to.
+/// Returns the directory of the hardware that the device at `node` belongs to.
 fn hardware<'n>(root: &Root, node: &'n str) -> Result<&'n str, NodeError> {
     let (mut parent, _) = split(node);
     let (above, name) = split(parent);
-    // No directory is passed over but that of the class, so that of hardware which goes meanwhile
-    // no answer comes instead of another's.
+    // Only the class directory is skipped. If the hardware is removed meanwhile, the result is an
+    // error, never another device.
     if subsystem(root, parent)?.is_none() && subsystem(root, node)?.is_some_and(|own| own == name) {
         parent = above;
     }
@@ -141,8 +141,8 @@ fn hardware<'n>(root: &Root, node: &'n str) -> Result<&'n str, NodeError> {
     }
 }
 
-/// The name of the class or bus that the device at `path` is of; a directory between devices is of
-/// none.
+/// Returns the name of the class or bus of the device at `path`. Returns `None` for a directory
+/// between devices.
 fn subsystem(root: &Root, path: &str) -> Result<Option<String>, NodeError> {
     let link = format!("{path}/subsystem");
     match root.target(&link) {
@@ -154,7 +154,7 @@ fn subsystem(root: &Root, path: &str) -> Result<Option<String>, NodeError> {
     }
 }
 
-/// The directory that holds `path`, and the last name in it.
+/// Splits `path` into its parent directory and its last component.
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
@@ -167,7 +167,7 @@ mod tests {
 
     const USB: &str = "platform/fc800000.usb/usb1/1-1/1-1:1.0";
 
-    /// A device below /sys/devices: its place, its class or bus, its node in the device tree.
+    /// Creates a device below /sys/devices with its path, class or bus, and device-tree node.
     fn device(tree: &Tree, path: &str, subsystem: &str, node: Option<(&str, &str)>) {
         let up = "../".repeat(path.split('/').count() + 1);
         tree.link(&format!("{up}{subsystem}"), &format!("sys/devices/{path}/subsystem"));
@@ -188,7 +188,7 @@ mod tests {
         tree.link(&format!("../../devices/{path}"), &format!("sys/dev/char/{number}"));
     }
 
-    /// A board with a GPU, a decoder, a display, and a USB camera.
+    /// A board with a GPU, a decoder, a display and a USB camera.
     fn board() -> Tree {
         let tree = Tree::new();
         let bus = "bus/platform";
@@ -206,7 +206,7 @@ mod tests {
         node(&tree, "236:0", &format!("{decoder}/media0"), "bus/media");
 
         device(&tree, "platform/fc800000.usb", bus, Some(("usb", "generic-ehci\0")));
-        // A root hub has its controller's node.
+        // The root hub shares the device-tree node of its controller.
         device(&tree, "platform/fc800000.usb/usb1", "bus/usb", Some(("usb", "generic-ehci\0")));
         device(&tree, "platform/fc800000.usb/usb1/1-1", "bus/usb", None);
         device(&tree, USB, "bus/usb", None);
@@ -214,7 +214,7 @@ mod tests {
         node(&tree, "236:1", &format!("{USB}/media1"), "bus/media");
 
         node(&tree, "252:0", "virtual/dma_heap/system", "class/dma_heap");
-        // As of the kernel's own virtual codec, and of a device that has no parent at all.
+        // The kernel's virtual codec (vicodec), and a device without a parent.
         device(&tree, "platform/vicodec.0", bus, None);
         node(&tree, "81:2", "platform/vicodec.0/video4linux/video2", "class/video4linux");
         node(&tree, "10:60", "lonely", "bus/lonely");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_that_of_a_node_or_written() {
+    fn number_accepts_nodes_links_and_major_minor() {
         let number_of = |path: &str| super::number(Path::new(path)).ok();
         // Documentation/admin-guide/devices.txt of the kernel: 1:3 is /dev/null.
         let null = Number { major: 1, minor: 3 };
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_hardware_behind_a_node() {
+    fn read_finds_the_hardware_behind_a_node() {
         let tree = board();
         for (of, name, compatible) in [
             ("226:128", "fb000000.gpu", &["rockchip,rk3588-mali", "arm,mali-valhall-csf"][..]),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_is_not_its_controller() {
+    fn usb_camera_is_not_taken_for_its_controller() {
         let tree = board();
         for of in ["81:1", "236:1"] {
             let error = read(&tree.root(), number(of)).unwrap_err();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_hardware_is_nothing_else() {
+    fn virtual_devices_have_no_hardware() {
         let tree = board();
         for of in ["252:0", "10:60"] {
             let error = read(&tree.root(), number(of)).unwrap_err();
@@ -274,9 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn hardware_that_goes_is_not_the_one_above_it() {
+    fn removed_hardware_is_not_replaced_by_its_parent() {
         let tree = board();
-        // The kernel takes away this link before the driver lets go of the device.
+        // The kernel removes this link before it detaches the driver from the device.
         for (of, gone) in [
             ("81:1", USB),
             ("226:128", "platform/soc/fb000000.gpu"),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_tree_gets_an_error() {
+    fn read_rejects_a_hostile_tree() {
         let tree = board();
         tree.file("secret/compatible", "acme,secret\0");
         for (minor, target) in [
@@ -303,9 +303,9 @@ mod tests {
         ] {
             tree.link(target, &format!("sys/dev/char/1:{minor}"));
         }
-        let tell = |of: &str| read(&tree.root(), number(of)).unwrap_err();
+        let error_of = |of: &str| read(&tree.root(), number(of)).unwrap_err();
         for of in ["1:1", "1:2", "1:3", "1:4", "1:5", "1:6", "1:7"] {
-            let error = tell(of);
+            let error = error_of(of);
             assert!(matches!(error, NodeError::Problem(_)), "{of}: {error}");
             assert!(error.to_string().contains(of) && !error.to_string().contains('\n'), "{error}");
         }
@@ -313,21 +313,21 @@ mod tests {
         let long = format!("platform/{}", "x".repeat(64));
         device(&tree, &long, "bus/platform", Some(("long", "acme,long\0")));
         node(&tree, "2:0", &format!("{long}/misc/long"), "class/misc");
-        assert!(matches!(tell("2:0"), NodeError::Name { why: NameError::TooLong(_), .. }));
+        assert!(matches!(error_of("2:0"), NodeError::Name { why: NameError::TooLong(_), .. }));
         device(&tree, "platform/big", "bus/platform", Some(("big", &"x".repeat(100_000))));
         node(&tree, "2:1", "platform/big/misc/big", "class/misc");
-        assert!(matches!(tell("2:1"), NodeError::Problem(_)));
-        // Its device has gone.
+        assert!(matches!(error_of("2:1"), NodeError::Problem(_)));
+        // The device was removed.
         tree.link("../../devices/platform/gone/drm/card9", "sys/dev/char/2:2");
-        assert!(matches!(tell("2:2"), NodeError::Virtual(_)));
+        assert!(matches!(error_of("2:2"), NodeError::Virtual(_)));
         device(&tree, "platform/bad", "bus/platform", Some(("bad", "a/b\0acme,good\0cut")));
         node(&tree, "2:3", "platform/bad/misc/bad", "class/misc");
         assert_eq!(read(&tree.root(), number("2:3")).unwrap().compatible, ["acme,good"]);
     }
 
-    /// On any Linux: /dev/null is of no hardware, and no device has the largest number.
+    /// Runs on any Linux: no hardware is behind /dev/null, and no device has the largest number.
     #[test]
-    fn the_running_machine_is_as_the_trees() {
+    fn read_works_on_the_running_machine() {
         let root = Root::open(std::path::Path::new("/")).unwrap();
         let null = read(&root, number("1:3"));
         assert!(matches!(null, Err(NodeError::Virtual(_))), "{null:?}");
@@ -340,12 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn any_number_has_an_answer() {
+    fn numbers_out_of_range_are_absent() {
         let tree = board();
         let root = tree.root();
         proptest!(|(major in any::<u32>(), minor in any::<u32>())| {
             let found = read(&root, Number { major, minor });
-            // The kernel's numbers have 12 and 20 bits.
+            // Majors have 12 bits in the kernel, minors 20.
             if major > 4095 || minor > 1_048_575 {
                 prop_assert!(matches!(found, Err(NodeError::Absent(_))));
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! panthor's parameter `protected_heap_name`, which only a kernel with that proposal has, and the
-//! options that modprobe gives it.
+//! Reads panthor's parameter `protected_heap_name`, which only a kernel with that proposal has, and
+//! writes the modprobe option that sets it.
 
 use protheap_core::facts::Parameter;
 use protheap_policy::name::HeapName;
@@ -12,21 +12,22 @@ use crate::root::{Failed, Root};
 use crate::run::RunDirectory;
 use crate::{Problem, aliases, firmware};
 
-/// There if the driver is loaded, or built in with parameters.
+/// Exists if the driver is loaded, or is built in and has parameters.
 const LOADED: &str = "sys/module/panthor";
 const PARAMETER: &str = "sys/module/panthor/parameters/protected_heap_name";
-/// What a module that has the parameter tells of it (`module_param()` of linux/moduleparam.h).
+/// Declaration of the parameter in a module file (`module_param()`, linux/moduleparam.h).
 const DECLARED: &[u8] = b"\0parmtype=protected_heap_name:charp\0";
 
 const DIRECTORY: &str = "modprobe.d";
 const FILE: &str = "protheap-panthor.conf";
-/// A line for modprobe, up to the heap's name.
+/// A line for modprobe, up to the heap name.
 const OPTION: &str = "options panthor protected_heap_name=";
 
-/// What the parameter offers; `None` if panthor has none, or protheap.ko can be loaded instead.
+/// Returns the state of the parameter. Returns `None` if panthor does not have it, or if
+/// protheap.ko can be loaded instead.
 ///
-/// A `daemon` changes nothing before the driver is loaded: to it the parameter is what modprobe is
-/// going to make it.
+/// A `daemon` does not set the parameter before the driver is loaded: it gets the value that
+/// modprobe is going to set.
 pub fn read(
     root: &Root,
     release: &str,
@@ -53,7 +54,7 @@ pub fn read(
     Some(Parameter::Set(named_heap(root, problems).unwrap_or_default()))
 }
 
-/// The heap that an earlier run has named.
+/// Returns the heap name that an earlier run wrote.
 pub fn named_heap(root: &Root, problems: &mut Vec<Problem>) -> Option<String> {
     let options = root.text(&format!("run/{DIRECTORY}/{FILE}"), problems)?;
     options.strip_prefix(OPTION).map(str::to_owned)
@@ -67,10 +68,11 @@ fn value(root: &Root, problems: &mut Vec<Problem>) -> Option<String> {
     root.text(PARAMETER, problems)
 }
 
-/// The path of panthor's file among the modules of `release`, unless protheap.ko is there too.
+/// Returns the path of panthor's file among the modules of `release`, unless protheap.ko is one of
+/// them.
 fn module(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<String> {
     let (mut panthor, mut protheap) = (None, false);
-    // `PATH: DEPENDENCY...`, a line each.
+    // One `PATH: DEPENDENCY...` per line.
     aliases::each_piece(root, release, "modules.dep", b'\n', problems, &mut |line| {
         let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -91,12 +93,12 @@ fn module(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<Str
     known.then_some(path)
 }
 
-/// Has modprobe load panthor with the name of `heap`.
+/// Configures modprobe to load panthor with the name of `heap`.
 ///
 /// # Errors
 ///
-/// The name cannot stand there, the file was not written, or panthor was loaded without it.
-/// Nothing is left then.
+/// Returns an error if the name is not safe in a modprobe configuration, the file was not written,
+/// or panthor was loaded without it. The file does not exist then.
 pub fn name_heap(root: &Root, heap: &HeapName) -> Result<(), Problem> {
     let named = try_to_name(root, heap);
     if named.is_err() {
@@ -108,7 +110,8 @@ pub fn name_heap(root: &Root, heap: &HeapName) -> Result<(), Problem> {
 fn try_to_name(root: &Root, heap: &HeapName) -> Result<(), Problem> {
     let failed =
         |message: &str| Problem::new(root.shown(&format!("run/{DIRECTORY}/{FILE}")), message);
-    // The kernel and programs called modprobe have different ideas of quotes, and some of comments.
+    // The kernel and the implementations of modprobe parse quotes differently, and some parse
+    // comments.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",.:@+_-".contains(&byte);
     if !heap.as_str().bytes().all(plain) {
         return Err(failed(
@@ -129,11 +132,11 @@ fn try_to_name(root: &Root, heap: &HeapName) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Removes what [`name_heap`] has written, in this run or before.
+/// Removes the file that [`name_heap`] wrote, in this run or an earlier one.
 ///
 /// # Errors
 ///
-/// It is still there.
+/// Returns an error if the file could not be removed.
 pub fn forget_heap(root: &Root) -> Result<(), Problem> {
     let path = format!("run/{DIRECTORY}");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -161,7 +164,7 @@ mod tests {
         HeapName::new(name).unwrap()
     }
 
-    /// A root with panthor's module, of this content.
+    /// Creates panthor's module with this file name and content.
     fn with_module(tree: &Tree, name: &str, content: &[u8]) {
         let dep = format!("kernel/a/other.ko:\nkernel/b/{name}: kernel/a/other.ko\n");
         tree.file("usr/lib/modules/7.3.4/modules.dep", dep);
@@ -174,19 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_module_tells_of_its_parameters() {
+    fn read_detects_the_parameter_in_the_module_file() {
         let tree = Tree::new();
         assert_eq!(reads(&tree, false), (None, 0));
         let with = b"\x7fELF\0license=GPL\0parmtype=protected_heap_name:charp\0\0";
         with_module(&tree, "panthor.ko", with);
         assert_eq!(reads(&tree, false), (Some(Parameter::Open), 0));
-        // protheap.ko comes first.
+        // protheap.ko takes precedence.
         tree.file("usr/lib/modules/7.3.4/modules.dep", "b/panthor.ko:\nupdates/protheap.ko.xz:\n");
         assert_eq!(reads(&tree, false), (None, 0));
         let other = b"\x7fELF\0parmtype=my_protected_heap_name:charp\0";
         with_module(&tree, "panthor.ko", other);
         assert_eq!(reads(&tree, false), (None, 0));
-        // What is not known is told, and taken for none.
+        // An unreadable module is reported and treated as one without the parameter.
         with_module(&tree, "panthor.ko.gz", with);
         assert_eq!(reads(&tree, false), (None, 1));
         with_module(&tree, "panthor.ko.xz", b"damaged");
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loaded_driver_says_what_it_was_told() {
+    fn read_returns_the_parameter_of_a_loaded_driver() {
         let tree = Tree::new();
         tree.directory(LOADED);
         assert_eq!(reads(&tree, false), (None, 0));
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_takes_what_modprobe_will_say() {
+    fn daemon_reads_the_value_that_modprobe_will_set() {
         let tree = Tree::new();
         with_module(&tree, "panthor.ko", DECLARED);
         assert_eq!(reads(&tree, true).0, Some(Parameter::Set(String::new())));
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_written_for_all_to_read_and_taken_back() {
+    fn name_heap_writes_a_readable_file_and_forget_heap_removes_it() {
         let tree = Tree::new();
         tree.directory("run");
         let root = tree.root();
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_misread_is_refused_and_nothing_stays() {
+    fn name_heap_rejects_unsafe_names_and_removes_the_file() {
         for name in ["a\"b", "a'b", "a#b", "a\\", "$(reboot)", "a;b", "a=b", "`x`"] {
             let tree = Tree::new();
             tree.file(OPTIONS, "options panthor protected_heap_name=old\n");
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_was_loaded_meanwhile_is_not_told() {
+    fn name_heap_fails_if_panthor_is_already_loaded() {
         let tree = Tree::new();
         tree.directory("run");
         tree.file(PARAMETER, "(null)\n");

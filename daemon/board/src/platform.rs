@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The board, as the root of its device tree names it.
+//! Reads the identity of the board from the root node of its device tree.
 
 use protheap_core::facts::Platform;
 use protheap_policy::name::{Key, NameError};
@@ -8,37 +8,37 @@ use protheap_policy::name::{Key, NameError};
 use crate::Problem;
 use crate::root::Root;
 
-/// Where the kernel shows the device tree.
+/// Path of the device tree.
 const TREE: &str = "sys/firmware/devicetree/base";
-/// The longest property that is read, in bytes.
+/// Maximum size of a property in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// A string of a `compatible` property that is no policy's name.
+/// A string of a `compatible` property that is not a valid policy name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("string {number} {why}")]
 pub struct BadString {
-    /// Its position in the property, from 1.
+    /// Position in the property, counted from 1.
     pub number: usize,
-    /// What is wrong with it.
+    /// Why the string is not valid.
     pub why: Why,
 }
 
-/// What is wrong with a string.
+/// Reasons why a string is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// Its bytes are not UTF-8.
+    /// The string is not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,
     /// The property ends without a NUL.
     #[error("has no terminator")]
     Unterminated,
-    /// It cannot be the name of a file.
+    /// The string is not a valid file name.
     #[error(transparent)]
     Name(#[from] NameError),
 }
 
-/// Splits the bytes of a device tree's `compatible`. Each string that comes out is a valid [`Key`];
-/// the others are told by position.
+/// Splits the bytes of a device tree's `compatible` property. Each returned string is a valid
+/// [`Key`]; the other strings are returned by position.
 pub fn compatible(bytes: &[u8]) -> (Vec<String>, Vec<BadString>) {
     let mut strings = Vec::new();
     let mut bad = Vec::new();
@@ -53,7 +53,7 @@ pub fn compatible(bytes: &[u8]) -> (Vec<String>, Vec<BadString>) {
     while let Some((index, piece)) = pieces.next() {
         let last = pieces.peek().is_none();
         let checked = if last && !terminated {
-            // It may have been cut, and a part of a name can be another board's.
+            // The string may be truncated and could then match another board.
             Err(Why::Unterminated)
         } else {
             match std::str::from_utf8(piece) {
@@ -69,13 +69,13 @@ pub fn compatible(bytes: &[u8]) -> (Vec<String>, Vec<BadString>) {
     (strings, bad)
 }
 
-/// Reads `compatible` and `model` of the device tree's root. A machine without a device tree has
-/// neither.
+/// Reads `compatible` and `model` of the device tree's root node. Returns neither if the machine
+/// has no device tree.
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Platform {
     let path = format!("{TREE}/compatible");
     let bytes = root.read(&path, LONGEST, problems).unwrap_or_default();
     let (compatible, bad) = compatible(&bytes);
-    tell(root, &path, &bad, problems);
+    report(root, &path, &bad, problems);
 
     let path = format!("{TREE}/model");
     let model = root.read(&path, LONGEST, problems).and_then(|bytes| {
@@ -91,8 +91,8 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Platform {
     Platform { compatible, model }
 }
 
-/// Notes the bad strings of the `compatible` at `path`.
-pub(crate) fn tell(root: &Root, path: &str, bad: &[BadString], problems: &mut Vec<Problem>) {
+/// Reports the bad strings of the `compatible` property at `path`.
+pub(crate) fn report(root: &Root, path: &str, bad: &[BadString], problems: &mut Vec<Problem>) {
     for bad in bad {
         problems.push(Problem::new(root.shown(path), format!("{bad}; it is skipped")));
     }
@@ -105,7 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_board_has_its_strings_in_order() {
+    fn read_returns_compatible_strings_in_order() {
         let tree = Tree::new();
         tree.file("sys/firmware/devicetree/base/compatible", b"radxa,rock-5b\0rockchip,rk3588\0");
         tree.file("sys/firmware/devicetree/base/model", b"Radxa ROCK 5B\0");
@@ -117,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn bad_strings_are_told_by_position_and_never_used() {
+    fn compatible_skips_bad_strings_and_reports_positions() {
         let (strings, bad) = compatible(b"a,b\0\0../x\0..\0v\xffw\0\nx\0c,d\0cut");
         assert_eq!(strings, ["a,b", "c,d"]);
-        let told: Vec<_> = bad.iter().map(ToString::to_string).collect();
-        assert_eq!(told[0], "string 2 is empty");
-        assert!(told[1].starts_with("string 3 has the character '/'"), "{}", told[1]);
+        let reported: Vec<_> = bad.iter().map(ToString::to_string).collect();
+        assert_eq!(reported[0], "string 2 is empty");
+        assert!(reported[1].starts_with("string 3 has the character '/'"), "{}", reported[1]);
         assert_eq!(bad[2], BadString { number: 4, why: Why::Name(NameError::Directory) });
         assert_eq!(bad[3], BadString { number: 5, why: Why::NotUtf8 });
         assert_eq!(bad[4], BadString { number: 6, why: Why::Name(NameError::Character('\n')) });
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_device_tree_is_no_problem() {
+    fn read_accepts_a_machine_without_a_device_tree() {
         let tree = Tree::new();
         let mut problems = Vec::new();
         assert_eq!(read(&tree.root(), &mut problems), Platform::default());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_that_is_no_file_is_told() {
+    fn read_reports_unreadable_properties() {
         let tree = Tree::new();
         tree.directory("sys/firmware/devicetree/base/compatible");
         tree.file("sys/firmware/devicetree/base/model", b"\xff\0");
@@ -152,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_string_is_kept_or_told(bytes in proptest::collection::vec(
+        fn compatible_keeps_or_reports_every_string(bytes in proptest::collection::vec(
             prop_oneof![Just(0u8), Just(b'/'), Just(b'.'), any::<u8>()], 0..200))
         {
             let (strings, bad) = compatible(&bytes);
@@ -168,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn good_strings_come_back(strings in proptest::collection::vec("[a-z0-9,._-]{3,40}", 0..8)) {
+        fn compatible_returns_all_good_strings(strings in proptest::collection::vec("[a-z0-9,._-]{3,40}", 0..8)) {
             let bytes: Vec<u8> = strings.iter().flat_map(|s| [s.as_bytes(), b"\0"].concat()).collect();
             prop_assert_eq!(compatible(&bytes), (strings, vec![]));
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The policy files of one board: a handful of paths, however many policies are installed.
+//! Reads the policy files of one board: a fixed set of paths, however many policies are installed.
 
 mod mount;
 mod trust;
@@ -18,32 +18,32 @@ use crate::root::{Failed, Root, bounded, mount_of};
 use mount::{FOREIGN, FOREIGN_COUNTS, ImageMount};
 use trust::{NULL, Way, follow, judge_directory};
 
-/// Where policies are looked for, the first wins by file name.
+/// Policy directories. The first one that has a file of a given name takes precedence.
 pub const DIRECTORIES: [&str; 3] =
     ["etc/protheap/policies", "run/protheap/policies", IMAGE_DIRECTORY];
-/// The only one of them that is part of a signed image.
+/// The only policy directory that is part of a signed image.
 const IMAGE_DIRECTORY: &str = "usr/lib/protheap/policies";
 const IMAGE_PARENT: &str = "usr/lib/protheap";
-/// The one file that says whether the other directories count.
+/// The file that states whether the other directories are used.
 pub const IMAGE: &str = "usr/lib/protheap/image.toml";
-/// What is said of a mask that counts.
+/// Reason shown for a mask that is in effect.
 pub const MASK: &str = "hides this name in the directories after it";
-/// What is said of a policy that may not be read.
+/// Reason shown for a policy that the user may not read.
 pub const DENIED: &str = "may not be read by this user: try it as root";
-/// How much the policies of a board may say together, in bytes.
+/// Maximum total size of a board's policies in bytes.
 const MOST_BYTES: usize = 1 << 20;
-/// How many drop-ins a file may have.
+/// Maximum number of drop-ins of one file.
 const MOST_DROP_INS: usize = 256;
-/// Stands for a mount whose number the kernel does not say: no mount has it.
+/// Placeholder for a mount whose ID the kernel does not report; no mount has this ID.
 const UNKNOWN_MOUNT: u64 = u64::MAX;
-/// The longest policy that is read, in bytes.
+/// Maximum size of one policy file in bytes.
 const LONGEST: usize = protheap_policy::fragment::LARGEST;
 
-/// The directories that policies are in, as far as they exist.
+/// The policy directories that exist.
 #[derive(Debug)]
 pub struct Directories {
     layers: Vec<Layer>,
-    /// What is there and cannot be looked at.
+    /// Directories that exist but cannot be examined.
     problems: Vec<Problem>,
     image: Image,
 }
@@ -52,26 +52,26 @@ pub struct Directories {
 #[derive(Debug, Clone, Copy)]
 struct Image {
     mount: ImageMount,
-    /// Only what is part of the image counts.
+    /// Only files that are part of the image are used.
     sealed: bool,
 }
 
-/// A directory, among others that can have files of the same names.
+/// One of several directories that can have files of the same name.
 #[derive(Debug)]
 struct Layer {
     path: String,
-    /// Why its files do not count.
+    /// Why the files in this directory are ignored.
     untrusted: Option<String>,
 }
 
 impl Directories {
-    /// Looks which there are.
+    /// Finds the directories that exist.
     pub fn open(root: &Root) -> Self {
         let (mut layers, mut problems) = (Vec::new(), Vec::new());
         for directory in DIRECTORIES {
             let parent = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
             let opened = match Layer::open(root, directory, &mut problems) {
-                // Whoever can write to the one above it can put another in its place.
+                // A user who can write to the parent directory can replace this one.
                 Some(Layer { path, untrusted: None }) => Layer::open(root, parent, &mut problems)
                     .map(|Layer { untrusted, .. }| Layer { path, untrusted }),
                 opened => opened,
@@ -82,12 +82,12 @@ impl Directories {
         Self { layers, problems, image }
     }
 
-    /// There are some that are not part of the image.
+    /// Returns whether there are directories outside of the image.
     pub fn has_local(&self) -> bool {
         self.layers.iter().any(Layer::is_local)
     }
 
-    /// Ignores all policies outside of the image, and reports `why`.
+    /// Ignores all policies outside of the image and reports `why`.
     pub fn distrust_local(&mut self, why: &str) {
         self.image.sealed = true;
         for layer in self.layers.iter_mut().filter(|layer| layer.is_local()) {
@@ -95,11 +95,12 @@ impl Directories {
         }
     }
 
-    /// Reads the files of `keys`, which go from general to specific: for each key the file, then
-    /// its drop-ins by name. That is the order in which they are merged.
+    /// Reads the files of `keys`, which are ordered from general to specific. Returns, for each
+    /// key, the file and then its drop-ins sorted by name, which is the order in which they are
+    /// merged.
     ///
-    /// `all` also lists those that do not count because of another. Otherwise a directory that is
-    /// not trusted is a problem, and its files are not looked at.
+    /// If `all` is set, overridden files are listed too. Otherwise an untrusted directory is
+    /// reported as a problem and its files are not read.
     pub fn read(
         mut self,
         root: &Root,
@@ -146,18 +147,18 @@ impl Directories {
 }
 
 impl Image {
-    /// Distrusts the directories of the image that something is mounted over, or reports those
-    /// that count nevertheless.
+    /// Distrusts image directories that something is mounted over, or reports those that are used
+    /// nevertheless.
     fn examine(self, root: &Root, layers: &mut [Layer], all: bool, problems: &mut Vec<Problem>) {
         for layer in layers.iter_mut().filter(|layer| !layer.is_local()) {
-            // One that was distrusted with the directory above it was reported with that.
+            // A directory distrusted because of its parent was reported with the parent.
             if layer.untrusted.is_some() || !self.mount.hides(root, &layer.path) {
                 continue;
             }
             if self.sealed {
                 layer.untrusted = Some(format!("its directory {FOREIGN}"));
             }
-            // The files of a directory that does not count are not listed, unless all are.
+            // The files of an ignored directory are listed only if `all` is set.
             if all || !self.sealed {
                 let why = if self.sealed { FOREIGN } else { FOREIGN_COUNTS };
                 problems.push(Problem::new(root.shown(&layer.path), why));
@@ -167,7 +168,7 @@ impl Image {
 }
 
 impl Layer {
-    /// `None`: there is no such directory.
+    /// Returns `None` if the directory does not exist.
     fn open(root: &Root, path: &str, problems: &mut Vec<Problem>) -> Option<Self> {
         let untrusted = match judge_directory(root, path) {
             Ok(untrusted) => untrusted.map(|why| format!("its directory {why}")),
@@ -184,7 +185,7 @@ impl Layer {
         !self.path.starts_with(IMAGE_DIRECTORY)
     }
 
-    /// The drop-ins of `key` in this directory.
+    /// Returns the drop-in directory of `key` in this directory.
     fn drop_ins(&self, root: &Root, key: &Key, problems: &mut Vec<Problem>) -> Option<Self> {
         let layer = Self::open(root, &format!("{}/{key}.toml.d", self.path), problems)?;
         let untrusted = self.untrusted.clone().or(layer.untrusted);
@@ -192,7 +193,7 @@ impl Layer {
     }
 }
 
-/// Keeps the layers that are trusted, and tells of the others.
+/// Keeps the trusted layers and reports the others.
 fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
     layers.retain(|layer| match &layer.untrusted {
         None => true,
@@ -203,18 +204,19 @@ fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
     });
 }
 
-/// Reads `image.toml`: path and text. `None`: there is none.
+/// Reads `image.toml`. Returns its path and text, or `None` if it does not exist.
 ///
 /// # Errors
 ///
-/// It is there and cannot be used: what is wrong with it.
+/// Returns an error if the file exists but cannot be used.
 pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
     if let Ok(Some(why)) = judge_directory(root, IMAGE_PARENT) {
         return Err(Problem::new(root.shown(IMAGE), format!("its directory {why}")));
     }
     let mount = ImageMount::of(root);
     let (found, its) = examined(root, IMAGE, false);
-    // Whatever it says then, and also if it is not there, the image may have said otherwise.
+    // If something is mounted over the directory, the image's own file is hidden and may say
+    // otherwise, even if no file is visible.
     if mount.hides(root, IMAGE_PARENT) {
         return Err(Problem::new(root.shown(IMAGE_PARENT), FOREIGN));
     }
@@ -228,19 +230,19 @@ pub fn image(root: &Root) -> Result<Option<(String, String)>, Problem> {
     }
 }
 
-/// The files of a board.
+/// The files of a board that were read so far.
 struct Taken {
     files: Vec<PolicyFile>,
-    /// How much the policies say together.
+    /// Total size of the policies in bytes.
     bytes: usize,
-    /// Those that do not count because of another are wanted too.
+    /// Overridden files are listed too.
     all: bool,
     image: Image,
 }
 
 impl Taken {
-    /// Adds the files `name` of `layers`: those before the first that counts, that one, and if all
-    /// are wanted, those that it hides.
+    /// Adds the files `name` of `layers`: those before the first valid one, that one, and if `all`
+    /// is set, those that it overrides.
     fn take(
         &mut self,
         root: &Root,
@@ -260,7 +262,7 @@ impl Taken {
             let found = match mount {
                 Some(_) if layer.is_local() || !self.image.mount.is_foreign(mount) => found,
                 Some(_) if self.image.sealed => Found::Untrusted(FOREIGN.to_owned()),
-                // Of a directory that is mounted over as a whole, that was reported.
+                // If the whole directory is mounted over, that was reported already.
                 Some(_) if !self.image.mount.hides(root, &layer.path) => {
                     problems.push(Problem::new(path.clone(), FOREIGN_COUNTS));
                     found
@@ -294,23 +296,23 @@ impl Taken {
     }
 }
 
-/// What is at a path.
+/// The result of looking for a policy file at a path.
 #[derive(Debug)]
 pub enum Found {
-    /// No file.
+    /// There is no file.
     Nothing,
-    /// An empty file, or a link to `/dev/null`.
+    /// An empty file or a link to `/dev/null`.
     Mask,
-    /// A file: what it says.
+    /// The text of the file.
     Text(String),
-    /// Others than root could have written it: why.
+    /// Why the file is not trusted: users other than root could have written it.
     Untrusted(String),
-    /// It cannot be read: why.
+    /// Why the file cannot be read.
     Refused(String),
 }
 
-/// The files and directories that somebody put beside the image's policies, none of which is of one
-/// of `keys`: paths with the root.
+/// Returns the files and directories in the directories outside of the image that belong to none of
+/// `keys`, as paths with the root.
 pub fn strangers(root: &Root, keys: &[Key], problems: &mut Vec<Problem>) -> Vec<String> {
     let mut strangers = Vec::new();
     for directory in DIRECTORIES.iter().filter(|directory| **directory != IMAGE_DIRECTORY) {
@@ -324,17 +326,19 @@ pub fn strangers(root: &Root, keys: &[Key], problems: &mut Vec<Problem>) -> Vec<
     strangers
 }
 
-/// Looks at the file at `path`, whoever could have written it.
+/// Reads the file at `path`, regardless of who could have written it.
 pub fn look(root: &Root, path: &str) -> Found {
     found(root, path, true)
 }
 
-/// Why no file in the directory at `path` counts: others than root could have written it.
+/// Returns why all files in the directory at `path` are ignored: users other than root could have
+/// written them.
 pub fn distrust(root: &Root, path: &str) -> Option<String> {
     judge_directory(root, path).ok().flatten()
 }
 
-/// A directory or file of policies that whoever asks may not read, so that nothing can be said.
+/// Returns a policy directory or file that the current user may not read, in which case no
+/// statement about the policies is possible.
 pub fn denied(root: &Root, files: &[Judged]) -> Option<Problem> {
     let closed = |path: &&str| {
         let list = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY);
@@ -351,7 +355,7 @@ fn found(root: &Root, path: &str, anyone: bool) -> Found {
     examined(root, path, anyone).0
 }
 
-/// What is at `path`, and on which mount, if a file was opened and the kernel says it.
+/// Reads `path`. Also returns the ID of its mount, if a file was opened.
 fn examined(root: &Root, path: &str, anyone: bool) -> (Found, Option<u64>) {
     let mut mount = None;
     let found = match try_text(root, path, anyone, &mut mount) {
@@ -391,7 +395,7 @@ fn try_text(
     let is_null = (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind == FileType::CharacterDevice && is_null {
-        // Everybody may write to it.
+        // /dev/null is writable by everyone, so check for it before the mode.
         return Ok(Found::Mask);
     }
     if !anyone && let Some(why) = root.distrust(&stat) {

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How far the kernel is with probing a device that no driver is bound to.
+//! Probe state of a device that is not bound to a driver.
 
 use crate::root::Root;
 
 const DEFERRED: &str = "sys/kernel/debug/devices_deferred";
-/// More than any board has, in bytes.
+/// Maximum size of the list in bytes; larger than that of any known board.
 const LONGEST_DEFERRED: usize = 256 * 1024;
 
-/// Whether the driver of `module`, or the built-in driver of that name, is registered at the bus whose
-/// devices are in `devices`, and the probes that its registration started are over, unless they run
-/// asynchronously.
+/// Returns whether the driver of `module`, or the built-in driver of that name, is registered with
+/// the bus whose devices are in `devices`. The probes that the registration started are then
+/// complete, unless they run asynchronously.
 pub(crate) fn is_registered(root: &Root, devices: &str, module: &str) -> bool {
     let bus = devices.strip_suffix("/devices").unwrap_or(devices);
-    // Nothing is under way in another machine's tree, which may have less than all files.
+    // No probe is under way in the tree of another machine, and such a tree may be incomplete.
     has_registered(root, bus, module) || !root.is_running() && is_there(root, bus, module)
 }
 
-/// The kernel makes the driver's directory, probes, links the driver to its module, and makes the
-/// file `uevent` (`bus_add_driver()` in drivers/base/bus.c).
+/// On registration, the kernel creates the driver's directory, probes devices, links the driver to
+/// its module and creates the file `uevent`, in this order (`bus_add_driver()`,
+/// drivers/base/bus.c).
 fn has_registered(root: &Root, bus: &str, module: &str) -> bool {
     let has_uevent =
         |driver: &str| root.link_stat(&format!("{bus}/drivers/{driver}/uevent")).is_ok();
-    // Most drivers are called like their modules, whose names have no `-`.
+    // Most drivers have the name of their module; in module names, `_` stands for `-`.
     if has_uevent(module) || has_uevent(&module.replace('_', "-")) {
         return true;
     }
@@ -33,7 +34,7 @@ fn has_registered(root: &Root, bus: &str, module: &str) -> bool {
     found
 }
 
-/// Whether there is a driver called like `module`, or `module` has been initialized.
+/// Returns whether a driver with the name of `module` exists, or `module` has been initialized.
 fn is_there(root: &Root, bus: &str, module: &str) -> bool {
     let state = format!("sys/module/{}/initstate", module.replace('-', "_"));
     root.is_directory(&format!("{bus}/drivers/{module}"))
@@ -41,11 +42,11 @@ fn is_there(root: &Root, bus: &str, module: &str) -> bool {
         || root.text(&state, &mut Vec::new()).is_some_and(|state| state == "live")
 }
 
-/// Whether the kernel has deferred the probe of `device`. `None`: debugfs is not mounted, or may not be
-/// read.
+/// Returns whether the kernel has deferred the probe of `device`. Returns `None` if debugfs is not
+/// mounted or cannot be read.
 pub(crate) fn is_deferred(root: &Root, device: &str) -> Option<bool> {
     let list = root.read(DEFERRED, LONGEST_DEFERRED, &mut Vec::new())?;
-    // `DEVICE<tab>REASON`, a line each.
+    // One `DEVICE<tab>REASON` per line.
     let mut lines = list.split(|byte| *byte == b'\n');
     Some(lines.any(|line| line.split(|byte| *byte == b'\t').next() == Some(device.as_bytes())))
 }
@@ -56,7 +57,7 @@ mod tests {
     use crate::testing::Tree;
 
     #[test]
-    fn a_driver_has_registered_when_its_probes_are_over() {
+    fn driver_is_registered_once_uevent_or_module_link_exists() {
         let tree = Tree::new();
         let bus = "sys/bus/platform";
         let registered = |module: &str| has_registered(&tree.root(), bus, module);
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn another_machines_tree_may_lack_files_of_a_driver() {
+    fn driver_in_an_incomplete_tree_needs_no_uevent_file() {
         let tree = Tree::new();
         let devices = "sys/bus/platform/devices";
         let registered = |module: &str| is_registered(&tree.root(), devices, module);

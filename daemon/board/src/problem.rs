@@ -4,17 +4,18 @@ use std::fmt;
 
 use protheap_policy::sanitize::Sanitized;
 
-/// Something that was there and could not be used. It was skipped; the boot goes on.
+/// A file, directory or socket that exists but cannot be used. It is skipped, and the boot
+/// continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, directory or socket, with the root that it was looked for beneath.
+    /// The file, directory or socket, as a path with the root.
     pub path: String,
-    /// What is wrong with it, and where it helps, what to do.
+    /// Why it cannot be used and, if possible, the remedy.
     pub message: String,
 }
 
 impl Problem {
-    /// Makes a problem of `path`.
+    /// Creates a problem of `path`.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The tree that everything is read beneath: `/`, or another machine's.
+//! The root of all paths that are read: `/`, or the top of another machine's file tree.
 
 use std::io::Read;
 use std::mem::MaybeUninit;
@@ -16,27 +16,27 @@ use rustix::io::Errno;
 
 use crate::Problem;
 
-/// What one attribute of the kernel has at most, in bytes: a page.
+/// Maximum size of a kernel attribute in bytes: one page.
 const ATTRIBUTE: usize = 4096;
-/// How long a file may take to be read: what is read at boot takes milliseconds.
+/// Maximum time for reading one file. The files that are read at boot take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many entries of a directory are looked at.
+/// Maximum number of directory entries that are read.
 const MOST_ENTRIES: usize = 100_000;
 
-/// The bit of a directory in which only an entry's owner can remove or replace it.
+/// Mode bit of a directory in which only an entry's owner can remove or replace the entry.
 const STICKY: u32 = 0o1000;
 
-/// A handle on the directory that stands for `/`.
+/// A handle to the directory that stands for `/`.
 ///
-/// The paths that its methods take are relative to it, without a leading `/`. In a tree other than
-/// `/` links stay inside: an absolute one starts at the tree's top.
+/// The methods take paths relative to it, without a leading `/`. In a tree other than `/`, links
+/// are resolved inside the tree: an absolute link starts at the top of the tree.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
-    /// What stands before the paths in messages: empty for `/`.
+    /// Prefix of paths in messages; empty for `/`.
     prefix: String,
-    /// Whose files are believed, beside root's: of another machine's tree, who owns its top; and
-    /// the group of that.
+    /// User and group of the files that are trusted in addition to root's: for another machine's
+    /// tree, the owner of its top directory.
     owner: (u32, u32),
 }
 
@@ -45,7 +45,7 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// The directory is not there, or is none.
+    /// Returns an error if `path` does not exist or is not a directory.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let shown = path.to_string_lossy();
@@ -61,7 +61,8 @@ impl Root {
         Ok(Self { directory, prefix, owner })
     }
 
-    /// Why a file or directory is not believed: somebody who is not root could have written it.
+    /// Returns why a file or directory is not trusted: a user other than root could have written
+    /// it.
     pub(crate) fn distrust(&self, stat: &Stat) -> Option<String> {
         if !self.is_believed(stat.st_uid) {
             return Some(format!("belongs to user {}: only root's count; see chown", stat.st_uid));
@@ -72,18 +73,18 @@ impl Root {
         })
     }
 
-    /// Why `entry` of `directory` is not believed to be there by root's will: somebody who is not
-    /// root could have put it there, or another in its place.
+    /// Returns why `entry` of `directory` is not trusted: a user other than root could have created
+    /// or replaced it.
     ///
-    /// In a sticky directory that others can write to, such as `/nix/store`, they can add entries
-    /// but not replace those of root.
+    /// In a sticky directory that others can write to, such as `/nix/store`, they can create
+    /// entries but cannot replace root's entries.
     pub(crate) fn distrust_entry(&self, directory: &Stat, entry: &Stat) -> Option<String> {
         let why = self.distrust(directory)?;
         let is_sticky = directory.st_mode & STICKY != 0 && self.is_believed(directory.st_uid);
         if !is_sticky {
             return Some(why);
         }
-        // A link has no mode: its owner alone can replace it.
+        // A link has no mode of its own: only its owner can replace it.
         let is_link = FileType::from_raw_mode(entry.st_mode) == FileType::Symlink;
         if self.is_believed(entry.st_uid) && (is_link || entry.st_mode & self.others(entry) == 0) {
             return None;
@@ -96,36 +97,38 @@ impl Root {
         user == 0 || user == self.owner.0
     }
 
-    /// The bits of a mode by which others than those that are believed can write.
+    /// Returns the mode bits that let untrusted users write.
     fn others(&self, stat: &Stat) -> u32 {
         let (user, group) = self.owner;
-        // Who unpacks a tree as a user often has a group of his own, which may write to it.
+        // A user who unpacks a tree often has a private group, which may write to it.
         if user != 0 && stat.st_gid == group { 0o002 } else { 0o022 }
     }
 
-    /// This is the running machine: what is read of it can also be acted on.
+    /// Returns whether this is the running machine, so that the state that was read can be acted
+    /// on.
     pub fn is_running(&self) -> bool {
         self.prefix.is_empty()
     }
 
-    /// `path` as messages show it.
+    /// Returns `path` as it is shown in messages.
     pub fn shown(&self, path: &str) -> String {
         format!("{}/{path}", self.prefix)
     }
 
-    /// Opens `path`; never waits, as a FIFO would make it.
+    /// Opens `path` without blocking, even if it is a FIFO.
     pub(crate) fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let mut flags = flags | OFlags::CLOEXEC;
         if !flags.contains(OFlags::PATH) {
             flags |= OFlags::NONBLOCK | OFlags::NOCTTY;
         }
         if !self.is_running() {
-            // EAGAIN: something on the way was renamed meanwhile.
+            // EAGAIN: a path component was renamed concurrently.
             for _ in 0..16 {
                 let resolve = ResolveFlags::IN_ROOT;
                 match openat2(&self.directory, path, flags, Mode::empty(), resolve) {
                     Err(Errno::AGAIN) => {}
-                    // Before Linux 5.6, or filtered: links may lead outside, for reading only.
+                    // Linux before 5.6, or openat2() is filtered. Links may then lead outside of
+                    // the tree, which is acceptable for reading.
                     Err(Errno::NOSYS) => break,
                     done => return done,
                 }
@@ -134,7 +137,7 @@ impl Root {
         openat(&self.directory, path, flags, Mode::empty())
     }
 
-    /// What is at `path`, be it a link.
+    /// Returns the status of `path` without following a link in its last component.
     pub(crate) fn link_stat(&self, path: &str) -> Result<Stat, Errno> {
         if self.is_running() {
             return statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW);
@@ -142,18 +145,18 @@ impl Root {
         self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW).and_then(fstat)
     }
 
-    /// There is a directory at `path`.
+    /// Returns whether `path` is a directory.
     pub fn is_directory(&self, path: &str) -> bool {
         self.open_at(path, OFlags::PATH | OFlags::DIRECTORY).is_ok()
     }
 
-    /// The bytes of the file at `path`, of which there may be `limit`. `None`: it is not there, or
-    /// a problem was noted.
+    /// Reads the file at `path`, at most `limit` bytes. Returns `None` if the file does not exist,
+    /// or if reading it failed, which adds to `problems`.
     pub fn read(&self, path: &str, limit: usize, problems: &mut Vec<Problem>) -> Option<Vec<u8>> {
         self.note(path, self.try_read(path, limit), problems)
     }
 
-    /// The text of the attribute at `path`, at most a page, without the newline at its end.
+    /// Reads the attribute at `path`, at most one page, as text without trailing newlines.
     pub fn text(&self, path: &str, problems: &mut Vec<Problem>) -> Option<String> {
         let mut buffer = [0; ATTRIBUTE];
         let bytes = self.attribute(path, &mut buffer, problems)?;
@@ -166,7 +169,7 @@ impl Root {
         }
     }
 
-    /// Reads the kernel's attribute at `path`, which fits `buffer`, by one read.
+    /// Reads the kernel attribute at `path` into `buffer` with a single read.
     pub(crate) fn attribute<'b>(
         &self,
         path: &str,
@@ -179,9 +182,9 @@ impl Root {
         buffer.get(..length)
     }
 
-    /// The text of the attribute `name` in `directory`, as [`Self::text`] reads it. On the running
-    /// machine it is one of the kernel's: `None` as well if the directory is on a file system of
-    /// another kind than that with the number `magic`, or something is mounted over the attribute.
+    /// Reads the attribute `name` in `directory` as [`Self::text`] does. On the running machine,
+    /// also returns `None` if `directory` is not on a file system with the magic number `magic`, or
+    /// if something is mounted over the attribute.
     pub(crate) fn kernel_text(
         &self,
         directory: &str,
@@ -205,7 +208,7 @@ impl Root {
         Some(text.trim_end_matches('\n').to_owned())
     }
 
-    /// The names in the directory at `path`, sorted. Empty if there is none.
+    /// Returns the names in the directory at `path`, sorted. Returns none if it does not exist.
     pub fn list(&self, path: &str, problems: &mut Vec<Problem>) -> Vec<String> {
         let mut names = Vec::new();
         self.each(path, problems, &mut |name, _| names.push(name.to_owned()));
@@ -213,7 +216,7 @@ impl Root {
         names
     }
 
-    /// Calls `visit` with each name in the directory at `path`, in no order.
+    /// Calls `visit` with each name in the directory at `path`, in no particular order.
     pub fn each(
         &self,
         path: &str,
@@ -253,7 +256,7 @@ impl Root {
         }
     }
 
-    /// Returns whether `path` is a directory and its last component no link.
+    /// Returns whether `path` is a directory and its last component is not a link.
     pub fn is_real_directory(&self, path: &str, problems: &mut Vec<Problem>) -> bool {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         match self.open_at(path, flags) {
@@ -262,15 +265,15 @@ impl Root {
         }
     }
 
-    /// The last component of what the link at `path` points to. `None`: it is not there, is no
-    /// link, or what it says is not UTF-8.
+    /// Returns the last component of the target of the link at `path`. Returns `None` if `path`
+    /// does not exist or is not a link, or if the target is not UTF-8.
     pub fn link(&self, path: &str) -> Option<String> {
         let target = self.target(path).ok()?;
         let last = target.rsplit('/').next()?;
         (!last.is_empty()).then(|| last.to_owned())
     }
 
-    /// What the link at `path` says.
+    /// Returns the target of the link at `path`.
     pub(crate) fn target(&self, path: &str) -> Result<String, Errno> {
         let mut buffer = [0u8; ATTRIBUTE];
         let length = if self.is_running() {
@@ -288,7 +291,7 @@ impl Root {
         bounded(&mut std::fs::File::from(file), 0, limit)
     }
 
-    /// Takes the value out of `done`; an error other than absence becomes a problem of `path`.
+    /// Returns the value of `done`. An error other than a missing file is added to `problems`.
     pub(crate) fn note<T>(
         &self,
         path: &str,
@@ -306,21 +309,20 @@ impl Root {
     }
 }
 
-/// Reads an attribute of the kernel by one read; its length.
+/// Reads a kernel attribute with a single read. Returns its length.
 fn read_attribute(file: &OwnedFd, buffer: &mut [u8; ATTRIBUTE]) -> Result<usize, Failed> {
-    // The kernel gives an attribute whole; a full buffer means that it was cut.
+    // The kernel returns a whole attribute at once; a full buffer means that it was truncated.
     match rustix::io::read(file, buffer.as_mut_slice())? {
         ATTRIBUTE => Err(Failed::TooLong(ATTRIBUTE - 1)),
         length => Ok(length),
     }
 }
 
-/// Reads the regular file at `path`, which has at most `limit` bytes; never waits, as a FIFO would
-/// make it.
+/// Reads the regular file at `path`, at most `limit` bytes, without blocking even if it is a FIFO.
 ///
 /// # Errors
 ///
-/// It cannot be read, is no file, or is longer.
+/// Returns an error if the file cannot be read, is not a regular file, or is longer than `limit`.
 pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
     let read = || -> Result<Vec<u8>, Failed> {
         let file = open_file(path)?;
@@ -330,27 +332,28 @@ pub fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Problem> {
     read().map_err(|e| Problem::new(path.to_string_lossy(), e.to_string()))
 }
 
-/// Opens the file at `path`, of any place; never waits, as a FIFO would make it.
+/// Opens the file at `path`, relative to no root, without blocking even if it is a FIFO.
 pub(crate) fn open_file(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// The mount that `file` was opened on. `None`: the kernel does not say, as before Linux 5.8.
+/// Returns the ID of the mount that `file` was opened on. Returns `None` if the kernel does not
+/// report it, as before Linux 5.8.
 pub(crate) fn mount_of(file: impl AsFd) -> Option<u64> {
     let known = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
     let says = known.stx_mask & StatxFlags::MNT_ID.bits() != 0;
     says.then_some(known.stx_mnt_id)
 }
 
-/// The magic number of the file system that `file` is on.
+/// Returns the magic number of the file system that `file` is on.
 pub(crate) fn file_system(file: impl AsFd) -> Result<i64, Errno> {
     // The type differs between architectures.
     #[allow(clippy::unnecessary_cast)]
     fstatfs(file).map(|known| known.f_type as i64)
 }
 
-/// What is known of a regular file; anything else is none.
+/// Returns the status of a regular file; fails for any other type of file.
 pub(crate) fn regular(file: impl AsFd) -> Result<Stat, Failed> {
     let stat = fstat(file)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
@@ -360,7 +363,7 @@ pub(crate) fn regular(file: impl AsFd) -> Result<Stat, Failed> {
     }
 }
 
-/// Why something was not read.
+/// Reasons why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
     #[error("cannot be read: {0}")]
@@ -371,7 +374,7 @@ pub(crate) enum Failed {
     TooLong(usize),
 }
 
-/// Reads for as long as that may take.
+/// A reader that fails with `TimedOut` after [`PATIENCE`].
 #[derive(Debug)]
 pub(crate) struct Timed<R> {
     source: R,
@@ -394,15 +397,15 @@ impl<R: Read> Read for Timed<R> {
     }
 }
 
-/// All that `source` has, which may be `limit` bytes, and is likely to be `expected`. It may take
-/// [`PATIENCE`].
+/// Reads `source` to its end, at most `limit` bytes and for at most [`PATIENCE`]. `expected` is the
+/// likely size.
 pub(crate) fn bounded(
     source: &mut dyn Read,
     expected: i64,
     limit: usize,
 ) -> Result<Vec<u8>, Failed> {
     let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(limit));
-    // One byte more than may be: so that too much is seen, however much there is.
+    // Read one byte more than the limit to detect a longer file.
     Timed::new(source).take(limit as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > limit { Err(Failed::TooLong(limit)) } else { Ok(bytes) }
 }
@@ -413,7 +416,7 @@ mod tests {
     use crate::testing::Tree;
     use std::fs;
 
-    /// The status of a file with this type, mode and owner.
+    /// Returns the status of a file with this type, mode and owner.
     fn stat(kind: FileType, mode: u32, user: u32) -> Stat {
         let mut stat = fstat(fs::File::open("/").unwrap()).unwrap();
         stat.st_mode = kind.as_raw_mode() | mode;
@@ -422,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_sticky_directory_only_entries_of_root_count() {
+    fn only_root_entries_are_trusted_in_a_sticky_directory() {
         use FileType::{Directory, RegularFile, Symlink};
         let root = Root::open(Path::new("/")).unwrap();
         let trusted = |directory: (u32, u32), entry: Stat| {
@@ -437,7 +440,7 @@ mod tests {
             assert!(!trusted((mode, 0), stat(Symlink, 0o777, 1000)), "{mode:o}");
             assert!(!trusted((mode, 0), stat(Directory, 0o575, 0)), "{mode:o}");
             assert!(!trusted((mode, 0), stat(RegularFile, 0o646, 0)), "{mode:o}");
-            // Who owns the directory can replace any entry.
+            // The owner of the directory can replace any entry.
             assert!(!trusted((mode, 1000), stat(Directory, 0o555, 0)), "{mode:o}");
             assert!(!trusted((mode & 0o777, 0), stat(Directory, 0o555, 0)), "{mode:o}");
         }
@@ -462,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_what_is_absent_is_not() {
+    fn unreadable_files_are_reported_and_missing_files_are_not() {
         let tree = Tree::new();
         tree.link("b", "a");
         tree.link("a", "b");
@@ -483,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_sorted_and_notes_names_that_are_no_text() {
+    fn list_sorts_names_and_reports_names_that_are_not_utf8() {
         use std::os::unix::ffi::OsStrExt;
         let tree = Tree::new();
         tree.file("d/b", "");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What sandboxes and early boot read: `/run/protheap`.
+//! Writes `/run/protheap`, which sandboxes and early boot read.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -22,30 +22,30 @@ const HEAPS: &str = "heaps";
 const BOUND: &str = "bound";
 const GPU: &str = "gpu";
 
-/// A directory of `/run`, open for writing into. No link in it is ever followed.
+/// A directory in `/run`, open for writing. Links in it are never followed.
 #[derive(Debug)]
 pub struct RunDirectory {
     directory: OwnedFd,
     path: String,
 }
 
-/// Held by the one program that makes bindings.
+/// Exclusive right to create bindings, held by one program at a time.
 #[derive(Debug)]
 pub struct Lock {
     _file: OwnedFd,
 }
 
 impl RunDirectory {
-    /// Opens `/run/protheap`, and makes it where it is not there yet.
+    /// Opens `/run/protheap` and creates it if necessary.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or is no directory.
+    /// Returns an error if it cannot be created or is not a directory.
     pub fn open(root: &Root) -> Result<Self, Problem> {
         Self::named(root, DIRECTORY)
     }
 
-    /// Opens the directory `name`, as [`Self::open`] does.
+    /// Opens the directory `name` as [`Self::open`] does.
     pub(crate) fn named(root: &Root, name: &str) -> Result<Self, Problem> {
         let path = root.shown(&format!("run/{name}"));
         let opened = root
@@ -57,17 +57,20 @@ impl RunDirectory {
         }
     }
 
-    /// Becomes the one program of this machine that makes bindings, for as long as the lock lives.
-    /// Calls `busy` before it waits for another one to end. What was said to be bound may change.
+    /// Acquires the exclusive right to create bindings on this machine, until the returned lock is
+    /// dropped. Calls `busy` before waiting for another program. Removes the mark that
+    /// [`Self::say_bound`] made, as bindings may change.
     ///
     /// # Errors
     ///
-    /// The lock cannot be made, or the file system has none.
+    /// Returns an error if the lock file cannot be created or the file system does not support
+    /// locks.
     pub fn lock(&self, busy: impl FnOnce()) -> Result<Lock, Problem> {
         let failed = |e: Errno| {
             Problem::new(format!("{}/{LOCK}", self.path), format!("cannot be locked: {e}"))
         };
-        // Not the directory itself: whoever may read that could lock it, and keep us waiting.
+        // Do not lock the directory itself: any user who may read it could lock it and block this
+        // program.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
         let file = openat(&self.directory, LOCK, flags, mode).map_err(failed)?;
@@ -85,41 +88,43 @@ impl RunDirectory {
         }
     }
 
-    /// Says that each GPU is bound: a later root's binder has nothing to do, until somebody takes the lock.
+    /// Marks each GPU as bound: the binder of a later root has nothing to do until a program takes
+    /// the lock.
     ///
     /// # Errors
     ///
-    /// It could not be written.
+    /// Returns an error if the mark could not be written.
     pub fn say_bound(&self, _: &Lock) -> Result<(), Problem> {
         self.replace(BOUND, b"")
     }
 
-    /// Leaves the file that `protheap-bind.service` has a condition for: this machine has a Mali CSF GPU.
+    /// Creates the file that `protheap-bind.service` has as a condition: this machine has a Mali
+    /// CSF GPU.
     ///
     /// # Errors
     ///
-    /// It could not be written.
+    /// Returns an error if the file could not be written.
     pub fn say_gpu(&self) -> Result<(), Problem> {
         self.replace(GPU, b"")
     }
 
-    /// There is a `state.json`.
+    /// Returns whether `state.json` exists.
     pub fn has_state(&self) -> bool {
         statat(&self.directory, STATE, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Replaces `state.json`: readers see the old one or the new one, whole.
+    /// Replaces `state.json` atomically: readers see either the old or the new contents.
     ///
     /// # Errors
     ///
-    /// It could not be written; the old one is still there.
+    /// Returns an error if the new file could not be written; the old one is kept.
     pub fn write_state(&self, json: &[u8]) -> Result<(), Problem> {
         self.replace(STATE, json)
     }
 
-    /// Replaces the file `name`, as a whole.
+    /// Replaces the file `name` atomically.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Problem> {
-        // The binder and the daemon may both write: each has a name of its own.
+        // The binder and the daemon may write concurrently, so each has its own temporary file.
         let new = format!(".{name}.{}", std::process::id());
         let done = self.write_new(&new, bytes).and_then(|()| self.rename(&new, name));
         done.map_err(|e| {
@@ -128,11 +133,12 @@ impl RunDirectory {
         })
     }
 
-    /// Makes `heaps/<usage>` a link to the node of each usage's heap, and removes other links.
+    /// Makes `heaps/<usage>` a link to the device node of each usage's heap, and removes other
+    /// links.
     ///
     /// # Errors
     ///
-    /// What could not be done first. The rest was done nevertheless.
+    /// Returns the first error. The remaining links are processed nevertheless.
     pub fn link_heaps(&self, heaps: &BTreeMap<String, HeapName>) -> Result<(), Problem> {
         let failed = |name: &str, e: Errno| {
             Problem::new(format!("{}/{HEAPS}/{name}", self.path), format!("cannot be linked: {e}"))
@@ -158,7 +164,8 @@ impl RunDirectory {
         }
         for (usage, heap) in heaps {
             let linked = match HeapName::new(usage) {
-                // A usage is a file's name as a heap's name is; names with a dot are ours.
+                // A usage must be a valid heap name. Names that start with a dot are temporary
+                // files.
                 Ok(usage) if !usage.as_str().starts_with('.') => {
                     link(&directory, usage.as_str(), &format!("/dev/dma_heap/{heap}"))
                 }
@@ -176,14 +183,14 @@ impl RunDirectory {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         let file = match openat(&self.directory, name, flags, mode) {
-            // Of a process of this number that was killed meanwhile.
+            // Left over from a killed process with the same PID.
             Err(Errno::EXIST) => {
                 unlinkat(&self.directory, name, AtFlags::empty())?;
                 openat(&self.directory, name, flags, mode)?
             }
             opened => opened?,
         };
-        // Whatever the umask.
+        // Set the mode regardless of the umask.
         fchmod(&file, mode)?;
         while !bytes.is_empty() {
             let written = rustix::io::write(&file, bytes)?;
@@ -197,7 +204,7 @@ impl RunDirectory {
     }
 }
 
-/// Opens the directory `name` in `parent`, made if need be, readable by all.
+/// Opens the directory `name` in `parent`, creating it world-readable if necessary.
 fn directory(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     let mode = Mode::from_raw_mode(0o755);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -212,7 +219,7 @@ fn directory(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Makes `name` a link to `target`, in one step where something is there already.
+/// Makes `name` a link to `target`, replacing an existing entry atomically.
 fn link(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Errno> {
     match symlinkat(target, directory, name) {
         Err(Errno::EXIST) => {}
@@ -232,7 +239,7 @@ fn link(directory: &OwnedFd, name: &str, target: &str) -> Result<(), Errno> {
     renameat(directory, &new, directory, name)
 }
 
-/// The names in `directory`.
+/// Returns the names in `directory`.
 fn names(directory: &OwnedFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
     let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
@@ -263,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_at_a_time_has_the_lock() {
+    fn lock_is_exclusive() {
         let tree = Tree::new();
         let run = opened(&tree);
         let first = run.lock(|| panic!("nobody else has it")).unwrap();
@@ -277,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_bound_is_so_until_somebody_may_change_it() {
+    fn lock_removes_the_bound_mark() {
         let tree = Tree::new();
         let run = opened(&tree);
         let path = tree.0.join("run/protheap/bound");
@@ -288,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_replaced_whole_and_readable_by_all() {
+    fn write_state_replaces_the_file_and_keeps_it_readable() {
         let tree = Tree::new();
         let run = opened(&tree);
         run.write_state(b"{\"long\": \"old one\"}").unwrap();
@@ -321,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn links_follow_the_heaps() {
+    fn link_heaps_updates_and_removes_links() {
         let tree = Tree::new();
         let run = opened(&tree);
         run.link_heaps(&BTreeMap::new()).unwrap();
@@ -344,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usage_that_is_no_name_is_refused_and_the_others_are_linked() {
+    fn link_heaps_rejects_invalid_usages_and_links_the_others() {
         let tree = Tree::new();
         let run = opened(&tree);
         let heaps = BTreeMap::from([heap("../up", "a"), heap(".dot", "a"), heap("ok", "b")]);

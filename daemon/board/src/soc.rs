@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The system on chip, where it has a driver that tells of it.
+//! Identification of the system on chip, if a driver exposes it.
 
 use protheap_core::facts::Soc;
 
@@ -9,8 +9,7 @@ use crate::root::Root;
 
 const DEVICES: &str = "sys/bus/soc/devices";
 
-/// Reads `/sys/bus/soc/devices`, in the order of the names there.
-/// (Documentation/ABI/testing/sysfs-devices-soc)
+/// Reads `/sys/bus/soc/devices`, sorted by name (Documentation/ABI/testing/sysfs-devices-soc).
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Vec<Soc> {
     let mut socs = Vec::new();
     for name in root.list(DEVICES, problems) {
@@ -33,7 +32,7 @@ mod tests {
     use crate::testing::Tree;
 
     #[test]
-    fn reads_what_is_told() {
+    fn read_returns_id_and_revision() {
         let tree = Tree::new();
         let mut problems = Vec::new();
         assert_eq!(read(&tree.root(), &mut problems), []);

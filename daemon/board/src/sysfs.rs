@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Writes to the kernel's attributes, in sysfs and configfs: the one place that has root's power
-//! over them, so it takes nothing on trust.
+//! Writes kernel attributes in sysfs and configfs. This is the only code that writes them with root
+//! privileges, so it validates everything.
 
 use std::os::fd::OwnedFd;
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::root::Root;
 
-/// The file systems whose attributes are written.
+/// File systems whose attributes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileSystem {
     /// `/sys`.
@@ -20,7 +20,7 @@ pub enum FileSystem {
 }
 
 impl FileSystem {
-    /// `SYSFS_MAGIC` and `CONFIGFS_MAGIC` of linux/magic.h.
+    /// Returns `SYSFS_MAGIC` or `CONFIGFS_MAGIC` of linux/magic.h.
     pub(crate) fn magic(self) -> u64 {
         match self {
             Self::Sysfs => 0x6265_6572,
@@ -36,23 +36,23 @@ impl FileSystem {
     }
 }
 
-/// Why an attribute was not written or read.
+/// Reasons why an attribute was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum AttributeError {
-    /// It could not be opened.
+    /// The attribute or directory could not be opened.
     #[error("{path} cannot be opened: {errno}; {}", advice(*.errno))]
     Open {
         /// The attribute or directory.
         path: String,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
-    /// Something else is where the kernel's file system should be.
+    /// Another file system is mounted in place of the expected one.
     #[error("{path} is not on {wanted}: something is mounted over it; unmount that")]
     FileSystem {
         /// The directory.
         path: String,
-        /// The file system that belongs there.
+        /// The expected file system.
         wanted: &'static str,
     },
     /// The kernel refused the value.
@@ -60,43 +60,43 @@ pub enum AttributeError {
     Refused {
         /// The attribute.
         path: String,
-        /// What was written.
+        /// The value that was written.
         value: String,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
-    /// The kernel took a part of the value.
+    /// The kernel accepted only a part of the value.
     #[error("{path} took {taken} bytes of `{value}`")]
     Short {
         /// The attribute.
         path: String,
-        /// What was written.
+        /// The value that was written.
         value: String,
-        /// How many bytes of it were taken.
+        /// Number of bytes that the kernel accepted.
         taken: usize,
     },
-    /// It reads differently from what was written.
+    /// The attribute reads differently from what was written.
     #[error("{path} reads `{found}` after `{value}` was written: another program may write to it")]
     ReadBack {
         /// The attribute.
         path: String,
-        /// What was written.
+        /// The value that was written.
         value: String,
-        /// What was read then.
+        /// The value that was read back.
         found: String,
     },
-    /// It could not be read.
+    /// The attribute could not be read.
     #[error("{path} cannot be read: {errno}")]
     Read {
         /// The attribute.
         path: String,
-        /// What the kernel said.
+        /// The error returned by the kernel.
         errno: Errno,
     },
 }
 
 impl AttributeError {
-    /// What the kernel said, where it said something.
+    /// Returns the error of the kernel, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Open { errno, .. } | Self::Refused { errno, .. } | Self::Read { errno, .. } => {
@@ -118,7 +118,7 @@ fn advice(errno: Errno) -> &'static str {
     }
 }
 
-/// A directory of attributes on the file system that was asked for.
+/// A directory of attributes, verified to be on the expected file system.
 #[derive(Debug)]
 pub struct Directory {
     directory: OwnedFd,
@@ -126,12 +126,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory at `path` of `root`. On the running machine it must be on `wanted`;
-    /// another machine's tree is never written to.
+    /// Opens the directory at `path` of `root`. On the running machine it must be on the file
+    /// system `wanted`. Another machine's tree is never written to, so opening it fails with
+    /// `EROFS`.
     ///
     /// # Errors
     ///
-    /// It is not there, a link is on the way, or it is on another file system.
+    /// Returns an error if `path` does not exist, ends in a link, or is on another file system.
     pub fn open(root: &Root, path: &str, wanted: FileSystem) -> Result<Self, AttributeError> {
         let shown = root.shown(path);
         if !root.is_running() {
@@ -150,17 +151,17 @@ impl Directory {
         }
     }
 
-    /// The directory `name` in this one.
+    /// Opens the directory `name` in this one.
     ///
     /// # Errors
     ///
-    /// It is not there, or is no directory of this file system.
+    /// Returns an error if `name` does not exist or is not a directory of this file system.
     pub fn below(&self, name: &str) -> Result<Self, AttributeError> {
         let directory = self.open_below(name, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok(Self { directory, path: self.shown(name) })
     }
 
-    /// Makes the directory `name`: in configfs, an object of the kernel.
+    /// Creates the directory `name`; in configfs, this creates a kernel object.
     pub(crate) fn make(&self, name: &str) -> Result<(), Errno> {
         mkdirat(&self.directory, name, Mode::from_raw_mode(0o755))
     }
@@ -170,19 +171,20 @@ impl Directory {
         unlinkat(&self.directory, name, AtFlags::REMOVEDIR)
     }
 
-    /// Writes `value` to `attribute` by one write, reads it back, and has `expected` judge that:
-    /// the kernel may show another form of the same value.
+    /// Writes `value` to `attribute` with a single write and reads it back. `expected` returns
+    /// whether the value read back is equivalent: the kernel may show the same value in another
+    /// form.
     ///
     /// # Errors
     ///
-    /// Each way in which the kernel did not take the value.
+    /// Returns an error if the kernel did not accept the whole value.
     pub fn write(
         &self,
         attribute: &str,
         value: &str,
         expected: &dyn Fn(&str) -> bool,
     ) -> Result<(), AttributeError> {
-        // One handle for both, so that what is read is what was written to.
+        // Use one file descriptor for both, so that the attribute read is the one written.
         let file = self.open_below(attribute, OFlags::RDWR)?;
         let refused = |errno| AttributeError::Refused {
             path: self.shown(attribute),
@@ -203,11 +205,11 @@ impl Directory {
         }
     }
 
-    /// Reads `attribute`, without the newline at its end.
+    /// Reads `attribute` without its trailing newline.
     ///
     /// # Errors
     ///
-    /// It is not there, cannot be read, or is not text.
+    /// Returns an error if `attribute` does not exist, cannot be read, or is not UTF-8.
     pub fn read(&self, attribute: &str) -> Result<String, AttributeError> {
         let file = self.open_below(attribute, OFlags::RDONLY)?;
         self.read_from(&file, attribute)
@@ -222,8 +224,8 @@ impl Directory {
         Ok(text.strip_suffix('\n').unwrap_or(text).to_owned())
     }
 
-    /// Opens `name` in this directory: no link is followed, nothing is created, and the file system
-    /// that [`Self::open`] checked is not left.
+    /// Opens `name` in this directory. Does not follow links, does not create files, and stays on
+    /// the file system that [`Self::open`] verified.
     fn open_below(&self, name: &str, flags: OFlags) -> Result<OwnedFd, AttributeError> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH
@@ -245,13 +247,13 @@ mod tests {
     use crate::testing::Tree;
     use std::path::Path;
 
-    /// These need a kernel's own /sys, which every Linux has.
+    /// Opens a directory of the running kernel's /sys, which every Linux has.
     fn sys(path: &str, wanted: FileSystem) -> Result<Directory, AttributeError> {
         Directory::open(&Root::open(Path::new("/")).unwrap(), path, wanted)
     }
 
     #[test]
-    fn another_file_system_is_refused() {
+    fn open_rejects_another_file_system() {
         let error = sys("sys/kernel", FileSystem::Configfs).unwrap_err();
         assert!(matches!(error, AttributeError::FileSystem { .. }), "{error}");
         let error = sys("proc/self", FileSystem::Sysfs).unwrap_err();
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_never_written_to() {
+    fn open_rejects_another_machines_tree() {
         let tree = Tree::new();
         tree.file("sys/kernel/attribute", "1\n");
         let error = Directory::open(&tree.root(), "sys/kernel", FileSystem::Sysfs).unwrap_err();
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_followed_made_or_left() {
+    fn write_rejects_links_and_paths_outside_and_missing_files() {
         let net = sys("sys/class/net", FileSystem::Sysfs).unwrap();
         let cpu = sys("sys/devices/system/cpu", FileSystem::Sysfs).unwrap();
         assert!(!cpu.read("online").unwrap().contains('\n'));
@@ -286,9 +288,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_take_is_told_with_its_path() {
+    fn error_names_the_path_of_a_read_only_attribute() {
         let cpu = sys("sys/devices/system/cpu", FileSystem::Sysfs).unwrap();
-        // Read-only for everybody, root too.
+        // This attribute is read-only for all users, including root.
         let error = cpu.write("possible", "0", &|_| true).unwrap_err();
         assert!(matches!(error, AttributeError::Open { .. }));
         assert!(error.to_string().starts_with("/sys/devices/system/cpu/possible "), "{error}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The trusted execution environments that have registered.
+//! Reads the trusted execution environments that have registered.
 
 use protheap_core::facts::Tee;
 
@@ -9,11 +9,11 @@ use crate::root::Root;
 
 const CLASS: &str = "sys/class/tee";
 
-/// Reads `/sys/class/tee/tee*`, in the order of their names.
+/// Reads `/sys/class/tee/tee*`, sorted by name.
 pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Vec<Tee> {
     let mut tees = Vec::new();
     for name in root.list(CLASS, problems) {
-        // Beside each `tee0` there is a `teepriv0`, the same TEE for its supplicant.
+        // Each `tee0` has a `teepriv0`, the same TEE for its supplicant.
         let number = name.strip_prefix("tee").unwrap_or_default();
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
@@ -43,7 +43,7 @@ mod tests {
     use crate::testing::Tree;
 
     #[test]
-    fn reads_implementation_and_revision() {
+    fn read_returns_implementation_and_revision() {
         let tree = Tree::new();
         let mut problems = Vec::new();
         assert_eq!(read(&tree.root(), &mut problems), []);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The tree of a machine, for tests of this crate and of those that depend on it.
+//! Mock-up of a machine's file tree, for tests of this crate and of its dependents.
 
 #![allow(clippy::unwrap_used, clippy::new_without_default, missing_docs)]
 
@@ -13,12 +13,13 @@ use rustix::fs::Mode;
 
 use crate::root::Root;
 
-/// Whatever the umask is, only its owner can write it: else no policy in it counts.
+/// Creates a directory that only its owner can write to, whatever the umask is: otherwise the
+/// policies in it would be ignored.
 fn make_directory(path: &Path) {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).unwrap();
 }
 
-/// A directory of a test's own, removed when it is dropped.
+/// A directory for one test, removed on drop.
 #[derive(Debug)]
 pub struct Tree(pub PathBuf);
 

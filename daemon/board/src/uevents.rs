@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The kernel's events, as it broadcasts them: what udev hears, without udev.
+//! Receives kernel uevents from netlink, without udev.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -13,32 +13,34 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvf
 
 use crate::Problem;
 
-/// The group that the kernel itself sends to; udev's own messages have another.
+/// Multicast group of the kernel's own messages; udev's messages have another.
 const KERNEL: u32 = 1;
-/// Room for a coldplug that happens while a heap is being judged. The kernel's memory, not ours.
+/// Receive buffer size in bytes, enough for a coldplug during the test allocation of a heap. This
+/// is kernel memory.
 const QUEUE: usize = 4 << 20;
-/// The kernel's messages have 2 KiB of variables at most, after the path.
+/// Maximum message size in bytes. The kernel's messages have at most 2 KiB of variables after the
+/// path.
 const LONGEST: usize = 8192;
-/// What messages about the socket call it.
+/// Name of the socket in messages.
 const NAME: &str = "netlink:kobject-uevent";
 
-/// The socket that kernel events come from.
+/// A socket that receives kernel uevents.
 #[derive(Debug)]
 pub struct Uevents {
     socket: OwnedFd,
     buffer: Box<[u8; LONGEST]>,
 }
 
-/// Result of one read.
+/// Result of reading the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received<E> {
     /// An event.
     Event(E),
-    /// Events were lost: facts have to be read again.
+    /// Events were lost, and facts must be read again.
     Lost,
 }
 
-/// An event of a device, from whatever library received it.
+/// An event of a device, whichever library received it.
 pub trait Event {
     /// Returns the value of a property, such as `PROTHEAP_DEVICE`.
     fn property(&self, name: &str) -> Option<&str>;
@@ -59,7 +61,7 @@ pub trait Event {
     }
 }
 
-/// An event as the kernel sends it.
+/// An event in the kernel's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uevent<'a> {
     /// `add`, `remove`, `change`, `bind`, `unbind`, ...
@@ -95,8 +97,8 @@ fn variable<'a>(variables: &'a [u8], name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-/// Parses one message: `ACTION@DEVPATH`, then variables, each terminated by a NUL. Returns `None` if
-/// it is not an event of a device.
+/// Parses one message: `ACTION@DEVPATH`, followed by variables, each terminated by a NUL. Returns
+/// `None` if the message is not an event of a device.
 fn parse(message: &[u8]) -> Option<Uevent<'_>> {
     let end = message.iter().position(|byte| *byte == 0)?;
     let (head, variables) = message.split_at_checked(end)?;
@@ -109,11 +111,12 @@ fn parse(message: &[u8]) -> Option<Uevent<'_>> {
 }
 
 impl Uevents {
-    /// Starts to listen. What happens from now on is queued, so read facts after this.
+    /// Opens the socket. Events are queued from now on, so read facts after this.
     ///
     /// # Errors
     ///
-    /// There is no such socket: the kernel has no networking, or a sandbox forbids it.
+    /// Returns an error if the socket cannot be created: the kernel has no networking, or a sandbox
+    /// forbids it.
     pub fn open() -> Result<Self, Problem> {
         let failed = |e: Errno| {
             Problem::new(NAME, format!("cannot be opened: {e}; a sandbox must allow AF_NETLINK"))
@@ -122,7 +125,7 @@ impl Uevents {
         let family = AddressFamily::NETLINK;
         let socket =
             socket_with(family, SocketType::RAW, flags, Some(KOBJECT_UEVENT)).map_err(failed)?;
-        // Beyond the system's limit if we may, else up to it.
+        // Exceed the system's limit if permitted, otherwise use as much as it allows.
         if set_socket_recv_buffer_size_force(&socket, QUEUE).is_err() {
             set_socket_recv_buffer_size(&socket, QUEUE).map_err(failed)?;
         }
@@ -130,11 +133,11 @@ impl Uevents {
         Ok(Self { socket, buffer: Box::new([0; LONGEST]) })
     }
 
-    /// Waits until an event is there. False: `timeout` is over, or a signal came.
+    /// Waits for an event. Returns false if `timeout` expired or a signal arrived.
     ///
     /// # Errors
     ///
-    /// The kernel refused to wait.
+    /// Returns an error if poll() fails.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, Problem> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
@@ -148,12 +151,12 @@ impl Uevents {
         }
     }
 
-    /// Takes the next event, if one is there. Messages that are not the kernel's, or tell of no
-    /// device, are dropped.
+    /// Returns the next event if there is one. Drops messages that are not from the kernel or are
+    /// not about a device.
     ///
     /// # Errors
     ///
-    /// The socket is broken.
+    /// Returns an error if reading the socket fails.
     pub fn receive(&mut self) -> Result<Option<Received<Uevent<'_>>>, Problem> {
         let length = loop {
             let buffer = self.buffer.as_mut_slice();
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_refuses_other_messages() {
+    fn parse_rejects_other_messages() {
         for message in [
             &b""[..],
             b"add@/devices/x",
@@ -225,7 +228,7 @@ mod tests {
     fn wait_returns_after_its_timeout() {
         let mut events = Uevents::open().unwrap();
         let start = crate::clock::now_us();
-        // Another program's hardware may make an event: those are taken, then it is quiet.
+        // Hardware may cause events: drop them until no event arrives.
         while events.wait(Some(Duration::from_millis(20))).unwrap() {
             while events.receive().unwrap().is_some() {}
         }

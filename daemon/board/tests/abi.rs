@@ -36,12 +36,12 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
-/// Texts between each `begin` and the next `end`.
+/// Returns the texts between each `begin` and the next `end`.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> impl Iterator<Item = &'a str> {
     text.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0))
 }
 
-/// Words of the variants of an enum of the module, such as `State::Held => "held"`.
+/// Returns the words of an enum's variants in the module, such as `State::Held => "held"`.
 fn words(source: &str, of: &str) -> Names {
     between(source, &format!("{of}::"), "\",\n")
         .filter_map(|arm| arm.split_once(" => \""))
@@ -59,7 +59,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// First words of the rows of its tables.
+    /// Returns the first word of each row of the tables.
     fn rows(&self) -> Names {
         let mut rows = Names::new();
         let mut in_table = false;
@@ -74,7 +74,7 @@ impl Entry {
     }
 }
 
-/// Entries of one file, each of which has every field of the format.
+/// Returns the entries of one file. Each entry must have every field of the format.
 fn entries(name: &str) -> Vec<Entry> {
     let text = fs::read_to_string(project().join("docs/abi").join(name)).unwrap();
     let entries: Vec<_> = format!("\n{text}")
@@ -173,7 +173,7 @@ fn every_ioctl_and_its_errors_are_described() {
     let comment = header.split("Errors:").nth(1).unwrap();
     let errors = comment.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_error);
     let mut errors: Names = errors.map(str::to_owned).collect();
-    // Every request whose argument is a structure.
+    // Any ioctl whose argument is a structure can fail with EFAULT.
     errors.insert("EFAULT".to_owned());
     let rows = entry(&entries, "PROTHEAP_IOCTL_HAND_OVER").rows().into_iter();
     let rows = rows.filter(|row| row.starts_with('E'));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which file of a name counts is a convention that other programs follow too: compared with
-//! `liboverdrop`, over random directories.
+//! Compares the precedence of policy files with `liboverdrop`, which implements the same
+//! convention, over random directories.
 //!
-//! It differs on purpose in what is not made here: it passes over what is no file, where we refuse
-//! that and let it hide others; it does not follow links; and it asks nobody who could write a file.
+//! The implementations differ on purpose in cases that are not generated here. `liboverdrop` skips
+//! entries that are not regular files, while this crate rejects them and lets them hide others.
+//! `liboverdrop` does not follow links, and does not check who could have written a file.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -21,7 +22,7 @@ use protheap_board::root::Root;
 use protheap_policy::cascade::Standing;
 use protheap_policy::name::Key;
 
-/// The first wins.
+/// Directories in order of precedence.
 const LAYERS: [&str; 3] = ["etc", "run", "usr/lib"];
 const KEYS: [&str; 3] = ["default", "acme,soc", "acme,a9"];
 
@@ -32,7 +33,7 @@ enum Entry {
     Null,
 }
 
-/// A directory of a case's own, removed when it is dropped.
+/// A directory for one test case, removed on drop.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -48,7 +49,7 @@ impl Tree {
     fn make(&self, path: &str, entry: &Entry) {
         let path = self.0.join(path);
         let directory = path.parent().unwrap();
-        // Whatever the umask is.
+        // Set the mode regardless of the umask.
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).unwrap();
         let text = match entry {
             Entry::Text(text) => text,
@@ -66,10 +67,10 @@ impl Drop for Tree {
     }
 }
 
-/// Files by path.
+/// Generates files by path.
 fn entries() -> impl Strategy<Value = BTreeMap<String, Entry>> {
     let key = prop::sample::select(&KEYS[..]);
-    // Few names, so that most are in several layers; some are no drop-ins, though they look so.
+    // Use few names so that most occur in several layers; some look like drop-ins but are not.
     let drop_in = "[12]?-?[abB]{1,2}\\.(toml|toml|toml|conf|toml\\.bak|TOML)|\\.?toml|\\.a\\.toml";
     let name = prop_oneof![
         1 => key.clone().prop_map(|key| format!("{key}.toml")),
@@ -85,8 +86,8 @@ fn entries() -> impl Strategy<Value = BTreeMap<String, Entry>> {
     btree_map(path, entry, 0..40)
 }
 
-/// What `liboverdrop` finds in `directory` of the layers, without empty files: it does not take
-/// them for masks.
+/// Returns the non-empty files that `liboverdrop` finds in `directory` of the layers. It does not
+/// treat empty files as masks.
 fn scan(tree: &Path, directory: &str) -> BTreeMap<String, PathBuf> {
     let layers = LAYERS.iter().rev().map(|layer| tree.join(layer));
     liboverdrop::scan(layers, directory, &["toml"], true)
@@ -96,7 +97,7 @@ fn scan(tree: &Path, directory: &str) -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
-/// A case is a tree on a disk, and costs as much as many others: a quarter of the usual number.
+/// Each case creates a file tree on disk, which is expensive: run a quarter of the usual number.
 fn cases() -> ProptestConfig {
     ProptestConfig::with_cases(ProptestConfig::default().cases / 4)
 }
@@ -105,7 +106,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn the_same_files_count(entries in entries()) {
+    fn precedence_matches_liboverdrop(entries in entries()) {
         let tree = Tree::new();
         for (path, entry) in &entries {
             tree.make(path, entry);

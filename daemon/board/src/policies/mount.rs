@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether the image's files are those of the image, or something is mounted over them.
+//! Detects whether something is mounted over the image's files.
 //!
-//! The image's policies are beneath `/usr`, on the same mount: a system extension or a sandbox
-//! mounts `/usr` as a whole. What is on another mount was put there by somebody else.
+//! The image's policies are below `/usr`, on the same mount: system extensions and sandboxes mount
+//! `/usr` as a whole. A file on another mount is not part of the image.
 
 use std::os::fd::OwnedFd;
 
@@ -11,17 +11,17 @@ use rustix::fs::OFlags;
 
 use crate::root::{Root, mount_of};
 
-/// The directory whose mount the image's files are on.
+/// The directory whose mount holds the image's files.
 const IMAGE: &str = "usr";
 
-/// Why a file or directory is not the image's.
+/// Why a file or directory is not part of the image.
 pub(super) const FOREIGN: &str = "is on another mount than /usr, and so no part of the image: \
                                   unmount what hides the image's";
-/// The same where it counts nevertheless.
+/// The same for a file or directory that is used nevertheless.
 pub(super) const FOREIGN_COUNTS: &str = "is on another mount than /usr, and so no part of the \
     image: it counts as long as the kernel is not locked down and the image allows local policies";
 
-/// The mount that the image's files are on; `None` if that cannot be known.
+/// ID of the mount that holds the image's files; `None` if it is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ImageMount(pub(super) Option<u64>);
 
@@ -30,12 +30,13 @@ impl ImageMount {
         Self(root.open_at(IMAGE, OFlags::PATH | OFlags::DIRECTORY).ok().and_then(mount_of))
     }
 
-    /// A file on the mount `mount`, if that is known, is none of the image's.
+    /// Returns whether a file on the mount `mount` is not part of the image. Returns true if
+    /// either mount is unknown.
     pub(super) fn is_foreign(self, mount: Option<u64>) -> bool {
         self.0.is_none() || mount != self.0
     }
 
-    /// Something is at `path`, and it is none of the image's.
+    /// Returns whether `path` exists but is not part of the image.
     pub(super) fn hides(self, root: &Root, path: &str) -> bool {
         let opened: Option<OwnedFd> = root.open_at(path, OFlags::PATH).ok();
         opened.is_some_and(|file| self.is_foreign(mount_of(file)))

@@ -7,7 +7,7 @@ fn keys(keys: &[&str]) -> Vec<Key> {
     keys.iter().map(|key| Key::new(key).unwrap()).collect()
 }
 
-/// All files, each as its key, what became of it, and its text or the reason.
+/// Returns all files: key, standing, and text or reason.
 fn all(tree: &Tree, asked: &[&str]) -> Vec<(String, &'static str, String)> {
     let root = tree.root();
     let mut problems = Vec::new();
@@ -26,7 +26,7 @@ fn all(tree: &Tree, asked: &[&str]) -> Vec<(String, &'static str, String)> {
     files.into_iter().map(shown).collect()
 }
 
-/// Those that count: key and text; and what was told.
+/// Returns the key and text of each file in effect, the problems, and all files.
 fn counting(
     tree: &Tree,
     asked: &[&str],
@@ -51,7 +51,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_first_directory_wins_by_name_and_drop_ins_follow_their_file() {
+fn read_follows_directory_precedence_and_appends_drop_ins() {
     let tree = Tree::new();
     for (path, text) in [
         ("usr/lib/protheap/policies/default.toml", "lib default"),
@@ -87,12 +87,12 @@ fn the_first_directory_wins_by_name_and_drop_ins_follow_their_file() {
         ("acme,a9", "lib 20"),
     ];
     assert_eq!(files, pairs(&expected));
-    let told: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
-    assert_eq!(told, ["does not count: closed"; 2]);
+    let reported: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
+    assert_eq!(reported, ["does not count: closed"; 2]);
 }
 
 #[test]
-fn a_directory_full_of_drop_ins_costs_little() {
+fn read_limits_the_number_of_drop_ins() {
     let tree = Tree::new();
     let most = u32::try_from(MOST_DROP_INS).unwrap();
     for number in 0..2 * most {
@@ -109,7 +109,7 @@ fn a_directory_full_of_drop_ins_costs_little() {
 }
 
 #[test]
-fn what_hides_another_is_named() {
+fn read_names_the_file_that_hides_another() {
     let tree = Tree::new();
     let at = |layer: &str| format!("{layer}/protheap/policies/a.toml");
     tree.file(&at("usr/lib"), "lib");
@@ -129,7 +129,7 @@ fn what_hides_another_is_named() {
 }
 
 #[test]
-fn only_what_root_alone_can_write_counts() {
+fn read_ignores_files_and_directories_writable_by_others() {
     use std::os::unix::fs::PermissionsExt as _;
     let tree = Tree::new();
     let at = |layer: &str, name: &str| format!("{layer}/protheap/policies/{name}");
@@ -140,7 +140,7 @@ fn only_what_root_alone_can_write_counts() {
     for name in ["a.toml", "b.toml"] {
         tree.file(&at("usr/lib", name), "lib");
     }
-    // A mask that anybody can write hides nothing.
+    // A mask that other users can write to has no effect.
     tree.file(&at("etc", "a.toml"), "");
     tree.file(&at("etc", "b.toml"), "etc");
     mode(&at("etc", "a.toml"), 0o666);
@@ -150,7 +150,7 @@ fn only_what_root_alone_can_write_counts() {
     assert_eq!(problems, []);
     assert!(matches!(&considered[0].standing, Standing::Untrusted(why) if why.contains("0666")));
 
-    // In a directory that anybody can write, every file is theirs.
+    // In a directory that other users can write to, every file is untrusted.
     mode(&at("etc", "b.toml"), 0o644);
     assert_eq!(counting(&tree, &["b"], true).0, pairs(&[("b", "etc")]));
     mode(&at("etc", ""), 0o1777);
@@ -167,7 +167,7 @@ fn only_what_root_alone_can_write_counts() {
 }
 
 #[test]
-fn what_anybody_can_write_can_be_looked_at() {
+fn look_reads_files_writable_by_others() {
     use std::os::unix::fs::PermissionsExt as _;
     let tree = Tree::new();
     tree.file("a.toml", "text");
@@ -185,7 +185,7 @@ fn what_anybody_can_write_can_be_looked_at() {
 }
 
 #[test]
-fn a_link_counts_only_if_root_alone_can_say_where_it_leads() {
+fn link_is_trusted_only_if_root_alone_can_redirect_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let tree = Tree::new();
     let lib = "usr/lib/protheap/policies/a.toml";
@@ -199,7 +199,7 @@ fn a_link_counts_only_if_root_alone_can_say_where_it_leads() {
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(tree.0.join(path), mode).unwrap();
     };
-    // Whoever can write to a directory on the way could mask, refuse or replace it.
+    // A user who can write to a directory on the way could mask, break or replace the policy.
     for (open, target) in [("opt", "/srv/a.toml"), ("srv", "/srv/a.toml"), ("opt", "/dev/null")] {
         std::fs::remove_file(tree.0.join("opt/a.toml")).unwrap();
         tree.link(target, "opt/a.toml");
@@ -210,7 +210,7 @@ fn a_link_counts_only_if_root_alone_can_say_where_it_leads() {
         mode(open, 0o755);
     }
     assert_eq!(all(&tree, &["a"])[0].1, "masked");
-    // The same of a directory.
+    // The same applies to directories.
     std::fs::remove_file(tree.0.join(link)).unwrap();
     tree.file("opt/drop-ins/x.toml", "x");
     tree.link("/opt/drop-ins", "etc/protheap/policies/a.toml.d");
@@ -221,7 +221,7 @@ fn a_link_counts_only_if_root_alone_can_say_where_it_leads() {
 
 /// As on NixOS, where `/nix/store` has mode 1775.
 #[test]
-fn a_link_may_lead_through_a_sticky_directory_to_what_is_root_s() {
+fn link_through_a_sticky_directory_to_a_root_file_is_trusted() {
     use std::os::unix::fs::PermissionsExt as _;
     let tree = Tree::new();
     let mode = |path: &str, mode| {
@@ -236,13 +236,13 @@ fn a_link_may_lead_through_a_sticky_directory_to_what_is_root_s() {
     assert_eq!(all(&tree, &["a"])[0], ("a".into(), "text", "store".into()));
     tree.link("/nix/store/b.toml", "run/protheap/policies/b.toml");
     assert_eq!(all(&tree, &["b"])[0], ("b".into(), "text", "alone".into()));
-    // Out of it again, by a link of root's.
+    // A link of root may lead out of the sticky directory again.
     tree.file("srv/c.toml", "out");
     tree.link("/srv/c.toml", "nix/store/c.toml");
     tree.link("/nix/store/c.toml", "run/protheap/policies/c.toml");
     assert_eq!(all(&tree, &["c"])[0], ("c".into(), "text", "out".into()));
 
-    // What is not there anybody could put there.
+    // Any user could create a missing file.
     tree.file("usr/lib/protheap/policies/d.toml", "lib");
     tree.link("/nix/store/d.toml", "run/protheap/policies/d.toml");
     let found = all(&tree, &["d"]);
@@ -255,14 +255,14 @@ fn a_link_may_lead_through_a_sticky_directory_to_what_is_root_s() {
     assert!(untrusted("b"));
     mode("nix/store", 0o777);
     assert!(untrusted("a") && untrusted("b") && untrusted("c"));
-    // As a directory of policies itself: anybody could add one.
+    // A sticky directory is not trusted as a policy directory: any user could add a policy.
     mode("nix/store", 0o1777);
     std::fs::remove_file(tree.0.join("etc/protheap/policies")).unwrap();
     tree.link("/nix/store", "etc/protheap/policies");
     assert_eq!(all(&tree, &["b"])[0].1, "untrusted");
 }
 
-/// Everything in the tree is on another mount than that one.
+/// Reads the policies with the whole tree on another mount than the image.
 fn mounted_over(tree: &Tree, sealed: bool, all: bool) -> (Vec<PolicyFile>, Vec<String>) {
     let root = tree.root();
     let mut directories = Directories::open(&root);
@@ -275,7 +275,7 @@ fn mounted_over(tree: &Tree, sealed: bool, all: bool) -> (Vec<PolicyFile>, Vec<S
 }
 
 #[test]
-fn what_is_mounted_over_the_image_does_not_count_where_only_the_image_does() {
+fn sealed_image_ignores_files_mounted_over_it() {
     let tree = Tree::new();
     tree.file("usr/lib/protheap/policies/a.toml", "lib");
     tree.file("etc/protheap/policies/a.toml.d/x.toml", "etc");
@@ -292,7 +292,7 @@ fn what_is_mounted_over_the_image_does_not_count_where_only_the_image_does() {
 }
 
 #[test]
-fn all_policies_of_a_board_have_a_limit() {
+fn read_limits_the_total_size_of_policies() {
     let tree = Tree::new();
     let text = format!("# {}\n", "x".repeat(60_000));
     for number in 10..40 {
@@ -305,7 +305,7 @@ fn all_policies_of_a_board_have_a_limit() {
 }
 
 #[test]
-fn what_is_for_no_string_of_the_board_is_a_stranger() {
+fn strangers_lists_files_that_match_no_key() {
     let tree = Tree::new();
     for name in ["a.toml", "b.toml", "a.toml.d/x.toml", "b.toml.d/x.toml", "a.toml.bak"] {
         tree.file(&format!("etc/protheap/policies/{name}"), "");
@@ -320,7 +320,7 @@ fn what_is_for_no_string_of_the_board_is_a_stranger() {
 }
 
 #[test]
-fn masks_hide_the_lower_directories() {
+fn masks_hide_files_in_lower_directories() {
     let tree = Tree::new();
     for key in ["empty", "null", "far"] {
         tree.file(&format!("usr/lib/protheap/policies/{key}.toml"), "lib");
@@ -336,7 +336,7 @@ fn masks_hide_the_lower_directories() {
 }
 
 #[test]
-fn a_hostile_file_is_told_and_never_waited_for() {
+fn read_rejects_hostile_files_without_blocking() {
     let tree = Tree::new();
     let at = |name: &str| format!("etc/protheap/policies/{name}.toml");
     tree.fifo(&at("fifo"));
@@ -359,16 +359,16 @@ fn a_hostile_file_is_told_and_never_waited_for() {
         Standing::Refused(why) => Some(why.clone()),
         _ => None,
     };
-    let told: Vec<_> = considered.iter().filter_map(refused).collect();
-    assert_eq!(told.len(), 8, "{told:?}");
-    assert_eq!(told[0], "is not a file");
-    assert_eq!(told[3], "is a link to \"/nowhere\", which does not exist");
-    assert_eq!(told[5], "is not UTF-8: see line 2");
-    assert_eq!(told[6], "is longer than 65536 bytes");
+    let reported: Vec<_> = considered.iter().filter_map(refused).collect();
+    assert_eq!(reported.len(), 8, "{reported:?}");
+    assert_eq!(reported[0], "is not a file");
+    assert_eq!(reported[3], "is a link to \"/nowhere\", which does not exist");
+    assert_eq!(reported[5], "is not UTF-8: see line 2");
+    assert_eq!(reported[6], "is longer than 65536 bytes");
 }
 
 #[test]
-fn the_image_speaks_for_itself() {
+fn image_reads_a_trusted_image_file() {
     let tree = Tree::new();
     assert_eq!(image(&tree.root()), Ok(None));
     tree.file(IMAGE, "local-policy = \"never\"\n");

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether root alone can say what is at a path.
+//! Checks whether only root can determine the contents of a path.
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::root::Root;
 
-/// A link to this is a mask.
+/// Link target of a mask.
 pub(super) const NULL: &str = "/dev/null";
-/// How many links a path may have.
+/// Maximum number of links in a path.
 const MOST_LINKS: usize = 16;
 
-/// Why the directory at `path` is not believed.
+/// Returns why the directory at `path` is not trusted.
 pub(super) fn judge_directory(root: &Root, path: &str) -> Result<Option<String>, Errno> {
     let mut stat = root.link_stat(path)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
@@ -28,17 +28,17 @@ pub(super) fn judge_directory(root: &Root, path: &str) -> Result<Option<String>,
     Ok(root.distrust(&stat))
 }
 
-/// Where a link leads.
+/// The result of following a link.
 pub(super) enum Way {
-    /// To this path, at which there is no further link.
+    /// The path it leads to, which has no further links.
     To(String),
-    /// Others than root could lead it elsewhere: why.
+    /// Why the link is not trusted: users other than root could redirect it.
     Untrusted(String),
 }
 
-/// Follows the links at `path`. Root alone may be able to write to every directory on the way, or
-/// to replace the entry of it that the way leads through: else others could decide what a policy
-/// is, or what hides one.
+/// Follows the links at `path`. Only root may be able to write to each directory on the way, or to
+/// replace the entry that the path leads through: otherwise other users could choose the contents
+/// of a policy or hide one.
 pub(super) fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
     let reversed = |path: &str| path.rsplit('/').map(str::to_owned).collect::<Vec<_>>();
     let mut ahead = reversed(path);
@@ -56,7 +56,7 @@ pub(super) fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
         let entry = root.link_stat(&next);
         if !end.is_empty() {
             let directory = root.link_stat(&end)?;
-            // Who can take an entry away or add it decides as much as who can replace it.
+            // A user who can remove or add an entry has as much control as one who can replace it.
             let why = match &entry {
                 Ok(entry) => root.distrust_entry(&directory, entry),
                 Err(_) => root.distrust(&directory),
@@ -76,7 +76,7 @@ pub(super) fn follow(root: &Root, path: &str) -> Result<Way, Errno> {
             return Err(Errno::LOOP);
         }
         let target = root.target(&next)?;
-        // Another machine's tree has none.
+        // Another machine's tree has no /dev/null.
         if target == NULL {
             return Ok(Way::To(NULL.to_owned()));
         }
