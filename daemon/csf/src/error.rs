@@ -1,55 +1,56 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why an image is refused.
+//! Errors of the parser.
 
 use core::fmt;
 
-/// Why an image is refused. `offset` is where in the file; for a section, where its entry starts.
+/// Reasons why an image is rejected. `offset` is the position in the file; for a section, the
+/// position of its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the messages below say what each field is")]
 pub enum Error {
     /// The file ends inside its header.
     HeaderCut { offset: usize },
-    /// Not a Mali CSF firmware.
+    /// The file is not a Mali CSF firmware.
     Magic { offset: usize, found: u32 },
-    /// A format that nobody knows yet.
+    /// The format version is unknown.
     Version { offset: usize, major: u8, minor: u8 },
-    /// A field that must be zero is not.
+    /// A padding field is not zero.
     Padding { offset: usize },
-    /// Header and entries cannot have the size that the header gives.
+    /// The table size in the header is not possible.
     TableSize { offset: usize, size: u32, file: usize },
-    /// An entry with a size that no entry can have.
+    /// The size of an entry is not valid.
     EntrySize { offset: usize, size: usize },
-    /// An entry runs over the end of the table.
+    /// An entry extends past the end of the table.
     EntryPastTable { offset: usize, size: usize, table: usize },
-    /// An entry without room for the fields of its type.
+    /// An entry is too small for the fields of its type.
     EntryShort { offset: usize, kind: u8, size: usize },
-    /// An entry of an unknown type that may not be skipped.
+    /// An entry has an unknown type and is not optional.
     EntryKind { offset: usize, kind: u8 },
-    /// A section's flags have bits that nobody knows.
+    /// A section has unknown flags.
     Flags { offset: usize, unknown: u32 },
     /// A section ends before it starts.
     VaReversed { offset: usize, start: u32, end: u32 },
-    /// A section does not consist of whole pages.
+    /// A section is not aligned to pages.
     VaAlignment { offset: usize, start: u32, end: u32 },
     /// A section's data ends before it starts.
     DataReversed { offset: usize, start: u32, end: u32 },
-    /// A section's data runs over the end of the file.
+    /// A section's data extends past the end of the file.
     DataPastFile { offset: usize, end: u32, file: usize },
-    /// A section's data does not fit into it.
+    /// A section's data is larger than the section.
     DataTooLarge { offset: usize, data: u64, bytes: u64 },
     /// The section at [`SHARED_REGION`](crate::SHARED_REGION) is not shared.
     NotShared { offset: usize },
-    /// Two sections share an address.
+    /// Two sections overlap.
     Overlap { offset: usize, other: usize },
-    /// More than [`MAX_SECTIONS`](crate::MAX_SECTIONS).
+    /// The image has more than [`MAX_SECTIONS`](crate::MAX_SECTIONS) sections.
     TooManySections { offset: usize },
-    /// A table without a section.
+    /// The table has no section.
     NoSections { offset: usize },
 }
 
 impl Error {
-    /// Where in the file.
+    /// Returns the offset in the file.
     pub fn offset(&self) -> usize {
         match *self {
             Self::HeaderCut { offset }

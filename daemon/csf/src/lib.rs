@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads `mali_csffw.bin`, the firmware of a Mali CSF GPU, for what must be known before the GPU runs: how much
-//! protected memory its protected section needs.
+//! Parser for `mali_csffw.bin`, the firmware of a Mali CSF GPU. Determines how much protected
+//! memory the firmware needs, which must be known before the GPU runs.
 //!
-//! The image is little endian: a header of 20 bytes, then a table of entries, then data that entries point into.
-//! A file is refused wherever the kernel's two loaders, panthor (`panthor_fw.c`) and Tyr (`fw/parser.rs`), refuse
-//! one; each [`Error`] names the offset in the file. One check of theirs is left out: they also want a section at
-//! [`SHARED_REGION`], without which a GPU cannot run, but its sizes can still be told.
+//! An image is little endian. It consists of a header of 20 bytes, a table of entries, and the data
+//! that entries refer to. The parser rejects every file that one of the kernel's two loaders
+//! rejects, panthor (`panthor_fw.c`) or Tyr (`fw/parser.rs`), except for one check: the loaders
+//! also require a section at [`SHARED_REGION`], without which a GPU cannot run but sizes can be
+//! determined. Each [`Error`] has the offset in the file.
 //!
-//! The suspend buffer's size is not in the file: firmware fills it in when it boots.
+//! The file does not contain the size of suspend buffers: the firmware reports it when it boots.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -19,24 +20,27 @@ pub use section::{Flags, Section};
 
 /// First word of every image.
 pub const MAGIC: u32 = 0xc3f1_3a6e;
-/// Where the MCU expects the region that it shares with the host: a section there must be shared.
+/// Address of the region that the MCU shares with the host; a section at this address must be
+/// shared.
 pub const SHARED_REGION: u32 = 0x0400_0000;
-/// Most sections taken from one image; known images have 8 or 9. Bounds the search for overlaps.
+/// Maximum number of sections in one image; known images have 8 or 9. Bounds the search for
+/// overlaps.
 pub const MAX_SECTIONS: usize = 64;
 
 const HEADER_BYTES: usize = 20;
 const ENTRY_HEADER_BYTES: usize = 4;
-/// The MCU's page: every virtual address range starts and ends on one.
+/// Page size of the MCU in bytes: the start and the end of every virtual address range are aligned
+/// to it.
 const PAGE_BYTES: u32 = 4096;
 
 const ENTRY_SECTION: u8 = 0;
 const ENTRY_BUILD_INFO: u8 = 6;
-/// Types both loaders know and skip: configuration, unit tests, trace buffers, timeline.
+/// Types that both loaders know and skip: configuration, unit tests, trace buffers, timeline.
 const ENTRY_SKIPPED: core::ops::RangeInclusive<u8> = 1..=4;
-/// The entry may be skipped by a reader that does not know its type.
+/// Flag of an entry that readers may skip if they do not know its type.
 const ENTRY_OPTIONAL: u32 = 1 << 31;
 
-/// A firmware image that both loaders would read.
+/// A firmware image that both loaders accept.
 #[derive(Clone, Debug)]
 pub struct Image<'a> {
     version: (u8, u8),
@@ -47,21 +51,22 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Reads and checks a whole image, not compressed.
+    /// Parses and validates a whole uncompressed image.
     ///
     /// # Errors
     ///
-    /// The first thing in the file that a loader would refuse, with its offset.
+    /// Returns the first error for which a loader would reject the file.
     pub fn parse(file: &'a [u8]) -> Result<Self, Error> {
         Self::parse_table(file, file.len())
     }
 
-    /// Reads and checks an image of `length` bytes of which only the beginning is at hand: header
-    /// and table, so at least [`table_bytes`]. The build information may be missing then.
+    /// Parses and validates an image of `length` bytes of which `file` is only the beginning. This
+    /// must contain the header and the table, that is at least [`table_bytes`] bytes. The build
+    /// information may then be missing.
     ///
     /// # Errors
     ///
-    /// As [`Image::parse`].
+    /// Same as [`Image::parse`].
     pub fn parse_table(file: &'a [u8], length: usize) -> Result<Self, Error> {
         let cut = Error::HeaderCut { offset: file.len() };
         let header = file.first_chunk::<HEADER_BYTES>().ok_or(cut)?;
@@ -131,7 +136,7 @@ impl<'a> Image<'a> {
         Ok(image)
     }
 
-    /// Adds a section, unless it lies over one that is there.
+    /// Adds a section unless it overlaps another one.
     fn push(&mut self, section: Section) -> Result<(), Error> {
         let offset = section.offset;
         if let Some(other) = self.sections().find(|other| other.overlaps(&section)) {
@@ -143,39 +148,43 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// The sections, in the order of the file.
+    /// Returns the sections in the order of the file.
     pub fn sections(&self) -> core::slice::Iter<'_, Section> {
         self.sections.get(..self.count).unwrap_or_default().iter()
     }
 
-    /// How many bytes of protected memory the firmware needs: the sum over its protected sections.
+    /// Returns the size of the protected memory that the firmware needs, in bytes: the sum over its
+    /// protected sections.
     pub fn protected_bytes(&self) -> u64 {
         self.sections().filter(|s| s.flags.contains(Flags::PROT)).map(Section::bytes).sum()
     }
 
-    /// Version of the file format: major, minor.
+    /// Returns the version of the file format: major, minor.
     pub fn version(&self) -> (u8, u8) {
         self.version
     }
 
-    /// The header's version hash: differs between builds of the firmware.
+    /// Returns the header's version hash, which differs between builds of the firmware.
     pub fn version_hash(&self) -> u32 {
         self.version_hash
     }
 
-    /// The commit that the firmware says it was built from, if it says so in printable ASCII.
+    /// Returns the commit that the firmware was built from, if the build information has it in
+    /// printable ASCII.
     pub fn git_sha(&self) -> Option<&'a str> {
         self.git_sha
     }
 }
 
-/// How many bytes header and table of an image have, by its header: what sizes can be told from.
+/// Returns the size of an image's header and table in bytes, according to the header. These are
+/// sufficient to determine sizes.
 pub fn table_bytes(file: &[u8]) -> Option<usize> {
     let mut size = Reader { bytes: file, offset: HEADER_BYTES - ENTRY_HEADER_BYTES };
     usize::try_from(size.word()?).ok()
 }
 
-/// The build information's text; damage here is no reason to refuse an image.
+/// Returns the commit in the build information. Invalid build information does not invalidate the
+/// image.
 fn git_sha(file: &[u8], start: u32, bytes: u32) -> Option<&str> {
     let text = file.get(usize::try_from(start).ok()?..)?.get(..usize::try_from(bytes).ok()?)?;
     let text = text.strip_prefix(b"git_sha: ")?.strip_suffix(b"\0")?;
@@ -184,14 +193,14 @@ fn git_sha(file: &[u8], start: u32, bytes: u32) -> Option<&str> {
     core::str::from_utf8(text).ok().filter(|_| printable)
 }
 
-/// Walks words; offsets count from the start of the file.
+/// Reads words; `offset` counts from the start of the file.
 struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
 impl Reader<'_> {
-    /// The next word, or nothing where less than a word is left.
+    /// Returns the next word. Returns `None` if less than one word is left.
     fn word(&mut self) -> Option<u32> {
         let word = self.bytes.get(self.offset..)?.first_chunk::<4>()?;
         self.offset += word.len();

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A part of the firmware's memory.
+//! Sections of a firmware image.
 
 use crate::{Error, PAGE_BYTES, Reader, SHARED_REGION};
 use core::fmt;
 
-/// One section: a range of the MCU's address space, and what it starts with.
+/// One section: a range of the MCU's address space and its initial data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// Where in the file its entry is.
+    /// Offset of the section's entry in the file.
     pub offset: usize,
-    /// How it is mapped.
+    /// How the section is mapped.
     pub flags: Flags,
-    /// First address, in the MCU's address space.
+    /// First address of the section in the MCU's address space.
     pub va_start: u32,
-    /// First address after it.
+    /// First address after the section.
     pub va_end: u32,
-    /// Offset in the file of its first byte of initial data.
+    /// Offset of the first byte of initial data in the file.
     pub data_start: u32,
-    /// Offset in the file after its last byte of initial data.
+    /// Offset after the last byte of initial data in the file.
     pub data_end: u32,
 }
 
@@ -25,7 +25,7 @@ impl Section {
     pub(crate) const NONE: Self =
         Self { offset: 0, flags: Flags(0), va_start: 0, va_end: 0, data_start: 0, data_end: 0 };
 
-    /// Reads a section's entry and checks it, in panthor's order.
+    /// Reads and checks a section entry, in the same order as panthor.
     pub(crate) fn read(
         body: &mut Reader<'_>,
         offset: usize,
@@ -52,7 +52,7 @@ impl Section {
         if flags.unknown() != 0 {
             return Err(Error::Flags { offset, unknown: flags.unknown() });
         }
-        // The loaders do not look further at a protected section: nobody but the GPU fills it.
+        // The loaders check nothing else of a protected section: only the GPU fills it.
         if !flags.contains(Flags::PROT) {
             if va_start == SHARED_REGION && !flags.contains(Flags::SHARED) {
                 return Err(Error::NotShared { offset });
@@ -65,37 +65,37 @@ impl Section {
         Ok(section)
     }
 
-    /// Its size in memory, in bytes.
+    /// Returns the size in memory in bytes.
     pub fn bytes(&self) -> u64 {
         u64::from(self.va_end).saturating_sub(u64::from(self.va_start))
     }
 
-    /// Whether the two share an address; an empty section shares none.
+    /// Returns whether the sections share an address. An empty section shares none.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.va_start.max(other.va_start) < self.va_end.min(other.va_end)
     }
 }
 
-/// How a section is mapped; printed as words with a space between.
+/// How a section is mapped. Displayed as words separated by spaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u32);
 
 impl Flags {
-    /// The MCU may read it.
+    /// The MCU may read the section.
     pub const READ: Self = Self(1 << 0);
-    /// The MCU may write it.
+    /// The MCU may write to the section.
     pub const WRITE: Self = Self(1 << 1);
-    /// The MCU may run code in it.
+    /// The MCU may execute code in the section.
     pub const EXEC: Self = Self(1 << 2);
-    /// Cached.
+    /// The section is cached.
     pub const CACHED: Self = Self(1 << 3);
-    /// Coherent with the CPU's caches.
+    /// The section is coherent with the CPU's caches.
     pub const COHERENT: Self = Self(1 << 4);
-    /// Only reachable in protected mode: it must lie in protected memory.
+    /// The section is only accessible in protected mode and must be in protected memory.
     pub const PROT: Self = Self(1 << 5);
-    /// Shared with the host.
+    /// The section is shared with the host.
     pub const SHARED: Self = Self(1 << 30);
-    /// Zeroed where no initial data is given.
+    /// Memory without initial data is zeroed.
     pub const ZERO: Self = Self(1 << 31);
 
     const WORDS: [(Self, &'static str); 8] = [
@@ -109,17 +109,17 @@ impl Flags {
         (Self::ZERO, "zero"),
     ];
 
-    /// As in the file.
+    /// Returns the flags as they are in the file.
     pub fn bits(self) -> u32 {
         self.0
     }
 
-    /// Whether every flag of `other` is set.
+    /// Returns whether every flag of `other` is set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The names of the flags that are set, in the order of their bits.
+    /// Returns the names of the flags that are set, in the order of their bits.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         Self::WORDS.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, word)| word)
     }

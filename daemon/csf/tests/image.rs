@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Images made here, whole and damaged.
+//! Parses generated images, valid and damaged.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,9 +10,9 @@ const RW: u32 = 0x3;
 const PROT: u32 = 0x2b;
 const SHARED: u32 = 0x4000_0003;
 const OPTIONAL: u32 = 1 << 31;
-/// Entries start after the header.
+/// Offset of the first entry, after the header.
 const FIRST: usize = 20;
-/// Where the table of [`usual`] ends.
+/// End of the table in [`usual`].
 const TABLE: usize = 128;
 
 fn words(words: &[u32]) -> Vec<u8> {
@@ -34,7 +34,8 @@ fn image(entries: &[Vec<u8>], data: &[u8]) -> Vec<u8> {
     [words(&[MAGIC, 3, 0x0105_0000, 0, size]), table, data.to_vec()].concat()
 }
 
-/// Like the images that are shipped: shared region, code, one protected section of 256 KiB.
+/// Returns an image like those that are shipped: shared region, code, a protected section of 256
+/// KiB.
 fn usual() -> Vec<u8> {
     let code = section(0x0d, (0, 0x1_0000), (128, 132));
     let prot = section(PROT, (0x0300_0000, 0x0304_0000), (128, 128));
@@ -55,7 +56,7 @@ fn refused(file: &[u8]) -> Error {
     error
 }
 
-/// What is said about an image with one bad section beside a good one.
+/// Returns the error of an image with one valid section and one invalid section.
 fn refused_section(flags: u32, va: (u32, u32), data: (u32, u32)) -> Error {
     let good = section(SHARED, (SHARED_REGION, SHARED_REGION + 0x1000), (0, 0));
     let error = refused(&image(&[good.clone(), section(flags, va, data)], &[0; 64]));
@@ -64,7 +65,7 @@ fn refused_section(flags: u32, va: (u32, u32), data: (u32, u32)) -> Error {
 }
 
 #[test]
-fn usual_image() {
+fn parse_returns_the_contents_of_a_usual_image() {
     let file = usual();
     let image = Image::parse(&file).unwrap();
     assert_eq!(image.version(), (0, 3));
@@ -80,7 +81,7 @@ fn usual_image() {
 }
 
 #[test]
-fn flags_as_words() {
+fn flags_are_displayed_as_words() {
     let file = image(&[section(0xc000_003f, (0, 0x1000), (0, 0))], &[]);
     let image = Image::parse(&file).unwrap();
     let flags = image.sections().next().unwrap().flags;
@@ -90,7 +91,7 @@ fn flags_as_words() {
 }
 
 #[test]
-fn cut_anywhere() {
+fn parse_rejects_truncated_images() {
     let file = usual();
     for end in 0..TABLE {
         let error = refused(&file[..end]);
@@ -106,7 +107,7 @@ fn cut_anywhere() {
 }
 
 #[test]
-fn header() {
+fn parse_validates_the_header() {
     let with = |at: usize, byte: u8| {
         let mut file = usual();
         file[at] = byte;
@@ -120,14 +121,14 @@ fn header() {
     assert_eq!(with(19, 0xff), Error::TableSize { offset: 16, size: 0xff00_0080, file });
     assert_eq!(with(16, 19), Error::TableSize { offset: 16, size: 19, file });
     assert_eq!(with(16, 20), Error::NoSections { offset: FIRST });
-    // xz, zstd, and nothing at all.
+    // xz, zstd, and an empty file.
     assert!(matches!(refused(b"\xfd7zXZ\0 and some more bytes"), Error::Magic { .. }));
     assert!(matches!(refused(b"\x28\xb5\x2f\xfd and some more bytes"), Error::Magic { .. }));
     assert_eq!(refused(&[]), Error::HeaderCut { offset: 0 });
 }
 
 #[test]
-fn entries() {
+fn parse_validates_entries() {
     let table = |entries: &[u8]| refused(&image(&[entries.to_vec()], &[]));
     assert_eq!(table(&words(&[0x0000])), Error::EntrySize { offset: FIRST, size: 0 });
     assert_eq!(table(&words(&[0x0301])), Error::EntrySize { offset: FIRST, size: 3 });
@@ -147,13 +148,13 @@ fn entries() {
     for kind in 1..=4 {
         assert_eq!(table(&entry(kind, &[0])), Error::NoSections { offset: 28 });
     }
-    // OPTIONAL is for types that are not known: a bad section stays bad.
+    // OPTIONAL applies only to unknown types: an invalid section is still an error.
     let short = Error::EntryShort { offset: FIRST, kind: 0, size: 8 };
     assert_eq!(table(&entry(OPTIONAL, &[0])), short);
 }
 
 #[test]
-fn sections() {
+fn parse_validates_sections() {
     let offset = FIRST + 24;
     let ok = (0x1000, 0x2000);
     let error = refused_section(0x43, ok, (0, 0));
@@ -179,8 +180,8 @@ fn sections() {
 }
 
 #[test]
-fn protected_section_keeps_what_loaders_skip() {
-    // The loaders test neither its data against its size nor its place.
+fn parse_accepts_protected_sections_that_loaders_accept() {
+    // For a protected section, the loaders check neither the size of its data nor its address.
     let large = section(PROT, (0x1000, 0x2000), (0, 5000));
     let shared = section(PROT, (SHARED_REGION, SHARED_REGION + 0x1000), (0, 0));
     let file = image(&[large, shared], &[0; 5000]);
@@ -188,7 +189,7 @@ fn protected_section_keeps_what_loaders_skip() {
 }
 
 #[test]
-fn overlaps() {
+fn parse_rejects_overlapping_sections() {
     let two = |a: (u32, u32), b: (u32, u32)| {
         let file = image(&[section(RW, a, (0, 0)), section(PROT, b, (0, 0))], &[]);
         Image::parse(&file).map(|image| image.protected_bytes())
@@ -208,7 +209,7 @@ fn overlaps() {
 }
 
 #[test]
-fn number_of_sections() {
+fn parse_limits_the_number_of_sections() {
     let pages = |count: usize| {
         let one = |page: u32| section(PROT, (page << 12, (page + 1) << 12), (0, 0));
         image(&(0..u32::try_from(count).unwrap()).map(one).collect::<Vec<_>>(), &[])
@@ -222,7 +223,7 @@ fn number_of_sections() {
 }
 
 #[test]
-fn build_info() {
+fn git_sha_ignores_invalid_build_information() {
     let sha = |start: u32, bytes: u32, data: &[u8]| {
         let one = section(RW, (0, 0x1000), (0, 0));
         let file = image(&[one, entry(6, &[start, bytes])], data);
@@ -240,7 +241,7 @@ fn build_info() {
     assert_eq!(sha(u32::MAX, u32::MAX, b"git_sha: abc\0"), None);
 }
 
-/// What holds of every image that is taken.
+/// Checks the invariants of a valid image.
 fn check(image: &Image<'_>, file: &[u8]) {
     let mut sections: Vec<Section> = image.sections().copied().collect();
     let prot = |s: &&Section| s.flags.contains(Flags::PROT);
@@ -257,7 +258,7 @@ fn check(image: &Image<'_>, file: &[u8]) {
 
 proptest! {
     #[test]
-    fn random_bytes_never_panic(
+    fn parse_never_panics_on_random_bytes(
         bytes in prop::collection::vec(any::<u8>(), 0..512),
         header in any::<bool>(),
     ) {
@@ -272,7 +273,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_images_never_panic(
+    fn parse_never_panics_on_damaged_images(
         damage in prop::collection::vec((0_usize..TABLE, any::<u8>()), 0..4),
         end in 0_usize..=TABLE + 23,
     ) {
@@ -282,7 +283,7 @@ proptest! {
         }
         file.truncate(end);
         let whole = Image::parse(&file);
-        // Sizes can be told from header and table alone, and no worse.
+        // Header and table alone must give the same sizes and the same errors.
         if let Some(head) = table_bytes(&file).and_then(|table| file.get(..table.max(FIRST))) {
             let of_head = Image::parse_table(head, file.len());
             let sizes = |image: Image<'_>| (image.protected_bytes(), image.version());
@@ -295,7 +296,7 @@ proptest! {
     }
 
     #[test]
-    fn sizes_add_up(
+    fn protected_bytes_is_the_sum_of_protected_sections(
         parts in prop::collection::vec((0_u32..64, 0_u32..64, any::<bool>(), 0_u32..8), 1..MAX_SECTIONS),
     ) {
         let (mut va, mut wanted, mut entries) = (0_u32, 0_u64, Vec::new());
