@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * The same as player.rs in C with sd-bus: a heap that GPU and decoder can both use, a buffer of it, and the proof that
- * nobody can read that.
+ * The same as player.rs, in C with sd-bus: find a heap that GPU and decoder can both use, allocate a buffer from it,
+ * and verify that the CPU cannot read the buffer.
  *
  *	CFLAGS = -Wall -Wextra -Werror -O2 $(shell pkg-config --cflags libsystemd)
  *	player: player.c ; $(CC) $(CFLAGS) -o $@ $< $$(pkg-config --libs libsystemd)
  *
  * Usage: player [RENDER_NODE [VIDEO_NODE]]
- * Exit status: 0 if all of it worked, 1 if a step failed, 2 for wrong usage.
+ * Exit status: 0 on success, 1 if a step failed, 2 on wrong usage.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,12 +22,12 @@
 #include <unistd.h>
 
 #define SERVICE "org.protheap1"
-/* What the memory is for. */
+/* Purpose of the memory. */
 #define USAGE "secure-video"
-/* Small, because a test board has little; a frame of NV12 takes width * height * 3 / 2. */
+/* Small enough for test boards with little protected memory; an NV12 frame takes width * height * 3 / 2. */
 #define BYTES (64 * 1024)
 
-/* What the service says of a heap; the strings are in the reply. */
+/* The heap that the service returned; the strings belong to the reply. */
 struct found {
 	const char *path, *name, *node, *protection, *exporter;
 };
@@ -38,7 +38,7 @@ static int failed(int error, const char *what)
 	return -1;
 }
 
-/* Says why a call failed: the service's own words, which name what to do next. */
+/* Prints why a call failed, with the service's own message, which includes the remedy. */
 static int refused(int error, const sd_bus_error *reply, const char *what)
 {
 	if (!sd_bus_error_is_set(reply))
@@ -47,7 +47,7 @@ static int refused(int error, const sd_bus_error *reply, const char *what)
 	return -1;
 }
 
-/* The device's numbers; the path does not matter, so this also works with a descriptor that was handed over. */
+/* Reads the device number; the path is not needed, so this also works with a received file descriptor. */
 static int number(const char *path, dev_t *device)
 {
 	struct stat stat;
@@ -66,7 +66,7 @@ static int number(const char *path, dev_t *device)
 	return 0;
 }
 
-/* Reads one string of the details; those of other types are passed over. */
+/* Reads one string of the details; skips values of other types. */
 static int detail(sd_bus_message *reply, struct found *found)
 {
 	const char *key, *value, *contents;
@@ -137,7 +137,7 @@ static int find_heap(sd_bus *bus, const dev_t *devices, size_t count, struct fou
 	return r < 0 ? failed(r, what) : 0;
 }
 
-/* Opens the heap's node, or has protheapd open it. */
+/* Opens the heap's node, directly or through protheapd. */
 static int open_heap(sd_bus *bus, const struct found *found)
 {
 	__attribute__((cleanup(sd_bus_error_free))) sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -153,12 +153,12 @@ static int open_heap(sd_bus *bus, const struct found *found)
 		r = sd_bus_message_read(reply, "h", &heap);
 	if (r < 0)
 		return refused(r, &error, "having the heap opened");
-	/* The descriptor is the reply's, and goes with it. */
+	/* The reply owns the descriptor and closes it when it is freed. */
 	heap = fcntl(heap, F_DUPFD_CLOEXEC, 3);
 	return heap < 0 ? failed(errno, "keeping the heap's descriptor") : heap;
 }
 
-/* Allocates a buffer, and tries to map it as a process would that wants to read it. */
+/* Allocates a buffer and tries to map it, as a process would that wants to read the buffer. */
 static int try_buffer(int heap, const char *name)
 {
 	struct dma_heap_allocation_data data = { .len = BYTES, .fd_flags = O_RDWR | O_CLOEXEC };
@@ -170,7 +170,7 @@ static int try_buffer(int heap, const char *name)
 	printf("buffer      %d bytes\n", BYTES);
 	address = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, (int)data.fd, 0);
 	error = errno;
-	/* A player would keep it: the memory goes back to the heap with its last descriptor. */
+	/* A player would keep the buffer: the heap gets the memory back when the last descriptor is closed. */
 	close((int)data.fd);
 	if (address != MAP_FAILED) {
 		munmap(address, BYTES);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A player's first steps: which heap can GPU and decoder both use, a buffer of it, and the proof
-//! that nobody can read that.
+//! First steps of a media player: find a heap that GPU and decoder can both use, allocate a buffer
+//! from it, and verify that the CPU cannot read the buffer.
 //!
 //! `cargo run -p protheap-client --example player -- [RENDER_NODE [VIDEO_NODE]]`
 //!
-//! Exit status: 0 if all of it worked, 1 if a step failed, 2 for wrong usage.
+//! Exit status: 0 on success, 1 if a step failed, 2 on wrong usage.
 
 use std::env;
 use std::fs::File;
@@ -21,9 +21,10 @@ use rustix::ioctl::{Updater, ioctl, opcode};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use zbus::Connection;
 
-/// What the memory is for.
+/// Purpose of the memory.
 const USAGE: &str = "secure-video";
-/// Small, because a test board has little; a frame of NV12 takes width * height * 3 / 2.
+/// Small enough for test boards with little protected memory; an NV12 frame takes width * height *
+/// 3 / 2.
 const BYTES: usize = 64 * 1024;
 
 fn main() -> ExitCode {
@@ -80,7 +81,7 @@ fn number(path: &str) -> Result<(u32, u32)> {
     open(path).and_then(device_of).with_context(|| format!("opening {path}"))
 }
 
-/// Opens a node to read and write.
+/// Opens a node for reading and writing.
 fn open(path: &str) -> io::Result<OwnedFd> {
     Ok(File::options().read(true).write(true).open(path)?.into())
 }
@@ -101,7 +102,7 @@ struct AllocationData {
 /// `DMA_HEAP_IOCTL_ALLOC`.
 const ALLOC: rustix::ioctl::Opcode = opcode::read_write::<AllocationData>(b'H', 0);
 
-/// Allocates a buffer, which is freed when its last descriptor is closed.
+/// Allocates a buffer. It is freed when its last descriptor is closed.
 fn allocate(heap: &OwnedFd) -> Result<OwnedFd> {
     let fd_flags = (OFlags::RDWR | OFlags::CLOEXEC).bits();
     let mut data = AllocationData { len: BYTES as u64, fd: 0, fd_flags, heap_flags: 0 };
@@ -109,13 +110,13 @@ fn allocate(heap: &OwnedFd) -> Result<OwnedFd> {
     // writes to it and keeps no pointer.
     unsafe { ioctl(heap, Updater::<ALLOC, _>::new(&mut data)) }?;
     let fd = RawFd::try_from(data.fd)?;
-    // SAFETY: the ioctl succeeded, so `fd` is a new descriptor that nobody else knows.
+    // SAFETY: the ioctl succeeded, so `fd` is a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Tries to map a buffer as a process would that wants to read it.
+/// Tries to map a buffer, as a process would that wants to read it.
 fn map(buffer: &OwnedFd) -> Result<(), Errno> {
-    // SAFETY: a new mapping at an address of the kernel's choice, of which nothing is read.
+    // SAFETY: this creates a new mapping at an address chosen by the kernel, and nothing reads it.
     let address =
         unsafe { mmap(std::ptr::null_mut(), BYTES, ProtFlags::READ, MapFlags::SHARED, buffer, 0) }?;
     // SAFETY: the mapping was just made with this length, and nothing points into it.

@@ -1,49 +1,49 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What can go wrong: the service's own errors, and those of D-Bus.
+//! Errors of the service and of D-Bus.
 
 use std::fmt;
 
 use zbus::fdo;
 
-/// What a call of a proxy returns.
+/// Result of a proxy's methods.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call failed. The text is the service's: what it tried, and what to do next.
+/// Reasons why a call failed. The text comes from the service and includes the remedy.
 #[derive(Debug, zbus::DBusError)]
 #[zbus(prefix = "org.protheap1.Error", impl_display = false)]
 #[non_exhaustive]
 pub enum Error {
-    /// D-Bus itself, or an error that has no name of the service's.
+    /// An error of D-Bus itself, or one that the service does not define.
     #[zbus(error)]
     Bus(zbus::Error),
-    /// No heap is there that all these devices can use for this usage.
+    /// No heap is usable by all of these devices for this usage.
     NoCommonHeap(String),
-    /// A number is of no device, or of one that no policy knows.
+    /// A number belongs to no device, or to one that no policy describes.
     UnknownDevice(String),
-    /// An argument has no meaning.
+    /// An argument is not valid.
     InvalidArgument(String),
     /// There is no such GPU.
     NoSuchGpu(String),
-    /// A driver has the GPU and its binding.
+    /// A driver uses the GPU and its binding.
     InUse(String),
-    /// This kernel, or this boot, does not allow it.
+    /// The kernel or the current boot does not support the operation.
     NotSupported(String),
-    /// Too early: the GPUs have their buffers first.
+    /// The GPUs have not received their buffers yet.
     NotReady(String),
-    /// The heap is not there any more.
+    /// The heap no longer exists.
     HeapGone(String),
-    /// A step failed; the text says which.
+    /// A step failed; the text names it.
     Failed(String),
 }
 
 impl Error {
-    /// The caller may not do that: root may, and whom a polkit rule lets.
+    /// Returns whether the caller lacks the permission: the call requires root or a polkit rule.
     pub fn is_access_denied(&self) -> bool {
         matches!(self.standard(), Some(fdo::Error::AccessDenied(_)))
     }
 
-    /// Nobody answers to the service's name: `protheapd` does not run and could not be started.
+    /// Returns whether the service is absent: `protheapd` is not running and could not be started.
     pub fn is_service_absent(&self) -> bool {
         matches!(
             self.standard(),
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use zbus::{DBusError as _, Message};
 
-    /// The error that a client makes of a reply with this name.
+    /// Returns the error that a client receives for a reply with this name.
     fn received(name: &str) -> Error {
         let call = Message::method_call(crate::MANAGER_PATH, "FindHeap").build(&()).unwrap();
         let reply = Message::error(&call.header(), name).build(&("why",)).unwrap();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_known_by_their_names() {
+    fn errors_are_decoded_by_name() {
         for name in [
             "NoCommonHeap",
             "UnknownDevice",
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn other_errors_stay_what_they_are() {
+    fn other_errors_are_decoded_as_bus_errors() {
         let error = received("org.freedesktop.DBus.Error.AccessDenied");
         assert!(error.is_access_denied() && !error.is_service_absent());
         assert!(error.to_string().contains("why"));

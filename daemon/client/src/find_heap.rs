@@ -4,27 +4,28 @@
 
 use zbus::{DeserializeDict, SerializeDict, Type};
 
-/// What [`find_heap`](crate::ManagerProxy::find_heap) may do.
+/// Options of [`find_heap`](crate::ManagerProxy::find_heap).
 #[derive(Debug, Clone, Default, PartialEq, Eq, SerializeDict, Type)]
 #[zbus(signature = "dict", rename_all = "kebab-case")]
 pub struct FindHeapOptions {
-    /// Leave devices that no policy knows out of account.
+    /// Ignore devices that no policy describes.
     pub allow_unknown: bool,
 }
 
-/// What [`find_heap`](crate::ManagerProxy::find_heap) tells of the heap.
+/// Properties of the heap returned by [`find_heap`](crate::ManagerProxy::find_heap).
 #[derive(Debug, Clone, PartialEq, Eq, DeserializeDict, Type)]
 #[zbus(signature = "dict", rename_all = "kebab-case")]
 pub struct FindHeapDetails {
-    /// The path of its character device.
+    /// Path of the heap's character device.
     pub node: String,
-    /// `tee`, `unmappable` or `none`; empty while no buffer of it was judged.
+    /// `tee`, `unmappable` or `none`; empty until a buffer of the heap has been examined.
     pub protection: String,
-    /// Who makes its buffers, as the kernel names it; empty while no buffer of it was judged.
+    /// The kernel's name of the buffers' exporter; empty until a buffer of the heap has been
+    /// examined.
     pub exporter: String,
-    /// Its worst place in a device's list; 0 is the first.
+    /// The heap's worst rank in a device's list; 0 is the first.
     pub worst_rank: u32,
-    /// The devices that no policy knows.
+    /// The devices that no policy describes.
     pub unknown: Vec<(u32, u32)>,
 }
 
@@ -36,7 +37,7 @@ mod tests {
     use zbus::{OwnedVariant, Variant};
 
     #[test]
-    fn options_are_what_the_interface_says() {
+    fn options_match_the_interface() {
         let bytes =
             to_bytes(Context::new(LE, 0), &FindHeapOptions { allow_unknown: true }).unwrap();
         let (options, _): (HashMap<String, OwnedVariant>, _) = bytes.deserialize().unwrap();
@@ -45,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn details_that_nobody_knows_yet_are_passed_over() {
+    fn unknown_details_are_ignored() {
         let details = HashMap::from([
             ("node", Variant::from("/dev/dma_heap/acme_svp")),
             ("protection", Variant::from("tee")),

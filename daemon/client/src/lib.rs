@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Asks `protheapd` over D-Bus: which protected heap do these devices have in common?
+//! Client for `protheapd` over D-Bus. Finds the protected heap that a set of devices can share.
 //!
 //! ```no_run
 //! use std::fs::File;
@@ -22,12 +22,14 @@
 //! # }
 //! ```
 //!
-//! `examples/player.rs` goes on from there. GPUs and heaps come and go: `GetManagedObjects` and
-//! the signals of [`zbus::fdo::ObjectManagerProxy`] at [`MANAGER_PATH`] list them.
+//! `examples/player.rs` continues from there. GPUs and heaps are added and removed at runtime:
+//! `GetManagedObjects` and the signals of [`zbus::fdo::ObjectManagerProxy`] at [`MANAGER_PATH`]
+//! list them.
 //!
-//! The proxies are generated from the XML of the interfaces; dictionaries and errors have types.
-//! What drives the connection is the caller's choice: zbus's own runtime (`default-rt`, the
-//! default), or with `default-features = false` and `tokio`, the tokio runtime that it is made in.
+//! The proxies are generated from the XML of the interfaces; dictionaries and errors are typed. The
+//! runtime that drives the connection is the caller's choice: zbus's own (`default-rt`, the
+//! default), or with `default-features = false` and `tokio`, the tokio runtime in which the
+//! connection is created.
 
 #![forbid(unsafe_code)]
 

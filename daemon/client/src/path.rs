@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Object paths of GPUs and heaps. Names are escaped as systemd's bus labels:
-//! `bus_label_escape()` of systemd's `src/basic/bus-label.c`.
+//! Object paths of GPUs and heaps. Names are escaped like systemd's bus labels: see
+//! `bus_label_escape()` in systemd's `src/basic/bus-label.c`.
 
 use zbus::{ObjectPath, OwnedObjectPath};
 
-/// The path of the object with [`Manager`](crate::ManagerProxy).
+/// Path of the object that implements [`Manager`](crate::ManagerProxy).
 pub const MANAGER_PATH: &str = "/org/protheap1";
 
-/// The path of the [`Gpu`](crate::GpuProxy) with this device name, such as `fb000000.gpu`.
+/// Returns the path of the [`Gpu`](crate::GpuProxy) with this device name, such as `fb000000.gpu`.
 pub fn gpu_path(device: &str) -> OwnedObjectPath {
     below("gpu", device)
 }
 
-/// The path of the [`Heap`](crate::HeapProxy) with this name, such as `protected,secure-video`.
+/// Returns the path of the [`Heap`](crate::HeapProxy) with this name, such as
+/// `protected,secure-video`.
 pub fn heap_path(name: &str) -> OwnedObjectPath {
     below("heap", name)
 }
 
 fn below(kind: &str, name: &str) -> OwnedObjectPath {
     let path = format!("{MANAGER_PATH}/{kind}/{}", label(name));
-    // A label has no character that a path could not have.
+    // A label contains only characters that are valid in a path.
     ObjectPath::from_string_unchecked(path).into()
 }
 
-/// Escapes a name so that it can be one element of an object path.
+/// Escapes a name for use as one element of an object path.
 ///
 /// ```
 /// assert_eq!(protheap_client::label("fb000000.gpu"), "fb000000_2egpu");
@@ -44,7 +45,7 @@ pub fn label(name: &str) -> String {
     label
 }
 
-/// The name that was escaped to `label`; none if this is nothing that [`label`] makes.
+/// Returns the name that was escaped to `label`. Returns `None` if [`label`] does not generate it.
 pub fn unescape(label: &str) -> Option<String> {
     if label == "_" {
         return Some(String::new());
@@ -70,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn paths_are_those_of_systemd() {
+    fn label_escapes_as_systemd_does() {
         for (name, expected) in [
             ("", "_"),
             ("system", "system"),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_name_is_escaped_to_is_no_label() {
+    fn unescape_rejects_invalid_labels() {
         for label in ["", "a.b", "a_2", "a_2G", "a_2E", "a_+1", "4a", "_61", "_ff", "a_", "é"] {
             assert_eq!(unescape(label), None, "{label}");
         }
@@ -96,19 +97,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_comes_back(name in "\\PC{0,64}|[a-z0-9_,.-]{0,64}") {
+        fn unescape_reverses_label(name in "\\PC{0,64}|[a-z0-9_,.-]{0,64}") {
             prop_assert_eq!(unescape(&label(&name)), Some(name));
         }
 
         #[test]
-        fn every_path_is_valid(name in any::<String>()) {
+        fn object_paths_are_valid(name in any::<String>()) {
             for path in [gpu_path(&name), heap_path(&name)] {
                 prop_assert!(ObjectPath::try_from(path.as_str()).is_ok());
             }
         }
 
         #[test]
-        fn no_two_labels_are_of_one_name(text in "[a-f0-9_]{0,12}") {
+        fn unescape_is_injective(text in "[a-f0-9_]{0,12}") {
             if let Some(name) = unescape(&text) {
                 prop_assert_eq!(label(&name), text);
             }
