@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Who may do what: root, and whom polkit lets. Where polkit is not there, root alone.
+//! Authorization of callers: root and those whom polkit authorizes. Without polkit, only root.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 use crate::bus::failure::Failure;
 use crate::limit::Limit;
 
-/// Calls that wait to be authorized: of all callers, of one connection, of one user. polkit may ask
-/// a person, so that they can wait for long.
+/// Limits on calls that wait to be authorized: of all callers, of one connection, of one user.
+/// polkit may ask a person, so calls can wait for long.
 static ALL: Limit<()> = Limit::new(2048);
 static OF_CONNECTION: Limit<String> = Limit::new(8);
 static OF_USER: Limit<u32> = Limit::new(64);
 
-/// An action of `systemd/polkit-1/actions/org.protheap1.policy`.
+/// Actions of `systemd/polkit-1/actions/org.protheap1.policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// To reload policies, and to decide anew for a GPU.
+    /// Reload policies and re-run heap selection for a GPU.
     Manage,
-    /// To get a descriptor of a heap.
+    /// Get a descriptor of a heap.
     OpenHeap,
 }
 
 impl Action {
-    /// Its name for polkit.
+    /// Returns the ID of the polkit action.
     pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Manage => "org.protheap1.manage",
@@ -39,28 +39,30 @@ impl Action {
     }
 }
 
-/// Who has asked.
+/// The sender of an authorized call.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    /// The name on the bus, which no other has while the bus runs.
+    /// Unique name on the bus, which is not reused while the bus runs.
     pub(crate) name: String,
     pub(crate) uid: u32,
-    /// The process, for people: another may have its number by now.
+    /// PID, for people to read: it may belong to another process by now.
     pub(crate) pid: Option<u32>,
 }
 
-/// Whether who sent a message may do what it asks for, with this heap: polkit's rules can ask which.
+/// Checks whether the sender of a message may perform an action, with this heap as a detail for
+/// polkit rules.
 ///
 /// # Errors
 ///
-/// No, or it cannot be known.
+/// Returns an error if the sender is not authorized, or if this cannot be determined.
 pub(crate) async fn allow(
     connection: &Connection,
     header: &Header<'_>,
     action: Action,
     heap: Option<&HeapName>,
 ) -> Result<Caller, Failure> {
-    // The call is kept until it is answered: none of these methods takes an argument.
+    // The call is stored until it is answered, so limit its size: none of these methods takes
+    // arguments.
     if header.primary().body_len() > 0 {
         return Err(Failure::Arguments("this method takes no arguments"));
     }
@@ -71,7 +73,8 @@ pub(crate) async fn allow(
     let _of_all = ALL.take(()).ok_or_else(busy)?;
     let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await;
     let bus = bus.map_err(|error| Failure::Denied(format!("the bus cannot be asked: {error}")))?;
-    // Not GetConnectionCredentials(): dbus-broker's answer to it has a descriptor, and the socket takes none.
+    // GetConnectionCredentials() is not usable: dbus-broker's reply contains a descriptor, which
+    // the socket does not receive.
     let name = || BusName::from(sender.to_owned());
     let uid = bus.get_connection_unix_user(name()).await;
     let uid =
@@ -105,7 +108,8 @@ async fn ask_polkit(
         .build()
         .await
         .map_err(failed)?;
-    // The bus name, never the process: its number can be another's by the time polkit looks.
+    // Use the bus name instead of the PID, which may belong to another process when polkit checks
+    // it.
     let subject = Subject::new_for_message_header(header)
         .map_err(|error| Failure::Denied(format!("polkit cannot be asked: {error}")))?;
     let flags = if header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The thread that owns the bindings. It never waits for a client, nor do clients wait for it but
-//! those that ask it to do something.
+//! The thread that owns the bindings. It never waits for a client, and only clients whose calls
+//! need it wait for it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::journal;
 use crate::monitor::Monitor;
 use crate::snapshot::Snapshot;
 
-/// What the thread is asked for.
+/// Requests to the thread.
 enum Command {
     Reload(oneshot::Sender<bool>),
     Rebind(DeviceName, oneshot::Sender<Result<(), NoRebind>>),
     Demand(DeviceName, oneshot::Sender<Result<(), NoDemand>>),
-    /// It works if it answers.
+    /// Checks that the thread responds.
     Answer(oneshot::Sender<()>),
 }
 
-/// The thread, for those that ask.
+/// A handle to the thread, used by the other parts of the daemon.
 #[derive(Debug, Clone)]
 pub(crate) struct Bindings {
     commands: mpsc::Sender<Command>,
@@ -38,14 +38,14 @@ pub(crate) struct Bindings {
     root: Arc<Root>,
 }
 
-/// The thread has ended, and with it the reason to go on.
+/// The thread has ended, so the daemon cannot continue.
 #[derive(Debug, thiserror::Error)]
 #[error("the thread that owns the bindings has ended")]
 pub(crate) struct Ended;
 
 impl Bindings {
-    /// Takes over what is bound, and starts the thread that owns it from then on. The receiver tells
-    /// why it ended.
+    /// Takes over the existing bindings and starts the thread that owns them from then on. The
+    /// receiver returns the reason why the thread ended.
     pub(crate) async fn start() -> anyhow::Result<(Self, oneshot::Receiver<anyhow::Error>)> {
         let machine = || Root::open("/".as_ref());
         let (root, its) = (Arc::new(machine()?), machine()?);
@@ -60,7 +60,7 @@ impl Bindings {
             .name("bindings".to_owned())
             .spawn(move || {
                 let Err(error) = run(its, &rung, &asked, begin);
-                // Nobody hears it only if all ends anyway.
+                // Sending fails only if the daemon is exiting anyway.
                 let _ = end.send(error);
             })
             .context("starting the thread that owns the bindings")?;
@@ -70,27 +70,27 @@ impl Bindings {
         }
     }
 
-    /// What is known now.
+    /// Returns the current snapshot.
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// The machine, for what is read only when somebody asks.
+    /// Returns the machine's root, for facts that are read only on request.
     pub(crate) fn root(&self) -> &Root {
         &self.root
     }
 
-    /// A receiver of what will be known.
+    /// Returns a receiver of future snapshots.
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
     }
 
-    /// Reads the policies again. True: something is different now.
+    /// Reads the policies again. Returns whether they changed.
     pub(crate) async fn reload(&self) -> Result<bool, Ended> {
         self.ask(Command::Reload).await
     }
 
-    /// Decides anew for a GPU.
+    /// Re-runs heap selection for a GPU.
     pub(crate) async fn rebind(&self, device: DeviceName) -> Result<Result<(), NoRebind>, Ended> {
         self.ask(|answer| Command::Rebind(device, answer)).await
     }
@@ -100,7 +100,7 @@ impl Bindings {
         self.ask(|answer| Command::Demand(device, answer)).await
     }
 
-    /// Returns when the thread comes round.
+    /// Returns once the thread has processed its pending work.
     pub(crate) async fn answer(&self) -> Result<(), Ended> {
         self.ask(Command::Answer).await
     }
@@ -111,7 +111,7 @@ impl Bindings {
     ) -> Result<T, Ended> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).map_err(|_| Ended)?;
-        // It can only be full of calls that were not heard yet.
+        // Writing fails only if the counter is full of unprocessed wake-ups, which is sufficient.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         answered.await.map_err(|_| Ended)
     }
@@ -119,7 +119,7 @@ impl Bindings {
 
 #[cfg(test)]
 impl Bindings {
-    /// What is known is given, and nobody owns it.
+    /// Returns a handle with a fixed snapshot and without a thread.
     pub(crate) fn given(engine: &protheap_core::engine::Engine<true>) -> Self {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
         let snapshot = Arc::new(Snapshot::new(engine, &[]));
@@ -134,7 +134,7 @@ fn run(
     asked: &mpsc::Receiver<Command>,
     begin: oneshot::Sender<watch::Receiver<Arc<Snapshot>>>,
 ) -> anyhow::Result<std::convert::Infallible> {
-    // What happens while facts are read must not be missed.
+    // Open the monitor first, so that no event is missed while facts are read.
     let monitor = Monitor::open()
         .context("listening to the kernel's events; a sandbox must allow AF_NETLINK")?;
     let opened = Executor::<true>::new(root, journal::LOG);
@@ -164,8 +164,8 @@ fn run(
     }
 }
 
-/// Does what is asked for. Who gets an answer finds published what it was about; nobody may wait
-/// for it any more.
+/// Executes a request. Publishes its changes before sending the answer. The client may no longer be
+/// waiting for the answer.
 fn serve(command: Command, executor: &mut Executor<true>, publish: &watch::Sender<Arc<Snapshot>>) {
     match command {
         Command::Reload(answer) => {
@@ -199,7 +199,7 @@ fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, executor: &Executor<t
     }
 }
 
-/// Waits for an event of the kernel, a call, or the end of `rest`.
+/// Waits for a kernel event, a request, or until `rest` has passed.
 fn wait(
     monitor: &Monitor,
     bell: &OwnedFd,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `org.protheap1` on the system bus. The objects show what is known, and ask the bindings' thread
-//! for all else.
+//! `org.protheap1` on the system bus. The objects show the current snapshot and forward all other
+//! requests to the bindings' thread.
 
 pub(crate) mod failure;
 mod gpu;
@@ -33,17 +33,17 @@ use heap::Heap;
 use manager::Manager;
 use socket::Bounded;
 
-/// How long after a first failure the bus is tried again; twice as long after each further one.
+/// Delay after the first failed connection attempt, doubled after each further one.
 const RETRY: Duration = Duration::from_millis(250);
-/// At most that often.
+/// Maximum delay between connection attempts.
 const RETRY_AT_MOST: Duration = Duration::from_secs(120);
 
-/// Serves for as long as there is a bus, and again when there is one again. Notifies `asked` when a
-/// client may have asked.
+/// Serves the objects while the bus is available, and reconnects when it returns. Notifies `asked`
+/// when there is activity on the connection, which may be a client's call.
 ///
 /// # Errors
 ///
-/// Another program has the name.
+/// Returns an error if another program owns the name.
 pub(crate) async fn serve(bindings: &Bindings, asked: &Notify) -> zbus::Result<Infallible> {
     let mut retry = RETRY;
     loop {
@@ -76,7 +76,7 @@ async fn listen(connection: &Connection, asked: &Notify) {
     }
 }
 
-/// The objects of what is known; only then the name.
+/// Connects to the bus, creates the objects of the current snapshot, and then requests the name.
 async fn connect(bindings: &Bindings) -> zbus::Result<(Connection, Served)> {
     let snapshot = bindings.now();
     let mut builder = Builder::socket(Bounded::system().await?)
@@ -95,7 +95,7 @@ async fn connect(bindings: &Bindings) -> zbus::Result<(Connection, Served)> {
     Ok((connection, Served { snapshot, ..served }))
 }
 
-/// What there are objects of.
+/// The snapshot and the GPUs and heaps that are served as objects.
 struct Served {
     snapshot: Arc<Snapshot>,
     gpus: BTreeSet<DeviceName>,
@@ -112,7 +112,7 @@ impl Served {
     }
 }
 
-/// Shows what changes, until the bus goes.
+/// Publishes changes until the connection is closed.
 async fn follow(connection: &Connection, bindings: &Bindings, mut served: Served) {
     let mut changes = bindings.changes();
     loop {
@@ -131,7 +131,7 @@ async fn follow(connection: &Connection, bindings: &Bindings, mut served: Served
     }
 }
 
-/// Adds and removes objects, and signals properties.
+/// Adds and removes objects and signals changed properties.
 async fn show(
     connection: &Connection,
     bindings: &Bindings,
@@ -170,7 +170,7 @@ fn changed(before: &[Property], now: Vec<Property>) -> HashMap<&'static str, Var
     now.into_iter().filter(|property| !before.contains(property)).collect()
 }
 
-/// Signals all that changed of an object at once.
+/// Signals all changed properties of an object at once.
 async fn signal<I: Interface>(
     connection: &Connection,
     path: ObjectPath<'_>,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Bounds on the number of pending calls, such as those waiting for polkit. Each pending call holds memory.
+//! Limits on the number of pending calls, such as those waiting for polkit. Each uses memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// At most so many at once for each key.
+/// A limit on the number of places in use at the same time, for each key.
 #[derive(Debug)]
 pub(crate) struct Limit<K> {
     most: usize,
@@ -17,7 +17,8 @@ impl<K: Ord + Clone + 'static> Limit<K> {
         Self { most, taken: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Takes a place until the result is dropped. `None`: all of `key` are taken.
+    /// Takes a place until the returned value is dropped. Returns `None` if all places of `key` are
+    /// taken.
     pub(crate) fn take(&'static self, key: K) -> Option<Place<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(key.clone()).or_default();
@@ -29,7 +30,7 @@ impl<K: Ord + Clone + 'static> Limit<K> {
     }
 }
 
-/// A place of a [`Limit`], given back when dropped.
+/// A place of a [`Limit`], released on drop.
 #[derive(Debug)]
 pub(crate) struct Place<K: Ord + Clone + 'static> {
     limit: &'static Limit<K>,
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_has_its_own_places_and_gives_them_back() {
+    fn places_are_limited_per_key_and_released_on_drop() {
         static LIMIT: Limit<u32> = Limit::new(2);
         let places = [LIMIT.take(1).unwrap(), LIMIT.take(1).unwrap()];
         assert!(LIMIT.take(1).is_none());

@@ -2,13 +2,14 @@
 
 //! `protheapd`: owns the bindings while the system runs.
 //!
-//! It takes over what the early binder left, hands over the suspend buffers that a GPU's firmware
-//! asks for, takes a binding away when its TEE goes, binds late where a heap came after all, and
-//! follows changes of the policies. It tells media stacks by files and over D-Bus. The kernel knows
-//! everything that has to survive: the daemon can be killed and started at any time.
+//! The daemon takes over the bindings of the early binder, hands over the suspend buffers that a
+//! GPU's firmware requires, withdraws a binding when its TEE is removed, binds a heap that appears
+//! late, and follows policy changes. It publishes the state for media stacks in files and over
+//! D-Bus. The kernel keeps all state that must persist, so the daemon can be killed and started at
+//! any time.
 //!
-//! One thread owns the bindings and does what may take its time in the kernel (`bindings`); all else
-//! runs on the first one.
+//! One thread owns the bindings and makes the system calls that may block (`bindings`); everything
+//! else runs on the main thread.
 
 #![forbid(unsafe_code)]
 
@@ -34,9 +35,9 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-/// What this program calls itself.
+/// Name of this program in messages.
 const PROGRAM: &str = "protheapd";
-/// How long a daemon without a GPU stays for clients that may ask again.
+/// Time after which a daemon without a GPU exits if no client makes a call.
 const IDLE: Duration = Duration::from_secs(60);
 
 const HELP: &str = "\
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is to be printed, if that is all.
+/// Returns the text to print if an option requests only that.
 fn argument() -> Result<Option<String>, lexopt::Error> {
     use lexopt::prelude::{Long, Short};
 
@@ -91,7 +92,8 @@ fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("starting")?;
     let done = runtime.block_on(serve());
-    // What is under way in the kernel goes on there: the state is whole after each step.
+    // A running kernel operation may complete later: the kernel's state is consistent after each
+    // step.
     runtime.shutdown_background();
     done
 }
@@ -100,7 +102,7 @@ async fn serve() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hang_up = signal(SignalKind::hangup())?;
-    // Before anything is read.
+    // Start to watch before anything is read.
     let policies = Policies::watch("/".as_ref());
     let (bindings, ended) = tokio::select! {
         started = Bindings::start() => started?,
@@ -121,7 +123,7 @@ async fn serve() -> anyhow::Result<()> {
     }
 }
 
-/// Reads the policies again when they change, or somebody says so.
+/// Reads the policies again when they change or SIGHUP arrives.
 async fn follow(
     bindings: &Bindings,
     policies: anyhow::Result<Policies>,
@@ -145,7 +147,7 @@ async fn follow(
     }
 }
 
-/// Tells the service manager that both threads get on, for as long as that is so.
+/// Notifies the service manager regularly while both threads respond.
 async fn watchdog(bindings: &Bindings) -> anyhow::Result<()> {
     let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     loop {
@@ -155,7 +157,7 @@ async fn watchdog(bindings: &Bindings) -> anyhow::Result<()> {
     }
 }
 
-/// Returns when there is no GPU, and nobody has asked for a while.
+/// Returns when there is no GPU and no client has made a call for [`IDLE`].
 async fn idle(bindings: &Bindings, asked: &Notify) {
     let mut changes = bindings.changes();
     loop {

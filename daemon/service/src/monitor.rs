@@ -2,8 +2,8 @@
 
 //! A udev monitor of the kernel's events.
 //!
-//! It listens to the kernel itself, not to udevd: that one may be loading the GPU's driver, and some
-//! systems have none.
+//! Receives events from the kernel instead of udevd: udevd may be busy loading the GPU's driver, and
+//! some systems have no udevd.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +19,7 @@ const SUBSYSTEMS: [&str; 5] = ["dma_heap", "tee", "misc", "platform", "arm_ffa"]
 /// Size of the receive buffer in bytes: room for a coldplug. It is kernel memory.
 const QUEUE: usize = 4 << 20;
 
-/// A monitor that is receiving.
+/// A monitor that receives events.
 pub(crate) struct Monitor {
     socket: MonitorSocket,
 }

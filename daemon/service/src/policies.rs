@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Notices when policies change. What is told is a hint: they are read anew as a whole.
+//! Detects changes of policy files. Events are only hints: the policies are read again as a whole.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,34 +18,34 @@ use protheap_policy::name::Key;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// How long nothing has to happen before policies are read: a package replaces many files.
+/// Time without events before the policies are read: a package replaces many files.
 const QUIET: Duration = Duration::from_millis(200);
-/// They are read after this time whatever happens.
+/// Maximum time from the first event until the policies are read.
 const AT_LATEST: Duration = Duration::from_secs(2);
 
-/// Watches the directories that policies are in.
+/// Watches the directories of policies.
 pub(crate) struct Policies {
     root: PathBuf,
     watcher: RecommendedWatcher,
     changed: Arc<Notify>,
     watched: BTreeSet<PathBuf>,
-    /// What the files of this board are named after.
+    /// Names of this board's policy files.
     keys: Vec<Key>,
 }
 
 impl Policies {
-    /// Begins to watch: what changes below `root` from now on is told.
+    /// Starts to watch the policy directories below `root`. Changes from now on are detected.
     pub(crate) fn watch(root: &Path) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let (tell, below) = (Arc::clone(&changed), root.to_owned());
+        let (notifier, below) = (Arc::clone(&changed), root.to_owned());
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // What was lost can have been anything.
+            // Lost events may have been about policies.
             if event.as_ref().map_or(true, |event| matters(event, &below)) {
-                tell.notify_one();
+                notifier.notify_one();
             }
         });
         let watcher = watcher.context("watching the policies; inotify has to be there")?;
-        // Who binds tells what is wrong with it.
+        // The bindings' thread reports problems with these files.
         let platform = platform::read(&Root::open(root)?, &mut Vec::new());
         let keys = keys(&platform.compatible);
         let root = root.to_owned();
@@ -54,7 +54,7 @@ impl Policies {
         Ok(policies)
     }
 
-    /// Returns when something has changed and nothing goes on changing.
+    /// Waits for a change, and then until changes have stopped.
     pub(crate) async fn changed(&mut self) {
         self.changed.notified().await;
         let latest = Instant::now() + AT_LATEST;
@@ -68,14 +68,15 @@ impl Policies {
         self.follow();
     }
 
-    /// Watches what there is now: a directory that comes is told of by the one above it.
+    /// Updates the watches. A new directory is detected through its parent directory.
     fn follow(&mut self) {
         let wanted = wanted(&self.root, &self.keys);
         for gone in self.watched.difference(&wanted) {
-            // It may be gone with its watch.
+            // The directory and its watch may be gone already.
             let _ = self.watcher.unwatch(gone);
         }
-        // A watch is of a directory, not of its path: another may have its path by now.
+        // A watch refers to a directory instead of its path, which may belong to another directory
+        // now.
         self.watched = wanted
             .into_iter()
             .filter(|path| {
@@ -86,10 +87,11 @@ impl Policies {
     }
 }
 
-/// The directories that say something of a board's policies.
+/// Returns the directories to watch for a board's policies.
 ///
-/// Each comes with the one above it, which tells when it is replaced. What is above both is watched
-/// only while one of them is missing or a link: who opens files in `/etc` would wake the daemon.
+/// Each directory is watched together with its parent, which reports that it was replaced. The
+/// grandparent is watched only while the parent is missing or a link: otherwise every program that
+/// opens files in `/etc` would wake the daemon.
 fn wanted(root: &Path, keys: &[Key]) -> BTreeSet<PathBuf> {
     let mut wanted = BTreeSet::new();
     for place in DIRECTORIES.iter().copied().chain([IMAGE]) {
@@ -108,8 +110,8 @@ fn wanted(root: &Path, keys: &[Key]) -> BTreeSet<PathBuf> {
     wanted
 }
 
-/// It changed something that policies are read from. Reading does not, nor what Protheap itself
-/// writes beside the policies of `/run`.
+/// Returns whether an event may have changed policies. Reads do not, nor do the files that Protheap
+/// itself writes beside the policies in `/run`.
 fn matters(event: &Event, root: &Path) -> bool {
     let written = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
@@ -134,7 +136,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[tokio::test]
-    async fn what_changes_policies_is_told_and_nothing_else() {
+    async fn only_changes_of_policies_are_reported() {
         let root = std::env::temp_dir().join(format!("protheapd-policies-{}", std::process::id()));
         let tree = "sys/firmware/devicetree/base";
         for directory in ["etc", "run/protheap", "usr/lib", tree] {
@@ -142,46 +144,47 @@ mod tests {
         }
         fs::write(root.join(tree).join("compatible"), "acme,a9\0").unwrap();
         let mut policies = Policies::watch(&root).unwrap();
-        let mut told = async || tokio::time::timeout(QUIET * 2, policies.changed()).await.is_ok();
+        let mut changed =
+            async || tokio::time::timeout(QUIET * 2, policies.changed()).await.is_ok();
         let protheap = root.join("etc/protheap");
         let policy = protheap.join("policies/acme,a9.toml");
         let drop_ins = policy.with_extension("toml.d");
 
         fs::write(root.join("etc/other"), "").unwrap();
         fs::write(root.join("run/protheap/state.json"), "").unwrap();
-        assert!(!told().await);
+        assert!(!changed().await);
         fs::create_dir_all(protheap.join("policies")).unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::write(&policy, "").unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::read(&policy).unwrap();
         fs::read_dir(protheap.join("policies")).unwrap();
-        assert!(!told().await);
+        assert!(!changed().await);
         fs::create_dir(&drop_ins).unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::write(drop_ins.join("more.toml"), "").unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         let other = protheap.join("policies/acme,b2.toml.d");
         fs::create_dir(&other).unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::write(other.join("more.toml"), "").unwrap();
-        assert!(!told().await);
+        assert!(!changed().await);
 
-        // Another directory takes its place, by a link.
+        // Replace the directory with a link to another one.
         fs::create_dir(protheap.join("other")).unwrap();
         symlink("other", protheap.join("link")).unwrap();
-        assert!(!told().await);
+        assert!(!changed().await);
         fs::rename(protheap.join("policies"), protheap.join("old")).unwrap();
         fs::rename(protheap.join("link"), protheap.join("policies")).unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::write(protheap.join("old/acme,a9.toml"), "").unwrap();
-        assert!(!told().await);
+        assert!(!changed().await);
         fs::write(protheap.join("other/acme,a9.toml"), "").unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::remove_dir_all(&protheap).unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::create_dir_all(protheap.join("policies")).unwrap();
-        assert!(told().await);
+        assert!(changed().await);
         fs::remove_dir_all(&root).unwrap();
     }
 }

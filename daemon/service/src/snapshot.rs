@@ -46,7 +46,7 @@ impl Snapshot {
     }
 
     /// Returns whether no GPU waits for buffers.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn gpus_have_buffers(&self) -> bool {
         let wants = |gpu: &Binding| gpu.kernel().is_some_and(|kernel| kernel.suspend_wanted > 0);
         self.engine.is_done() && !self.engine.bindings().values().any(wants)
     }

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a caller is told that something failed with.
+//! Errors returned to D-Bus callers.
 
 use protheap_client::Error;
 use zbus::message::Header;
 use zbus::names::ErrorName;
 use zbus::{DBusError, Message};
 
-/// Why a call fails.
+/// Reasons why a call fails.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// An error of the service's own.
+    /// An error defined by the service.
     Ours(Error),
-    /// The caller may not do that, for this reason.
+    /// The caller lacks the permission, for this reason.
     Denied(String),
-    /// The call has arguments that its method does not take.
+    /// The call has arguments that its method does not accept.
     Arguments(&'static str),
-    /// Too many calls of this caller, or of all, wait already.
+    /// Too many calls of this caller, or of all callers, are pending.
     Busy(&'static str),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            // It was ours that failed, not the caller's message.
+            // The service's own bus operation failed; the caller's message was correct.
             Error::Bus(error) => Self::Ours(Error::Failed(error.to_string())),
             error => Self::Ours(error),
         }

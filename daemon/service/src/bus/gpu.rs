@@ -28,18 +28,18 @@ impl Gpu {
         Self { bindings, device }
     }
 
-    /// Reads the GPU's state. An object stays for as long as the daemon runs.
+    /// Reads the GPU's state. GPU objects exist until the daemon exits, even if the GPU is removed.
     fn now<T: Default>(&self, read: impl FnOnce(&GpuState) -> T) -> T {
         self.bindings.now().gpu(&self.device).map(read).unwrap_or_default()
     }
 
-    /// A counter of suspend buffers.
+    /// Reads a counter of suspend buffers.
     fn counter(&self, name: &str) -> u32 {
         counter(self.bindings.root(), &self.device, name).unwrap_or_default()
     }
 }
 
-/// What is signalled when it changes.
+/// Returns the properties whose changes are signalled.
 pub(super) fn signalled(snapshot: &Snapshot, device: &DeviceName) -> Vec<Property> {
     let Some(gpu) = snapshot.gpu(device) else { return Vec::new() };
     vec![

@@ -34,22 +34,22 @@ impl Heap {
     }
 }
 
-/// The path of its character device.
+/// Returns the path of the heap's character device.
 pub(super) fn node(heap: &HeapName) -> String {
     format!("/dev/dma_heap/{heap}")
 }
 
-/// What its buffers say of it.
+/// Properties of a heap that are known from its buffers.
 pub(super) struct Judged {
-    /// Empty if none was judged.
+    /// Empty if no buffer has been examined.
     pub(super) protection: &'static str,
-    /// Empty if none was judged.
+    /// Empty if no buffer has been examined.
     pub(super) exporter: String,
-    /// False if it refused the last allocation, or its TEE has gone.
+    /// False if the heap refused the last allocation or its TEE was removed.
     pub(super) usable: bool,
 }
 
-/// What the buffers of GPUs say of a heap.
+/// Returns the properties of a heap that are known from the GPUs' buffers.
 pub(super) fn judged(snapshot: &Snapshot, heap: &HeapName) -> Judged {
     let facts = snapshot.engine.facts();
     let usable = !facts.lacks_tee_of(heap);
@@ -71,7 +71,7 @@ pub(super) fn judged(snapshot: &Snapshot, heap: &HeapName) -> Judged {
     judged
 }
 
-/// What is signalled when it changes.
+/// Returns the properties whose changes are signalled.
 pub(super) fn signalled(snapshot: &Snapshot, heap: &HeapName) -> Vec<Property> {
     let Judged { protection, exporter, usable } = judged(snapshot, heap);
     vec![
@@ -115,8 +115,8 @@ impl Heap {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedFd, Failure> {
         let caller = allow(connection, &header, Action::OpenHeap, Some(&self.name)).await?;
-        // A client can take all that there is: the GPUs have theirs first.
-        if !self.bindings.now().is_settled() {
+        // A client can allocate all of the heap's memory, so the GPUs get their buffers first.
+        if !self.bindings.now().gpus_have_buffers() {
             let text = "the GPUs have not got their buffers yet: wait for their State";
             return Err(Error::NotReady(text.to_owned()).into());
         }

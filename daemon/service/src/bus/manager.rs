@@ -18,7 +18,7 @@ use crate::authority::{Action, allow};
 use crate::bindings::Bindings;
 use crate::snapshot::Snapshot;
 
-/// The longest usage that is looked at, in bytes, and the most devices: no pipeline has more.
+/// Maximum length of a usage in bytes, and maximum number of devices: no pipeline has more.
 const LONGEST_USAGE: usize = 64;
 const MOST_DEVICES: usize = 64;
 
@@ -33,7 +33,7 @@ impl Manager {
     }
 }
 
-/// What is signalled when it changes.
+/// Returns the properties whose changes are signalled.
 pub(super) fn signalled(snapshot: &Snapshot) -> Vec<Property> {
     vec![
         ("Policies", policies(snapshot).into()),
@@ -85,7 +85,7 @@ impl Manager {
         for (major, minor) in devices {
             let number = Number { major, minor };
             let device = match nodes::read(self.bindings.root(), number) {
-                // What is not there is no device of a pipeline, known or not.
+                // A device that does not exist is an error even if `allow-unknown` is set.
                 Err(error @ NodeError::Absent(_)) => {
                     return Err(Error::UnknownDevice(error.to_string()).into());
                 }
@@ -137,7 +137,7 @@ impl Manager {
     }
 }
 
-/// Refuses what nobody needs, and returns what the options say: whether unknown devices are allowed.
+/// Validates the arguments. Returns whether the options allow unknown devices.
 fn bounded(
     usage: &str,
     devices: &[(u32, u32)],

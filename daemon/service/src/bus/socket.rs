@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The connection to the bus. It bounds each message before zbus allocates or parses it.
+//! Connection to the bus that limits the size of each message before zbus allocates or parses it.
 //!
-//! zbus reads a whole message into memory, up to 128 MiB, and deserializes its body before a method
-//! sees any of it. This socket reads the fixed part of the header first, and answers a call that is
-//! too long without ever holding its body.
+//! zbus reads a whole message into memory, up to 128 MiB, and deserializes its body before the
+//! method is called. This socket reads the fixed part of the header first, and answers a call that
+//! is too long without storing its body.
 
 mod header;
 mod turns;
@@ -30,23 +30,23 @@ use zbus::export::async_trait::async_trait;
 use header::{FIXED, Fixed, Kind};
 use turns::{Turns, Verdict};
 
-/// The longest body of a message, in bytes. The longest that a method of `org.protheap1` uses has
-/// less than 1 KiB.
+/// Maximum length of a message body in bytes. The longest body that a method of `org.protheap1`
+/// uses has less than 1 KiB.
 pub(super) const LONGEST_BODY: usize = 64 << 10;
-/// The most bytes that the fields of a header have. Names have at most 255; only a path could be
-/// longer, and none of ours is.
+/// Maximum length of a header's fields in bytes. Names have at most 255; only paths can be longer,
+/// and no path of this service is.
 const LONGEST_FIELDS: usize = 4 << 10;
-/// Bytes read from the socket at once.
+/// Number of bytes read from the socket at once.
 const CHUNK: usize = 32 << 10;
-/// The most messages that are received in a row before a call is passed on. Calls wait in
-/// [`Turns`], not on the bus, whose queue knows no turns.
+/// Maximum number of messages that are received before a call is passed on. Calls wait in [`Turns`]
+/// rather than in the bus, whose queue is not fair.
 const DRAIN: usize = 256;
-/// The least time between two log lines about refused messages.
+/// Minimum time between two log lines about refused messages.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 
-/// A stream to the bus, before it is split into the halves that zbus drives.
+/// A stream to the bus before it is split into the halves that zbus uses.
 #[derive(Debug)]
 pub(super) struct Bounded(UnixStream);
 
@@ -55,7 +55,7 @@ impl Bounded {
     ///
     /// # Errors
     ///
-    /// The bus address is not that of a Unix socket, or nothing listens on it.
+    /// Returns an error if the bus address is not a Unix socket, or connecting to it fails.
     pub(super) async fn system() -> zbus::Result<Self> {
         let address = zbus::Address::system()?;
         let Transport::Unix(unix) = address.transport() else {
@@ -98,7 +98,7 @@ impl Socket for Bounded {
     }
 }
 
-/// The stream, and the lock that keeps two messages from being interleaved in it.
+/// The stream, and the lock that prevents two messages from being interleaved.
 #[derive(Debug)]
 struct Output {
     stream: UnixStream,
@@ -108,7 +108,7 @@ struct Output {
 impl Output {
     async fn write(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
         let write = || {
-            // No message of ours has more than one: the reply of Heap.Open().
+            // At most one descriptor is sent: the reply of Heap.Open() has it.
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
             if !descriptors.is_empty()
@@ -137,7 +137,7 @@ impl Output {
     }
 }
 
-/// The half that sends.
+/// The sending half.
 #[derive(Debug)]
 pub(super) struct Writer(Arc<Output>);
 
@@ -147,7 +147,7 @@ impl WriteHalf for Writer {
         Ok(self.0.send(message).await?)
     }
 
-    /// For the handshake.
+    /// Used by the handshake.
     async fn sendmsg(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         self.0.write(bytes, fds).await
     }
@@ -161,19 +161,19 @@ impl WriteHalf for Writer {
     }
 }
 
-/// The half that receives.
+/// The receiving half.
 #[derive(Debug)]
 pub(super) struct Reader {
-    /// For calls that are answered here.
+    /// Sends the replies to calls that are refused here.
     replies: Writer,
-    /// Bytes that were received, of which those from `start` on are still to be looked at.
+    /// Received bytes; those from `start` on are unread.
     buffer: Vec<u8>,
     start: usize,
-    /// Calls that were received and not passed on.
+    /// Calls that were received but not passed on.
     turns: Turns,
-    /// Other messages that were received and not passed on: replies, signals.
+    /// Other messages that were received but not passed on: replies and signals.
     others: VecDeque<Vec<u8>>,
-    /// Calls refused since the last log line about that, and when it was logged.
+    /// Number of calls refused since the last log line about them, and the time of that line.
     refused: u64,
     logged: Option<Instant>,
 }
@@ -183,7 +183,7 @@ impl Reader {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Receives until there are `length` unread bytes, and returns them.
+    /// Receives until there are `length` unread bytes, and returns these.
     async fn peek(&mut self, length: usize) -> io::Result<&[u8]> {
         if self.unread().len() < length {
             self.buffer.drain(..self.start);
@@ -200,7 +200,7 @@ impl Reader {
         Ok(self.unread().get(..length).unwrap_or_default())
     }
 
-    /// Receives what there is without waiting. False: there is nothing to look at.
+    /// Receives available data without blocking. Returns whether there are unread bytes.
     fn has_more(&mut self) -> io::Result<bool> {
         if self.unread().len() >= FIXED {
             return Ok(true);
@@ -221,7 +221,7 @@ impl Reader {
         }
     }
 
-    /// Drops the next `length` bytes, never holding more than a chunk of them.
+    /// Discards the next `length` bytes while storing at most one chunk of them.
     async fn skip(&mut self, length: usize) -> io::Result<()> {
         let buffered = length.min(self.unread().len());
         self.start += buffered;
@@ -235,10 +235,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Parses one whole message. A bus passes on messages that zbus does not take, with fields of an
-    /// unknown kind, or with descriptors, of which none is ever received: they are ignored.
+    /// Parses one complete message. Ignores messages that a bus passes on but zbus does not accept:
+    /// those with unknown header fields or with descriptors, as descriptors are never received.
     async fn parse(&self, sequence: u64, mut bytes: Vec<u8>) -> Option<Message> {
-        // All of it was received already, so that nothing is read from the socket.
+        // The message is complete, so nothing is read from the socket.
         let message = Whole.receive_message(sequence, &mut bytes, &mut Vec::new()).await;
         let ignored = |error| debug!("ignored a D-Bus message that cannot be parsed: {error}");
         message.map_err(ignored).ok()
@@ -264,7 +264,7 @@ impl Reader {
     async fn receive(&mut self, sequence: u64) -> zbus::Result<()> {
         let fixed = Fixed::parse(self.peek(FIXED).await?)?;
         if fixed.fields > LONGEST_FIELDS {
-            // It cannot even be known whom to answer.
+            // The sender of such a message is unknown, so it gets no answer.
             debug!("ignored a D-Bus message with {} bytes of header fields", fixed.fields);
             return Ok(self.skip(fixed.length()).await?);
         }
@@ -281,7 +281,8 @@ impl Reader {
                     );
                     self.refuse(&call, &limit).await
                 }
-                // Whoever waits for it fails by its missing body, instead of waiting on.
+                // Pass on the header, so that the waiting caller fails because of the missing body
+                // and does not hang.
                 Kind::Reply => {
                     self.others.push_back(header);
                     Ok(())
@@ -313,7 +314,7 @@ impl ReadHalf for Reader {
         descriptors: &mut Vec<OwnedFd>,
     ) -> zbus::Result<Message> {
         descriptors.clear();
-        // The handshake's last read may have gone beyond its end; that is before any other.
+        // The handshake's last read may include the beginning of the first message.
         self.buffer.append(already_received);
         loop {
             let mut received = 0;
@@ -323,7 +324,7 @@ impl ReadHalf for Reader {
                 self.receive(sequence).await?;
                 received += 1;
             }
-            // Replies and signals are not waited for by others.
+            // Pass on replies and signals before calls.
             if let Some(bytes) = self.others.pop_front().or_else(|| self.turns.pop())
                 && let Some(message) = self.parse(sequence, bytes).await
             {
@@ -332,19 +333,19 @@ impl ReadHalf for Reader {
         }
     }
 
-    /// For the handshake.
+    /// Used by the handshake.
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         Ok((receive(&self.replies.0.stream, buffer).await?, Vec::new()))
     }
 
-    /// Both directions are agreed on together. No method takes a descriptor: the kernel closes
-    /// those that come, because nothing here has room for them.
+    /// The handshake enables both directions together. No method takes a descriptor: the kernel
+    /// closes the descriptors of received messages, because reads here have no ancillary buffer.
     fn can_pass_unix_fd(&self) -> bool {
         true
     }
 }
 
-/// Parses a message that was received whole.
+/// Parses a message that was received completely.
 #[derive(Debug)]
 struct Whole;
 

@@ -21,7 +21,7 @@ fn bindings() -> Bindings {
     Bindings::given(&Engine::new(Policy::default(), facts))
 }
 
-/// The objects, as a client sees them without a bus between.
+/// Returns the two ends of a connection without a bus: the service with its objects, and a client.
 pub(super) async fn served() -> (Connection, Connection) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let guid = zbus::Guid::generate();
@@ -44,7 +44,8 @@ fn installed(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What an interface offers: its lines, without comments and in one order.
+/// Returns the members of an interface in a normalized form: without comments, sorted, one per
+/// line.
 fn offers(xml: &str, interface: &str) -> Vec<String> {
     let begin = xml.find(&format!("<interface name=\"{interface}\">")).expect(interface);
     let end = begin + xml[begin..].find("</interface>").unwrap();
@@ -52,7 +53,7 @@ fn offers(xml: &str, interface: &str) -> Vec<String> {
     while let Some((before, rest)) = text.split_once("<!--") {
         text = format!("{before}{}", rest.split_once("-->").unwrap().1);
     }
-    // Of members, one line each, whatever their order.
+    // Put each member on one line, with its arguments.
     let text = text.replace('\n', " ").replace("<annotation", "\u{1}").replace("<arg", "\u{1}");
     let mut members: Vec<_> = ["<method", "<property"]
         .iter()
@@ -70,7 +71,7 @@ fn offers(xml: &str, interface: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_served_is_what_the_xml_says() {
+async fn served_interfaces_match_the_xml() {
     let (_server, client) = served().await;
     for (path, interface) in [
         (ObjectPath::try_from(MANAGER_PATH).unwrap(), "org.protheap1.Manager"),
@@ -91,7 +92,7 @@ async fn what_is_served_is_what_the_xml_says() {
 }
 
 #[tokio::test]
-async fn errors_have_their_names() {
+async fn find_heap_returns_errors_by_name() {
     let (_server, client) = served().await;
     let call = async |method: &str, body: &_| {
         let reply = client
@@ -127,9 +128,9 @@ async fn errors_have_their_names() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_known_is_not_allowed() {
+async fn calls_without_a_sender_are_denied() {
     let (_server, client) = served().await;
-    // Without a bus, a message has no sender.
+    // Without a bus, messages have no sender.
     for (path, interface, method) in [
         (ObjectPath::try_from(MANAGER_PATH).unwrap(), "org.protheap1.Manager", "Reload"),
         (gpu_path("fb000000.gpu").into(), "org.protheap1.Gpu", "Rebind"),
@@ -142,9 +143,9 @@ async fn who_cannot_be_known_is_not_allowed() {
     }
 }
 
-/// A rule without a destination would open all services of root.
+/// A rule without a destination would allow calls to all services of root.
 #[test]
-fn every_rule_of_the_bus_is_for_this_service_alone() {
+fn bus_policy_rules_are_limited_to_this_service() {
     let policy = installed("dbus-1/system.d/org.protheap1.conf");
     let rules: Vec<_> = policy
         .lines()
@@ -165,7 +166,7 @@ fn every_rule_of_the_bus_is_for_this_service_alone() {
 }
 
 #[test]
-fn polkit_knows_every_action() {
+fn polkit_policy_defines_every_action() {
     use crate::authority::Action;
 
     let policy = installed("polkit-1/actions/org.protheap1.policy");

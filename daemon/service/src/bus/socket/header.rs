@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The fixed part of a message's header, which says how long the rest is.
+//! The fixed part of a message header, which contains the lengths of the rest.
 
 use std::io;
 
-/// Bytes of the fixed part, with the length of the fields.
+/// Length of the fixed part in bytes, including the length of the fields.
 pub(super) const FIXED: usize = 16;
-/// The longest message that the D-Bus specification allows, in bytes.
+/// Maximum length of a message in bytes according to the D-Bus specification.
 const LONGEST: usize = 128 << 20;
 
-/// Kinds of messages, as far as they are treated differently.
+/// Types of messages, as far as they are handled differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Call,
-    /// A method's return, or its error.
+    /// A method return or an error.
     Reply,
     Other,
 }
 
-/// Kind and lengths, parsed from the fixed part of a message's header.
+/// Type and lengths of a message, parsed from the fixed part of its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
     pub(super) kind: Kind,
-    /// Bytes of the body.
+    /// Length of the body in bytes.
     pub(super) body: usize,
-    /// Bytes of the header's fields, without the padding after them.
+    /// Length of the header's fields in bytes, without the padding after them.
     pub(super) fields: usize,
 }
 
@@ -33,7 +33,8 @@ impl Fixed {
     ///
     /// # Errors
     ///
-    /// No message begins like that, so that it is unknown where the next one does.
+    /// Returns an error if no valid message starts like this. The start of the next message is then
+    /// unknown.
     pub(super) fn parse(bytes: &[u8]) -> io::Result<Self> {
         let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
         let &[order, kind, _, _, a, b, c, d, _, _, _, _, w, x, y, z] = bytes else {
@@ -57,17 +58,17 @@ impl Fixed {
         Ok(Self { kind, body, fields })
     }
 
-    /// Bytes of the whole header, with the padding at its end.
+    /// Returns the length of the whole header in bytes, including the padding at its end.
     pub(super) fn header_length(&self) -> usize {
         (FIXED + self.fields).next_multiple_of(8)
     }
 
-    /// Bytes of the whole message.
+    /// Returns the length of the whole message in bytes.
     pub(super) fn length(&self) -> usize {
         self.header_length() + self.body
     }
 
-    /// Makes `header` that of a message without a body.
+    /// Changes `header` to that of a message without a body.
     pub(super) fn without_body(&self, mut header: Vec<u8>) -> Vec<u8> {
         if let Some(body) = header.get_mut(4..8) {
             body.fill(0);

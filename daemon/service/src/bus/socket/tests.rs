@@ -13,7 +13,7 @@ use crate::bus::tests::served;
 
 const NOWHERE: &str = "/org/protheap1/nothing";
 
-/// Calls a method with a body, and returns the last word of its error's name, or `answer`.
+/// Calls a method and returns the last component of its error's name, or `answer` on success.
 async fn call<B>(client: &Connection, path: &str, method: &str, body: &B) -> String
 where
     B: zbus::export::serde::Serialize + zbus::zvariant::DynamicType,
@@ -33,7 +33,7 @@ where
 }
 
 #[tokio::test]
-async fn bodies_over_the_limit_are_refused_for_every_method() {
+async fn too_long_bodies_are_refused_for_every_method() {
     let (_server, client) = served().await;
     let names: Vec<_> = (0..5000).map(|number| format!("option-{number}")).collect();
     let options: HashMap<_, _> = names.iter().map(|n| (n.as_str(), Variant::from(1u8))).collect();
@@ -64,9 +64,9 @@ async fn bodies_over_the_limit_are_refused_for_every_method() {
 }
 
 #[tokio::test]
-async fn the_limit_is_that_of_the_body() {
+async fn limit_applies_to_the_body() {
     let (_server, client) = served().await;
-    // A string has its length before it and a zero after it.
+    // A string has its length before it and a NUL after it.
     for (more, expected) in [(0, "answer"), (1, "LimitsExceeded"), (8, "LimitsExceeded")] {
         let text = "x".repeat(LONGEST_BODY - 5 + more);
         let seen = call(&client, MANAGER_PATH, "org.freedesktop.DBus.Peer.Ping", &text).await;
@@ -100,12 +100,12 @@ fn ping<'a>(path: &'a str) -> zbus::message::Builder<'a> {
 }
 
 #[tokio::test]
-async fn messages_that_cannot_be_used_do_not_end_the_connection() {
+async fn unusable_messages_do_not_close_the_connection() {
     let long = "x".repeat(1 << 20);
     survives(Message::signal("/", "org.example.A", "B").build(&(&long,)).unwrap()).await;
     let silent = ping("/").with_flags(Flags::NO_REPLY_EXPECTED);
     survives(silent.build(&(&long,)).unwrap()).await;
-    // The path alone is longer than a header may be.
+    // The path alone exceeds the limit of a header.
     let path = format!("/{long}");
     survives(ping(&path).build(&()).unwrap()).await;
     survives(ping(&path).build(&(&long,)).unwrap()).await;
@@ -128,12 +128,12 @@ async fn descriptors_are_never_kept() {
     }
     let seen = call(&client, MANAGER_PATH, "org.freedesktop.DBus.Peer.Ping", &()).await;
     assert_eq!(seen, "answer");
-    // Other tests run in this process; none of them opens so many.
+    // Other tests in this process open fewer files.
     assert!(open() < before + 50, "{before} {}", open());
 }
 
 #[test]
-fn the_fixed_part_says_how_long_a_message_is() {
+fn fixed_part_determines_the_length_of_a_message() {
     let long = "x".repeat(70_000);
     for body in ["", "x", &long] {
         let message = ping("/a").build(&(body,)).unwrap();
@@ -148,7 +148,7 @@ fn the_fixed_part_says_how_long_a_message_is() {
 }
 
 #[test]
-fn no_fixed_part_overflows() {
+fn fixed_lengths_never_overflow() {
     use proptest::prelude::*;
 
     proptest!(|(bytes in proptest::array::uniform16(any::<u8>()), little in any::<bool>())| {

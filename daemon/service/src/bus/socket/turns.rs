@@ -1,62 +1,64 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Calls that were received and not yet passed on: their senders take turns.
+//! Fair queueing of calls that were received but not passed on.
 //!
-//! A bus delivers calls in the order in which they were sent, so that a sender with a thousand of
-//! them would keep everybody else waiting. Here each sender has a short queue of its own, and one
-//! call of each is passed on in turn. Long calls, which take the longest to handle, come after up to
-//! [`SHORT_BEFORE_LONG`] short ones.
+//! A bus delivers calls in the order in which they were sent, so a sender of a thousand calls would
+//! delay the calls of all others. Here, each sender has a short queue, and one call of each sender
+//! is passed on in turn. Long calls take the longest to handle, so up to [`SHORT_BEFORE_LONG`]
+//! short calls are passed on before a long one.
 
 use std::collections::{HashMap, VecDeque};
 
-/// The most calls of one sender that wait.
+/// Maximum number of waiting calls of one sender.
 pub(super) const MOST_OF_SENDER: usize = 16;
-/// The longest call, in bytes, that counts as short.
+/// Maximum length of a short call in bytes.
 pub(super) const SHORT: usize = 4 << 10;
-/// The most bytes that wait for a short call of a sender without others to be accepted.
+/// Maximum size of all waiting calls in bytes for accepting a short call of a sender that has no
+/// waiting call.
 const MOST: usize = 24 << 20;
-/// The same for a long call of a sender without others.
+/// The same limit for a long call of a sender that has no waiting call.
 const MOST_LONG: usize = 16 << 20;
-/// The same for calls that a sender sends ahead, while others of its own wait.
+/// The same limit for a call of a sender that has waiting calls.
 const MOST_AHEAD: usize = 8 << 20;
-/// Short calls that are passed on between two long ones, while both wait.
+/// Number of short calls that are passed on between two long ones while both wait.
 const SHORT_BEFORE_LONG: usize = 8;
-/// Calls beyond the limits that one sender is answered, until all of its others were passed on.
-/// Later ones are dropped: answers to a sender that floods would delay everybody else's.
+/// Maximum number of refused calls of one sender that are answered until its queue is empty.
+/// Further calls are dropped: answering a flood would delay the answers to others.
 const ANSWERED: usize = 64;
 
-/// Outcome of [`Turns::push`].
+/// Result of [`Turns::push`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The call waits for its turn.
     Waits,
-    /// A limit is reached; the sender gets an error.
+    /// A limit is exceeded; the sender gets an error.
     Refused,
-    /// A limit is reached; the sender gets no answer.
+    /// A limit is exceeded; the sender gets no answer.
     Dropped,
 }
 
-/// Calls of one sender.
+/// The calls of one sender.
 #[derive(Debug, Default)]
 struct Queue {
     calls: VecDeque<Vec<u8>>,
     refused: usize,
 }
 
-/// Calls that wait, by sender.
+/// Waiting calls by sender.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     queues: HashMap<String, Queue>,
-    /// Senders whose next call is short, and those whose next call is long, in the order of their turns.
+    /// Senders whose next call is short and senders whose next call is long, each in the order of
+    /// their turns.
     short: VecDeque<String>,
     long: VecDeque<String>,
-    /// Short calls passed on since the last long one.
+    /// Number of short calls passed on since the last long one.
     since_long: usize,
     bytes: usize,
 }
 
 impl Turns {
-    /// Queues a call of `sender`, unless that exceeds a limit.
+    /// Queues a call of `sender` unless that exceeds a limit.
     pub(super) fn push(&mut self, sender: &str, call: Vec<u8>) -> Verdict {
         let bytes = self.bytes + call.len();
         if let Some(queue) = self.queues.get_mut(sender) {
@@ -76,7 +78,7 @@ impl Turns {
         Verdict::Waits
     }
 
-    /// Removes the call whose turn it is.
+    /// Removes and returns the next call.
     pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
         let long = self.short.is_empty() || self.since_long >= SHORT_BEFORE_LONG;
         let (first, second) = if long {
@@ -116,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// A call of `length` bytes, each of them `number`.
+    /// Returns a call of `length` bytes with the value `number`.
     fn call(number: u8, length: usize) -> Vec<u8> {
         vec![number; length]
     }
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn one_call_of_each_sender_is_passed_on_in_turn() {
+    fn senders_take_turns() {
         let mut turns = Turns::default();
         for number in 0..4 {
             assert_eq!(turns.push("many", call(number, 100)), Verdict::Waits);
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_floods_is_refused_and_then_ignored_until_its_calls_are_handled() {
+    fn flooding_sender_is_refused_then_ignored_until_its_queue_is_empty() {
         let mut turns = Turns::default();
         let push = |turns: &mut Turns, verdict, count| {
             (0..count).for_each(|_| assert_eq!(turns.push("flood", call(1, 100)), verdict));
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn long_calls_neither_delay_short_ones_nor_starve() {
+    fn long_calls_do_not_delay_short_ones_and_do_not_starve() {
         let mut turns = Turns::default();
         for (number, sender) in (100..).zip(["a", "b", "c"]) {
             assert_eq!(turns.push(sender, call(number, SHORT + 1)), Verdict::Waits);
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_may_send_long_calls_ahead_and_leaves_room_for_others() {
+    fn limits_leave_room_for_calls_of_other_senders() {
         let mut turns = Turns::default();
         let mut push = |sender: &str| turns.push(sender, call(1, 64 << 10));
         assert_eq!([(); 8].map(|()| push("one")), [Verdict::Waits; 8]);
@@ -188,9 +190,10 @@ mod tests {
     }
 
     proptest! {
-        /// No call is lost or passed on twice, the order of one sender's calls is kept, and the bytes stay bounded.
+        /// No call is lost or passed on twice, the calls of each sender stay in order, and the size
+        /// is bounded.
         #[test]
-        fn what_waits_is_bounded_and_in_order(
+        fn waiting_calls_are_bounded_and_stay_in_order(
             steps in prop::collection::vec((0u8..40, 0usize..70_000, any::<bool>()), 0..600)
         ) {
             let mut turns = Turns::default();
