@@ -2,9 +2,9 @@
 
 //! `protheap-bind`: binds protected heaps to Mali CSF GPUs before their driver probes.
 //!
-//! It runs in the initrd and early at boot: no D-Bus, no threads, no libudev. It opens a window
-//! for each GPU whose heap is there or can still come, waits for heaps by the kernel's uevents,
-//! binds, and ends.
+//! The binder runs in the initrd and early at boot: without D-Bus, threads and libudev. It starts a
+//! hold for each GPU whose heap exists or can still appear, waits for the kernel's uevents about
+//! heaps, binds the heaps, and exits.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,7 @@ use protheap_runtime::survey::Survey;
 use protheap_runtime::{Result, ready};
 use serde::Serialize;
 
-/// What this program calls itself.
+/// Name of this program in messages.
 const PROGRAM: &str = "protheap-bind";
 const LOG: Log = Log::stderr(PROGRAM);
 
@@ -114,18 +114,18 @@ fn run(command: Command) -> Result<ExitCode> {
             if !devices::has_gpu(&root) {
                 return Ok(ExitCode::from(1));
             }
-            // The answer does not depend on it, nor do initrds without systemd.
+            // Neither the exit status nor an initrd without systemd depends on this file.
             if let Err(problem) = RunDirectory::open(&root).and_then(|run| run.say_gpu()) {
                 eprintln!("{PROGRAM}: {problem}");
             }
         }
-        // Ends before it opens, creates or executes anything.
+        // Exit before opening, creating or executing anything.
         Command::Bind { .. } if !devices::has_gpu(&Root::open("/".as_ref())?) => {
             ready::notify(LOG);
         }
         Command::Bind { detach: true } => return ready::detach(),
         Command::Bind { detach: false } => {
-            // What happens while facts are read must not be missed.
+            // Open the socket first, so that no event is missed while facts are read.
             let uevents = Uevents::open()?;
             let failed = Executor::new(Root::open("/".as_ref())?, LOG)?.run(uevents)?;
             return Ok(ExitCode::from(u8::from(failed)));
@@ -134,7 +134,7 @@ fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `--plan` prints.
+/// Output of `--plan`.
 #[derive(Serialize)]
 struct PlanReport<'a> {
     platform: &'a Platform,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_do_not_fit_are_refused() {
+    fn arguments_rejects_invalid_combinations() {
         assert!(matches!(parse(""), Ok(Command::Bind { detach: false })));
         assert!(matches!(parse("--detach"), Ok(Command::Bind { detach: true })));
         assert!(matches!(parse("--plan --root /x"), Ok(Command::Plan { .. })));
