@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Developer commands of Protheap: `cargo xtask --help`.
 //!
-//! From a checkout to a running board: [`host`] installs what the machine lacks, [`toolchain`] unpacks tools from other
+//! From a checkout to a running board: [`host`] installs what the machine lacks, or [`container`] runs all of it in one, [`toolchain`] unpacks tools from other
 //! Debian suites, [`kernel`] builds Linux, [`modules`], [`variants`] and [`userspace`] build what is under test, and
 //! [`parts`] is all of these. [`csffw`] makes a firmware, [`initrd`] packs an [`archive`] of it, [`systemd`] does so with
 //! systemd as init, [`debian`] with dpkg beside it, [`generator`] runs dracut and others, and [`image`] makes every image
@@ -27,6 +27,7 @@ mod board;
 mod boards;
 mod cache;
 mod client;
+mod container;
 mod csffw;
 mod debian;
 mod demo;
@@ -111,6 +112,13 @@ enum Command {
     Bench(bench::Args),
 }
 
+impl Command {
+    /// Returns whether the command sets up its host, which must be Debian then.
+    fn needs_debian(&self) -> bool {
+        !matches!(self, Self::Check | Self::Client(_) | Self::Manuals(_))
+    }
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -125,6 +133,11 @@ fn main() -> ExitCode {
 /// Runs one command; `false` is a failure that has already been reported.
 fn run(cli: Cli) -> Result<bool> {
     let workspace = Workspace::open()?;
+    if cli.command.needs_debian()
+        && let Some(succeeded) = container::run(&workspace)?
+    {
+        return Ok(succeeded);
+    }
     match cli.command {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Test(args) => suite::run(&workspace, &args),
