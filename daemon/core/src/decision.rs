@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which heap a GPU gets, and why not another: policy and facts in, plan and trace out.
+//! Heap selection: computes a plan and a trace for each GPU from the policy and the facts.
 
 use std::collections::BTreeMap;
 
@@ -16,37 +16,37 @@ use crate::state::Reason;
 use crate::trace::{Considered, Outcome, allocated};
 use crate::unmet::{unmet_by_machine, unmet_by_tees};
 
-/// What is to be done for every GPU.
+/// Selection results for all GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
-    /// By device name.
+    /// Results by device name of the GPU.
     pub gpus: BTreeMap<DeviceName, GpuDecision>,
 }
 
-/// What is to be done for one GPU, and how that was found.
+/// Selection result for one GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GpuDecision {
-    /// What is to be done.
+    /// Next step for the GPU.
     pub plan: Plan,
-    /// Every candidate of the policy in its order, and what became of it.
+    /// Every candidate in policy order, with its outcome.
     pub trace: Vec<Considered>,
 }
 
-/// What is to be done for a GPU.
+/// Next step for a GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Plan {
-    /// Wait: a heap that would be preferred can still come.
+    /// Wait for a preferred heap that can still appear.
     Wait,
-    /// Allocate from this heap and judge what comes.
+    /// Allocate buffers from this heap and classify their protection.
     Try(Request),
-    /// Bind this heap: what came from it passed.
+    /// Bind this heap, whose buffers were allocated and accepted.
     Bind(Request),
-    /// Leave it: the GPU driver was told of this heap already.
+    /// Keep the heap that the GPU driver's parameter already names.
     Keep(HeapName),
-    /// Go without protected memory.
+    /// Leave the GPU unprotected. This is not an error.
     Without(Reason),
-    /// Go without protected memory, though the policy's heap is there.
+    /// Leave the GPU unprotected because a present heap was rejected. This is an error.
     Fail(Reason),
 }
 
@@ -57,16 +57,16 @@ impl Plan {
     }
 }
 
-/// Whether what can still come is waited for.
+/// Whether selection waits for heaps that can still appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
-    /// A better heap that can still come is waited for.
+    /// Wait for a preferred heap that can still appear.
     Wait,
-    /// Time is nearly up: the best of what is there now.
+    /// Select from the heaps that are present, because the hold is about to expire.
     LastCall,
 }
 
-/// Decides for every GPU.
+/// Selects a heap for every GPU.
 pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
     let mut gpus = BTreeMap::new();
     for (device, gpu) in &facts.gpus {
@@ -77,7 +77,7 @@ pub fn decide(policy: &Policy, facts: &Facts) -> Decision {
     Decision { gpus }
 }
 
-/// Decides for one GPU, under the policy that applies to it.
+/// Selects a heap for one GPU under the policy that applies to it.
 pub fn decide_gpu(
     policy: Option<&GpuPolicy>,
     facts: &Facts,
@@ -112,8 +112,8 @@ pub fn decide_gpu(
     GpuDecision { plan, trace }
 }
 
-/// Without the module only panthor's parameter can take a heap; else there is nobody to bind for,
-/// whatever heaps there are.
+/// Limits `plan` to what a kernel without protheap.ko supports: panthor's parameter is the only way
+/// to pass a heap to a GPU driver.
 fn without_module(policy: &GpuPolicy, facts: &Facts, gpu: &Gpu, plan: Plan) -> Plan {
     let of_panthor = gpu.driver.as_ref().is_none_or(|driver| driver == "panthor");
     match &facts.kernel.parameter {
@@ -135,24 +135,24 @@ struct Search<'a> {
     facts: &'a Facts,
     gpu: &'a Gpu,
     patience: Patience,
-    /// Why the most preferred heap that was tried failed.
+    /// Why the most preferred heap that was tried was rejected.
     failed: Option<Reason>,
-    /// Several heaps fitted a prefix.
+    /// More than one heap matched a prefix.
     ambiguous: bool,
-    /// A heap is there, and its conditions are not met.
+    /// A heap is present, but the machine does not meet the candidate's conditions.
     unfit: bool,
 }
 
 enum Condition {
     Met,
     Unmet(String),
-    /// The TEE it is about has not registered, and can still come.
+    /// No TEE has registered yet, and one still can.
     Open,
 }
 
 impl Search<'_> {
     fn consider(&mut self, candidate: &Candidate) -> (Outcome, String, Option<Plan>) {
-        // Nothing that could still come would change it.
+        // The kernel and the SoC do not change while the machine runs.
         if let Some(why) = unmet_by_machine(&candidate.conditions, self.facts) {
             self.unfit |= self.facts.heaps.iter().any(|heap| candidate.name.fits(heap));
             return (Outcome::ConditionUnmet, why, None);
@@ -208,7 +208,7 @@ impl Search<'_> {
                 return (Outcome::Untried, String::new(), Some(plan));
             }
             Some(Verdict::Dead) if self.can_come(candidate) => {
-                // A TEE that comes back revives its heaps.
+                // A TEE that registers again revives its heaps.
                 let detail = "it is dead, and its TEE can still come back".to_owned();
                 return (Outcome::Awaited, detail, Some(Plan::Wait));
             }
@@ -235,7 +235,7 @@ impl Search<'_> {
         (outcome, detail.to_owned(), None)
     }
 
-    /// A driver that could bring the candidate has not settled.
+    /// Returns whether a provider of the candidate is still pending.
     fn can_come(&self, candidate: &Candidate) -> bool {
         self.patience == Patience::Wait
             && self
@@ -245,7 +245,7 @@ impl Search<'_> {
                 .any(|provider| !provider.settled() && is_provider_of(provider, candidate))
     }
 
-    /// Why the providers of the candidate failed, if any did.
+    /// Returns the probe failures of the candidate's providers, or an empty string.
     fn failures(&self, candidate: &Candidate) -> String {
         let providers = self.facts.providers.iter();
         let providers = providers.filter(|(_, provider)| is_provider_of(provider, candidate));
@@ -267,7 +267,7 @@ impl Search<'_> {
         Request::new(self.policy, self.facts, candidate, heap)
     }
 
-    /// No candidate is left: why the GPU goes without.
+    /// Returns the plan for a GPU whose candidates were all rejected.
     fn exhausted(&self) -> Plan {
         if let Some(reason) = self.failed {
             Plan::Fail(reason)
@@ -281,7 +281,8 @@ impl Search<'_> {
     }
 }
 
-/// Whether `provider` is one of those that could bring the candidate: the one it names, else any.
+/// Returns whether `provider` can register the candidate's heap. A candidate that names no provider
+/// accepts any.
 fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
     candidate.provider.as_ref().is_none_or(|name| provider.compatible.contains(name))
 }
@@ -353,7 +354,7 @@ mod tests {
     const TWO: &str = "heaps = [{ name = 'high' }, { name = 'low' }]";
 
     #[test]
-    fn the_first_that_is_there_is_tried_then_bound() {
+    fn first_present_heap_is_tried_then_bound() {
         let decision = one(&policy(TWO), &facts(&["low"]));
         assert_eq!(tried(&decision), "low");
         assert_eq!(outcomes(&decision), [Outcome::Absent, Outcome::Untried]);
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_one_that_can_still_come_is_waited_for_until_the_last_call() {
+    fn selection_waits_for_a_preferred_heap_until_the_last_call() {
         let facts = with_provider(facts(&["low"]), "linaro,optee-tz", None);
         let policy = policy(TWO);
         assert_eq!(one(&policy, &facts).plan, Plan::Wait);
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_provider_that_a_heap_names_is_waited_for() {
+    fn candidate_waits_only_for_the_provider_it_names() {
         let policy = policy("heaps = [{ name = 'high', provider = 'acme,svp' }, { name = 'low' }]");
         let settled = with_provider(facts(&["low"]), "acme,svp", Some("svp"));
         let other = with_provider(settled.clone(), "linaro,optee-tz", None);
@@ -384,14 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_without_a_driver_to_load_is_settled() {
+    fn provider_without_a_loadable_driver_is_not_pending() {
         let mut facts = with_provider(facts(&[]), "linaro,optee-tz", None);
         facts.providers.values_mut().next().unwrap().loadable = false;
         assert_eq!(one(&policy(TWO), &facts).plan, Plan::Without(Reason::NoHeap));
     }
 
     #[test]
-    fn a_provider_whose_probe_failed_is_not_waited_for() {
+    fn selection_does_not_wait_for_a_failed_provider() {
         let mut facts = with_provider(facts(&[]), "linaro,optee-tz", None);
         assert_eq!(one(&policy(TWO), &facts).plan, Plan::Wait);
         let message = "probe with driver optee failed with error -22".to_owned();
@@ -401,13 +402,13 @@ mod tests {
         assert_eq!(decision.plan, Plan::Without(Reason::NoHeap));
         let detail = "linaro,optee-tz: probe with driver optee failed with error -22";
         assert_eq!(decision.trace[0].detail, detail);
-        // It is the provider of other candidates only.
+        // The failed provider does not serve this candidate.
         let other = policy("heaps = [{ name = 'high', provider = 'acme,svp' }]");
         assert_eq!(one(&other, &facts).trace[0].detail, "");
     }
 
     #[test]
-    fn going_without_has_its_reasons() {
+    fn unprotected_gpu_has_a_reason() {
         assert_eq!(one(&policy(TWO), &facts(&[])).plan, Plan::Without(Reason::NoProvider));
         let settled = with_provider(facts(&[]), "linaro,optee-tz", Some("optee"));
         assert_eq!(one(&policy(TWO), &settled).plan, Plan::Without(Reason::NoHeap));
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_means_the_only_one_and_never_guesses() {
+    fn prefix_selects_only_an_unambiguous_heap() {
         let policy = policy("heaps = [{ name = 'protected,*' }]");
         assert_eq!(tried(&one(&policy, &facts(&["protected,a", "system"]))), "protected,a");
         let decision = one(&policy, &facts(&["protected,a", "protected,b"]));
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heap_that_fails_gives_way_to_the_next_and_its_reason_stays() {
+    fn rejected_heap_yields_to_the_next_and_keeps_its_reason() {
         let first = judged(facts(&["high", "low"]), "high", Verdict::Dead);
         assert_eq!(tried(&one(&policy(TWO), &first)), "low");
         let both = judged(first, "low", Verdict::TooSmall("no memory".into()));
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heap_with_fewer_buffers_is_bound_before_the_next_candidate() {
+    fn heap_with_fewer_buffers_precedes_the_next_candidate() {
         let short = Shortage { allocated: 12, wanted: 16, why: "no memory".into() };
         let exporter = "tee".to_owned();
         let verdict =
@@ -466,14 +467,14 @@ mod tests {
         };
         use Outcome::{Absent, Bound, ConditionUnmet, NotReached, Untried};
         assert_eq!(trace(&["a"], "a"), [ConditionUnmet, Absent, Bound, NotReached]);
-        // Another run bound it, before a preferred heap came.
+        // An earlier run bound it before the preferred heap appeared.
         assert_eq!(trace(&["a", "b"], "a"), [ConditionUnmet, Untried, Bound, NotReached]);
         assert_eq!(trace(&["p,x"], "p,x"), [ConditionUnmet, Absent, Absent, Bound]);
         assert_eq!(trace(&["b"], "other"), [ConditionUnmet, Untried, NotReached, NotReached]);
     }
 
     #[test]
-    fn a_dead_heap_is_waited_for_while_its_tee_can_come_back() {
+    fn selection_waits_for_a_dead_heap_while_its_tee_is_pending() {
         let dead = judged(facts(&["high"]), "high", Verdict::Dead);
         assert_eq!(one(&policy(TWO), &dead).plan, Plan::Fail(Reason::HeapDead));
         let coming = with_provider(dead, "linaro,optee-tz", None);
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_can_be_mapped_needs_leave_and_no_lockdown() {
+    fn mappable_memory_requires_permission_and_no_lockdown() {
         let mut facts = judged(facts(&["high"]), "high", allocated(Protection::None));
         assert_eq!(one(&policy(TWO), &facts).plan, Plan::Fail(Reason::HeapNotProtected));
         let allowed = policy(&format!("{TWO}\nallow-unprotected = true"));
@@ -493,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_allocates_wherever_it_can() {
+    fn kernel_allocates_if_the_module_supports_it() {
         let source = |sources: &[&str]| {
             let mut facts = facts(&["high"]);
             let sources = sources.iter().copied().map(str::to_owned).collect();
@@ -509,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machine_is_not_is_not_waited_for() {
+    fn selection_does_not_wait_for_unmet_machine_conditions() {
         let policy = policy("heaps = [{ name = 'high', kernel = '>=8' }, { name = 'low' }]");
         let mut facts = with_provider(facts(&["high", "low"]), "linaro,optee-tz", None);
         facts.kernel.release = "7.3.4".into();
@@ -523,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tees_revision_is_a_condition_that_an_unknown_one_never_meets() {
+    fn unknown_tee_revision_meets_no_condition() {
         let policy = policy("heaps = [{ name = 'high', tee = 'optee', tee-revision = '<4.6' }]");
         let tee = |revision: Option<&str>| {
             let mut facts = facts(&["high"]);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The states of every GPU's binding: events and the time go in, actions come out.
+//! State machine of every GPU's binding: takes events and the time, returns actions.
 //!
-//! The caller carries out the actions in their order and reports what came of them as events. A
-//! GPU is held only by a window that the kernel closes by itself: whatever happens to the caller,
-//! it ends.
+//! The caller carries out the actions in order and reports their results as events. A GPU is held
+//! only while the kernel's hold timeout runs. The kernel ends the hold by itself, whatever happens
+//! to the caller.
 //!
-//! An `Engine<false>` is that of the early binder: it holds GPUs for their heaps, and is done when
-//! each has come to an end. An `Engine<true>` is that of a daemon: it holds nothing and goes on. It
-//! takes over what the kernel has, supplies it, takes it away when its TEE goes, and binds late.
-//! These are types so that nothing of the daemon is in the binder, which has to be small.
+//! `Engine<false>` serves the early binder: it holds GPUs until their heaps appear, and is done
+//! when every attempt has ended. `Engine<true>` serves the daemon: it holds no GPU and does not
+//! end. It adopts the kernel's bindings, supplies suspend buffers, withdraws a binding when its TEE
+//! goes away, and binds late. The distinction is a type parameter so that the binder, which has to
+//! be small, contains none of the daemon's code.
 
 mod daemon;
 
@@ -30,124 +31,125 @@ use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::policy::{GpuPolicy, Policy};
 use protheap_policy::schema::Bind;
 
-/// How long before a window's end the best of what is there is taken, in microseconds: enough to
-/// allocate and hand over its buffers.
+/// Time before the hold expires at which the best present heap is selected, in microseconds: enough
+/// to allocate its buffers and hand them over.
 const LAST_CALL: u64 = 250_000;
 
-/// What happened.
+/// An event that the engine reacts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Facts were collected: begin.
+    /// The facts were collected, and work can begin.
     Started,
-    /// What came of [`Action::Open`].
+    /// Result of [`Action::Open`].
     Opened(DeviceName, Opened),
-    /// What came of [`Action::Try`].
+    /// Result of [`Action::Try`].
     Tried(DeviceName, HeapName, Verdict),
-    /// What came of [`Action::Bind`], or of [`Action::Try`] where the kernel allocates: what is
-    /// bound, or what the kernel refused.
+    /// Result of [`Action::Bind`], or of [`Action::Try`] where the kernel allocates: the new
+    /// binding, or the kernel's error.
     Bound(DeviceName, Result<Bound, String>),
-    /// What came of [`Action::Look`]: what the kernel has, if it is bound.
+    /// Result of [`Action::Look`]: the kernel's binding, if one is committed.
     Looked(DeviceName, Result<Option<KernelBinding>, String>),
-    /// What came of [`Action::Supply`].
+    /// Result of [`Action::Supply`].
     Supplied(DeviceName, Supplied),
     /// Result of [`Action::BindOnDemand`].
     OnDemand(DeviceName, Result<(), String>),
-    /// Facts changed: all that is known to have changed by now, so that nothing is done on the half
-    /// of it.
+    /// Facts changed. One event carries all changes that are known by now, so that the engine never
+    /// acts on a part of them.
     Changed(Vec<Change>),
-    /// The time of an [`Action::WakeAt`] has come.
+    /// The time of an [`Action::WakeAt`] has been reached.
     Woken,
-    /// Somebody wants it decided anew; see [`Engine::may_rebind`].
+    /// A client requested a new selection; see [`Engine::may_rebind`].
     Rebind(DeviceName),
 }
 
-/// What was bound.
+/// A new binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// The driver has taken buffers already.
+    /// Whether the GPU driver has already taken buffers.
     pub in_use: bool,
-    /// What the kernel shows of buffers that it allocated.
+    /// Classification of buffers that the kernel allocated.
     pub judged: Option<Verdict>,
 }
 
-/// What came of handing suspend buffers over.
+/// Result of handing over suspend buffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Supplied {
-    /// The kernel has all of them.
+    /// The kernel accepted all buffers.
     All,
-    /// The heap gave too few, for this reason.
+    /// The heap had too little memory. The text is the reason.
     NoMemory(String),
-    /// The kernel did not take one, for this reason.
+    /// The kernel refused a buffer. The text is the reason.
     Refused(String),
 }
 
-/// What came of opening a binding.
+/// Result of opening a binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    /// The GPU's probe is held until then, by this run or one before it.
+    /// The kernel holds the GPU's probe until this time. This run or an earlier one started the
+    /// hold.
     Window(Monotonic),
     /// The binding is open and the GPU's probe is not held.
     NoWindow,
-    /// The GPU's driver has probed, and will be told of a binding that comes late.
+    /// The GPU driver has probed, and is notified if a binding is committed later.
     AlreadyProbed,
-    /// The GPU's driver has probed and never asked for a binding.
+    /// The GPU driver has probed without looking up a binding.
     NoConsumer,
-    /// The binding is on demand already; the GPU's probe is not held.
+    /// The kernel already reports protected groups of this GPU, and does not hold its probe.
     OnDemand,
-    /// An earlier run has bound this heap; whether the driver has taken buffers.
+    /// An earlier run bound this heap. The flag says whether the driver has taken buffers.
     Adopted(HeapName, bool),
-    /// One that was withdrawn still has its driver; the words are the kernel's.
+    /// The driver still uses a withdrawn binding. The text is the kernel's.
     Busy(String),
-    /// The kernel refused, for this reason.
+    /// The kernel refused to open it. The text is the reason.
     Refused(String),
 }
 
-/// A fact that changed.
+/// A change of a fact or of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A heap was registered.
     Heap(HeapName),
-    /// These are the TEEs now.
+    /// The set of registered TEEs changed to this one.
     Tees(Vec<Tee>),
-    /// A provider came, got or lost its driver, or went.
+    /// A provider was added or removed, or its driver was bound or unbound.
     Provider(DeviceName, Option<Provider>),
-    /// A GPU came, got or lost its driver, or went.
+    /// A GPU was added or removed, or its driver was bound or unbound.
     Gpu(DeviceName, Option<Gpu>),
-    /// The kernel tells of a GPU's binding: a hint, what it has is to be looked at.
+    /// The kernel signalled a change of a GPU's binding, which has to be read again.
     Binding(DeviceName),
     /// A protected group or a client waits for a GPU's binding.
     Demand(DeviceName),
-    /// Events were lost: these are all facts now.
+    /// Events were lost. These facts replace all earlier ones.
     All(Box<Facts>),
-    /// The policies changed: these are the ones that apply now.
+    /// The policies were reloaded. This one applies from now on.
     Policy(Box<Policy>),
 }
 
-/// What is to be done.
+/// An action for the caller to carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Open a binding, and a window of this many milliseconds unless that is 0.
+    /// Open a binding, and hold the GPU's probe for this many milliseconds; 0 starts no hold.
     Open(DeviceName, u32),
-    /// Allocate the firmware buffer of the request, then suspend buffers until there are as many as
-    /// requested or the heap has no more; judge them and keep them for [`Action::Bind`]. Where the
-    /// kernel allocates, commit.
+    /// Allocate the request's firmware buffer, then suspend buffers until the requested number is
+    /// reached or the heap has no more memory. Classify their protection, and keep them for
+    /// [`Action::Bind`]. Where the kernel allocates, commit.
     Try(DeviceName, Request),
-    /// Hand the buffers over and commit.
+    /// Hand over the buffers and commit.
     Bind(DeviceName, Request),
-    /// Release all buffers, and have the kernel report the next protected group. Ends the hold. Fails
-    /// while a protected group has a suspend buffer.
+    /// Release all buffers, and have the kernel report the next protected group. Ends the hold.
+    /// Fails while a protected group has a suspend buffer.
     BindOnDemand(DeviceName),
-    /// It was decided against a binding: close the window.
+    /// End the hold without a binding.
     Release(DeviceName),
-    /// Nobody will use the binding, or its TEE goes: take it away.
+    /// Withdraw the binding: it has no user, or its TEE goes away.
     Remove(DeviceName),
-    /// Say what the kernel has.
+    /// Read the kernel's binding and report it with [`Event::Looked`].
     Look(DeviceName),
-    /// Hand over as many suspend buffers from this heap as the binding wants.
+    /// Hand over as many suspend buffers from this heap as the kernel requests.
     Supply(DeviceName, HeapName),
-    /// Tell people what is wrong, once.
+    /// Log this error once.
     Tell(DeviceName, String),
-    /// Come back with [`Event::Woken`] at this time at the latest.
+    /// Send [`Event::Woken`] at this time at the latest.
     WakeAt(Monotonic),
 }
 
@@ -166,31 +168,32 @@ pub struct Binding {
     phase: Phase,
     state: State,
     reason: Option<Reason>,
-    /// Begin and end of the window.
+    /// Begin and end of the hold.
     window: Option<(Monotonic, Monotonic)>,
     held: u64,
     late: bool,
-    /// The heap that another run has bound.
+    /// Heap that an earlier run bound.
     adopted: Option<HeapName>,
-    /// The heap that was bound when a daemon first saw it: a closed image keeps to it.
+    /// Heap that was bound when the daemon first read the binding. A closed image may not switch to
+    /// another.
     kept: Option<HeapName>,
-    /// The kernel reports the next protected group.
+    /// Whether the kernel reports the next protected group.
     on_demand: bool,
-    /// A protected group or a client waits for the binding.
+    /// Whether a protected group or a client waits for the binding.
     demanded: bool,
     /// Time of the last demand that failed.
     refused_demand: Option<Monotonic>,
-    /// A driver had it, and has let go of it: when that was seen.
-    let_go: Option<Monotonic>,
-    /// A heap that an earlier run bound, and the key of the file that named it.
+    /// Time at which the daemon saw that the driver had freed the buffers of the binding.
+    free_since: Option<Monotonic>,
+    /// Heap that an earlier run bound, and the key of the policy file that named it.
     named: Option<(HeapName, Key)>,
     request: Option<Request>,
-    /// What a daemon saw in the kernel last; only of a binding that is bound.
+    /// Kernel binding as the daemon last read it. `None` unless bound.
     kernel: Option<KernelBinding>,
-    /// Whether the TEE of what is bound was seen with it.
+    /// Whether the TEE of the bound heap has been registered since it was bound.
     tee: Option<TeeOfBinding>,
     upkeep: Upkeep,
-    /// Why there are fewer suspend buffers than the policy allows, where the last allocation failed.
+    /// Reason why there are fewer suspend buffers than the policy allows, if an allocation failed.
     shortage: Option<String>,
     trace: Vec<Considered>,
     timeline: Vec<Step>,
@@ -199,14 +202,15 @@ pub struct Binding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     New,
-    /// A daemon asked what the kernel has.
+    /// The daemon has requested the kernel's binding.
     Looking,
-    /// The kernel has nothing.
+    /// The kernel has no binding.
     Unbound,
     Opening,
     Deciding,
     Trying,
-    /// Its heap passed, and is what the driver shall be told if all its GPUs come to the same.
+    /// The heap was accepted, and waits for the driver's other GPUs: one parameter names the heap
+    /// of all.
     Agreeing,
     Binding,
     Supplying,
@@ -216,7 +220,7 @@ enum Phase {
 }
 
 impl<const DAEMON: bool> Engine<DAEMON> {
-    /// An engine for what `facts` say now. Nothing is done before [`Event::Started`].
+    /// Creates an engine with these facts. It acts from [`Event::Started`] on.
     pub fn new(policy: Policy, facts: Facts) -> Self {
         let mut bindings = BTreeMap::new();
         for (device, gpu) in &facts.gpus {
@@ -225,8 +229,8 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         Self { policy, facts, bindings }
     }
 
-    /// Restores the timelines that an earlier program of this boot wrote until `now`. The kernel
-    /// knows what is bound.
+    /// Restores the timelines that an earlier program of this boot saved, up to `now`. The bindings
+    /// themselves are read from the kernel.
     pub fn restore(&mut self, file: &StateFile, now: Monotonic) {
         for (device, binding) in &mut self.bindings {
             if let Some(state) = file.gpu(device) {
@@ -238,8 +242,8 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// The policy's candidates and their outcomes when they were last considered; of a binding that
-    /// another run made, as they would be now.
+    /// Returns the candidates and their outcomes as of the last selection. For a binding that an
+    /// earlier run made, the outcomes are those of a selection now.
     pub fn considered<'a>(
         &'a self,
         device: &DeviceName,
@@ -259,27 +263,27 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         bound_trace(trace, heap, gpu.and_then(|gpu| gpu.verdicts.get(heap))).into()
     }
 
-    /// The policy.
+    /// Returns the policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The facts as the events have left them.
+    /// Returns the current facts.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// The bindings, by the GPU's device name.
+    /// Returns the bindings by device name of the GPU.
     pub fn bindings(&self) -> &BTreeMap<DeviceName, Binding> {
         &self.bindings
     }
 
-    /// Every GPU has come to an end.
+    /// Returns whether every attempt to bind a GPU has ended.
     pub fn is_done(&self) -> bool {
         self.bindings.values().all(|binding| binding.phase == Phase::Ended)
     }
 
-    /// Takes what happened at `now`, and says what is to be done.
+    /// Processes an event that occurred at `now`, and returns the actions to carry out.
     pub fn on(&mut self, event: Event, now: Monotonic) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -356,15 +360,16 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         actions
     }
 
-    /// Binds by a driver's parameter, which is one for all its GPUs: when none of them is still to
-    /// come to its heap, and if that is one heap.
+    /// Binds the heap of a driver that takes it from its parameter. The parameter is one for all
+    /// GPUs of the driver, so this waits until every GPU has selected a heap or ended, and requires
+    /// that they agree on one heap.
     fn agree(&mut self, now: Monotonic, actions: &mut Vec<Action>) {
         let is_agreeing = |binding: &Binding| binding.phase == Phase::Agreeing;
         if !self.bindings.values().all(|b| is_agreeing(b) || b.phase == Phase::Ended) {
             return;
         }
-        let told = |b: &&Binding| is_agreeing(b) || b.state == State::Bound;
-        let mut heaps = self.bindings.values().filter(told).filter_map(Binding::heap);
+        let counted = |b: &&Binding| is_agreeing(b) || b.state == State::Bound;
+        let mut heaps = self.bindings.values().filter(counted).filter_map(Binding::heap);
         let first = heaps.next();
         let differ = heaps.any(|heap| Some(heap) != first);
         for (device, binding) in self.bindings.iter_mut().filter(|(_, b)| is_agreeing(b)) {
@@ -408,7 +413,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     fn change_facts(&mut self, change: Change, now: Monotonic) {
         match change {
             Change::Heap(heap) => {
-                // Its event may come after it was found in sysfs.
+                // The heap may have been found in sysfs before its event arrived.
                 if self.facts.heaps.insert(heap.clone()) {
                     self.note(now, "heap-appeared", heap.as_str());
                 }
@@ -425,7 +430,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                     self.note(now, "provider-failed", &failed);
                 } else if settles {
                     self.note(now, "provider-settled", device.as_str());
-                    // It may have revived heaps that were dead.
+                    // A TEE that registers again revives its heaps.
                     for gpu in self.facts.gpus.values_mut() {
                         gpu.verdicts.retain(|_, verdict| *verdict != Verdict::Dead);
                     }
@@ -461,7 +466,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
             return;
         };
         match self.facts.gpus.remove(&device) {
-            // What was tried stays known.
+            // Earlier verdicts remain valid.
             Some(before) => gpu.verdicts = before.verdicts,
             None => {
                 let policy = self.policy.gpu(&device, &gpu.compatible);
@@ -471,7 +476,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         self.facts.gpus.insert(device, gpu);
     }
 
-    /// Notes what came of a heap.
+    /// Records the verdict on a heap.
     fn judged(&mut self, device: &DeviceName, heap: HeapName, verdict: Verdict, now: Monotonic) {
         if let Some(binding) = self.bindings.get_mut(device) {
             binding.step(now, "tried", format!("{heap}: {}", describe(&verdict)));
@@ -482,7 +487,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// Notes the providers whose probe had failed before the start.
+    /// Records the providers whose probe had failed before the start.
     fn note_failures(&mut self, now: Monotonic) {
         let failed = |(device, provider): (&DeviceName, &Provider)| {
             Some(format!("{device}: {}", provider.failure.as_ref()?.message))
@@ -493,7 +498,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// Notes what happened to all GPUs that are not at an end.
+    /// Adds a step to the timeline of every GPU whose attempt has not ended.
     fn note(&mut self, now: Monotonic, step: &'static str, detail: &str) {
         for binding in self.bindings.values_mut().filter(|b| b.phase != Phase::Ended) {
             binding.step(now, step, detail.to_owned());
@@ -528,7 +533,7 @@ impl Binding {
             on_demand: false,
             demanded: false,
             refused_demand: None,
-            let_go: None,
+            free_since: None,
             named: None,
             request: None,
             kernel: None,
@@ -544,52 +549,53 @@ impl Binding {
         Self { phase: Phase::Ended, state: State::Absent, ..Self::new(None) }
     }
 
-    /// How far it has come.
+    /// Returns the state of the binding.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Why it ended as it did; `None` before an end, and for a binding that this run made.
+    /// Returns the reason for the state: `None` while an attempt is pending, and for a binding that
+    /// this run made.
     pub fn reason(&self) -> Option<Reason> {
         self.reason
     }
 
-    /// The policy that applies to the GPU.
+    /// Returns the policy that applies to the GPU.
     pub fn policy(&self) -> Option<&GpuPolicy> {
         self.policy.as_ref()
     }
 
-    /// What was or is being bound.
+    /// Returns the request that is or was being bound.
     pub fn request(&self) -> Option<&Request> {
         self.request.as_ref()
     }
 
-    /// The heap that is bound, or was tried last.
+    /// Returns the bound heap, or else the one that was tried last.
     pub fn heap(&self) -> Option<&HeapName> {
         self.adopted.as_ref().or(self.request.as_ref().map(|request| &request.heap))
     }
 
-    /// What the kernel showed of it last, to those that looked.
+    /// Returns the kernel's binding as last read; always `None` in the binder.
     pub fn kernel(&self) -> Option<&KernelBinding> {
         self.kernel.as_ref()
     }
 
-    /// How long the window was open, in microseconds.
+    /// Returns for how long the GPU's probe was held, in microseconds.
     pub fn held(&self) -> u64 {
         self.held
     }
 
-    /// Whether a heap is bound to the GPU.
+    /// Returns whether a heap is bound to the GPU.
     pub(crate) fn is_bound(&self) -> bool {
         self.state.is_bound()
     }
 
-    /// Why the last allocation of a suspend buffer failed.
+    /// Returns why the last allocation of a suspend buffer failed.
     pub(crate) fn shortage(&self) -> Option<&str> {
         self.shortage.as_deref()
     }
 
-    /// What happened, in its order.
+    /// Returns the timeline, oldest step first.
     pub fn timeline(&self) -> &[Step] {
         &self.timeline
     }
@@ -634,26 +640,26 @@ impl Binding {
         }
     }
 
-    /// Takes over what another run has bound.
+    /// Adopts a binding that an earlier run made.
     fn adopt(&mut self, heap: HeapName, in_use: bool, now: Monotonic) {
-        // The story of who bound it may have been told already.
-        let told = self.tells_of(&heap, in_use).then_some(self.timeline.len());
+        // An earlier run may have recorded this binding already.
+        let recorded = self.timeline_shows(&heap, in_use).then_some(self.timeline.len());
         self.request = None;
         self.adopted = Some(heap);
         let state = if in_use { State::InUse } else { State::Bound };
         self.end(state, Some(Reason::Adopted), now, String::new());
-        self.timeline.truncate(told.unwrap_or(usize::MAX));
+        self.timeline.truncate(recorded.unwrap_or(usize::MAX));
     }
 
-    /// The timeline ends with this heap being bound, and used if it is.
-    fn tells_of(&self, heap: &HeapName, in_use: bool) -> bool {
+    /// Returns whether the timeline ends with this heap being bound, and in use if `in_use` is set.
+    fn timeline_shows(&self, heap: &HeapName, in_use: bool) -> bool {
         let mut ends = self.timeline.iter().rev();
         let end = ends.find(|step| !matches!(&*step.step, "supplied" | "supply-failed"));
         self.named.as_ref().is_some_and(|(named, _)| named == heap)
             && end.is_some_and(|step| step.step == "in-use" || step.step == "bound" && !in_use)
     }
 
-    /// The key of the file that named the heap, of an earlier run's too.
+    /// Returns the key of the policy file that named the heap, also if an earlier run bound it.
     pub(crate) fn named_by(&self) -> Option<&Key> {
         let earlier = self.named.as_ref().filter(|(heap, _)| self.heap() == Some(heap));
         self.request.as_ref().map(|request| &request.policy).or(earlier.map(|(_, key)| key))
@@ -694,7 +700,7 @@ impl Binding {
         if let Some((begin, ends)) = self.window.take() {
             self.held = now.min(ends).0.saturating_sub(begin.0);
         }
-        // A daemon comes to the same end again and again.
+        // The daemon reaches the same end repeatedly. Each is recorded once.
         if (self.state, self.reason) != (state, reason) || !detail.is_empty() {
             let step = reason.filter(|r| *r != Reason::Adopted);
             self.step(now, step.map_or(state.as_str(), Reason::as_str), detail);
@@ -704,7 +710,7 @@ impl Binding {
         self.phase = Phase::Ended;
     }
 
-    /// Does what can be done without a further event.
+    /// Advances as far as possible without a further event.
     fn go_on<const DAEMON: bool>(
         &mut self,
         device: &DeviceName,
@@ -764,7 +770,8 @@ impl Binding {
                     self.enter(State::Waiting);
                     actions.push(Action::WakeAt(last_call));
                 }
-                // It may be there, and refuses: its TEE has gone, or is going.
+                // The heap may be present and refuse allocations: its TEE has gone away, or is
+                // about to.
                 None => self.end(State::Failed, Some(Reason::HeapDead), now, String::new()),
             },
             Plan::Try(_) | Plan::Bind(_) if DAEMON && self.phase == Phase::Unbound => {
@@ -786,7 +793,7 @@ impl Binding {
                 actions.push(Action::Bind(device.clone(), request));
             }
             Plan::Keep(heap) => self.adopt(heap, false, now),
-            // Nothing that is there will do, but the window is open and something can come.
+            // All present heaps were rejected, but the hold is active and another can still appear.
             Plan::Without(_) | Plan::Fail(_) if can_come && ends.is_some() => {
                 self.enter(State::Waiting);
                 actions.extend(ends.map(Action::WakeAt));
@@ -820,7 +827,7 @@ impl Binding {
         !self.demanded && self.is_on_demand(facts)
     }
 
-    /// Takes the result of [`Action::BindOnDemand`].
+    /// Processes the result of [`Action::BindOnDemand`].
     fn awaits_demand(&mut self, outcome: Result<(), String>, now: Monotonic) {
         self.on_demand = outcome.is_ok();
         if self.phase != Phase::Releasing {
@@ -832,7 +839,7 @@ impl Binding {
                 self.forget_kernel();
                 self.end(State::Unprotected, Some(Reason::OnDemand), now, String::new());
             }
-            // A group took a buffer meanwhile.
+            // A protected group took a buffer in the meantime.
             Err(_) if self.is_bound() => {
                 self.phase = Phase::Ended;
                 self.look();
@@ -852,7 +859,7 @@ impl Binding {
         self.request = None;
     }
 
-    /// Asks for a binding to be opened, unless there is nothing that could be bound.
+    /// Requests to open a binding, unless selection has already ended the attempt.
     fn begin(
         &mut self,
         device: &DeviceName,
@@ -871,7 +878,7 @@ impl Binding {
             Plan::Keep(heap) => self.adopt(heap, false, now),
             Plan::Wait | Plan::Try(_) | Plan::Bind(_) => {
                 self.phase = Phase::Opening;
-                // A driver that has probed cannot be held.
+                // The kernel cannot hold a driver that has probed.
                 let hold = match (&gpu.driver, &self.policy) {
                     _ if self.is_not_demanded(facts) => 0,
                     (None, Some(policy)) => policy.hold() / 1_000,
@@ -883,8 +890,8 @@ impl Binding {
         }
     }
 
-    /// Closes the window at once. A driver that has probed without one keeps its binding open, so
-    /// that a heap that comes later can still be bound.
+    /// Ends the hold at once. The binding of a driver that has probed without a hold stays open, so
+    /// that a heap that appears later can still be bound.
     fn release(&self, device: &DeviceName, actions: &mut Vec<Action>) {
         if self.window.is_some() {
             actions.push(Action::Release(device.clone()));

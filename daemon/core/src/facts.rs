@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What is known of a machine. `protheap-board` collects it; nothing here touches the machine.
+//! Facts about a machine. `protheap-board` collects them; nothing here accesses the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,35 +10,35 @@ use serde::{Deserialize, Serialize};
 use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::words;
 
-/// The size of the protected section of every firmware image that is known, in bytes: what is
-/// assumed where no image can be read. (Debian's `firmware-misc-nonfree`, arch 10.8 to 13.8.)
+/// Size of a firmware image's protected section where no image can be read, in bytes. All known
+/// images have this size (Debian's `firmware-misc-nonfree`, arch 10.8 to 13.8).
 pub const FIRMWARE_BYTES: u64 = 256 * 1024;
 
-/// The largest protected section of a firmware image that is believed, in bytes.
+/// Maximum accepted size of a firmware image's protected sections, in bytes.
 pub const LARGEST_FIRMWARE_BYTES: u64 = 64 * FIRMWARE_BYTES;
 
-/// Everything that a decision may rest on.
+/// All facts that a selection depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The board.
     pub platform: Platform,
-    /// What the running kernel offers.
+    /// Capabilities of the running kernel.
     pub kernel: Kernel,
     /// The Mali CSF GPUs on the platform bus, by device name.
     pub gpus: BTreeMap<DeviceName, Gpu>,
     /// The dma-buf heaps that exist.
     pub heaps: BTreeSet<HeapName>,
-    /// The trusted execution environments that have registered.
+    /// The registered trusted execution environments.
     pub tees: Vec<Tee>,
-    /// Devices whose driver may still bring a heap.
+    /// Devices whose driver can register a heap.
     pub providers: BTreeMap<DeviceName, Provider>,
     /// The GPU firmware images that were read.
     pub firmware: Vec<Firmware>,
-    /// The SoC, where a policy asks for it.
+    /// The SoC. Read only if a policy has a condition on it.
     pub socs: Vec<Soc>,
 }
 
-/// The board, as its device tree names it.
+/// The board, as identified by its device tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     /// The root node's `compatible`, most specific first.
@@ -47,21 +47,21 @@ pub struct Platform {
     pub model: Option<String>,
 }
 
-/// What the running kernel offers.
+/// Capabilities of the running kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// `uname -r`.
     pub release: String,
-    /// Kernel lockdown is at `integrity` or above.
+    /// Whether kernel lockdown is at `integrity` or above.
     pub lockdown: bool,
-    /// protheap.ko, where it is loaded and its configfs directory is there.
+    /// protheap.ko, if it is loaded and its configfs directory exists.
     pub module: Option<Module>,
-    /// The parameter of a panthor that has one, where protheap.ko is not.
+    /// panthor's parameter, if panthor has it and protheap.ko is not loaded.
     pub parameter: Option<Parameter>,
 }
 
 impl Kernel {
-    /// The word for what takes a binding.
+    /// Returns the word for the mechanism that delivers a binding to the GPU driver.
     pub fn delivery(&self) -> &'static str {
         match (&self.module, &self.parameter) {
             (Some(_), _) => "module",
@@ -70,7 +70,7 @@ impl Kernel {
         }
     }
 
-    /// Who allocates the buffers.
+    /// Returns who allocates the buffers.
     pub fn source(&self) -> Source {
         match (&self.module, &self.parameter) {
             (Some(module), _) => module.source(),
@@ -80,47 +80,47 @@ impl Kernel {
     }
 }
 
-/// panthor's parameter `protected_heap_name`: the heap that the driver takes its buffers from, for
-/// all its GPUs. Linux 7.3 has none; it is of a series of May 2026.
+/// panthor's parameter `protected_heap_name`: the heap from which the driver allocates the buffers
+/// of all its GPUs. Linux 7.3 has no such parameter; a patch series of May 2026 adds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parameter {
-    /// panthor is not loaded yet: the name can be given.
+    /// panthor is not loaded yet, so that the parameter can be set.
     Open,
-    /// The name is given, or cannot be given any more.
+    /// The parameter is set, or panthor was loaded without it.
     Set(String),
 }
 
-/// What protheap.ko says of itself in configfs.
+/// Attributes of protheap.ko in configfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// The version of its configfs and ioctl interface.
+    /// Version of its configfs and ioctl interface.
     pub abi: u32,
-    /// Where its buffers can come from: `handed`, `kernel`.
+    /// Supported allocators of buffers: `handed`, `kernel`.
     pub sources: Vec<String>,
 }
 
 impl Module {
-    /// The source that is used: the kernel allocates wherever it can.
+    /// Returns the allocator to use: the kernel, if it is supported.
     pub fn source(&self) -> Source {
         let offers_kernel = self.sources.iter().any(|source| source == Source::Kernel.as_str());
         if offers_kernel { Source::Kernel } else { Source::Handed }
     }
 }
 
-/// Who allocates the buffers of a binding.
+/// Allocator of a binding's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// User space, which hands each one over.
+    /// User space allocates each buffer and hands it over.
     Handed,
-    /// protheap.ko itself, at commit.
+    /// protheap.ko allocates the buffers at commit.
     Kernel,
-    /// The GPU's driver, from the heap that its parameter names.
+    /// The GPU driver allocates from the heap that its parameter names.
     Driver,
 }
 
 impl Source {
-    /// The word for it, which the module knows too.
+    /// Returns the word for the allocator, as in configfs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Handed => "handed",
@@ -130,42 +130,42 @@ impl Source {
     }
 }
 
-/// A binding as the kernel shows it, whoever made it: committed, and not withdrawn.
+/// A committed binding as the kernel shows it, whichever program made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelBinding {
     /// The heap.
     pub heap: HeapName,
-    /// Who allocates.
+    /// Allocator of the buffers.
     pub source: Source,
-    /// The exporter of its buffers.
+    /// Exporter of the buffers.
     pub exporter: String,
-    /// What is known of their protection.
+    /// Known protection of the buffers.
     pub protection: Protection,
-    /// The GPU driver has taken buffers.
+    /// Whether the GPU driver has taken buffers.
     pub in_use: bool,
-    /// The size of the firmware's buffer, in bytes.
+    /// Size of the firmware's buffer, in bytes.
     pub firmware_bytes: u64,
-    /// The size that each suspend buffer must have, in bytes.
+    /// Required size of each suspend buffer, in bytes.
     pub suspend_bytes: u64,
-    /// The most suspend buffers, free and in use.
+    /// Maximum number of suspend buffers, free and in use.
     pub suspend_count: u32,
-    /// The suspend buffers that there are, free and in use.
+    /// Current number of suspend buffers, free and in use.
     pub suspend_buffers: u32,
-    /// The suspend buffers that protected groups have.
+    /// Number of suspend buffers that protected groups use.
     pub suspend_in_use: u32,
-    /// How many more suspend buffers are to be handed over.
+    /// Number of further suspend buffers that the kernel requests.
     pub suspend_wanted: u32,
 }
 
 impl KernelBinding {
-    /// Its memory is that of a TEE. A binding that has no buffers, as while OP-TEE's driver is unbound,
-    /// has no exporter: then the heap's name counts.
+    /// Returns whether the memory is that of a TEE. A binding without buffers has no exporter, for
+    /// example while OP-TEE's driver is unbound. Then the heap's name decides.
     pub fn is_of_tee(&self) -> bool {
         self.exporter == TEE_EXPORTER || self.exporter.is_empty() && self.heap.is_of_tee()
     }
 }
 
-/// What the kernel's TEE heaps call themselves in their buffers (drivers/tee/tee_heap.c).
+/// Exporter name of the kernel's TEE heaps (`drivers/tee/tee_heap.c`).
 pub const TEE_EXPORTER: &str = "tee";
 
 /// A Mali CSF GPU.
@@ -173,19 +173,20 @@ pub const TEE_EXPORTER: &str = "tee";
 pub struct Gpu {
     /// Its node's `compatible`, most specific first.
     pub compatible: Vec<String>,
-    /// The driver that is bound to it.
+    /// Driver that is bound to the GPU.
     pub driver: Option<String>,
-    /// What came of the heaps that were tried for it.
+    /// Results of allocating this GPU's buffers, by heap.
     pub verdicts: BTreeMap<HeapName, Verdict>,
 }
 
 /// A trusted execution environment, as under `/sys/class/tee`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tee {
-    /// `optee`, `amdtee`, `tstee`, `qtee`, or the number that the kernel shows.
+    /// Name of the implementation: `optee`, `amdtee`, `tstee`, `qtee`, or the number that the
+    /// kernel shows.
     pub implementation: String,
-    /// The first part of `revision`, such as `4.6`. A hint: the kernel's documentation calls the
-    /// attribute diagnostics, and only Linux 6.19 and later have it.
+    /// Leading part of `revision`, such as `4.6`. This is a hint: the kernel's documentation calls
+    /// the attribute diagnostics, and only Linux 6.19 and later have it.
     pub revision: Option<String>,
 }
 
@@ -197,13 +198,15 @@ impl fmt::Display for Tee {
 }
 
 impl Tee {
-    /// Its driver makes dma-buf heaps. Up to Linux 7.3 only OP-TEE's does (drivers/tee/optee).
+    /// Returns whether the TEE's driver registers dma-buf heaps. Up to Linux 7.3 only OP-TEE's does
+    /// (`drivers/tee/optee`).
     pub fn makes_heaps(&self) -> bool {
         self.implementation == "optee"
     }
 }
 
-/// A system on chip, as under `/sys/bus/soc/devices`. What its driver does not tell is `None`.
+/// A system on chip, as under `/sys/bus/soc/devices`. Attributes that its driver does not set are
+/// `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Soc {
     /// Its `soc_id`, such as `i.MX95`.
@@ -218,36 +221,37 @@ pub struct Soc {
 pub struct Provider {
     /// Its node's `compatible`; empty for a device on the FF-A bus.
     pub compatible: Vec<String>,
-    /// The driver that is bound to it.
+    /// Driver that is bound to the device.
     pub driver: Option<String>,
-    /// A driver for it is built in, or is among the modules of this root.
+    /// Whether a driver for the device is built in, or is among the modules of this root.
     pub loadable: bool,
-    /// The modules or built-in drivers that serve it, where they were looked up.
+    /// Modules or built-in drivers that match the device, where they were looked up.
     pub modules: Vec<String>,
-    /// All of these are registered and none is bound to it: one of them probes it, or the kernel has
-    /// deferred that. No event of the kernel announces that such a probe fails.
+    /// Registered drivers that match the device, if none is bound. One of them is probing it, or
+    /// the kernel has deferred the probe. No kernel event reports that such a probe fails.
     pub probing: bool,
-    /// Its probe failed, or its driver was unbound: it brings no heap.
+    /// Set if the probe failed or the driver was unbound: the device registers no heap.
     pub failure: Option<Failure>,
 }
 
-/// Why a provider has no driver though one for it is registered.
+/// Reason why a provider has no driver although a matching one is registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What the kernel logged, or else what is seen in sysfs.
+    /// Message from the kernel log, or else a description of the state in sysfs.
     pub message: String,
-    /// It is known that the kernel has not deferred the probe.
+    /// Whether the kernel is known not to have deferred the probe.
     pub certain: bool,
 }
 
 impl Facts {
-    /// A TEE that makes heaps has registered.
+    /// Returns whether a TEE that registers heaps is present.
     pub fn has_tee_for_heaps(&self) -> bool {
         self.tees.iter().any(Tee::makes_heaps)
     }
 
-    /// The heap is one of a TEE that is not there, and has a driver. It may be going: then its heap
-    /// still gives buffers, and the last of them keeps it from that.
+    /// Returns whether `heap` belongs to a TEE that is not registered, though the TEE's driver is
+    /// present. The TEE may be about to go away: its heap still allocates then, and each of its
+    /// buffers delays the removal of the TEE.
     pub fn lacks_tee_of(&self, heap: &HeapName) -> bool {
         let has_driver = |provider: &Provider| provider.driver.is_some() || provider.loadable;
         heap.is_of_tee() && !self.has_tee_for_heaps() && self.providers.values().any(has_driver)
@@ -255,7 +259,8 @@ impl Facts {
 }
 
 impl Provider {
-    /// No heap is to be expected of it any more: its driver has probed or failed to, or there is none.
+    /// Returns whether no more heaps can be expected from the device: its driver has probed or has
+    /// failed to probe, or there is no driver.
     pub fn settled(&self) -> bool {
         self.driver.is_some() || self.failure.is_some() || !self.loadable
     }
@@ -264,20 +269,20 @@ impl Provider {
 /// A GPU firmware image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
-    /// The directory that the GPU driver loads it from, such as `arch10.8`.
+    /// Directory from which the GPU driver loads the image, such as `arch10.8`.
     pub name: String,
-    /// The bytes of its protected sections together.
+    /// Total size of its protected sections, in bytes.
     pub protected_bytes: u64,
 }
 
-/// Suspend buffers that a heap had no memory for.
+/// Suspend buffers that could not be allocated because the heap had no more memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
-    /// How many suspend buffers were allocated.
+    /// Number of suspend buffers that were allocated.
     pub allocated: u32,
-    /// How many the policy allows.
+    /// Number of suspend buffers that the policy allows.
     pub wanted: u32,
-    /// Why the next allocation failed.
+    /// Error of the next allocation.
     pub why: String,
 }
 
@@ -289,7 +294,7 @@ impl fmt::Display for Shortage {
 }
 
 impl Verdict {
-    /// Why the heap gave fewer suspend buffers than the policy allows.
+    /// Returns the shortage if the heap allocated fewer suspend buffers than the policy allows.
     pub fn shortage(&self) -> Option<&Shortage> {
         match self {
             Self::Allocated { shortage, .. } => shortage.as_ref(),
@@ -308,9 +313,9 @@ pub struct Cma {
 }
 
 impl Cma {
-    /// How CMA bears on `heap` having no memory for `bytes` bytes, and the remedy. Only the heaps
-    /// of a TEE can take their pool from CMA (`drivers/tee/optee/protmem.c`), as a whole and at the
-    /// first allocation; the size of the pool is the TEE's.
+    /// Returns how CMA relates to `heap` having no memory for `bytes` bytes, and a remedy. Only the
+    /// heaps of a TEE can allocate their pool from CMA (`drivers/tee/optee/protmem.c`), as a whole
+    /// and at the first allocation. The TEE determines the size of the pool.
     pub fn explain(self, heap: &HeapName, bytes: u64) -> Option<String> {
         if !heap.is_of_tee() {
             return None;
@@ -332,17 +337,17 @@ impl Cma {
 words! {
     /// Protection of a heap's memory from the CPU, as far as user space can know.
     Protection {
-        /// It cannot be mapped, and its exporter is the kernel's TEE heap.
+        /// The CPU cannot map it, and its exporter is the kernel's TEE heap.
         Tee = "tee",
-        /// It cannot be mapped. That is necessary, not proof.
+        /// The CPU cannot map it. That is necessary, but no proof.
         Unmappable = "unmappable",
-        /// It can be mapped.
+        /// The CPU can map it.
         None = "none",
     }
 }
 
 impl Protection {
-    /// What is known of memory that cannot be mapped and comes from this exporter.
+    /// Returns the protection of unmappable memory from this exporter.
     pub fn of_exporter(exporter: &str) -> Self {
         if exporter == TEE_EXPORTER { Self::Tee } else { Self::Unmappable }
     }
@@ -353,17 +358,17 @@ impl Protection {
 pub enum Verdict {
     /// The firmware buffer and suspend buffers were allocated.
     Allocated {
-        /// What is known of their protection.
+        /// Known protection of the buffers.
         protection: Protection,
         /// The exporter's name, from the buffer's `fdinfo`.
         exporter: String,
         /// Set if the heap ran out of memory before the last suspend buffer.
         shortage: Option<Shortage>,
     },
-    /// The heap has no memory for the firmware buffer and one suspend buffer. The text says what
-    /// was allocated and what was refused.
+    /// The heap has no memory for the firmware buffer and one suspend buffer. The text says which
+    /// buffers were allocated and which allocation failed.
     TooSmall(String),
-    /// The heap refuses any allocation, as a heap does whose TEE has gone.
+    /// The heap refuses every allocation, as the heap of a TEE that has gone away does.
     Dead,
 }
 

@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn heaps_of_present_gpus_and_of_shares_are_named() {
+    fn named_heaps_include_present_gpus_and_shares() {
         let policy = policy(&[
             ("default", "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n"),
             (
@@ -58,7 +58,7 @@ mod tests {
         };
         assert_eq!(named(&facts), ["vdec"]);
         let gpu = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
-        // What a file above replaces is not named.
+        // The more specific policy replaces this heap.
         facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu.clone());
         assert_eq!(named(&facts), ["svp", "vdec"]);
         facts.gpus.insert(DeviceName::new("b.gpu").unwrap(), gpu);

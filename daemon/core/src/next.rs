@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The heap that policies and facts select now, where it is not the bound one.
+//! Compares what the policies and facts select now with the current binding.
 
 use protheap_policy::name::{HeapName, Key};
 use protheap_policy::policy::GpuPolicy;
@@ -10,7 +10,7 @@ use crate::decision::{Patience, Plan, decide_gpu};
 use crate::facts::{Facts, Gpu};
 use crate::state::{Reason, optional_word};
 
-/// What would be bound now in place of what is bound.
+/// Result of a selection that differs from the current binding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
     /// The heap; `None` if the GPU would be unprotected.
@@ -22,7 +22,7 @@ pub struct Next {
     pub reason: Option<Reason>,
 }
 
-/// A heap that is bound, and the number of its suspend buffers, if that is known.
+/// The bound heap, and the number of its suspend buffers if known.
 #[derive(Debug, Clone, Copy)]
 pub struct Current<'a> {
     /// The heap.
@@ -31,8 +31,8 @@ pub struct Current<'a> {
     pub suspend_count: Option<u32>,
 }
 
-/// Returns what would be bound to `gpu` now, if that differs from `current`. The size of suspend
-/// buffers does not count: the driver determines it.
+/// Returns what selection would bind to `gpu` now, if that differs from `current`. The size of
+/// suspend buffers is not compared, because the driver determines it.
 pub fn next(
     policy: Option<&GpuPolicy>,
     facts: &Facts,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Makes the state file of an engine.
+//! Builds the state file from an engine.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub fn gpu_state<const DAEMON: bool>(
     let gpu = engine.facts().gpus.get(device).unwrap_or(&NO_GPU);
     let kernel = if DAEMON { binding.kernel() } else { None };
     let request = binding.request();
-    // What the kernel has takes precedence over what was requested.
+    // The kernel's binding takes precedence over the request.
     let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
         (Some(kernel), _) => Some((kernel.protection, kernel.exporter.as_str())),
         (None, Some(Verdict::Allocated { protection, exporter, .. })) => {
@@ -103,7 +103,7 @@ fn buffers(kernel: Option<&KernelBinding>, binding: &Binding, gpu: &Gpu) -> Opti
     kernel.map(|kernel| kernel.suspend_buffers).or(allocated)
 }
 
-/// Returns the reason for missing suspend buffers of protheap.ko that no program has seen.
+/// Returns the reason for missing suspend buffers of which no program saw the failed allocation.
 fn unknown_shortage(kernel: &KernelBinding) -> Option<&'static str> {
     let is_its = kernel.source == Source::Kernel;
     is_its.then_some("protheap.ko allocated no more from the heap; see the kernel's log")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which heap all devices of a media pipeline can use: the policy's `share` tables in, one heap or
-//! the reasons against it out.
+//! Finds a heap that all devices of a media pipeline can use, according to the policy's `share`
+//! tables.
 
 #[cfg(test)]
 mod tests;
@@ -13,12 +13,12 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::Policy;
 use protheap_policy::schema::{Share, is_usage};
 
-/// The number of a character device, by which a program that has opened its node knows it.
+/// Number of a character device. A program can read it from an open device node with `fstat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Number {
-    /// Of its kind.
+    /// Major number, which identifies the kind of device.
     pub major: u32,
-    /// Of this one among its kind.
+    /// Minor number, which identifies the device among those of its kind.
     pub minor: u32,
 }
 
@@ -31,15 +31,15 @@ impl fmt::Display for Number {
 /// The hardware behind a device node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its name on its bus.
+    /// Name on its bus.
     pub name: DeviceName,
-    /// Its node's `compatible`, most specific first.
+    /// `compatible` of its device tree node, most specific first.
     pub compatible: Vec<String>,
 }
 
 impl Device {
-    /// The table that says what it can use, and that table's name: of its device name, else of its
-    /// most specific compatible string that has one.
+    /// Returns the table of the device with its name: the one for the device name, or else for the
+    /// most specific compatible string.
     fn share<'p>(&self, tables: &'p BTreeMap<String, Share>) -> Option<(&'p str, &'p Share)> {
         std::iter::once(self.name.as_str())
             .chain(self.compatible.iter().map(String::as_str))
@@ -48,61 +48,61 @@ impl Device {
     }
 }
 
-/// What is asked.
+/// A request for a heap that several devices share.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// What the memory is for, such as `secure-video`.
+    /// Purpose of the memory, such as `secure-video`.
     pub usage: &'a str,
-    /// The devices, or why nothing is known of one. A GPU stands for itself, as the others do: which
-    /// heap it is bound to says nothing of what it can read.
+    /// The devices, or the reason why one could not be identified. A GPU needs a table as any other
+    /// device does: the heap that it is bound to does not say what it can read.
     pub devices: &'a BTreeMap<Number, Result<Device, String>>,
-    /// The heaps that are there.
+    /// The present heaps.
     pub heaps: &'a BTreeSet<HeapName>,
-    /// Devices that no policy knows are left out of account.
+    /// Whether to ignore devices for which no policy has a table.
     pub allow_unknown: bool,
 }
 
-/// The heap that all devices can use.
+/// A heap that all devices can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Its name.
+    /// Name of the heap.
     pub heap: HeapName,
-    /// Its place in the list of the device that likes it least, from 0.
+    /// Rank of the heap in the list of the device that prefers it least, from 0.
     pub worst_rank: usize,
-    /// The devices that no policy knows: they were left out of account.
+    /// Devices that were ignored because no policy has a table for them.
     pub unknown: Vec<Number>,
 }
 
-/// Why there is no answer.
+/// Reason why no heap was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
-    /// No usage can be called so.
+    /// The usage is not a valid name.
     #[error("{0:?} is no usage: give a word such as `secure-video`, in lower case")]
     Usage(String),
-    /// There is nothing that a heap could be for.
+    /// The request contains no device.
     #[error("no device is given: give the device nodes that will use the memory")]
     NoDevice,
-    /// No policy says what these can use.
+    /// No policy has a table for these devices.
     #[error("no policy knows {}", joined(.0, "; "))]
     UnknownDevice(Vec<Refusal>),
-    /// No heap suits all, with a reason for each device that a policy knows.
+    /// No heap suits all devices. Has a reason for each device that a policy names.
     #[error("no heap that is there suits all devices for `{usage}`: {}", joined(devices, "; "))]
     NoCommonHeap {
         /// The usage.
         usage: String,
-        /// What each of them can use.
+        /// What each device can use.
         devices: Vec<Refusal>,
     },
 }
 
-/// What a device had to do with it that there is no answer.
+/// Reason why a device prevents a common heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its number.
     pub number: Number,
-    /// Its name, where that is known.
+    /// Name of the device, if it was identified.
     pub name: Option<DeviceName>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
@@ -115,22 +115,22 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a device had to do with it that there is no answer.
+/// Reason why a device prevents a common heap.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// Nothing is known of it.
+    /// The device could not be identified. The text is the reason.
     #[error("{0}")]
     NotIdentified(String),
-    /// No policy has a table for it.
+    /// No policy has a table for the device. The text is the key to use.
     #[error("a policy of this board has to say what it can use, in [share.{0:?}]")]
     NoTable(String),
-    /// Its table names no heap for this usage.
+    /// The device's table lists no heap for the usage.
     #[error("[share.{0:?}] names no heap for this usage")]
     NoHeap(String),
-    /// None of the heaps in its list is there.
+    /// None of the listed heaps is present.
     #[error("none of its heaps is there: {}", joined(.0, ", "))]
     Absent(Vec<HeapName>),
-    /// These are there, and another device can use none of them.
+    /// These heaps are listed and present, but another device can use none of them.
     #[error("it can use {}", joined(.0, ", "))]
     NotCommon(Vec<HeapName>),
 }
@@ -139,14 +139,14 @@ fn joined<T: fmt::Display>(all: &[T], separator: &str) -> String {
     all.iter().map(T::to_string).collect::<Vec<_>>().join(separator)
 }
 
-/// Finds the heap that all devices can use: among those that are there and that each device lists,
-/// the one with the smallest worst rank, then the smallest sum of ranks, then the first by name. A
-/// rank is a place in a list, from 0. Devices that one table stands for have one list, so that
-/// several nodes of one device, and several devices of one kind, have no more say than one.
+/// Finds the heap that all devices can use. Among the present heaps that every device lists, this
+/// is the one with the smallest worst rank, then the smallest sum of ranks, then the first by name.
+/// A rank is a position in a list, from 0. Devices with the same table count once, so that several
+/// nodes of one device, or several devices of one kind, have no more weight than one.
 ///
 /// # Errors
 ///
-/// There is no such heap, or nothing to find one by.
+/// Returns an error if there is no such heap, or if the request names no usage or no known device.
 pub fn find(policy: &Policy, question: Question<'_>) -> Result<Answer, ShareError> {
     let Question { usage, devices, heaps, allow_unknown } = question;
     if !is_usage(usage) {
@@ -165,7 +165,7 @@ pub fn find(policy: &Policy, question: Question<'_>) -> Result<Answer, ShareErro
             Err((name, why)) => unknown.push(Refusal { number: *number, name, why }),
         }
     }
-    // Who passes over what is unknown still asks for something that is known.
+    // Even with `allow_unknown`, at least one device must be known.
     if known.is_empty() || !(allow_unknown || unknown.is_empty()) {
         return Err(ShareError::UnknownDevice(unknown));
     }
@@ -189,7 +189,7 @@ pub fn find(policy: &Policy, question: Question<'_>) -> Result<Answer, ShareErro
     Err(ShareError::NoCommonHeap { usage: usage.to_owned(), devices: devices.collect() })
 }
 
-/// The name of a device, the name of the table that stands for it, and that table.
+/// Name of a device, name of its table, and the table.
 type Known<'a> = (&'a DeviceName, &'a str, &'a Share);
 
 fn look_up<'a>(
@@ -209,8 +209,9 @@ fn look_up<'a>(
     }
 }
 
-/// Returns for each usage the heap that every device of the board's media pipeline can use, where
-/// there is one: the answer of [`find`] for one device of each table that has the usage.
+/// Returns the heap that every device of the board's media pipeline can use, by usage. This is the
+/// result of [`find`] for one device of each table that has the usage. Usages without such a heap
+/// are omitted.
 pub fn common_heaps(policy: &Policy, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
     let shares = &policy.content().share;
     let mut answers = BTreeMap::new();
@@ -224,7 +225,7 @@ pub fn common_heaps(policy: &Policy, heaps: &BTreeSet<HeapName>) -> BTreeMap<Str
     answers
 }
 
-/// The best of `heaps` that stands in all `lists`, as [`find`] says, and its worst rank.
+/// Returns the best of `heaps` that is in all `lists` by the order of [`find`], and its worst rank.
 fn common_heap<'h>(
     lists: &[&[HeapName]],
     heaps: &'h BTreeSet<HeapName>,

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The states of a binding and the reasons for its ends. The words are stable: files and D-Bus
-//! show them.
+//! States of a binding, and reasons for them. The words are stable: files and D-Bus show them.
 
 use protheap_policy::words;
 
 words! {
-    /// How far the binding of a GPU has come.
+    /// State of a GPU's binding.
     State {
-        /// There is no such GPU on the bus.
+        /// The GPU is not on the bus.
         Absent = "absent",
-        /// A window is being opened: its driver will have to wait.
+        /// The binder is starting a hold, which defers the GPU's probe.
         Held = "held",
-        /// Its heap can still come.
+        /// The GPU waits for a heap that can still appear.
         Waiting = "waiting",
-        /// Buffers are being allocated, judged and handed over.
+        /// Buffers are being allocated, classified and handed over.
         Preparing = "preparing",
-        /// The kernel has the binding.
+        /// The binding is committed in the kernel.
         Bound = "bound",
         /// The GPU driver has taken buffers.
         InUse = "in-use",
-        /// An end: the GPU goes without protected memory, and that is as it should be.
+        /// End: the GPU is unprotected as configured.
         Unprotected = "unprotected",
-        /// An end: the GPU goes without protected memory, and somebody should look.
+        /// End: the GPU is unprotected because of an error that needs attention.
         Failed = "failed",
     }
 }
@@ -33,12 +32,12 @@ impl State {
         matches!(self, Self::Bound | Self::InUse)
     }
 
-    /// Returns whether the binding is pending: without a fault, it comes to an end by itself.
+    /// Returns whether the binding is pending. A pending binding reaches an end by itself.
     pub fn is_pending(self) -> bool {
         matches!(self, Self::Held | Self::Waiting | Self::Preparing)
     }
 
-    /// Nothing more happens by itself.
+    /// Returns whether the state is an end, which only an event can change.
     pub fn is_end(self) -> bool {
         matches!(self, Self::Bound | Self::InUse | Self::Unprotected | Self::Failed)
     }
@@ -51,8 +50,8 @@ impl State {
 
 /// Transitions between states, each with its causes, except for those to [`State::Absent`].
 ///
-/// Those from states that are no end belong to an attempt to bind a GPU, the others to what the
-/// daemon does afterwards. `docs/design.md` has a diagram of each part, made from this table.
+/// Transitions from pending states belong to an attempt to bind a GPU, the others to the daemon's
+/// upkeep. `docs/design.md` has a diagram of each part, generated from this table.
 pub const TRANSITIONS: &[(State, State, &str)] = {
     use State::{Absent, Bound, Failed, Held, InUse, Preparing, Unprotected, Waiting};
     &[
@@ -92,35 +91,35 @@ pub const TRANSITIONS: &[(State, State, &str)] = {
 };
 
 words! {
-    /// Why a binding came to its end.
+    /// Reason for the state of a binding.
     Reason {
-        /// No policy names a heap for the GPU, or none decides between those that are there.
+        /// No policy names a heap for the GPU, or its prefix matches several heaps.
         NoPolicy = "no-policy",
-        /// Everything that could have brought a heap has settled, and none that fits came.
+        /// Every provider has probed or has failed to, and no candidate heap appeared.
         NoHeap = "no-heap",
-        /// Nothing on this board could bring a heap.
+        /// No device on this board can provide a heap.
         NoProvider = "no-provider",
-        /// The ceiling was reached before the heap came.
+        /// The hold expired before a heap appeared.
         HeapLate = "heap-late",
-        /// Nothing in this kernel would use the binding.
+        /// No driver in this kernel uses a binding.
         NoConsumer = "no-consumer",
-        /// The heap is bound when the first protected group is created, or a client asks.
+        /// The heap is bound when the first protected group is created, or a client requests it.
         OnDemand = "on-demand",
-        /// The GPU driver had probed before, and there is nothing to bind yet.
+        /// The GPU driver probed before any heap was available.
         AlreadyProbed = "already-probed",
-        /// The heap refuses any allocation.
+        /// The heap refuses every allocation.
         HeapDead = "heap-dead",
         /// The heap has no memory for the firmware buffer and one suspend buffer.
         HeapTooSmall = "heap-too-small",
-        /// The heap's memory can be mapped.
+        /// The CPU can map the heap's memory.
         HeapNotProtected = "heap-not-protected",
-        /// GPUs of one driver need different heaps, and its parameter names one.
+        /// GPUs of one driver need different heaps, but its parameter names one.
         HeapsDiffer = "heaps-differ",
         /// The kernel refused a step of the binding.
         KernelRefused = "kernel-refused",
-        /// The binding was made by an earlier run.
+        /// An earlier run made the binding.
         Adopted = "adopted",
-        /// Somebody took the binding away.
+        /// The binding was withdrawn.
         Withdrawn = "withdrawn",
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The state file, `/run/protheap/state.json`. Binder and daemon write it; everybody reads it.
+//! State file `/run/protheap/state.json`. The binder and the daemon write it; any program may read
+//! it.
 //!
 //! `docs/state.md` describes the members.
 
@@ -19,9 +20,9 @@ use crate::trace::{Considered, Outcome};
 
 /// Path of the file below the root.
 pub const PATH: &str = "run/protheap/state.json";
-/// Limit of its size in bytes.
+/// Maximum size of the file, in bytes.
 pub const LARGEST: usize = 1 << 20;
-/// Version of its format.
+/// Version of the file's format.
 pub const SCHEMA: u32 = 1;
 
 /// The content of the file.
@@ -35,43 +36,43 @@ pub struct StateFile {
     /// The board.
     #[serde(default)]
     pub platform: Platform,
-    /// Keys of the policy files that apply, the most specific first.
+    /// Keys of the applicable policy files, most specific first.
     #[serde(default)]
     pub policies: Vec<Key>,
-    /// The word for what takes a binding.
+    /// Word for the mechanism that delivers a binding to the GPU driver.
     #[serde(default)]
     pub delivery: String,
-    /// Files and attributes that were refused.
+    /// Rejected files and attributes.
     #[serde(default)]
     pub refused: Vec<Refused>,
     /// The GPUs.
     #[serde(default)]
     pub gpus: Vec<GpuState>,
-    /// The heap that suits a whole media pipeline, by usage.
+    /// Heap that suits a whole media pipeline, by usage.
     #[serde(default)]
     pub heaps: BTreeMap<String, HeapName>,
 }
 
-/// A file or attribute that was refused.
+/// A rejected file or attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Its path.
     pub path: String,
-    /// The line at fault, from 1; 0 for the whole file.
+    /// Line of the error, from 1; 0 for the whole file.
     #[serde(default)]
     pub line: usize,
-    /// The column at fault, from 1; 0 for the whole file.
+    /// Column of the error, from 1; 0 for the whole file.
     #[serde(default)]
     pub column: usize,
-    /// The fault.
+    /// The error.
     pub message: String,
-    /// Whether its last good content still applies.
+    /// Whether the last valid content of the file still applies.
     #[serde(default)]
     pub kept: bool,
 }
 
 impl Refused {
-    /// Makes an entry for a file as a whole.
+    /// Makes an entry that concerns a file as a whole.
     pub fn whole(path: impl Into<String>, message: impl Into<String>) -> Self {
         let (path, message) = (path.into(), message.into());
         Self { path, line: 0, column: 0, message, kept: false }
@@ -137,16 +138,16 @@ impl StateFile {
 }
 
 impl GpuState {
-    /// Returns when it was bound, or seen to be, in microseconds of `CLOCK_MONOTONIC`; `None` if it
-    /// is not bound.
+    /// Returns the time at which the GPU was bound or its binding was adopted, in microseconds of
+    /// `CLOCK_MONOTONIC`; `None` if it is not bound.
     pub fn bound_at(&self) -> Option<u64> {
-        // It may have been in use when it was first seen.
+        // An adopted binding may be in use from its first step on.
         let last = |word| self.timeline.iter().rev().find(|step| step.step == word);
         let bound = last("bound").or(last("in-use")).filter(|_| self.state.is_bound());
         bound.map(|step| step.at.0)
     }
 
-    /// Returns the position in a policy file of the candidate that is bound.
+    /// Returns the position of the bound candidate in its policy file.
     pub fn origin(&self) -> Option<&str> {
         let is_bound = |one: &&Considered| matches!(one.outcome, Outcome::Bound | Outcome::Chosen);
         Some(&self.considered.iter().find(is_bound)?.origin)
@@ -165,12 +166,12 @@ impl GpuState {
         Some(&self.considered.iter().find(is_it)?.detail)
     }
 
-    /// Returns the heap, and the key of the policy file that named it.
+    /// Returns the heap and the key of the policy file that named it.
     pub(crate) fn named(&self) -> Option<(HeapName, Key)> {
         self.heap.clone().zip(self.policy.clone())
     }
 
-    /// Returns the steps until `now`.
+    /// Returns the steps up to `now`.
     pub(crate) fn timeline_until(&self, now: Monotonic) -> impl Iterator<Item = &Step> {
         self.timeline.iter().filter(move |step| step.at <= now)
     }

@@ -15,7 +15,7 @@ pub struct Considered {
     pub candidate: String,
     /// Position in the policy file.
     pub origin: String,
-    /// Its outcome.
+    /// Outcome of the candidate.
     pub outcome: Outcome,
     /// Details for people; may be empty.
     pub detail: String,
@@ -24,27 +24,27 @@ pub struct Considered {
 words! {
     /// Outcome of a candidate.
     Outcome {
-        /// It is bound.
+        /// The heap is bound.
         Bound = "bound",
-        /// It passed and is to be bound.
+        /// The heap's buffers were accepted, and it will be bound.
         Chosen = "chosen",
-        /// It is there and was not tried yet.
+        /// The heap is present, and no buffers were allocated from it yet.
         Untried = "untried",
-        /// It is not there, and can still come.
+        /// The heap is not present, but can still appear.
         Awaited = "awaited",
-        /// It is not there.
+        /// The heap is not present.
         Absent = "absent",
-        /// The policy wants another TEE, kernel or SoC.
+        /// The candidate requires another TEE, kernel or SoC.
         ConditionUnmet = "condition-unmet",
-        /// Several heaps fit, and nothing says which is meant.
+        /// Several heaps match the prefix.
         Ambiguous = "ambiguous",
-        /// It was tried: it refuses any allocation.
+        /// The heap refuses every allocation.
         Dead = "dead",
-        /// It was tried: it cannot hold all buffers.
+        /// The heap has too little memory for the buffers.
         TooSmall = "too-small",
-        /// It was tried: its memory can be mapped.
+        /// The CPU can map the heap's memory.
         NotProtected = "not-protected",
-        /// A candidate before it was chosen or is awaited.
+        /// An earlier candidate was selected or is awaited.
         NotReached = "not-reached",
     }
 }
@@ -55,7 +55,7 @@ pub(crate) fn allocated(exporter: &str, shortage: Option<&Shortage>) -> String {
     format!("exporter {exporter}{}", shortage.unwrap_or_default())
 }
 
-/// Returns `trace` with [`Outcome::Bound`] for the candidate that names `heap`, which is bound.
+/// Returns `trace` with [`Outcome::Bound`] for the candidate that names the bound `heap`.
 pub(crate) fn bound_trace(
     mut trace: Vec<Considered>,
     heap: &HeapName,
@@ -67,7 +67,7 @@ pub(crate) fn bound_trace(
     };
     let selected = |one: &Considered| matches!(one.outcome, Outcome::Chosen | Outcome::Untried);
     let unmet = |one: &Considered| one.outcome == Outcome::ConditionUnmet;
-    // One name may stand in several candidates with different conditions.
+    // Several candidates can name the same heap under different conditions.
     let at = trace.iter().position(|one| fits(one) && selected(one));
     let at = at.or_else(|| trace.iter().position(|one| fits(one) && !unmet(one)));
     if let Some(considered) = at.and_then(|at| trace.get_mut(at)) {

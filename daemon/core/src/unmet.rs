@@ -42,7 +42,7 @@ pub(crate) fn unmet_by_tees(conditions: &Conditions, tees: &[Tee]) -> Option<Str
     Some(format!("{wanted}, {}", found_of(found)))
 }
 
-/// Returns the leading dotted number of a kernel release: `7.3.4` of `7.3.4-arm64`.
+/// Returns the leading dotted number of a kernel release, such as `7.3.4` for `7.3.4-arm64`.
 fn number(release: &str) -> &str {
     let end = release.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(release.len());
     release.get(..end).unwrap_or_default().trim_end_matches('.')
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_is_known_by_the_number_that_it_begins_with() {
+    fn kernel_condition_compares_the_leading_number() {
         let wants = Conditions { kernel: range(">=7.3, <7.4"), ..Conditions::default() };
         let mut facts = Facts::default();
         for fits in ["7.3", "7.3.4-arm64", "7.3-rc2", "7.3.12+deb14-arm64", "7.3.4."] {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_soc_is_one_that_meets_all_at_once() {
+    fn one_soc_must_meet_all_conditions() {
         let soc = |id: &str, revision: Option<&str>| Soc {
             id: Some(id.into()),
             revision: revision.map(str::to_owned),

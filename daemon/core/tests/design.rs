@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Checks `docs/design.md`: its diagrams are those of [`TRANSITIONS`], its example is that of a real
-//! policy and of real messages, and it names every crate and every file.
+//! Checks `docs/design.md`: its diagrams are generated from [`TRANSITIONS`], its example quotes an
+//! actual policy and actual messages, and it names every crate and every file.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -48,7 +48,7 @@ fn diagram(from_ends: bool) -> String {
 }
 
 #[test]
-fn diagrams_are_made_from_the_table() {
+fn diagrams_match_the_table_of_transitions() {
     let before = read("docs/design.md");
     let mut after = before.clone();
     for (name, from_ends) in [("attempt", false), ("upkeep", true)] {
@@ -58,7 +58,7 @@ fn diagrams_are_made_from_the_table() {
         after = format!("{head}{begin}{}<!-- end -->{tail}", diagram(from_ends));
     }
     if std::env::var_os("PROTHEAP_RENEW").is_some() {
-        // The other tests read it meanwhile.
+        // Other tests read the page concurrently, so it is replaced atomically.
         let new = path("docs/.design.md.new");
         fs::write(&new, after).unwrap();
         fs::rename(new, path("docs/design.md")).unwrap();
@@ -92,14 +92,14 @@ fn example_quotes_a_policy_and_the_kernel_log() {
 }
 
 #[test]
-fn every_crate_is_named() {
+fn design_page_names_every_crate() {
     let design = read("docs/design.md");
     let manifest = read("Cargo.toml");
     let (_, members) = manifest.split_once("\nmembers = [").unwrap();
     let (members, _) = members.split_once(']').unwrap();
     let members: Vec<_> = members.split('"').skip(1).step_by(2).collect();
     assert!(members.contains(&"daemon/core"), "{members:?}");
-    // Programs of the guest are a part of the tests in virtual machines.
+    // Programs of the guest belong to the tests in virtual machines.
     for member in members.iter().filter(|member| !member.ends_with("/guest")) {
         assert!(design.contains(&format!("\n| `{member}` | ")), "{member}");
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a daemon does with bindings that have come to an end: it takes over what others bound,
-//! meets what the kernel asks for, takes a binding away when its TEE goes, and begins anew when a
-//! fact or a policy has changed, or somebody asks.
+//! Upkeep of bindings by the daemon: it adopts existing bindings, supplies the suspend buffers that
+//! the kernel requests, withdraws a binding when its TEE goes away, and starts a new attempt when a
+//! fact or a policy changes or a client requests one.
 
 use super::{Action, Binding, Engine, Monotonic, Phase, Supplied};
 use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
@@ -12,53 +12,53 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::Policy;
 use protheap_policy::schema::Bind;
 
-/// Time from a first failure to the next attempt, in microseconds; doubled after each further one,
-/// up to 64 times.
+/// Delay from a first failure to the next attempt, in microseconds. Doubles with each further
+/// failure, up to 64 times the initial value.
 const RETRY: u64 = 1_000_000;
 
-/// How often a heap without memory for further suspend buffers is allocated from in a row. After
-/// that only a change makes it worth another attempt: a fact, the policy, or the size or number that
-/// the GPU driver asks for.
+/// Maximum number of consecutive allocations of further suspend buffers from a heap without memory.
+/// After that, only a change starts another attempt: of a fact, of the policy, or of the size or
+/// number that the GPU driver requests.
 const ATTEMPTS: u32 = 8;
 
-/// How long a binding may be there before its TEE is, in microseconds: a TEE's heaps come first, and
-/// are bound at once.
+/// Maximum time for which a binding can precede its TEE, in microseconds. A TEE's heaps appear
+/// before the TEE does, and are bound at once.
 const TEE_COMES: u64 = 1_000_000;
 
-/// How long a driver has to be gone before what it had is withdrawn for something better, in
-/// microseconds: who unbinds a driver may bind it at once again, and that must not find nothing.
+/// Minimum time without a driver before a binding is withdrawn in favour of a preferred heap, in
+/// microseconds. A driver that is rebound within this time finds its binding unchanged.
 const DRIVER_RETURNS: u64 = 1_000_000;
 
 /// Time after which a binding on demand without protected groups is released, in microseconds. A
 /// player that restarts within it causes no further reset of the GPU.
 const IDLE: u64 = 10_000_000;
 
-/// How many steps of a timeline are kept: a daemon runs for as long as the machine does.
+/// Number of timeline steps to keep, because the daemon runs as long as the machine does.
 const STEPS: usize = 100;
 
-/// The TEE of a binding, as far as it was seen since the binding was.
+/// Whether the TEE of a binding has been registered since the heap was bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TeeOfBinding {
-    /// It was there: if it is not, it has gone.
+    /// The TEE was registered. If it is not now, it has gone away.
     Seen,
-    /// It was not there yet, since then.
+    /// The TEE has not been registered yet. Counts from this time.
     Unseen(Monotonic),
 }
 
-/// What a daemon has to do for a binding at its end, and what it did in vain.
+/// Pending upkeep of a binding, and the state of retries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Upkeep {
-    /// What the kernel has may have changed.
+    /// The kernel's binding may have changed, and has to be read.
     look: bool,
-    /// The kernel wants suspend buffers, and it is time to hand them over.
+    /// The kernel requests suspend buffers, and no retry delay is running.
     supply: bool,
-    /// It failed: not again before then, unless something changes.
+    /// Earliest time of the next attempt after a failure, unless something changes.
     retry: Option<Monotonic>,
     failures: u32,
-    /// No time helps, only a change: the kernel refused, or the heap has had its attempts.
+    /// Only a change starts another attempt: the kernel refused a buffer, or all attempts failed.
     refused: bool,
-    /// What people were told.
-    told: Option<String>,
+    /// Error that was logged last.
+    logged: Option<String>,
     /// Time since which a binding on demand has had no protected group.
     idle: Option<Monotonic>,
 }
@@ -70,17 +70,16 @@ impl Upkeep {
     }
 }
 
-/// Why nothing can be decided anew for a GPU.
+/// Reason why selection cannot be repeated for a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoRebind {
     /// There is no such GPU.
     NoGpu,
-    /// A driver has it and its binding.
+    /// A driver uses the GPU and its binding.
     InUse,
-    /// It is being decided already.
+    /// An attempt is pending.
     Busy,
-    /// What a driver's parameter says cannot be changed while the system runs, or nothing takes
-    /// a binding at all.
+    /// A driver's parameter cannot be changed while the system runs, or no driver takes a binding.
     Fixed,
 }
 
@@ -100,7 +99,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     ///
     /// # Errors
     ///
-    /// The reason why it is not bound.
+    /// Returns the reason if it is not bound.
     pub fn demanded(&self, device: &DeviceName) -> Result<(), NoDemand> {
         let Some(binding) = self.bindings.get(device) else { return Err(NoDemand::NoGpu) };
         if binding.is_bound() {
@@ -113,11 +112,11 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// Whether [`super::Event::Rebind`] would be followed.
+    /// Checks that [`super::Event::Rebind`] would start a new selection.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// Returns the reason if it would not.
     pub fn may_rebind(&self, device: &DeviceName) -> Result<(), NoRebind> {
         let (Some(binding), Some(gpu)) = (self.bindings.get(device), self.facts.gpus.get(device))
         else {
@@ -134,7 +133,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// Decides anew, and judges every heap anew.
+    /// Repeats selection, and allocates from every heap again.
     pub(super) fn rebind(
         &mut self,
         device: &DeviceName,
@@ -150,8 +149,8 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         self.begin_anew(device, actions);
     }
 
-    /// Takes away what is bound, if anything is, and judges every heap anew: buffers went with the
-    /// binding.
+    /// Withdraws the binding, if there is one, and discards all verdicts: they depend on buffers
+    /// that were released with the binding.
     fn begin_anew(&mut self, device: &DeviceName, actions: &mut Vec<Action>) {
         let (binding, gpu) = (self.bindings.get_mut(device), self.facts.gpus.get_mut(device));
         if let (Some(binding), Some(gpu)) = (binding, gpu) {
@@ -166,8 +165,8 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// Starts binding on demand. Heaps are allocated from again, because the last binding's buffers were
-    /// released.
+    /// Starts binding on demand. Heaps are allocated from again, because the last binding's buffers
+    /// were released.
     pub(super) fn demand(&mut self, device: &DeviceName, now: Monotonic) {
         let (binding, gpu) = (self.bindings.get_mut(device), self.facts.gpus.get_mut(device));
         if let (Some(binding), Some(gpu)) = (binding, gpu)
@@ -184,9 +183,9 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// What is better than what is bound takes its place when a driver has let go of that, which was
-    /// just looked at. Not before the first driver comes: it could find nothing in the meantime. Nor
-    /// is anything taken away for nothing.
+    /// Switches to a preferred heap once the driver has stayed unbound for `DRIVER_RETURNS`. The
+    /// kernel's binding was just read. Keeps the binding until a first driver has used it, because
+    /// that driver could otherwise find none, and unless there is a heap to bind instead.
     pub(super) fn improve(
         &mut self,
         device: &DeviceName,
@@ -197,7 +196,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         else {
             return;
         };
-        let stays_away = binding.let_go.is_some_and(|since| now.0 >= since.0 + DRIVER_RETURNS);
+        let stays_away = binding.free_since.is_some_and(|since| now.0 >= since.0 + DRIVER_RETURNS);
         let is_free = gpu.driver.is_none() && binding.phase == Phase::Ended && stays_away;
         if !is_free || self.next(device).is_none_or(|next| next.heap.is_none()) {
             return;
@@ -208,7 +207,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         self.begin_anew(device, actions);
     }
 
-    /// What is bound stays bound; [`Self::look_again`] does the rest.
+    /// Replaces the policy. Bindings stay as they are; [`Self::look_again`] starts what follows.
     pub(super) fn change_policy(&mut self, policy: Policy) {
         self.policy = policy;
         for (device, gpu) in &self.facts.gpus {
@@ -221,15 +220,15 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         }
     }
 
-    /// What would be bound now, where it is not what is bound.
+    /// Returns what selection would bind now, if that differs from the binding.
     pub fn next(&self, device: &DeviceName) -> Option<Next> {
         let (binding, gpu) = (self.bindings.get(device)?, self.facts.gpus.get(device)?);
         binding.next(gpu, &self.facts)
     }
 
-    /// Looks at bindings and starts anew for GPUs without one, because a fact changed: of `only`, or
-    /// of all GPUs. If the change is that `heap` was registered, the other heaps that had too little
-    /// memory have no more of it now: they are not allocated from again.
+    /// Reads bindings again, and starts a new attempt for GPUs without one, because a fact changed:
+    /// for `only`, or for all GPUs. If the change is that `heap` was registered, heaps that were
+    /// too small are not tried again, because they have no more memory now.
     pub(super) fn look_again(&mut self, only: Option<&DeviceName>, heap: Option<&HeapName>) {
         for (device, gpu) in &mut self.facts.gpus {
             let Some(binding) = self.bindings.get_mut(device) else { continue };
@@ -237,9 +236,9 @@ impl<const DAEMON: bool> Engine<DAEMON> {
                 continue;
             }
             binding.shorten();
-            let Upkeep { told, idle, .. } = std::mem::take(&mut binding.upkeep);
-            binding.upkeep = Upkeep { told, idle, ..Upkeep::default() };
-            // What a driver's parameter says is a fact itself.
+            let Upkeep { logged, idle, .. } = std::mem::take(&mut binding.upkeep);
+            binding.upkeep = Upkeep { logged, idle, ..Upkeep::default() };
+            // The driver's parameter is a fact, and needs no reading.
             if binding.is_bound() && self.facts.kernel.parameter.is_none() {
                 binding.look();
             } else {
@@ -253,7 +252,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
 }
 
 impl Binding {
-    /// Returns what would be bound now, where it is not what is bound.
+    /// Returns what selection would bind now, if that differs from the binding.
     fn next(&self, gpu: &Gpu, facts: &Facts) -> Option<Next> {
         let kernel = self.kernel.as_ref().filter(|_| self.is_bound())?;
         let current = Current { heap: &kernel.heap, suspend_count: Some(kernel.suspend_count) };
@@ -266,8 +265,8 @@ impl Binding {
         self.timeline.drain(..old);
     }
 
-    /// Returns whether a demand starts an attempt: the GPU is not bound, and no demand failed within the
-    /// last `RETRY`.
+    /// Returns whether a demand starts an attempt: the GPU is not bound, and no demand failed
+    /// within the last `RETRY`.
     fn can_be_demanded(&self, now: Monotonic) -> bool {
         let policy = self.policy.as_ref();
         policy.is_some_and(|policy| policy.bind() == Bind::Demand)
@@ -276,7 +275,7 @@ impl Binding {
             && self.refused_demand.is_none_or(|at| now.0 >= at.0 + RETRY)
     }
 
-    /// Ends a demand. If it failed, tells the kernel, where the group's creator waits.
+    /// Ends a demand. If it failed, reports that to the kernel, where the group's creator waits.
     pub(super) fn end_demand(
         &mut self,
         device: &DeviceName,
@@ -292,7 +291,8 @@ impl Binding {
         }
     }
 
-    /// Releases a binding on demand that has had no protected group for `IDLE`. Returns whether it does.
+    /// Releases a binding on demand that has had no protected group for `IDLE`. Returns whether it
+    /// did.
     fn release_idle(
         &mut self,
         device: &DeviceName,
@@ -316,20 +316,20 @@ impl Binding {
         true
     }
 
-    /// The kernel may have something else than it had.
+    /// Requests that the kernel's binding be read, because it may have changed.
     pub(super) fn look(&mut self) {
         self.upkeep.look = true;
     }
 
-    /// The driver still has what was withdrawn.
+    /// Processes [`super::Opened::Busy`]: the driver still uses the withdrawn binding.
     pub(super) fn busy(&mut self, why: String, now: Monotonic) {
-        // Told when it began: it is tried again, and again.
+        // The reason was recorded with the first attempt, and each retry has the same.
         let why = if self.reason == Some(Reason::Withdrawn) { String::new() } else { why };
         self.end(State::Unprotected, Some(Reason::Withdrawn), now, why);
         self.upkeep.after(now);
     }
 
-    /// What the kernel has.
+    /// Processes the kernel's binding as just read.
     pub(super) fn looked(&mut self, found: Result<Option<KernelBinding>, String>, now: Monotonic) {
         match (self.phase, found) {
             (Phase::Looking | Phase::Ended, Ok(Some(kernel))) => self.stands(&kernel, now),
@@ -342,18 +342,18 @@ impl Binding {
                 self.upkeep = Upkeep::default();
                 self.end(State::Unprotected, Some(Reason::Withdrawn), now, String::new());
             }
-            // The driver may have let go of what was withdrawn.
+            // The driver may have freed the withdrawn buffers.
             (Phase::Ended, Ok(None)) if self.upkeep.retry.is_some() => self.phase = Phase::Unbound,
             _ => {}
         }
     }
 
-    /// What the kernel had is withdrawn.
+    /// Discards the state of a withdrawn binding.
     pub(super) fn forget_kernel(&mut self) {
-        (self.kernel, self.tee, self.let_go) = (None, None, None);
+        (self.kernel, self.tee, self.free_since) = (None, None, None);
     }
 
-    /// It is bound. What another run bound is taken over.
+    /// Processes a committed binding, and adopts one that an earlier run made.
     fn stands(&mut self, kernel: &KernelBinding, now: Monotonic) {
         if self.is_bound() && self.heap() == Some(&kernel.heap) {
             self.enter(if kernel.in_use { State::InUse } else { State::Bound });
@@ -371,10 +371,10 @@ impl Binding {
         if let Some(request) = &self.request {
             self.named = Some((request.heap.clone(), request.policy.clone()));
         }
-        let since = self.let_go.or(known.as_ref().filter(|known| known.in_use).map(|_| now));
-        self.let_go = since.filter(|_| !kernel.in_use);
+        let since = self.free_since.or(known.as_ref().filter(|known| known.in_use).map(|_| now));
+        self.free_since = since.filter(|_| !kernel.in_use);
         if kernel.source != Source::Handed || kernel.suspend_wanted == 0 {
-            let returns = self.let_go.map(|since| Monotonic(since.0 + DRIVER_RETURNS));
+            let returns = self.free_since.map(|since| Monotonic(since.0 + DRIVER_RETURNS));
             let retry = returns.filter(|returns| now < *returns);
             self.upkeep = Upkeep { retry, idle: self.upkeep.idle, ..Upkeep::default() };
             return;
@@ -386,7 +386,7 @@ impl Binding {
         self.upkeep.supply = grown || self.upkeep.retry.is_none() && !self.upkeep.refused;
     }
 
-    /// What is to be done for a binding at its end.
+    /// Carries out pending upkeep of a binding whose attempt has ended.
     pub(super) fn attend(
         &mut self,
         device: &DeviceName,
@@ -405,7 +405,8 @@ impl Binding {
                 }
                 Some(TeeOfBinding::Unseen(_)) if self.upkeep.look => {}
                 Some(_) => {
-                    // Its driver waits for the last buffer: those that nobody uses go now.
+                    // The TEE driver's unbind waits until the last buffer is freed. This frees the
+                    // unused ones.
                     actions.push(Action::Remove(device.clone()));
                     self.forget_kernel();
                     self.upkeep = Upkeep::default();
@@ -446,7 +447,7 @@ impl Binding {
         }
     }
 
-    /// What came of supplying it.
+    /// Processes the result of [`Action::Supply`].
     pub(super) fn supplied(
         &mut self,
         device: &DeviceName,
@@ -455,8 +456,8 @@ impl Binding {
         actions: &mut Vec<Action>,
     ) {
         self.phase = Phase::Ended;
-        // Also after a success: what is still wanted then, as much and as large as before, is
-        // wanted in vain.
+        // Delay the next attempt also after a success: if the kernel still requests as many buffers
+        // as before and of the same size, it cannot use them.
         self.upkeep.after(now);
         let why = match supplied {
             Supplied::All => {
@@ -478,11 +479,11 @@ impl Binding {
         };
         self.shortage.clone_from(&why);
         if let Some(why) = why
-            && self.upkeep.told.as_ref() != Some(&why)
+            && self.upkeep.logged.as_ref() != Some(&why)
         {
             self.step(now, "supply-failed", why.clone());
             actions.push(Action::Tell(device.clone(), why.clone()));
-            self.upkeep.told = Some(why);
+            self.upkeep.logged = Some(why);
         }
         self.look();
     }

@@ -14,7 +14,7 @@ pub(super) fn policy(heaps: &str) -> Policy {
     policy_with(heaps, "")
 }
 
-/// A policy that binds these heaps on demand.
+/// Returns a policy that binds these heaps on demand.
 pub(super) fn policy_on_demand(heaps: &str) -> Policy {
     policy_with(heaps, "bind = 'demand'")
 }
@@ -52,7 +52,7 @@ pub(super) fn provider(compatible: &str, driver: Option<&str>) -> Provider {
     }
 }
 
-/// A provider whose probe failed.
+/// Returns a provider whose probe failed.
 pub(super) fn failed(compatible: &str) -> Provider {
     let message = "probe with driver d failed with error -22".to_owned();
     let failure = Some(Failure { message, certain: true });
@@ -75,29 +75,29 @@ pub(super) fn good() -> Verdict {
     Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into(), shortage: None }
 }
 
-/// The heap gave the firmware buffer and `allocated` of 16 suspend buffers.
+/// Returns a verdict with the firmware buffer and `allocated` of 16 suspend buffers.
 pub(super) fn short(allocated: u32) -> Verdict {
     let shortage = Some(Shortage { allocated, wanted: 16, why: "no memory".into() });
     Verdict::Allocated { protection: Protection::Tee, exporter: "tee".into(), shortage }
 }
 
-/// The buffers can be mapped.
+/// Returns a verdict on buffers that the CPU can map.
 fn mappable(exporter: &str) -> Verdict {
     let exporter = exporter.to_owned();
     Verdict::Allocated { protection: Protection::None, exporter, shortage: None }
 }
 
-/// The verdict lets the heap be bound.
+/// Returns whether the verdict permits binding.
 pub(super) fn passes(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Allocated { protection: Protection::Tee, .. })
 }
 
-/// Bound, and not taken yet.
+/// Returns a binding that the driver does not use yet.
 pub(super) fn free() -> Bound {
     Bound { in_use: false, judged: None }
 }
 
-/// What the kernel shows of a binding of this heap.
+/// Returns the kernel's view of a binding of this heap.
 pub(super) fn kernel(name: &str) -> KernelBinding {
     KernelBinding {
         heap: heap(name),
@@ -136,7 +136,7 @@ pub(super) fn end<const DAEMON: bool>(engine: &Engine<DAEMON>) -> (State, Option
 }
 
 #[test]
-fn a_heap_that_is_there_is_bound_within_the_window() {
+fn present_heap_is_bound_during_the_hold() {
     let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
     let actions = run(&mut engine, &[(10, Event::Started)]);
     assert_eq!(actions, [Action::Open(gpu(), 5_000)]);
@@ -153,7 +153,7 @@ fn a_heap_that_is_there_is_bound_within_the_window() {
 }
 
 #[test]
-fn a_gpu_that_is_bound_on_demand_is_not_held() {
+fn gpu_bound_on_demand_is_not_held() {
     for there in [&["low"][..], &[]] {
         let policy = policy_on_demand("{ name = 'high', provider = 'acme,svp' }, { name = 'low' }");
         let mut engine = Engine::<false>::new(policy, facts(there, &["acme,svp"]));
@@ -168,7 +168,7 @@ fn a_gpu_that_is_bound_on_demand_is_not_held() {
 }
 
 #[test]
-fn what_binds_on_demand_is_bound_at_boot_without_the_module() {
+fn on_demand_policy_binds_at_boot_without_the_module() {
     let mut facts = facts(&["low"], &[]);
     facts.kernel.module = None;
     facts.kernel.parameter = Some(Parameter::Open);
@@ -177,14 +177,14 @@ fn what_binds_on_demand_is_bound_at_boot_without_the_module() {
 }
 
 #[test]
-fn a_board_without_provider_and_heap_is_never_held() {
+fn board_without_provider_and_heap_is_not_held() {
     let mut engine = Engine::<false>::new(two(), facts(&[], &[]));
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoProvider)));
 }
 
 #[test]
-fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
+fn hold_ends_when_the_provider_probes_without_a_heap() {
     let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD - LAST_CALL))]);
@@ -195,7 +195,7 @@ fn a_provider_that_settles_without_a_heap_ends_the_wait_at_once() {
 }
 
 #[test]
-fn nothing_is_held_for_a_provider_whose_probe_failed() {
+fn gpu_is_not_held_for_a_failed_provider() {
     let mut start = facts(&[], &[]);
     start.providers.insert(device("acme,svp"), failed("acme,svp"));
     let mut engine = Engine::<false>::new(two(), start);
@@ -210,7 +210,7 @@ fn nothing_is_held_for_a_provider_whose_probe_failed() {
 }
 
 #[test]
-fn the_hold_ends_when_the_probe_of_the_last_provider_fails() {
+fn hold_ends_when_the_last_provider_fails_to_probe() {
     let mut engine = Engine::<false>::new(two(), facts(&["low"], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
@@ -222,7 +222,7 @@ fn the_hold_ends_when_the_probe_of_the_last_provider_fails() {
 }
 
 #[test]
-fn a_provider_that_never_settles_ends_at_the_ceiling() {
+fn pending_provider_holds_the_gpu_until_the_timeout() {
     let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
@@ -233,7 +233,7 @@ fn a_provider_that_never_settles_ends_at_the_ceiling() {
 }
 
 #[test]
-fn a_lower_heap_is_taken_at_the_last_call() {
+fn less_preferred_heap_is_selected_at_the_last_call() {
     let mut engine = Engine::<false>::new(two(), facts(&["low"], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
@@ -242,7 +242,7 @@ fn a_lower_heap_is_taken_at_the_last_call() {
 }
 
 #[test]
-fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
+fn dead_heap_is_tried_again_when_its_tee_registers() {
     let mut engine = Engine::<false>::new(two(), facts(&["high"], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
@@ -250,24 +250,24 @@ fn a_dead_heap_is_tried_again_when_its_tee_has_come_back() {
     let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
     let actions = run(&mut engine, &[(100, Event::Changed(vec![settled]))]);
     assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
-    // Dead once more, and nothing can come: that is the end.
+    // The heap is dead again and no provider is pending, so that the attempt ends.
     run(&mut engine, &[(110, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
 }
 
 #[test]
-fn without_a_window_nothing_is_waited_for() {
+fn binder_does_not_wait_without_a_hold() {
     let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoWindow))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
 }
 
 #[test]
-fn a_driver_that_has_probed_gets_a_late_binding_if_the_heap_is_there() {
+fn probed_driver_gets_a_late_binding_of_a_present_heap() {
     let mut late = facts(&["low"], &[]);
     late.gpus.get_mut(&gpu()).unwrap().driver = Some("panthor".into());
     let mut engine = Engine::<false>::new(two(), late.clone());
-    // No window is asked for: there is nothing to hold.
+    // A driver that has probed cannot be held.
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
     let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert!(matches!(&actions[..], [Action::Try(..)]));
@@ -279,7 +279,7 @@ fn a_driver_that_has_probed_gets_a_late_binding_if_the_heap_is_there() {
 }
 
 #[test]
-fn a_driver_that_never_asked_is_left_alone() {
+fn binding_is_withdrawn_if_the_driver_does_not_use_it() {
     let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoConsumer))];
     assert_eq!(run(&mut engine, &events), [Action::Remove(gpu())]);
@@ -287,7 +287,7 @@ fn a_driver_that_never_asked_is_left_alone() {
 }
 
 #[test]
-fn an_earlier_runs_binding_is_adopted_untouched() {
+fn binding_of_an_earlier_run_is_adopted_unchanged() {
     let mut engine = Engine::<false>::new(two(), facts(&["low", "high"], &[]));
     let adopted = Opened::Adopted(heap("low"), true);
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), adopted))];
@@ -304,7 +304,7 @@ fn in_kernel(heaps: &[&str]) -> Facts {
 }
 
 #[test]
-fn what_the_kernel_allocates_is_bound_at_once() {
+fn kernel_allocation_binds_at_once() {
     let mut engine = Engine::<false>::new(two(), in_kernel(&["low"]));
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     assert!(matches!(&actions[..], [Action::Try(_, r)] if r.source == Source::Kernel));
@@ -320,7 +320,7 @@ fn what_the_kernel_allocates_is_bound_at_once() {
 }
 
 #[test]
-fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
+fn failed_kernel_allocation_selects_the_next_heap() {
     let mut engine = Engine::<false>::new(two(), in_kernel(&["high", "low"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let dead = Event::Tried(gpu(), heap("high"), Verdict::Dead);
@@ -337,7 +337,7 @@ fn a_heap_that_the_kernel_gets_nothing_from_gives_way_to_the_next() {
     assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
 }
 
-/// A kernel without protheap.ko whose panthor has the parameter.
+/// Makes the kernel one without protheap.ko whose panthor has the parameter.
 fn with_parameter(mut facts: Facts, parameter: Parameter) -> Facts {
     facts.kernel.module = None;
     facts.kernel.parameter = Some(parameter);
@@ -345,7 +345,7 @@ fn with_parameter(mut facts: Facts, parameter: Parameter) -> Facts {
 }
 
 #[test]
-fn a_driver_is_told_of_a_heap_that_passed() {
+fn parameter_names_an_accepted_heap() {
     let start = with_parameter(facts(&["low"], &[]), Parameter::Open);
     let mut engine = Engine::<false>::new(two(), start);
     let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
@@ -357,7 +357,7 @@ fn a_driver_is_told_of_a_heap_that_passed() {
 }
 
 #[test]
-fn a_driver_that_was_told_is_left_alone() {
+fn parameter_that_is_set_is_not_changed() {
     let set = |name: &str, driver: Option<&str>| {
         let set = Parameter::Set(name.into());
         let mut facts = with_parameter(facts(&["high", "low"], &["acme,svp"]), set);
@@ -367,9 +367,9 @@ fn a_driver_that_was_told_is_left_alone() {
     for (name, driver, expected) in [
         ("low", Some("panthor"), (State::Bound, Some(Reason::Adopted))),
         ("low", None, (State::Bound, Some(Reason::Adopted))),
-        // The parameter is panthor's.
+        // Only panthor has the parameter.
         ("low", Some("tyr"), (State::Unprotected, Some(Reason::NoConsumer))),
-        // No policy names it, or it is not there.
+        // No policy names the heap, or it is not present.
         ("other", Some("panthor"), (State::Unprotected, Some(Reason::AlreadyProbed))),
         ("(null)", Some("panthor"), (State::Unprotected, Some(Reason::AlreadyProbed))),
     ] {
@@ -379,7 +379,7 @@ fn a_driver_that_was_told_is_left_alone() {
         let mut daemon = Engine::<true>::new(two(), set(name, driver));
         run(&mut daemon, &[(10, Event::Started), (20, Event::Looked(gpu(), Ok(None)))]);
         assert_eq!(end(&daemon), expected, "{name}");
-        // Nothing else comes of a change, but another look.
+        // A change only causes another read.
         let changed = Event::Changed(vec![Change::Tees(Vec::new())]);
         let actions = run(&mut daemon, &[(30, changed)]);
         assert_eq!(actions, [Action::Look(gpu())]);
@@ -389,7 +389,7 @@ fn a_driver_that_was_told_is_left_alone() {
 }
 
 #[test]
-fn a_driver_that_is_loaded_meanwhile_cannot_be_told() {
+fn parameter_cannot_be_set_after_the_driver_is_loaded() {
     let start = with_parameter(facts(&[], &["acme,svp"]), Parameter::Open);
     let mut engine = Engine::<false>::new(two(), start);
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
@@ -401,7 +401,7 @@ fn a_driver_that_is_loaded_meanwhile_cannot_be_told() {
 }
 
 #[test]
-fn what_the_kernel_refuses_fails_and_releases() {
+fn kernel_error_ends_the_hold_and_the_attempt() {
     let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
@@ -411,7 +411,7 @@ fn what_the_kernel_refuses_fails_and_releases() {
 }
 
 #[test]
-fn lost_events_are_made_good_by_all_facts() {
+fn all_facts_replace_lost_events() {
     let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
     run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
     let all = Change::All(Box::new(facts(&["high"], &["acme,svp"])));
@@ -423,7 +423,7 @@ fn lost_events_are_made_good_by_all_facts() {
     assert!(engine.is_done());
 }
 
-/// What may happen from outside, at random.
+/// A random external event.
 #[derive(Debug, Clone)]
 enum Outside {
     Heap(&'static str),
@@ -455,11 +455,10 @@ pub(super) fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: no GPU waits beyond its window, an end is reached,
-    /// nothing is done to a GPU after its end, only what passed is bound, and equal events give
-    /// equal actions.
+    /// For any order of events: no GPU waits longer than its hold, every attempt ends, no action
+    /// follows the end, only accepted heaps are bound, and equal events give equal actions.
     #[test]
-    fn every_order_of_events_ends_well(
+    fn every_order_of_events_reaches_an_end(
         there in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
         pending in proptest::sample::subsequence(vec!["acme,svp", "linaro,optee-tz"], 0..=2),
         has_window in any::<bool>(),
@@ -487,7 +486,7 @@ proptest! {
         let mut happenings = happenings.into_iter().peekable();
         for _ in 0..1_000 {
             let event = if queue.is_empty() {
-                // Nothing is under way: time passes until something happens or is due.
+                // No result is outstanding: time passes until the next external event or wake-up.
                 match (happenings.peek(), wake) {
                     (Some((after, _)), due) if due.is_none_or(|due| now + after <= due) => {
                         now += after;
@@ -567,10 +566,10 @@ proptest! {
         prop_assert!(engine.bindings()[&gpu()].held() <= HOLD);
     }
 
-    /// Two GPUs of a driver with one parameter: it is set once both have come to their ends, to one
-    /// heap that passed for whoever is bound, or not at all.
+    /// Two GPUs of a driver share one parameter. It is set after both attempts have come to a
+    /// result, to one heap that was accepted for every GPU that is bound, or is not set.
     #[test]
-    fn a_parameter_names_one_heap_for_all(
+    fn parameter_names_one_heap_for_all_gpus(
         there in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
         comes in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
         wants in proptest::collection::vec(proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3).prop_shuffle(), 2),

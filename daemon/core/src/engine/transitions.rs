@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Observes the transitions of [`TRANSITIONS`]. [`Binding::enter`] asserts that there are no others,
-//! in these tests and in all others.
+//! Checks that tests observe every transition of [`TRANSITIONS`]. [`Binding::enter`] asserts in all
+//! tests that no other transition occurs.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -180,7 +180,7 @@ fn every_transition_is_observed() {
 }
 
 #[test]
-fn a_gpu_that_returns_is_held_anew() {
+fn returning_gpu_starts_a_new_attempt() {
     let csf = facts(&[], &[]).gpus[&gpu()].clone();
     let events = vec![changed(Change::Gpu(gpu(), None)), changed(Change::Gpu(gpu(), Some(csf)))];
     assert_eq!(daemon(&["low"], events), [State::Held, State::Absent, State::Held]);

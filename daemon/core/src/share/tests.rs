@@ -22,7 +22,7 @@ fn device(name: &str, compatible: &[&str]) -> Result<Device, String> {
     Ok(Device { name: DeviceName::new(name).unwrap(), compatible })
 }
 
-/// Gives each device a number of its own, in their order.
+/// Numbers the devices in order.
 fn numbered(devices: &[Result<Device, String>]) -> BTreeMap<Number, Result<Device, String>> {
     (0..).map(|minor| Number { major: 81, minor }).zip(devices.iter().cloned()).collect()
 }
@@ -35,8 +35,8 @@ fn gpu() -> Result<Device, String> {
     device("a.gpu", &["acme,a9-mali", "arm,mali-valhall-csf"])
 }
 
-/// What is found for `secure-video` by a policy that knows decoder, GPU and display, as
-/// `HEAP WORST-RANK` and the unknown, or the error.
+/// Returns the result for `secure-video` under a policy with tables for decoder, GPU and display:
+/// the heap, its worst rank and the unknown devices as `HEAP WORST-RANK UNKNOWN...`, or the error.
 fn found(
     devices: &[Result<Device, String>],
     there: &[&str],
@@ -65,7 +65,8 @@ fn common_heap_suits_every_device() {
         "[share.vdec]\nsecure-video = ['a', 'b', 'c']\n[share.gpu]\nsecure-video = ['c', 'b']\nsecure-ui = ['c']\n[share.display]\nsecure-ui = ['d']\n",
     );
     let answers = common_heaps(&policy, &heaps(&["a", "b", "c", "d"]));
-    // b: ranks 1 and 1; c: ranks 2 and 0, whose worst is worse. secure-ui has nothing in common.
+    // Ranks of b are 1 and 1. Ranks of c are 2 and 0, which has the larger worst rank. The lists
+    // for secure-ui share no heap.
     assert_eq!(
         answers.into_iter().map(|(u, h)| (u, h.to_string())).collect::<Vec<_>>(),
         [("secure-video".into(), "b".into())]
@@ -74,15 +75,15 @@ fn common_heap_suits_every_device() {
 }
 
 #[test]
-fn the_worst_rank_comes_before_the_sum() {
+fn worst_rank_precedes_the_sum_of_ranks() {
     let display = device("a.display", &["acme,a9-display"]);
-    // b: ranks 1 and 1; c: ranks 2 and 0.
+    // Ranks of b are 1 and 1, ranks of c are 2 and 0.
     assert_eq!(found(&[vdec(), display.clone()], &["b", "c"], false).unwrap(), "b 1");
     assert_eq!(found(&[vdec(), display], &["c"], false).unwrap(), "c 2");
 }
 
 #[test]
-fn the_sum_comes_before_the_name() {
+fn sum_of_ranks_precedes_the_name() {
     let policy =
         policy("[share.x]\nu = ['a', 'b']\n[share.y]\nu = ['b', 'a']\n[share.z]\nu = ['b', 'a']\n");
     let devices = ["x", "y", "z"].map(|name| device(name, &[]));
@@ -93,16 +94,16 @@ fn the_sum_comes_before_the_name() {
 }
 
 #[test]
-fn the_most_specific_table_counts_as_a_whole() {
+fn most_specific_table_replaces_the_others() {
     assert_eq!(found(&[vdec()], &["a", "d"], false).unwrap(), "a 0");
     assert_eq!(found(&[device("x", &["acme,vdec"])], &["a", "d"], false).unwrap(), "d 0");
-    // The name comes before the compatible strings.
+    // A table for the device name precedes one for a compatible string.
     let display = device("a.display", &["acme,a9-display"]);
     assert_eq!(found(&[display], &["a", "b"], false).unwrap(), "b 1");
 }
 
 #[test]
-fn a_device_that_is_given_twice_counts_once() {
+fn duplicate_devices_count_once() {
     let policy = policy("[share.x]\nu = ['a', 'b']\n[share.y]\nu = ['b', 'a']\n");
     // The sums are equal, and the name decides; with y counted twice, b would have the smaller sum.
     let devices = ["x", "y", "y"].map(|name| device(name, &[]));
@@ -113,7 +114,7 @@ fn a_device_that_is_given_twice_counts_once() {
 }
 
 #[test]
-fn a_gpu_can_use_what_a_table_says_not_what_it_is_bound_to() {
+fn gpu_needs_a_share_table_despite_its_binding() {
     let error = found(&[gpu()], &["bound"], false).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -123,7 +124,7 @@ fn a_gpu_can_use_what_a_table_says_not_what_it_is_bound_to() {
 }
 
 #[test]
-fn what_is_unknown_is_passed_over_only_if_that_is_allowed_and_something_is_known() {
+fn unknown_devices_are_ignored_only_if_allowed_and_one_is_known() {
     let camera = Err("/sys/dev/char/81:2 has no node in the device tree".to_owned());
     let devices = [vdec(), gpu(), camera];
     let error = found(&devices, &["a"], false).unwrap_err();
@@ -137,7 +138,7 @@ fn what_is_unknown_is_passed_over_only_if_that_is_allowed_and_something_is_known
 }
 
 #[test]
-fn each_device_has_its_reason() {
+fn error_has_a_reason_for_each_device() {
     let devices = [
         vdec(),
         device("x", &["acme,vdec"]),
@@ -157,7 +158,7 @@ fn each_device_has_its_reason() {
 }
 
 #[test]
-fn a_question_without_a_usage_or_a_device_has_no_answer() {
+fn usage_and_device_are_required() {
     assert_eq!(found(&[], &["a"], true), Err(ShareError::NoDevice));
     let policy = policy("[share.'acme,a9-vdec']\nsecure-video = ['a']\n");
     let (devices, heaps) = (numbered(&[vdec()]), heaps(&["a"]));
@@ -169,7 +170,7 @@ fn a_question_without_a_usage_or_a_device_has_no_answer() {
     assert!(matches!(find(&policy, question), Err(ShareError::NoCommonHeap { .. })));
 }
 
-/// What devices can use, by the name of their table.
+/// Heaps that a device can use, by table name.
 type Tables = BTreeMap<String, Vec<String>>;
 
 fn tables() -> impl Strategy<Value = Tables> {
@@ -178,7 +179,7 @@ fn tables() -> impl Strategy<Value = Tables> {
     proptest::collection::btree_map("[nt][0-3]", heaps, 3..8)
 }
 
-/// Devices `n0` to `n3`, each compatible with some of `t0` to `t3`, and some that are nothing.
+/// Devices `n0` to `n3`, each compatible with some of `t0` to `t3`, and some unidentified ones.
 fn devices() -> impl Strategy<Value = Vec<Result<Device, String>>> {
     let compatible = proptest::sample::subsequence(vec!["t0", "t1", "t2", "t3"], 0..=3);
     let known = ("n[0-3]", compatible).prop_map(|(name, compatible)| device(&name, &compatible));
@@ -193,7 +194,8 @@ fn policy_of(tables: &Tables) -> Policy {
     policy(&tables.iter().map(table).collect::<String>())
 }
 
-/// The answer by the words of the rule alone: the heap, its worst rank, how many are unknown.
+/// Naive implementation of [`find`]: returns the heap, its worst rank, and the number of unknown
+/// devices.
 fn model(
     tables: &Tables,
     devices: &[Result<Device, String>],
@@ -232,7 +234,7 @@ fn model(
 
 proptest! {
     #[test]
-    fn a_naive_model_agrees(
+    fn result_equals_that_of_a_naive_model(
         tables in tables(),
         devices in devices(),
         there in proptest::sample::subsequence(vec!["a", "b", "c", "d", "e"], 0..=5),
@@ -247,7 +249,7 @@ proptest! {
         prop_assert_eq!(seen, model(&tables, &devices, &there, allow_unknown));
 
         if let Ok(answer) = answer {
-            // Each device that has a say can use it, and it is there.
+            // The heap is present and every known device lists it.
             prop_assert!(heaps.contains(&answer.heap));
             for (number, device) in &numbered {
                 let share = device.as_ref().ok().and_then(|one| one.share(&policy.content().share));
@@ -259,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_devices_does_not_matter(
+    fn order_of_devices_does_not_matter(
         tables in tables(),
         (devices, shuffled) in devices().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         allow_unknown in any::<bool>(),
@@ -274,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn another_device_never_improves_the_worst_rank(
+    fn additional_device_never_improves_the_worst_rank(
         tables in tables(),
         devices in devices(),
         another in devices(),
@@ -294,9 +296,9 @@ proptest! {
         }
     }
 
-    /// What D-Bus answers for the whole pipeline is what the link of that usage leads to.
+    /// D-Bus answers for the whole pipeline with the heap to which the link of the usage points.
     #[test]
-    fn all_tables_together_have_the_common_heap(tables in tables()) {
+    fn common_heap_is_that_of_one_device_per_table(tables in tables()) {
         let (policy, heaps) = (policy_of(&tables), heaps(&["a", "b", "c", "d"]));
         let all: Vec<_> = tables.keys().map(|table| device("x", &[table])).collect();
         let devices = numbered(&all);

@@ -32,7 +32,7 @@ fn optee() -> Tee {
     Tee { implementation: "optee".into(), revision: None }
 }
 
-/// The TEE and its heap are there.
+/// Returns facts with a TEE and its heap.
 fn with_tee() -> Facts {
     let mut facts = facts(&[TEE], &[]);
     facts.tees = vec![optee()];
@@ -44,7 +44,7 @@ fn changed(change: Change) -> Event {
     Event::Changed(vec![change])
 }
 
-/// What is told when a TEE comes or goes.
+/// Returns the event of a TEE that registers or goes away.
 fn tee_changes(there: bool) -> Event {
     let driver = there.then_some("optee");
     Event::Changed(vec![
@@ -57,8 +57,8 @@ fn looked(kernel: Option<KernelBinding>) -> Event {
     Event::Looked(gpu(), Ok(kernel))
 }
 
-/// The kernel tells of the binding, and is looked at.
-fn told(engine: &mut Daemon, at: u64, kernel: Option<KernelBinding>) -> Vec<Action> {
+/// Signals a change of the binding, and answers the read that follows.
+fn signalled(engine: &mut Daemon, at: u64, kernel: Option<KernelBinding>) -> Vec<Action> {
     let hint = changed(Change::Binding(gpu()));
     assert!(run(engine, &[(at, hint)]).contains(&look()));
     run(engine, &[(at, looked(kernel))])
@@ -76,7 +76,7 @@ fn supply() -> Action {
     Action::Supply(gpu(), heap(TEE))
 }
 
-/// A daemon that has seen what the kernel has.
+/// Returns a daemon that has read the kernel's binding.
 fn daemon(facts: Facts, kernel: Option<KernelBinding>) -> Daemon {
     let mut engine = Daemon::new(two(), facts);
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [look()]);
@@ -85,20 +85,20 @@ fn daemon(facts: Facts, kernel: Option<KernelBinding>) -> Daemon {
 }
 
 #[test]
-fn what_the_kernel_has_is_taken_over_untouched() {
+fn daemon_adopts_the_kernels_binding_unchanged() {
     let mut engine = daemon(with_tee(), wanting(0, 65_536));
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
     assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
     let wake = Action::WakeAt(Monotonic(30 + DRIVER_RETURNS));
-    assert_eq!(told(&mut engine, 30, Some(kernel(TEE))), [wake]);
+    assert_eq!(signalled(&mut engine, 30, Some(kernel(TEE))), [wake]);
     assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
-    // Whatever the policy says, and whatever else comes.
+    // Neither a change of the policy nor another heap changes the binding.
     let other = changed(Change::Heap(heap("low")));
     assert_eq!(run(&mut engine, &[(40, other)]), [look()]);
 }
 
 #[test]
-fn a_closed_image_keeps_to_what_was_bound() {
+fn closed_image_keeps_the_bound_heap() {
     let after_its_tee_was_away = |policy: Policy| {
         let facts = Facts { heaps: [heap(TEE), heap("low")].into(), ..with_tee() };
         let mut engine = Daemon::new(policy, facts);
@@ -119,10 +119,10 @@ fn a_closed_image_keeps_to_what_was_bound() {
 }
 
 #[test]
-fn nothing_is_held_and_a_heap_that_comes_is_bound_late() {
+fn daemon_holds_nothing_and_binds_a_late_heap() {
     let mut engine = daemon(facts(&[], &[OPTEE]), None);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
-    // The heap comes before its TEE does.
+    // The heap is registered before its TEE.
     let actions = run(&mut engine, &[(30, changed(Change::Heap(heap(TEE))))]);
     assert_eq!(actions, [look()]);
     assert_eq!(run(&mut engine, &[(40, looked(None))]), []);
@@ -138,7 +138,7 @@ fn nothing_is_held_and_a_heap_that_comes_is_bound_late() {
 }
 
 #[test]
-fn only_a_tee_that_has_a_driver_is_missed() {
+fn only_a_tee_with_a_driver_is_required() {
     let opens = |facts: Facts| {
         let mut engine = Daemon::new(two(), facts);
         run(&mut engine, &[(10, Event::Started)]);
@@ -151,20 +151,20 @@ fn only_a_tee_that_has_a_driver_is_missed() {
 }
 
 #[test]
-fn what_is_wanted_is_supplied_and_a_failure_is_told_once() {
+fn requested_buffers_are_supplied_and_a_failure_is_logged_once() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    assert_eq!(told(&mut engine, 30, wanting(4, 131_072)), [supply()]);
+    assert_eq!(signalled(&mut engine, 30, wanting(4, 131_072)), [supply()]);
     let failed = |at| (at, Event::Supplied(gpu(), Supplied::NoMemory("no memory".into())));
     let tell = Action::Tell(gpu(), "no memory".into());
     let after = Action::WakeAt(Monotonic(40 + RETRY));
     assert_eq!(run(&mut engine, &[failed(40)]), [tell, after.clone(), look()]);
-    // The same is wanted: not before its time.
+    // The request is unchanged: the daemon waits for the retry delay.
     assert_eq!(run(&mut engine, &[(50, looked(wanting(3, 131_072)))]), [after]);
     assert_eq!(run(&mut engine, &[(40 + RETRY, Event::Woken)]), [look()]);
     assert_eq!(run(&mut engine, &[(41 + RETRY, looked(wanting(3, 131_072)))]), [supply()]);
     let again = Action::WakeAt(Monotonic(50 + 3 * RETRY));
     assert_eq!(run(&mut engine, &[failed(50 + RETRY)]), [again, look()]);
-    // More is wanted, or a fact has changed: at once.
+    // A larger request or a changed fact is served at once.
     assert_eq!(run(&mut engine, &[(60 + RETRY, looked(wanting(4, 131_072)))]), [supply()]);
     run(&mut engine, &[failed(70 + RETRY), (75 + RETRY, looked(wanting(4, 131_072)))]);
     let other = changed(Change::Heap(heap("other")));
@@ -175,12 +175,12 @@ fn what_is_wanted_is_supplied_and_a_failure_is_told_once() {
 }
 
 #[test]
-fn an_exhausted_heap_is_left_alone_after_some_attempts() {
+fn exhausted_heap_is_not_tried_after_the_last_attempt() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
     let mut at = 30;
     let mut attempts = 0;
     let wants = wanting(4, 65_536);
-    let mut actions = told(&mut engine, at, wants.clone());
+    let mut actions = signalled(&mut engine, at, wants.clone());
     // Much longer than all attempts take.
     for _ in 0..200 {
         at += 64 * RETRY;
@@ -199,13 +199,13 @@ fn an_exhausted_heap_is_left_alone_after_some_attempts() {
     let csf = gpu();
     let report = gpu_state(&engine, &csf, &engine.bindings()[&csf]);
     assert_eq!(report.suspend_shortage, None, "the kernel shows all of them");
-    // The driver asks for more, or a fact changes.
-    assert_eq!(told(&mut engine, at, wanting(5, 65_536)), [supply()]);
+    // The driver requests more, or a fact changes.
+    assert_eq!(signalled(&mut engine, at, wanting(5, 65_536)), [supply()]);
     run(&mut engine, &[(at, Event::Supplied(gpu(), Supplied::All))]);
 }
 
 #[test]
-fn a_shortage_outlives_the_program_that_met_it() {
+fn shortage_is_restored_from_the_state_file() {
     let fewer = KernelBinding { suspend_buffers: 12, ..kernel(TEE) };
     let report = |members: &str, binding: KernelBinding| {
         let json = format!(
@@ -228,7 +228,7 @@ fn a_shortage_outlives_the_program_that_met_it() {
 }
 
 #[test]
-fn the_firewall_of_what_is_bound_is_what_the_policy_has_evidence_of() {
+fn reported_firewall_is_the_evidence_for_the_bound_heap() {
     let firewall = |evidence: &str, kernel: Option<KernelBinding>| {
         let text = format!(
             "schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{{ name = '{TEE}' }}]\n[evidence.'{TEE}']\nstatus = 'tested'\n{evidence}\n"
@@ -248,7 +248,7 @@ fn the_firewall_of_what_is_bound_is_what_the_policy_has_evidence_of() {
 }
 
 #[test]
-fn a_heap_that_was_too_small_is_not_tried_again_because_another_came() {
+fn new_heap_does_not_retry_a_heap_that_was_too_small() {
     let mut engine = daemon(with_tee(), None);
     run(&mut engine, &[(30, Event::Opened(gpu(), Opened::NoWindow))]);
     let small = Verdict::TooSmall("no memory".into());
@@ -272,9 +272,9 @@ fn a_heap_that_was_too_small_is_not_tried_again_because_another_came() {
 }
 
 #[test]
-fn what_the_kernel_does_not_take_is_not_offered_again() {
+fn refused_buffers_are_not_handed_over_again() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    told(&mut engine, 30, wanting(4, 131_072));
+    signalled(&mut engine, 30, wanting(4, 131_072));
     let refused = Event::Supplied(gpu(), Supplied::Refused("EXDEV".into()));
     let tell = Action::Tell(gpu(), "EXDEV".into());
     assert_eq!(run(&mut engine, &[(40, refused)]), [tell, look()]);
@@ -283,23 +283,23 @@ fn what_the_kernel_does_not_take_is_not_offered_again() {
 }
 
 #[test]
-fn a_kernel_that_allocates_is_not_supplied() {
+fn kernel_that_allocates_is_not_supplied() {
     let wants = wanting(4, 131_072).map(|want| KernelBinding { source: Source::Kernel, ..want });
     let mut engine = daemon(with_tee(), wants.clone());
-    assert_eq!(told(&mut engine, 30, wants), []);
+    assert_eq!(signalled(&mut engine, 30, wants), []);
 }
 
 #[test]
-fn a_binding_goes_with_its_tee_and_comes_back_with_it() {
+fn binding_is_withdrawn_and_restored_with_its_tee() {
     let mut engine = daemon(with_tee(), wanting(0, 65_536));
     assert_eq!(run(&mut engine, &[(30, tee_changes(false))]), [Action::Remove(gpu())]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
-    assert_eq!(told(&mut engine, 40, None), []);
+    assert_eq!(signalled(&mut engine, 40, None), []);
     assert_eq!(run(&mut engine, &[(45, changed(Change::Heap(heap(TEE))))]), [look()]);
     assert_eq!(run(&mut engine, &[(50, looked(None))]), [], "the heap is going");
     run(&mut engine, &[(60, tee_changes(true))]);
     assert_eq!(run(&mut engine, &[(70, looked(None))]), [Action::Open(gpu(), 0)]);
-    // Its driver still has what was withdrawn.
+    // The driver still uses the withdrawn binding.
     let busy = Event::Opened(gpu(), Opened::Busy("EBUSY".into()));
     let wake = Action::WakeAt(Monotonic(80 + RETRY));
     assert_eq!(run(&mut engine, &[(80, busy)]), [wake]);
@@ -310,7 +310,7 @@ fn a_binding_goes_with_its_tee_and_comes_back_with_it() {
 }
 
 #[test]
-fn a_daemon_that_starts_too_late_makes_up_for_it() {
+fn late_daemon_withdraws_the_binding_of_a_missing_tee() {
     let mut facts = with_tee();
     facts.tees.clear();
     facts.providers.insert(device(OPTEE), provider(OPTEE, None));
@@ -319,24 +319,24 @@ fn a_daemon_that_starts_too_late_makes_up_for_it() {
     let actions = run(&mut engine, &[(20 + TEE_COMES, Event::Woken)]);
     assert_eq!(actions, [remove()]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
-    // A vendor's heap has no TEE that could go.
+    // A vendor's heap does not depend on a TEE.
     let vendor = KernelBinding { exporter: "acme".into(), ..kernel("low") };
     let engine = daemon(facts, Some(vendor));
     assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
 }
 
 #[test]
-fn a_binding_without_buffers_is_withdrawn_when_its_tee_goes() {
-    // The module has released them before OP-TEE's driver is unbound: there is no exporter.
+fn binding_without_buffers_is_withdrawn_with_its_tee() {
+    // The module has released the buffers before OP-TEE's driver is unbound: there is no exporter.
     let empty = KernelBinding { exporter: String::new(), suspend_buffers: 0, ..kernel(TEE) };
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    assert_eq!(told(&mut engine, 30, Some(empty)), []);
+    assert_eq!(signalled(&mut engine, 30, Some(empty)), []);
     assert_eq!(run(&mut engine, &[(40, tee_changes(false))]), [remove()]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
 }
 
 #[test]
-fn a_heap_that_is_bound_before_its_tee_is_there_stays_bound() {
+fn heap_bound_before_its_tee_registers_stays_bound() {
     let mut facts = with_tee();
     facts.tees.clear();
     facts.providers.insert(device(OPTEE), provider(OPTEE, None));
@@ -345,22 +345,22 @@ fn a_heap_that_is_bound_before_its_tee_is_there_stays_bound() {
     assert_eq!(run(&mut engine, &[(500_010, looked(wanting(3, 65_536)))]), [supply()]);
     run(&mut engine, &[(500_020, Event::Supplied(gpu(), Supplied::All))]);
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
-    // From now on it goes when its TEE does.
+    // From now on the binding is withdrawn when the TEE goes away.
     assert_eq!(run(&mut engine, &[(600_000, tee_changes(false))]), [remove()]);
 }
 
 #[test]
-fn what_somebody_took_away_is_left_alone_until_a_fact_changes() {
+fn withdrawn_binding_is_restored_only_after_a_change() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    assert_eq!(told(&mut engine, 30, None), []);
+    assert_eq!(signalled(&mut engine, 30, None), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::Withdrawn)));
-    assert_eq!(told(&mut engine, 40, None), []);
+    assert_eq!(signalled(&mut engine, 40, None), []);
     assert_eq!(run(&mut engine, &[(50, Event::Woken)]), []);
     run(&mut engine, &[(60, changed(Change::Heap(heap("other"))))]);
     assert_eq!(run(&mut engine, &[(70, looked(None))]), [Action::Open(gpu(), 0)]);
 }
 
-/// What the kernel has of `low`, which is no TEE's.
+/// Returns the kernel's binding of `low`, a heap of no TEE.
 fn low(in_use: bool) -> Option<KernelBinding> {
     Some(KernelBinding { exporter: "acme".into(), in_use, ..kernel("low") })
 }
@@ -369,7 +369,7 @@ fn next_heap(engine: &Daemon) -> Option<Option<HeapName>> {
     engine.next(&gpu()).map(|next| next.heap)
 }
 
-/// A daemon that would bind something else than what is bound, and does not.
+/// Returns a daemon with a binding to which selection would prefer another.
 fn with_better(driver: bool) -> Daemon {
     let mut facts = with_tee();
     facts.heaps.insert(heap("low"));
@@ -392,14 +392,14 @@ fn remove() -> Action {
 }
 
 #[test]
-fn a_better_heap_waits_for_the_driver_to_let_go() {
+fn preferred_heap_is_bound_once_the_driver_stays_unbound() {
     let mut engine = with_better(true);
     assert_eq!(engine.may_rebind(&gpu()), Err(NoRebind::InUse));
     assert_eq!(run(&mut engine, &[(50, Event::Rebind(gpu()))]), []);
-    // The kernel tells before the driver is gone.
+    // The kernel signals the change before the driver is unbound.
     let returns = |at| at + DRIVER_RETURNS;
     let wake = |at| Action::WakeAt(Monotonic(returns(at)));
-    assert_eq!(told(&mut engine, 60, low(false)), [wake(60)]);
+    assert_eq!(signalled(&mut engine, 60, low(false)), [wake(60)]);
     let driver = |engine: &Daemon, driver: Option<&str>| {
         let csf = &engine.facts().gpus[&gpu()];
         let csf = Gpu { driver: driver.map(str::to_owned), ..csf.clone() };
@@ -408,7 +408,7 @@ fn a_better_heap_waits_for_the_driver_to_let_go() {
     let gone = driver(&engine, None);
     assert_eq!(run(&mut engine, &[(70, gone)]), [look()]);
     assert_eq!(run(&mut engine, &[(80, looked(low(false)))]), [wake(60)]);
-    // It comes back.
+    // The driver is bound again.
     let back = driver(&engine, Some("csf"));
     assert_eq!(run(&mut engine, &[(85, back)]), [look()]);
     assert_eq!(run(&mut engine, &[(86, looked(low(true)))]), []);
@@ -426,7 +426,7 @@ fn a_better_heap_waits_for_the_driver_to_let_go() {
 }
 
 #[test]
-fn a_better_heap_waits_for_somebody_to_ask() {
+fn preferred_heap_is_bound_on_rebind_of_an_unused_binding() {
     let mut engine = with_better(false);
     assert_eq!(run(&mut engine, &[(50, Event::Woken)]), []);
     assert_eq!(engine.may_rebind(&gpu()), Ok(()));
@@ -437,7 +437,7 @@ fn a_better_heap_waits_for_somebody_to_ask() {
 }
 
 #[test]
-fn a_policy_that_names_nothing_takes_nothing_away() {
+fn empty_policy_withdraws_nothing_until_rebind() {
     let mut engine = with_better(false);
     let without = changed(Change::Policy(Box::default()));
     assert_eq!(run(&mut engine, &[(50, without)]), [look()]);
@@ -449,14 +449,14 @@ fn a_policy_that_names_nothing_takes_nothing_away() {
     assert_eq!(run(&mut engine, &[(later + 1, looked(low(false)))]), []);
     let next = Next { heap: None, policy: None, reason: Some(Reason::NoPolicy) };
     assert_eq!(engine.next(&gpu()), Some(next));
-    // Unless somebody asks.
+    // Only a rebind request withdraws the binding.
     let actions = run(&mut engine, &[(later + 2, Event::Rebind(gpu()))]);
     assert_eq!(actions, [remove()]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
 }
 
 #[test]
-fn a_policy_that_comes_late_binds_late() {
+fn late_policy_binds_late() {
     let mut engine = Daemon::new(Policy::default(), with_tee());
     run(&mut engine, &[(10, Event::Started), (20, looked(None))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
@@ -467,7 +467,7 @@ fn a_policy_that_comes_late_binds_late() {
 }
 
 #[test]
-fn a_heap_that_was_dead_is_judged_anew_when_somebody_asks() {
+fn rebind_tries_a_dead_heap_again() {
     let mut facts = facts(&["low"], &[]);
     facts.gpus.get_mut(&gpu()).unwrap().verdicts.insert(heap("low"), crate::facts::Verdict::Dead);
     let mut engine = daemon(facts, None);
@@ -477,7 +477,7 @@ fn a_heap_that_was_dead_is_judged_anew_when_somebody_asks() {
 }
 
 #[test]
-fn a_closed_image_keeps_to_what_was_bound_under_other_policies() {
+fn closed_image_keeps_the_bound_heap_when_policies_change() {
     let mut facts = with_tee();
     facts.heaps.insert(heap("low"));
     let mut engine = Daemon::new(policy(TEE_FIRST).closed(true), facts);
@@ -487,7 +487,7 @@ fn a_closed_image_keeps_to_what_was_bound_under_other_policies() {
     assert_eq!(engine.next(&gpu()), None);
 }
 
-/// What a binder wrote that bound a heap 300 µs after boot.
+/// Returns the state file of a binder that bound a heap 300 µs after boot.
 fn written(heap: &str) -> StateFile {
     let steps = r#"[{"at_us":100,"step":"window-opened"},{"at_us":300,"step":"bound"}]"#;
     let json = format!(
@@ -497,8 +497,8 @@ fn written(heap: &str) -> StateFile {
 }
 
 #[test]
-fn the_story_of_an_earlier_run_goes_on() {
-    let story = |file: &StateFile| {
+fn timeline_of_an_earlier_run_is_continued() {
+    let restored = |file: &StateFile| {
         let mut engine = Daemon::new(two(), with_tee());
         engine.restore(file, Monotonic(1_000));
         run(&mut engine, &[(2_000, Event::Started), (2_010, looked(Some(kernel(TEE))))]);
@@ -511,7 +511,7 @@ fn the_story_of_an_earlier_run_goes_on() {
     let (opened, bound, adopted) =
         (step(100, "window-opened"), step(300, "bound"), step(2_010, "bound"));
     let key = || Some("acme,a9".to_owned());
-    assert_eq!(story(&written(TEE)), (200, key(), vec![opened.clone(), bound.clone()]));
+    assert_eq!(restored(&written(TEE)), (200, key(), vec![opened.clone(), bound.clone()]));
     let mut engine = Daemon::new(two(), with_tee());
     engine.restore(&written(TEE), Monotonic(1_000));
     run(&mut engine, &[(2_000, Event::Started), (2_010, looked(wanting(0, 65_536)))]);
@@ -519,12 +519,12 @@ fn the_story_of_an_earlier_run_goes_on() {
     let words: Vec<_> = binding.timeline().iter().map(|step| &*step.step).collect();
     assert_eq!(words, ["window-opened", "bound", "in-use"]);
     assert_eq!(gpu_state(&engine, &gpu(), binding).bound_at(), Some(300));
-    // The kernel has another: who bound that is not known.
-    assert_eq!(story(&written("low")), (200, None, vec![opened, bound, adopted]));
+    // The kernel has bound another heap, by an unknown program.
+    assert_eq!(restored(&written("low")), (200, None, vec![opened, bound, adopted]));
 }
 
 #[test]
-fn a_timeline_does_not_grow_for_ever() {
+fn timeline_has_a_maximum_length() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
     for round in 1..1_000 {
         run(&mut engine, &[(100 * round, tee_changes(false))]);
@@ -541,7 +541,7 @@ fn hint() -> Event {
     changed(Change::Binding(gpu()))
 }
 
-/// What may happen from outside, at random.
+/// A random external event.
 #[derive(Debug, Clone, Copy)]
 enum Outside {
     Heap(&'static str),
@@ -556,9 +556,9 @@ enum Outside {
     EventsAreLost,
     PolicyIs(&'static str, Bind),
     SomebodyWantsAnother,
-    /// A protected group waits for a binding, or a client does.
+    /// A protected group or a client waits for the binding.
     Demand,
-    /// So many protected groups there are.
+    /// The number of protected groups changes.
     Groups(u32),
 }
 
@@ -593,9 +593,9 @@ fn outside() -> impl Strategy<Value = Outside> {
 struct World {
     facts: Facts,
     bound: Option<KernelBinding>,
-    /// The driver has what was withdrawn.
+    /// Whether the driver still uses a withdrawn binding.
     withdrawn: bool,
-    /// The kernel tells when a protected group is created.
+    /// Whether the kernel reports the next protected group.
     on_demand: bool,
 }
 
@@ -620,7 +620,7 @@ impl World {
         self.on_demand = false;
     }
 
-    /// What a daemon hears of it.
+    /// Applies an external event, and returns the events that reach the daemon.
     fn happen(&mut self, what: Outside) -> Vec<Event> {
         match what {
             Outside::Heap(name) => {
@@ -692,13 +692,17 @@ impl World {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: nothing is bound to a GPU that has a binding, nothing is
-    /// taken away from a driver but what is of a TEE that has gone, nor, unless somebody asks, from
-    /// one that may come back, nothing is bound to or allocated from a TEE that has gone,
-    /// nothing is handed over that is not wanted, it comes to rest without further events, and
-    /// equal events give equal actions.
+    /// For any order of events:
+    ///
+    /// - No heap is bound to a GPU that has a binding.
+    /// - Unless its TEE has gone away, a binding is withdrawn only while no driver uses it, and,
+    ///   without a rebind request, only after the driver has stayed unbound for `DRIVER_RETURNS`.
+    /// - Nothing is allocated from or bound to the heap of a TEE that has gone away.
+    /// - Only requested buffers are handed over.
+    /// - The daemon comes to rest without further events.
+    /// - Equal events give equal actions.
     #[test]
-    fn every_order_of_events_is_served_well(
+    fn every_order_of_events_keeps_the_invariants(
         tee in any::<bool>(),
         bound in proptest::option::of(prop_oneof![Just(TEE), Just("low")]),
         allocates in any::<bool>(),
@@ -729,16 +733,17 @@ proptest! {
         let mut verdicts = verdicts.into_iter().cycle();
         let mut supplies = supplies.into_iter().cycle();
         let mut happenings = happenings.into_iter().peekable();
-        // How much was done since something happened.
+        // Number of actions since the last external event.
         let mut done = 0;
         let mut rested = 0;
-        // When the driver was seen to be gone.
+        // Time at which the driver was seen to be unbound.
         let mut gone = None;
         loop {
             if queue.is_empty() {
                 let after = match happenings.peek() {
                     Some((after, _)) => *after,
-                    // A TEE that was never seen may take that long, after what else was waited for.
+                    // The daemon can wait this long for a TEE that has not registered yet, after
+                    // its other delays.
                     None if wake.is_some_and(|due| due <= now + TEE_COMES) && rested < 3 => {
                         rested += 1;
                         TEE_COMES
@@ -816,7 +821,7 @@ proptest! {
                                 bound.suspend_wanted -= 1;
                                 Supplied::NoMemory("no".into())
                             }
-                            // In vain.
+                            // The kernel cannot use the buffers.
                             2 => Supplied::All,
                             _ => {
                                 bound.suspend_wanted = 0;

@@ -16,12 +16,12 @@ fn on_demand() -> (State, Option<Reason>) {
     (State::Unprotected, Some(Reason::OnDemand))
 }
 
-/// A binding of which protected groups have that many suspend buffers.
+/// Returns a binding of which protected groups use `count` suspend buffers.
 fn groups(count: u32) -> Option<KernelBinding> {
     Some(KernelBinding { in_use: true, suspend_in_use: count, ..kernel(TEE) })
 }
 
-/// A daemon whose kernel waits for a demand, as its binder left it.
+/// Returns a daemon whose kernel waits for a demand, as its binder left it.
 fn waiting() -> Daemon {
     let mut engine = Daemon::new(policy_on_demand(TEE_FIRST), with_tee());
     run(&mut engine, &[(10, Event::Started)]);
@@ -31,14 +31,14 @@ fn waiting() -> Daemon {
     engine
 }
 
-/// The heap is allocated from, in answer to a demand at that time.
+/// Returns whether a demand at this time makes the daemon allocate from the heap.
 fn tries(engine: &mut Daemon, at: u64) -> bool {
     let opens = run(engine, &[(at, demand())]) == [Action::Open(gpu(), 0)];
     let opened = (at + 1, Event::Opened(gpu(), Opened::OnDemand));
     opens && matches!(&run(engine, &[opened])[..], [Action::Try(..)])
 }
 
-/// The heap is bound, in answer to a demand at that time.
+/// Binds the heap by a demand at this time.
 fn binds(engine: &mut Daemon, at: u64) {
     assert!(tries(engine, at));
     let tried = (at + 2, Event::Tried(gpu(), heap(TEE), good()));
@@ -47,16 +47,16 @@ fn binds(engine: &mut Daemon, at: u64) {
 }
 
 #[test]
-fn a_demand_binds_and_what_is_idle_is_returned() {
+fn demand_binds_and_idle_binding_is_released() {
     let mut engine = waiting();
     for at in [1_000, 100_000_000] {
         binds(&mut engine, at);
         assert_eq!(run(&mut engine, &[(at + 4, looked(groups(1)))]), []);
         assert_eq!(end(&engine), (State::InUse, None));
         let due = at + 10 + IDLE;
-        assert_eq!(told(&mut engine, at + 10, groups(0)), [Action::WakeAt(Monotonic(due))]);
-        // The kernel says something else meanwhile.
-        let again = told(&mut engine, at + 20, groups(0));
+        assert_eq!(signalled(&mut engine, at + 10, groups(0)), [Action::WakeAt(Monotonic(due))]);
+        // An unrelated signal does not restart the idle time.
+        let again = signalled(&mut engine, at + 20, groups(0));
         assert_eq!(again, [Action::WakeAt(Monotonic(due))]);
         assert_eq!(run(&mut engine, &[(due, Event::Woken)]), [bind_on_demand()]);
         assert_eq!(run(&mut engine, &[(due + 1, Event::OnDemand(gpu(), Ok(())))]), []);
@@ -69,14 +69,14 @@ fn a_demand_binds_and_what_is_idle_is_returned() {
 }
 
 #[test]
-fn a_group_that_comes_in_time_keeps_the_binding() {
+fn group_created_within_the_idle_time_keeps_the_binding() {
     let mut engine = waiting();
     binds(&mut engine, 1_000);
     run(&mut engine, &[(1_010, looked(groups(0)))]);
-    assert_eq!(told(&mut engine, 2_000, groups(1)), []);
+    assert_eq!(signalled(&mut engine, 2_000, groups(1)), []);
     assert_eq!(run(&mut engine, &[(1_010 + IDLE, Event::Woken)]), []);
-    // The kernel knows of one before we do.
-    told(&mut engine, 20_000_000, groups(0));
+    // The kernel creates a group before the daemon sees it.
+    signalled(&mut engine, 20_000_000, groups(0));
     let woken = (20_000_000 + IDLE, Event::Woken);
     assert_eq!(run(&mut engine, &[woken]), [bind_on_demand()]);
     let busy = Event::OnDemand(gpu(), Err("EBUSY".into()));
@@ -86,7 +86,7 @@ fn a_group_that_comes_in_time_keeps_the_binding() {
 }
 
 #[test]
-fn a_demand_that_comes_to_nothing_is_answered_and_not_met_again_at_once() {
+fn failed_demand_is_reported_and_retried_only_after_a_delay() {
     let mut engine = waiting();
     assert!(tries(&mut engine, 1_000));
     let small = Verdict::TooSmall("no memory".into());
@@ -99,12 +99,12 @@ fn a_demand_that_comes_to_nothing_is_answered_and_not_met_again_at_once() {
 }
 
 #[test]
-fn a_fact_that_changes_binds_nothing() {
+fn changed_fact_does_not_bind_on_demand_gpu() {
     let mut engine = waiting();
     run(&mut engine, &[(40, changed(Change::Heap(heap("low")))), (50, looked(None))]);
     assert_eq!(run(&mut engine, &[(60, Event::Opened(gpu(), Opened::OnDemand))]), []);
     assert_eq!(end(&engine), on_demand());
-    // Its TEE goes, and comes back.
+    // The TEE goes away and registers again.
     run(&mut engine, &[(70, tee_changes(false)), (80, looked(None))]);
     run(&mut engine, &[(90, tee_changes(true)), (100, looked(None))]);
     run(&mut engine, &[(110, Event::Opened(gpu(), Opened::OnDemand))]);
@@ -112,7 +112,7 @@ fn a_fact_that_changes_binds_nothing() {
 }
 
 #[test]
-fn a_policy_that_changes_counts_from_then_on() {
+fn changed_bind_mode_applies_at_once() {
     let mut engine = waiting();
     let boot = changed(Change::Policy(Box::new(policy(TEE_FIRST))));
     run(&mut engine, &[(40, boot), (50, looked(None))]);
