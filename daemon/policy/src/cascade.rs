@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which policy files apply to a board, in which order, and what became of each.
+//! Selects the policy files that apply to a board, and orders them from general to specific.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::merged::Merged;
 use crate::name::Key;
 use crate::words;
 
-/// The key of the policy that applies to every board, below all others.
+/// Key of the policy that applies to every board, with the lowest precedence.
 pub const DEFAULT: &str = "default";
 
-/// The most compatible strings of a board that are looked at.
+/// Maximum number of a board's compatible strings to read.
 pub const MOST_KEYS: usize = 64;
 
-/// The keys of the files that apply to a board with this root `compatible` (most specific first,
-/// as in the device tree), from the most general to the most specific.
+/// Returns the keys of the files that apply to a board with this root `compatible` (most specific
+/// first, as in the device tree), from the most general to the most specific.
 ///
-/// A string that cannot be a file's name is passed over: `protheap-board` reports it. Boards have
-/// a handful of strings; what comes after [`MOST_KEYS`] is passed over too.
+/// Strings that cannot be a file name are ignored; `protheap-board` reports them. Boards have a
+/// handful of strings. Those after the first [`MOST_KEYS`] are ignored too.
 pub fn keys(compatible: &[String]) -> Vec<Key> {
     let mut keys = Vec::new();
     let compatible = &compatible[..compatible.len().min(MOST_KEYS)];
@@ -33,66 +33,68 @@ pub fn keys(compatible: &[String]) -> Vec<Key> {
     keys
 }
 
-/// A file that is named so that it could apply to the board.
+/// A file whose name matches the board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFile {
-    /// The string that names it; drop-ins have the key of the file that they refine.
+    /// Key from the file name. A drop-in has the key of the file that it refines.
     pub key: Key,
-    /// Where it is, with the root.
+    /// Path, including the root.
     pub path: String,
-    /// What was found there.
+    /// Content of the file, or the reason why it does not count.
     pub standing: Standing,
 }
 
-/// What a file is beside the others.
+/// Content of a file, or the reason why it does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It counts: what it says.
+    /// The file counts. Contains its text.
     Text(String),
-    /// It is a mask, or one hides it: why.
+    /// The file is a mask, or is hidden by one. Contains the reason.
     Masked(String),
-    /// One of the same name in a directory before it counts: why.
+    /// A file of the same name in a directory of higher precedence replaces it. Contains the
+    /// reason.
     Shadowed(String),
-    /// Others than root could have written it, or the image lets it not count: why. It hides
-    /// nothing.
+    /// The file does not count and hides no other: users other than root can have written it, or
+    /// the image does not trust local policies. Contains the reason.
     Untrusted(String),
-    /// It cannot be read: why. Nothing of a lower directory takes its place.
+    /// The file cannot be read. Contains the reason. No file of a lower directory replaces it.
     Refused(String),
 }
 
-/// What became of a file.
+/// A file and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// The string that names it.
+    /// Key from the file name.
     pub key: Key,
-    /// Where it is, with the root.
+    /// Path, including the root.
     pub path: String,
-    /// What became of it.
+    /// Outcome of the file.
     pub outcome: Outcome,
-    /// Why it does not apply, for people; empty if it does.
+    /// Reason why the file does not apply, as text; empty if it does.
     pub why: String,
-    /// What is wrong with what it says.
+    /// Faults in the file's content.
     pub faults: Vec<Diagnostic>,
 }
 
 words! {
-    /// What became of a file.
+    /// Outcome of a file.
     Outcome {
-        /// It is a part of the policy.
+        /// The file is part of the policy.
         Applied = "applied",
-        /// It is a mask, or one hides it.
+        /// The file is a mask, or is hidden by one.
         Masked = "masked",
-        /// One of the same name hides it.
+        /// A file of the same name replaces it.
         Shadowed = "shadowed",
-        /// It cannot be used.
+        /// The file cannot be used.
         Refused = "refused",
-        /// Others than root could have written it, or the image lets it not count.
+        /// Users other than root can have written the file, or the image does not trust local
+        /// policies.
         Untrusted = "untrusted",
     }
 }
 
-/// Reads the files of a board, in the order in which they merge: what applies, and what became of
-/// each.
+/// Parses the files of a board, in merge order. Returns the merged policy and the outcome of each
+/// file.
 pub fn judge(files: Vec<PolicyFile>) -> (Merged, Vec<Judged>) {
     let mut fragments = Vec::new();
     let mut judged = Vec::new();
@@ -125,17 +127,17 @@ pub fn judge(files: Vec<PolicyFile>) -> (Merged, Vec<Judged>) {
     (Merged::new(fragments), judged)
 }
 
-/// What policy files said when they were last good, by path: a file that became bad goes on to say
-/// that, for as long as the program that knows it runs.
+/// Last valid content of policy files, by path. It replaces the content of files that have become
+/// unusable, for as long as the program runs.
 #[derive(Debug, Default)]
 pub struct LastGood {
     texts: BTreeMap<String, String>,
 }
 
 impl LastGood {
-    /// Puts what bad files said before in their place, and returns what is wrong with those. What a
-    /// file said before it was masked, hidden, removed, or could have been written by others than
-    /// root, is forgotten.
+    /// Replaces unusable files by their last valid content, and returns the replaced files with
+    /// their faults. Forgets the content of files that were masked, hidden or removed, or that
+    /// users other than root can have written.
     pub fn keep(&mut self, files: &mut [PolicyFile]) -> Vec<Judged> {
         let mut known = std::mem::take(&mut self.texts);
         let mut kept = Vec::new();
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cascade_goes_from_default_to_the_board() {
+    fn keys_are_ordered_from_default_to_the_board() {
         let compatible = ["acme,kiosk", "acme,a9", "bad/name", "..", "acme,a9"];
         let keys = keys(&compatible.map(str::to_owned));
         let keys: Vec<_> = keys.iter().map(Key::as_str).collect();
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_became_bad_says_what_it_said_when_it_was_good() {
+    fn invalid_file_keeps_its_last_valid_content() {
         let good = |hold: &str| format!("schema = 1\n[gpu.x]\nhold = '{hold}'\n");
         let mut last_good = LastGood::default();
         let mut texts = |standing: Option<Standing>| {
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_is_applied_unless_it_has_faults() {
+    fn text_is_applied_unless_it_has_faults() {
         let file = |path: &str, standing| PolicyFile {
             key: Key::new("a").unwrap(),
             path: path.to_owned(),

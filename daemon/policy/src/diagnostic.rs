@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A fault in a policy file, with its place.
+//! A fault in a policy file, with its position.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::sanitize::Sanitized;
 
-/// A place in a text: line and column, both from 1; columns count characters.
+/// A position in a text: line and column, both from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
     /// The line.
@@ -18,7 +18,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of the byte at `offset` of `text`.
+    /// Returns the position of the byte at `offset` of `text`.
     pub fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -29,18 +29,18 @@ impl Place {
     }
 }
 
-/// How bad a fault is.
+/// Severity of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The file is refused.
+    /// The file is rejected.
     Error,
-    /// The file is used, and may not do what was meant.
+    /// The file is used, but contains a likely mistake.
     Warning,
 }
 
 impl Severity {
-    /// The word for it.
+    /// Returns the word for the severity.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -49,41 +49,41 @@ impl Severity {
     }
 }
 
-/// A fault in a file: what is wrong, where, and what to do.
+/// A fault in a file: message, position, and remedy.
 ///
-/// It displays as compilers do: `FILE:LINE:COLUMN: error: MESSAGE`, then the line with the fault
-/// underlined, if there is a text.
+/// It is displayed as compilers do: `FILE:LINE:COLUMN: error: MESSAGE`, followed by the line with
+/// the fault underlined, if the text is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The file.
+    /// Path of the file.
     pub path: String,
-    /// Where the fault begins.
+    /// Position of the fault's first character.
     pub place: Place,
-    /// The first byte that is at fault, and the one after the last.
+    /// Byte range of the fault: its first byte, and the one after its last.
     pub(crate) span: (usize, usize),
-    /// How bad it is.
+    /// Severity of the fault.
     pub severity: Severity,
-    /// What is wrong.
+    /// Description of the fault.
     pub message: String,
-    /// What to do about it.
+    /// Remedy for the fault.
     pub help: Option<String>,
-    /// The line of the file, near the fault.
+    /// Part of the line around the fault.
     source: String,
-    /// How many characters of the line stand before that.
+    /// Number of the line's characters before that part.
     skipped: usize,
-    /// How many characters are at fault.
+    /// Number of characters to underline.
     length: usize,
 }
 
-/// How many characters of the line are shown on either side of where the fault begins.
+/// Number of characters to show on either side of the start of the fault.
 const CONTEXT: usize = 100;
 
 impl Diagnostic {
-    /// A fault at the bytes `span` of `text`, the content of `path`.
+    /// Creates an error for the bytes `span` of `text`, the content of `path`.
     pub fn new(path: &str, text: &str, span: std::ops::Range<usize>, message: String) -> Self {
         let place = Place::of(text, span.start);
         let line = text.lines().nth(place.line - 1).unwrap_or("");
-        // A line may be a whole file long: only what is near the fault is kept.
+        // A line can be as long as the file. Only the part around the fault is kept.
         let skipped = place.column.saturating_sub(CONTEXT);
         let source = line.chars().skip(skipped).take(2 * CONTEXT).collect();
         let faulty = text.get(span.clone()).and_then(|text| text.lines().next()).unwrap_or("");
@@ -100,14 +100,14 @@ impl Diagnostic {
         }
     }
 
-    /// The same as a warning.
+    /// Turns the diagnostic into a warning.
     #[must_use]
     pub fn as_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    /// The same with what to do about it.
+    /// Sets the remedy.
     #[must_use]
     pub fn with_help(mut self, help: Option<String>) -> Self {
         self.help = help;
@@ -140,7 +140,7 @@ mod tests {
     use crate::sanitize::is_hidden;
 
     #[test]
-    fn shows_the_place_as_a_compiler_does() {
+    fn display_underlines_the_fault_as_compilers_do() {
         let text = "schema = 1\nhëaps = 3\n";
         let start = text.find("hë").unwrap();
         let fault = Diagnostic::new("a.toml", text, start..start + 6, "unknown key".into())
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn never_prints_what_drives_a_terminal() {
+    fn display_contains_no_control_characters() {
         let text = "\u{1b}[2J\u{202e}\u{2066}\u{200b}\u{feff}\u{e0041}\u{ad}\u{2028}\u{9b}";
         let fault = Diagnostic::new("a\u{7}", text, 0..4, format!("{text}?"))
             .with_help(Some(text.to_owned()));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_only_what_is_near_the_fault() {
+    fn long_line_is_cut_around_the_fault() {
         let text = format!("{}X{}", "a".repeat(10_000), "b".repeat(10_000));
         let shown = Diagnostic::new("f", &text, 10_000..10_001, "m".into()).to_string();
         assert!(shown.len() < 1_000);
@@ -170,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_says_that_it_is_one_and_without_a_text_there_is_nothing_to_show() {
+    fn warning_without_a_text_shows_no_line() {
         let fault = Diagnostic::new("a.toml", "", 0..0, "m".into()).as_warning();
         assert_eq!(fault.to_string(), "a.toml:1:1: warning: m\n");
     }
 
     #[test]
-    fn survives_spans_outside_the_text() {
+    fn spans_outside_the_text_do_not_panic() {
         let fault = Diagnostic::new("a", "x", 7..9, "m".into());
         assert_eq!(fault.place, Place { line: 1, column: 2 });
         assert!(fault.to_string().starts_with("a:1:2: error: m\n"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What one policy file says.
+//! Parsed contents of one policy file.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use crate::name::Key;
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::schema::{Content, Reader};
 
-/// The largest policy file that is read, in bytes.
+/// Maximum size of a policy file, in bytes.
 pub const LARGEST: usize = 64 * 1024;
 
-/// One policy file, checked on its own.
+/// Parsed contents of one policy file, checked without regard to other files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
     /// The file.
     pub file: Arc<File>,
-    /// What it says, to be merged.
+    /// Contents as a table, for merging.
     pub(crate) table: Table,
-    /// What it says, read.
+    /// Contents as types.
     pub(crate) content: Content,
 }
 
 impl Fragment {
-    /// Reads the file `path`, whose name makes `key`.
+    /// Parses the file `path`, whose name contains `key`.
     ///
     /// # Errors
     ///
-    /// The faults of the file, at most [`MOST_FAULTS`](crate::schema::MOST_FAULTS), and only the first if it is not TOML: a file
-    /// with a fault is refused as a whole.
+    /// Returns the faults of the file, at most [`MOST_FAULTS`](crate::schema::MOST_FAULTS), or only
+    /// the first if it is not TOML. A file with a fault is rejected as a whole.
     pub fn parse(key: &Key, path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let (file, table) = parse(key, path, text)?;
         let root = Origin { file: Arc::clone(&file), span: (0, 0) };
@@ -45,7 +45,7 @@ impl Fragment {
     }
 }
 
-/// Reads a TOML file of bounded size, each value with its place.
+/// Parses a TOML file of bounded size. Each value keeps its position.
 pub(crate) fn parse(
     key: &Key,
     path: &str,
@@ -54,12 +54,12 @@ pub(crate) fn parse(
     if let Some(fault) = too_large(path, text) {
         return Err(vec![fault]);
     }
-    // What the parser says after its first error is mostly about that error.
+    // Further parser errors are mostly consequences of the first.
     let table = DeTable::parse(text).map_err(|error| vec![not_toml(path, text, 0, &error)])?;
     Ok(file(key, path, text, table.into_inner()))
 }
 
-/// The fault of a file that is too large to be read.
+/// Returns a fault if the file exceeds the maximum size.
 pub(crate) fn too_large(path: &str, text: &str) -> Option<Diagnostic> {
     if text.len() <= LARGEST {
         return None;
@@ -68,7 +68,7 @@ pub(crate) fn too_large(path: &str, text: &str) -> Option<Diagnostic> {
     Some(Diagnostic::new(path, "", 0..0, message))
 }
 
-/// What the parser says of the part of `text` that begins at `offset`.
+/// Converts a parser error for the part of `text` that begins at `offset`.
 pub(crate) fn not_toml(
     path: &str,
     text: &str,
@@ -76,17 +76,17 @@ pub(crate) fn not_toml(
     error: &toml::de::Error,
 ) -> Diagnostic {
     let span = error.span().unwrap_or_default();
-    // The parser's message may have several lines; the first says what is wrong.
+    // The parser's message may have several lines. The first describes the error.
     let message = error.message().lines().next().unwrap_or("not TOML");
     Diagnostic::new(path, text, offset + span.start..offset + span.end, message.to_owned())
 }
 
-/// What a file says, each value with its place.
+/// Converts the contents of a file, with the position of each value.
 pub(crate) fn file(key: &Key, path: &str, text: &str, table: DeTable<'_>) -> (Arc<File>, Table) {
     let file = Arc::new(File { key: key.clone(), path: path.into(), text: text.into() });
     let table = match Node::new(&file, 0..0, &DeValue::Table(table)).value {
         Value::Table(table) => table,
-        // A table stays one.
+        // The conversion of a table always yields a table.
         _ => Table::new(),
     };
     (file, table)
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_the_whole_format() {
+    fn parse_accepts_the_whole_format() {
         let text = r#"
             schema = 1
             description = "Acme A9 family"
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn says_every_fault_with_its_place() {
+    fn parse_reports_every_fault_with_its_position() {
         let text = "schema = 1
 [gpu.g]
 heap = []
@@ -179,7 +179,7 @@ status = \"sure\"
     }
 
     #[test]
-    fn says_what_is_wrong_with_the_file_as_a_whole() {
+    fn parse_reports_faults_of_the_whole_file() {
         assert_eq!(faults("description = \"x\""), ["1:1: there is no `schema`"]);
         assert_eq!(
             faults("schema = 2"),
@@ -194,7 +194,7 @@ status = \"sure\"
     }
 
     #[test]
-    fn says_which_words_are_known() {
+    fn parse_error_lists_the_known_words() {
         let never = faults("schema = 1\n[gpu.g]\nheaps = []\nbind = \"never\"\n");
         assert_eq!(never, ["4:8: expected \"boot\" or \"demand\""]);
         let yes = faults("schema = 1\n[evidence.a]\nstatus = \"tested\"\nfirewall = \"yes\"\n");
@@ -204,14 +204,14 @@ status = \"sure\"
     }
 
     #[test]
-    fn a_file_full_of_faults_costs_little() {
+    fn number_of_reported_faults_is_limited() {
         let wrong = ["1,"; 30_000].concat();
         assert_eq!(faults(&format!("schema = 1\n[gpu.g]\nheaps = [{wrong}]")).len(), MOST_FAULTS);
         assert_eq!(faults(&"=\n".repeat(20_000)).len(), 1);
     }
 
     #[test]
-    fn suggests_the_nearest_key() {
+    fn unknown_key_suggests_the_nearest_key() {
         let key = Key::new("k").unwrap();
         let error =
             Fragment::parse(&key, "k.toml", "schema = 1\n[gpu.g]\nfirmwere = 1\n").unwrap_err();
@@ -220,7 +220,7 @@ status = \"sure\"
 
     proptest! {
         #[test]
-        fn any_text_is_accepted_or_refused_with_places_in_it(text in "\\PC{0,200}|(schema = 1\n)?([a-z\\[\\]\"{}=., \n*]{0,200})") {
+        fn parse_of_any_text_reports_only_positions_within_it(text in "\\PC{0,200}|(schema = 1\n)?([a-z\\[\\]\"{}=., \n*]{0,200})") {
             if let Err(found) = Fragment::parse(&Key::new("k").unwrap(), "k.toml", &text) {
                 prop_assert!(!found.is_empty());
                 for fault in found {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `image.toml`: whether a signed image lets the machine that it runs on have policies of its own.
+//! `image.toml`: declares whether a signed image trusts the policies of the machine it runs on.
 
 use crate::diagnostic::Diagnostic;
 use crate::fragment::parse;
@@ -8,12 +8,12 @@ use crate::name::Key;
 use crate::node::Table;
 use crate::schema::Reader;
 
-/// When the policies in `/etc` and `/run` count.
+/// Condition under which the policies in `/etc` and `/run` count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LocalPolicy {
-    /// Never: the image says all.
+    /// Never: only the image's own policies count.
     Never,
-    /// Unless the kernel is locked down. What an image without a word says.
+    /// Unless the kernel is locked down. This is the default.
     #[default]
     Unlocked,
     /// Always.
@@ -21,13 +21,13 @@ pub enum LocalPolicy {
 }
 
 impl LocalPolicy {
-    /// Reads the text of an `image.toml`.
+    /// Parses the text of an `image.toml`.
     ///
     /// # Errors
     ///
-    /// Its faults. Such an image is taken for one that says [`Self::Never`].
+    /// Returns the faults of the file. Callers treat such an image as [`Self::Never`].
     pub fn parse(path: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
-        // It is no policy, and so has no compatible string for a key.
+        // The file is no policy and has no compatible string. This key only labels it.
         let Ok(key) = Key::new("image") else { return Ok(Self::Never) };
         let (_, table) = parse(&key, path, text)?;
         let mut reader = Reader::default();
@@ -35,7 +35,7 @@ impl LocalPolicy {
         if reader.faults.is_empty() { Ok(local) } else { Err(reader.faults) }
     }
 
-    /// What the table says; its faults are the reader's.
+    /// Reads the setting from the table. The reader collects the faults.
     pub(crate) fn read(reader: &mut Reader, table: &Table) -> Self {
         reader.keys(table, &["schema", "local-policy"]);
         reader.version(table);
@@ -49,7 +49,7 @@ impl LocalPolicy {
         })
     }
 
-    /// Whether they count under a kernel that is, or is not, locked down.
+    /// Returns whether local policies count under a kernel with this lockdown state.
     pub fn counts(self, lockdown: bool) -> bool {
         match self {
             Self::Never => false,
@@ -58,7 +58,7 @@ impl LocalPolicy {
         }
     }
 
-    /// The word for it.
+    /// Returns the word for the setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Never => "never",
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_says_when_local_policies_count() {
+    fn local_policy_depends_on_the_image_and_lockdown() {
         let of = |text: &str| LocalPolicy::parse("image.toml", text);
         assert_eq!(of(""), Ok(LocalPolicy::Unlocked));
         assert_eq!(of("schema = 1\n"), Ok(LocalPolicy::Unlocked));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_have_their_place() {
+    fn faults_have_a_position() {
         for (text, place) in [
             ("local-policy = \"sometimes\"", "image.toml:1:16: error: "),
             ("local_policy = \"never\"", "image.toml:1:1: error: unknown key `local_policy`"),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! All that is wrong with policy files, and what is allowed but hardly meant: for their authors.
+//! Checks policy files for all errors and for likely mistakes, for their authors.
 //!
-//! A board needs to know only whether it can use a file: nothing here is part of its boot.
+//! At boot it matters only whether a file can be used: nothing here is part of it.
 
 mod advice;
 mod recovery;
@@ -26,38 +26,39 @@ use recovery::{Recovered, note_lines};
 
 pub use advice::nearest;
 
-/// The most faults that are told of one file.
+/// Maximum number of faults to report for one file.
 pub const MOST_FAULTS: usize = 1000;
 
-/// The heaps that the kernel makes of TEEs (`drivers/tee/tee_heap.c`).
+/// Heaps that the kernel registers for TEEs (`drivers/tee/tee_heap.c`).
 const TEE_HEAPS: [&str; 3] =
     ["protected,secure-video", "protected,trusted-ui", "protected,secure-video-record"];
 
-/// The heaps that the kernel makes and that anybody can map (`drivers/dma-buf/heaps`).
+/// Heaps of the kernel whose memory any process can map (`drivers/dma-buf/heaps`).
 const MAPPABLE_HEAPS: [&str; 5] =
     ["default_cma_region", "system", "system_cc_shared", "linux,cma", "reserved"];
 
-/// The compatible strings of GPUs in `Documentation/devicetree/bindings/gpu/arm,mali-valhall-csf.yaml`.
+/// Compatible strings of GPUs in `Documentation/devicetree/bindings/gpu/arm,mali-valhall-csf.yaml`.
 const GPUS: [&str; 4] =
     ["arm,mali-valhall-csf", "rockchip,rk3588-mali", "mediatek,mt8196-mali", "nxp,imx95-mali"];
 
-/// What a table for any of them is called.
+/// Name of a table for any GPU.
 const ANY_GPU: &str = GPUS[0];
 
-/// The only TEE of Linux 7.3 that tells its revision (`get_tee_revision`, `drivers/tee`).
+/// The only TEE with a revision attribute in Linux 7.3 (`get_tee_revision`, `drivers/tee`).
 const TEE_WITH_REVISION: &str = "optee";
 
-/// The most known names that one is compared with letter by letter.
+/// Maximum number of known names to compute the edit distance to.
 const MOST_COMPARED: usize = 64;
 
-/// The most candidates for the same heap, or bounds of ranges, that are compared with each other.
+/// Maximum number of candidates for the same heap, or of bounds of ranges, to compare with each
+/// other.
 const MOST_PAIRS: usize = 16;
 
 fn kernel_heaps<'k>() -> impl Iterator<Item = &'k str> {
     TEE_HEAPS.into_iter().chain(MAPPABLE_HEAPS)
 }
 
-/// Faults, of which only the first are kept.
+/// A list of faults with a maximum length.
 #[derive(Debug, Default)]
 struct Faults {
     kept: Vec<Diagnostic>,
@@ -79,16 +80,16 @@ impl Faults {
     }
 }
 
-/// A file, and what is wrong with it on its own.
+/// A file, and the result of checking it without regard to other files.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// What could be read of a policy.
+    /// The policy, as far as it could be parsed.
     pub policy: Option<Fragment>,
-    /// What is wrong with it, in the order of the text.
+    /// Problems of the file, in the order of the text.
     pub problems: Vec<Diagnostic>,
-    /// How many more problems there are.
+    /// Number of problems that exceed the maximum.
     pub more: usize,
-    /// What it says.
+    /// Content of the file.
     text: Option<Arc<File>>,
 }
 
@@ -99,18 +100,18 @@ impl Checked {
         Self { policy, problems, more, text }
     }
 
-    /// Where what comes after a problem of this file begins.
+    /// Returns the position after the end of a problem of this file.
     pub fn end(&self, problem: &Diagnostic) -> Place {
         let text = self.text.as_ref().map_or("", |file| &file.text);
         Place::of(text, problem.span.1)
     }
 
-    /// The file is refused.
+    /// Returns whether the file is rejected.
     pub fn is_refused(&self) -> bool {
         self.problems.iter().any(|fault| fault.severity == Severity::Error)
     }
 
-    /// The heaps that it names.
+    /// Returns the heaps that the file names.
     pub fn heaps(&self) -> BTreeSet<String> {
         let names = self.policy.iter().flat_map(|policy| mentions(policy).0);
         names.map(|mention| mention.name.to_owned()).collect()
@@ -118,13 +119,13 @@ impl Checked {
 }
 
 impl From<Diagnostic> for Checked {
-    /// A file of which nothing else can be said.
+    /// Creates the result for a file that cannot be checked further.
     fn from(problem: Diagnostic) -> Self {
         Self { problems: vec![problem], ..Self::default() }
     }
 }
 
-/// Checks the policy `path`, whose name makes `key`.
+/// Checks the policy `path`, whose name contains `key`.
 pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     let mut faults = Faults::default();
     let Some((recovered, file, table)) = read(key, path, text, &mut faults) else {
@@ -157,7 +158,7 @@ pub fn image(path: &str, text: &str) -> Checked {
     Checked::new(file, None, faults)
 }
 
-/// Reads what can be read of a text, and notes where it is not TOML.
+/// Parses a text as far as possible, and adds a fault for each part that is not TOML.
 fn read(
     key: &Key,
     path: &str,
@@ -183,12 +184,12 @@ fn read(
     Some((recovered, file, table))
 }
 
-/// A reader that keeps more faults than a board does.
+/// Returns a reader that keeps up to the maximum number of faults that are reported here.
 fn reader() -> Reader {
     Reader { room: MOST_FAULTS - schema::MOST_FAULTS, ..Reader::default() }
 }
 
-/// Notes what the reader has found, but not what comes of the statements that are left out.
+/// Adds the reader's faults, except those that follow from omitted statements.
 fn note(reader: Reader, recovered: &Recovered, mut advice: Advice, faults: &mut Faults) {
     faults.more += reader.more;
     for mut fault in reader.faults {
@@ -203,12 +204,12 @@ fn note(reader: Reader, recovered: &Recovered, mut advice: Advice, faults: &mut 
     }
 }
 
-/// What `table` has by this name.
+/// Returns the value of the key `name` in `table`.
 fn value<'t>(table: &'t Table, name: &str) -> Option<&'t Value> {
     table.get(name).map(|(_, node)| &node.value)
 }
 
-/// The tables below the table `name`, with their names.
+/// Returns the tables in the table `name`, with their names.
 fn tables<'t>(
     table: &'t Table,
     name: &str,
@@ -223,7 +224,7 @@ fn tables<'t>(
     })
 }
 
-/// The elements of the array `name`.
+/// Returns the elements of the array `name`.
 fn elements<'t>(table: &'t Table, name: &str) -> &'t [Node] {
     match value(table, name) {
         Some(Value::Array(nodes)) => nodes,
@@ -240,9 +241,9 @@ fn warn_of_gpus(fragment: &Fragment, faults: &mut Faults) {
     }
 }
 
-/// A table's name that is no GPU's.
+/// Warns of a table name that matches no GPU.
 fn warn_of_name(name: &str, at: &Origin, table: &Table, faults: &mut Faults) {
-    // `[gpu.suspend]` and `[gpu.fb000000.gpu]` are refused: then what is meant is told already.
+    // `[gpu.suspend]` and `[gpu.fb000000.gpu]` are rejected with a help text that covers this.
     let is_part = |(key, (_, node)): (&String, &(Origin, Node))| {
         matches!(node.value, Value::Table(_)) && !GPU_KEYS.contains(&key.as_str())
     };
@@ -274,7 +275,7 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
     let mut same: HashMap<String, Vec<&Candidate>> = HashMap::new();
     let mut candidates = candidates.iter().peekable();
     for node in elements(table, "heaps") {
-        // Those with faults are not among the candidates.
+        // Candidates with faults are not in the list.
         let Some(candidate) = candidates.next_if(|one| one.origin.span == node.origin.span) else {
             continue;
         };
@@ -301,7 +302,7 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
     }
 }
 
-/// Conditions that no machine meets.
+/// Warns of conditions that no machine meets.
 fn warn_of_conditions(conditions: &Conditions, table: &Table, faults: &mut Faults) {
     let ranges = [
         ("tee-revision", &conditions.tee_revision),
@@ -325,7 +326,7 @@ fn warn_of_conditions(conditions: &Conditions, table: &Table, faults: &mut Fault
     }
 }
 
-/// Wherever `later` is a candidate, `first` is one already.
+/// Returns whether `first` is a candidate under all conditions under which `later` is one.
 fn covers(first: &Candidate, later: &Candidate) -> bool {
     let wider = |first: &Option<Range>, later: &Option<Range>| match (first, later) {
         (None, _) => true,
@@ -334,7 +335,7 @@ fn covers(first: &Candidate, later: &Candidate) -> bool {
     };
     let freer = |first: &Option<String>, later: &Option<String>| first.is_none() || first == later;
     let (one, other) = (&first.conditions, &later.conditions);
-    // A provider is waited for: it asks for nothing.
+    // A provider only determines what to wait for. It is not a condition.
     freer(&later.provider, &first.provider)
         && freer(&one.tee, &other.tee)
         && freer(&one.soc_id, &other.soc_id)
@@ -343,15 +344,15 @@ fn covers(first: &Candidate, later: &Candidate) -> bool {
         && wider(&one.soc_revision, &other.soc_revision)
 }
 
-/// One revision of each kind that ranges can tell apart: the least, each limit, and one after each.
-/// `None`: too many.
+/// Returns one revision of each kind that the ranges can distinguish: the least, each limit, and
+/// one directly after each limit. Returns `None` if there are too many.
 fn samples(ranges: &[&Range]) -> Option<Vec<String>> {
     let text = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let limits: Vec<_> =
         text.split(',').map(|bound| bound.trim_start_matches([' ', '<', '>', '='])).collect();
     let parts = |limit: &str| limit.matches('.').count();
     let most = limits.iter().map(|limit| parts(limit)).max()?;
-    // Before any other limit that is greater.
+    // The result is less than any greater limit.
     let after = |limit: &&str| format!("{limit}{}.1", ".0".repeat(most - parts(limit)));
     let all = limits.iter().map(ToString::to_string).chain(limits.iter().map(after));
     (limits.len() <= MOST_PAIRS).then(|| std::iter::once("0".to_owned()).chain(all).collect())
@@ -366,7 +367,7 @@ fn is_within(inner: &Range, outer: &Range) -> bool {
     samples(&[inner, outer]).is_some_and(|all| all.iter().all(inside))
 }
 
-/// The heaps that a device can use for something.
+/// Heaps that a device can use for one usage.
 struct List<'f> {
     device: &'f str,
     key: &'f Origin,
@@ -374,7 +375,7 @@ struct List<'f> {
     heaps: HashSet<&'f str>,
 }
 
-/// What devices say of a usage that no heap can meet.
+/// Warns of usages that no heap can meet.
 fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
     let mut usages: BTreeMap<&str, Vec<List<'_>>> = BTreeMap::new();
     let mut devices = 0;
@@ -394,7 +395,7 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
     for (usage, lists) in &usages {
         let is_common = |heap: &&str| lists.iter().all(|list| list.heaps.contains(*heap));
         match lists.as_slice() {
-            // Of one device alone, everything is said.
+            // A policy with a single device may have usages of that device alone.
             [List { device, key, .. }] if devices > 1 => {
                 let others = usages.keys().copied().filter(|other| other != usage);
                 let help = match nearest(usage, others.take(MOST_COMPARED)) {
@@ -422,15 +423,15 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// A heap's name in a policy.
+/// A heap name in a policy.
 struct Mention<'f> {
     name: &'f str,
     at: &'f Origin,
-    /// It stands in `heaps`.
+    /// Whether the name is that of a candidate.
     is_candidate: bool,
 }
 
-/// The heaps that a policy names, each where it stands first, and the prefixes.
+/// Returns the heaps that a policy names, each at its first position, and the prefixes.
 fn mentions(fragment: &Fragment) -> (Vec<Mention<'_>>, Vec<&str>) {
     let candidates = tables(&fragment.table, "gpu")
         .flat_map(|(_, _, gpu)| elements(gpu, "heaps"))
@@ -455,18 +456,18 @@ fn mentions(fragment: &Fragment) -> (Vec<Mention<'_>>, Vec<&str>) {
     (names, prefixes)
 }
 
-/// The names of heaps that a policy has evidence of, each with its place.
+/// Returns the heap names for which a policy has evidence, with their positions.
 fn evidence(fragment: &Fragment) -> impl Iterator<Item = (&str, &Origin)> {
     tables(&fragment.table, "evidence").map(|(name, at, _)| (name, at))
 }
 
-/// What the files of one key say together.
+/// Combined contents of the files of one key.
 #[derive(Default)]
 struct Together<'f> {
     named: HashSet<&'f str>,
     prefixes: BTreeSet<&'f str>,
     evidence: HashSet<&'f str>,
-    /// One of them is refused: it may say what seems to be missing.
+    /// Whether one of the files is rejected. It may contain what the others lack.
     is_broken: bool,
 }
 
@@ -476,8 +477,8 @@ impl Together<'_> {
     }
 }
 
-/// Adds what is wrong with policies beside each other. `heaps` are names that are known from
-/// elsewhere; they are asked for only if some name is not known otherwise.
+/// Adds the problems that concern several policies. `heaps` returns names that are known from other
+/// sources. It is called only if a name is not known otherwise.
 pub fn between(files: &mut [Checked], heaps: &mut dyn FnMut() -> BTreeSet<String>) {
     let warnings = warnings_between(files, heaps);
     for (file, found) in files.iter_mut().zip(warnings) {
@@ -488,7 +489,7 @@ pub fn between(files: &mut [Checked], heaps: &mut dyn FnMut() -> BTreeSet<String
 }
 
 fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<String>) -> Vec<Faults> {
-    // `all` stands for every key: what is in `default` is for all boards.
+    // `all` combines all keys, because `default` applies to every board.
     let (mut keys, mut all) = (HashMap::<&str, Together<'_>>::new(), Together::default());
     let mut files_with = HashMap::<&str, usize>::new();
     let said: Vec<_> = files.iter().map(|file| file.policy.as_ref().map(mentions)).collect();
@@ -540,12 +541,12 @@ fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<Strin
     files.iter().zip(&said).map(warn).collect()
 }
 
-/// The names of heaps that somebody knows.
+/// Known heap names.
 struct Known<'f> {
     evidence: &'f HashSet<&'f str>,
     files_with: &'f HashMap<&'f str, usize>,
     elsewhere: &'f mut dyn FnMut() -> BTreeSet<String>,
-    /// All of them, and by what names have in common that differ little: once they are needed.
+    /// All known names, and a map from their normalized forms. Computed on first use.
     all: Option<(BTreeSet<String>, HashMap<String, String>)>,
 }
 
@@ -558,10 +559,10 @@ impl<'f> Known<'f> {
         Self { evidence, files_with, elsewhere, all: None }
     }
 
-    /// The name that is likely to be meant by one that nobody knows.
+    /// Returns the known name that an unknown `name` most likely means.
     fn near(&mut self, name: &str) -> Option<String> {
         let files_with = self.files_with;
-        // The same slip can be in many files.
+        // Several files can contain the same typing mistake.
         let is_slip = |name: &str| nearest(name, kernel_heaps()).is_some();
         let is_common =
             |name: &str| files_with.get(name).is_some_and(|files| *files > 1) && !is_slip(name);

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! All policy files that apply to a board, in the order of the cascade.
+//! All policy files that apply to a board, in order of precedence.
 
 use crate::fragment::Fragment;
 use crate::name::DeviceName;
 use crate::node::{Table, Value, merge};
 
-/// All policy files that apply to a board. Nothing is chosen or checked across files yet.
+/// All policy files that apply to a board. Nothing is selected or checked across files yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Merged {
     fragments: Vec<Fragment>,
 }
 
 impl Merged {
-    /// Puts `fragments` one above the other, the most general first.
+    /// Combines `fragments`, the most general first.
     pub fn new(fragments: Vec<Fragment>) -> Self {
         Self { fragments }
     }
 
-    /// The fragments, the most general first.
+    /// Returns the fragments, the most general first.
     pub fn fragments(&self) -> &[Fragment] {
         &self.fragments
     }
 
-    /// The table `name` at the top of every file, merged.
+    /// Merges the top-level tables `name` of all files.
     pub(crate) fn top(&self, name: &str) -> Table {
         let mut merged = Table::new();
         for fragment in &self.fragments {
@@ -34,9 +34,9 @@ impl Merged {
         merged
     }
 
-    /// What all files say of one GPU. In each file the most specific table counts: the device's
-    /// name before its compatible strings, those in their order. Then file goes over file, so a
-    /// more specific file outranks a more specific table below it.
+    /// Merges the settings for one GPU. In each file the most specific table counts: the device
+    /// name precedes the compatible strings, which count in their order. Then files are merged, so
+    /// that a more specific file outranks a more specific table in a file below it.
     pub(crate) fn gpu(&self, device: &DeviceName, compatible: &[String]) -> Option<Table> {
         let mut merged: Option<Table> = None;
         for fragment in &self.fragments {

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Names that come from outside and go into paths: each is checked once, where it enters.
+//! Names that come from outside and become parts of paths. Each is checked once, at its entry.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a name was refused.
+/// Reason why a name was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// The name has no characters.
+    /// The name is empty.
     #[error("is empty")]
     Empty,
-    /// The name is longer than the kernel takes.
+    /// The name exceeds the kernel's maximum length. Contains that maximum.
     #[error("is longer than {0} bytes")]
     TooLong(usize),
-    /// A character that cannot stand in such a name.
+    /// The name contains a character that is not allowed.
     #[error("has the character {0:?}: only printable ASCII without `/` and blanks is possible")]
     Character(char),
-    /// `.` and `..` name directories.
+    /// The name is `.` or `..`.
     #[error("names a directory, not an entry of one")]
     Directory,
 }
@@ -47,20 +47,20 @@ macro_rules! name {
         pub struct $type(String);
 
         impl $type {
-            /// The most bytes that such a name has.
+            /// Maximum length of the name, in bytes.
             pub const LONGEST: usize = $longest;
 
             /// Checks `name`.
             ///
             /// # Errors
             ///
-            /// A [`NameError`] that says what cannot be in such a name.
+            /// Returns a [`NameError`] if the name is not valid.
             pub fn new(name: &str) -> Result<Self, NameError> {
                 check(name, Self::LONGEST)?;
                 Ok(Self(name.to_owned()))
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -84,25 +84,25 @@ macro_rules! name {
 }
 
 name!(
-    /// The name of a dma-buf heap, as under `/dev/dma_heap`.
+    /// Name of a dma-buf heap, as under `/dev/dma_heap`.
     HeapName,
     255
 );
 
 impl HeapName {
-    /// It is a name that the kernel gives to the heaps of a TEE (drivers/tee/tee_heap.c).
+    /// Returns whether the kernel gives this name to a heap of a TEE (`drivers/tee/tee_heap.c`).
     pub fn is_of_tee(&self) -> bool {
         self.0.starts_with("protected,")
     }
 }
 name!(
-    /// The name of a device on its bus, as under `/sys/bus/platform/devices`. The limit is that of
-    /// protheap.ko's ioctl (`driver/module/uapi/protheap.h`).
+    /// Name of a device on its bus, as under `/sys/bus/platform/devices`. The maximum length is
+    /// that of protheap.ko's ioctl (`driver/module/uapi/protheap.h`).
     DeviceName,
     63
 );
 name!(
-    /// The key of a policy file: `default` or a compatible string. The limit leaves room for
+    /// Key of a policy file: `default` or a compatible string. The maximum length leaves room for
     /// `.toml.d` in a directory entry.
     Key,
     248
@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn refuses_what_cannot_be_one_directory_entry() {
+    fn new_rejects_names_that_are_no_directory_entry() {
         assert_eq!(HeapName::new(""), Err(NameError::Empty));
         assert_eq!(HeapName::new(".."), Err(NameError::Directory));
         assert_eq!(HeapName::new("a/b"), Err(NameError::Character('/')));
@@ -127,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_accepted_name_is_one_path_component(name in "\\PC{0,300}") {
+        fn accepted_name_is_one_path_component(name in "\\PC{0,300}") {
             if let Ok(name) = HeapName::new(&name) {
                 let path = std::path::Path::new(name.as_str());
                 prop_assert_eq!(path.components().count(), 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! TOML values that remember where they stand, and the one rule by which they merge.
+//! TOML values that keep their position, and the rule by which they merge.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,33 +13,33 @@ use toml::de::DeValue;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::name::Key;
 
-/// A policy file's content, kept so that every value can say where it stands.
+/// A policy file with its text, to which the positions of values refer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct File {
-    /// The file's key, such as `rockchip,rk3588`.
+    /// Key of the file, such as `rockchip,rk3588`.
     pub key: Key,
-    /// The file's path.
+    /// Path of the file.
     pub path: String,
-    /// What it says.
+    /// Text of the file.
     pub text: String,
 }
 
-/// Where a value was written.
+/// Position of a value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The file.
+    /// File that contains the value.
     pub file: Arc<File>,
-    /// The first byte of the value in the file, and the one after its last.
+    /// Byte range of the value: its first byte, and the one after its last.
     pub span: (usize, usize),
 }
 
 impl Origin {
-    /// Line and column.
+    /// Returns line and column.
     pub fn place(&self) -> Place {
         Place::of(&self.file.text, self.span.0)
     }
 
-    /// A fault here.
+    /// Creates an error at this position.
     pub fn fault(&self, message: String) -> Diagnostic {
         Diagnostic::new(&self.file.path, &self.file.text, self.span.0..self.span.1, message)
     }
@@ -61,21 +61,21 @@ impl fmt::Debug for Origin {
 /// A table: its values by key, with the origin of each key.
 pub type Table = BTreeMap<String, (Origin, Node)>;
 
-/// A value and where it was written.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Where the value was written.
+    /// Position of the value.
     pub origin: Origin,
     /// The value.
     pub value: Value,
 }
 
-/// A TOML value. Floats and dates have no use in a policy: only that they were there is kept.
+/// A TOML value. Floats and dates are not valid in a policy, so that only their kind is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A string.
     String(String),
-    /// An integer; `None` for one that 64 bits cannot hold.
+    /// An integer; `None` if it exceeds 64 bits.
     Integer(Option<i64>),
     /// A Boolean.
     Boolean(bool),
@@ -88,7 +88,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What to call such a value in a message.
+    /// Returns the name of the value's type for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::String(_) => "a string",
@@ -127,7 +127,7 @@ impl Node {
     }
 }
 
-/// The merge rule: tables merge by key; everything else is replaced whole.
+/// Merges `upper` into `lower`: tables merge by key, every other value is replaced.
 pub fn merge(lower: &mut Table, upper: &Table) {
     for (key, (at, node)) in upper {
         match (lower.get_mut(key), &node.value) {
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// The values alone, for comparison: merging moves origins with their values.
+    /// Returns the values without origins, for comparison. Merging moves origins with their values.
     fn values(table: &Table) -> String {
         fn show(node: &Node) -> String {
             match &node.value {
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn tables_merge_and_the_rest_is_replaced() {
+    fn tables_merge_and_other_values_are_replaced() {
         let mut lower = table("a = 1\n[t]\nx = [1, 2]\ny = 1\n[t.u]\nz = 1\n");
         merge(&mut lower, &table("[t]\nx = [3]\n[t.u]\nw = 2\n"));
         assert_eq!(values(&lower), values(&table("a=1\n[t]\nx=[3]\ny=1\n[t.u]\nz=1\nw=2\n")));
     }
 
     fn any_table() -> impl Strategy<Value = String> {
-        // Few keys, so that collisions of every kind are common.
+        // The number of keys is small, so that collisions of every kind are common.
         let leaf =
             prop_oneof!["[0-9]", Just("[1, 2]".into()), Just("[]".into()), Just("true".into())];
         let value = leaf.prop_recursive(3, 12, 3, |inner| {
@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_again_changes_nothing(a in any_table(), b in any_table()) {
+        fn merge_is_idempotent(a in any_table(), b in any_table()) {
             let (a, b) = (table(&a), table(&b));
             let mut once = a.clone();
             merge(&mut once, &b);
@@ -207,7 +207,7 @@ mod tests {
         }
 
         #[test]
-        fn the_upper_value_wins_wherever_it_is_written(a in any_table(), b in any_table()) {
+        fn upper_value_always_wins(a in any_table(), b in any_table()) {
             fn holds(merged: &Table, upper: &Table) -> bool {
                 upper.iter().all(|(key, (_, node))| match (merged.get(key), &node.value) {
                     (Some((_, Node { value: Value::Table(m), .. })), Value::Table(u)) => holds(m, u),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What applies to a board, checked and complete.
+//! The policy that applies to a board, checked and complete.
 
 use std::sync::Arc;
 
@@ -10,33 +10,33 @@ use crate::name::{DeviceName, HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
 use crate::schema::{Bind, Candidate, Content, GpuTable, Pattern, Reader};
 
-/// How long a GPU is held at most where no policy says it, in microseconds.
+/// Default of the hold timeout, in microseconds.
 pub const HOLD: u64 = 5_000_000;
 
-/// The size of a suspend buffer where no policy says it, in bytes. Nobody has published what
-/// firmware asks for; it is only used until the firmware has said its own.
+/// Default size of a suspend buffer, in bytes. No document states the size that firmware requires.
+/// This value applies only until the firmware reports its own.
 pub const SUSPEND_BYTES: u64 = 64 * 1024;
 
-/// The number of suspend buffers where no policy says it.
+/// Default number of suspend buffers.
 pub const SUSPEND_COUNT: u32 = 16;
 
-/// What applies to a board.
+/// The policy that applies to a board.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     merged: Merged,
     content: Content,
     closed: bool,
-    /// What an earlier run has bound, for all GPUs.
+    /// Heap that an earlier run bound, for all GPUs.
     kept: Option<HeapName>,
 }
 
 impl Policy {
-    /// Makes a policy of all files that apply.
+    /// Makes a policy from all files that apply.
     pub fn new(merged: Merged) -> Self {
         let mut table = merged.top("share");
         table.extend(merged.top("evidence"));
-        // Every fragment was checked on its own, and no check looks beyond one file: what the
-        // reader would say of the missing `schema` is not a fault here.
+        // Every fragment was checked on its own, and no check concerns several files. The reader's
+        // fault for a missing `schema` does not apply here.
         let content = match merged.fragments().first() {
             Some(first) => {
                 let root = Origin { file: Arc::clone(&first.file), span: (0, 0) };
@@ -47,32 +47,32 @@ impl Policy {
         Self { merged, content, closed: false, kept: None }
     }
 
-    /// The same where an image lets no other policies count than its own: what the initrd bound is
-    /// not decided again.
+    /// Sets whether the image trusts only its own policies. If it does, the heap that the initrd
+    /// bound is kept.
     #[must_use]
     pub fn closed(self, closed: bool) -> Self {
         Self { closed, ..self }
     }
 
-    /// The same after an earlier run has bound `heap` for all GPUs.
+    /// Records that an earlier run bound `heap` for all GPUs.
     #[must_use]
     pub fn keeping_to(self, heap: HeapName) -> Self {
         Self { kept: Some(heap), ..self }
     }
 
-    /// The files that apply, the most general first.
+    /// Returns the files that apply, the most general first.
     pub fn files(&self) -> impl DoubleEndedIterator<Item = &File> {
         self.merged.fragments().iter().map(|fragment| &*fragment.file)
     }
 
-    /// The keys of the files that apply, the most specific first, each once.
+    /// Returns the keys of the files that apply, the most specific first and without duplicates.
     pub fn keys(&self) -> Vec<&Key> {
         let mut keys: Vec<_> = self.files().rev().map(|file| &file.key).collect();
         keys.dedup();
         keys
     }
 
-    /// What applies to one GPU; `None` if no file names heaps for it.
+    /// Returns the policy that applies to one GPU; `None` if no file names heaps for it.
     pub fn gpu(&self, device: &DeviceName, compatible: &[String]) -> Option<GpuPolicy> {
         let table = self.merged.gpu(device, compatible)?;
         let table = Reader::default().gpu(&table);
@@ -84,12 +84,12 @@ impl Policy {
         Some(gpu)
     }
 
-    /// What the devices of a media pipeline can use, and how names are known.
+    /// Returns the merged `share` and `evidence` tables.
     pub fn content(&self) -> &Content {
         &self.content
     }
 
-    /// The names of all tables for GPUs, in any file, and where each stands.
+    /// Returns the names of the GPU tables of all files, with their positions.
     pub fn gpu_tables(&self) -> impl Iterator<Item = (&str, &Origin)> {
         fn gpus(fragment: &Fragment) -> Option<&Table> {
             match fragment.table.get("gpu") {
@@ -101,24 +101,24 @@ impl Policy {
         tables.map(|(name, (origin, _))| (name.as_str(), origin))
     }
 
-    /// Some candidate is one only of a certain SoC.
+    /// Returns whether any candidate has a condition on the SoC.
     pub fn asks_for_soc(&self) -> bool {
         self.candidates().any(|heap| heap.conditions.ask_for_soc())
     }
 
-    /// The compatible strings that heaps name as their `provider`, in any file.
+    /// Returns the compatible strings that candidates of any file name as `provider`.
     pub fn provider_compatibles(&self) -> Vec<&str> {
         self.candidates().filter_map(|heap| heap.provider.as_deref()).collect()
     }
 
-    /// The candidates of all GPUs, in any file.
+    /// Returns the candidates of all GPUs in all files.
     fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         let gpus = self.merged.fragments().iter().flat_map(|file| file.content.gpu.values());
         gpus.flat_map(|gpu| &gpu.heaps).flat_map(|heaps| &heaps.value)
     }
 }
 
-/// What applies to one GPU.
+/// The policy that applies to one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuPolicy {
     table: GpuTable,
@@ -126,13 +126,13 @@ pub struct GpuPolicy {
 }
 
 impl GpuPolicy {
-    /// The heaps that may be bound, in the order of preference.
+    /// Returns the candidate heaps, in order of preference.
     pub fn heaps(&self) -> &[Candidate] {
         self.table.heaps.as_ref().map_or(&[], |heaps| &heaps.value)
     }
 
-    /// An earlier run has bound `heap`: where the image is closed, nothing else is a candidate any
-    /// more.
+    /// Records that an earlier run bound `heap`. If the image trusts only its own policies, no
+    /// other heap remains a candidate.
     pub fn keep_to(&mut self, heap: &HeapName) {
         if self.closed
             && let Some(heaps) = &mut self.table.heaps
@@ -144,38 +144,37 @@ impl GpuPolicy {
         }
     }
 
-    /// When a heap is bound.
+    /// Returns when a heap is bound.
     pub fn bind(&self) -> Bind {
         self.table.bind.as_ref().map_or(Bind::Boot, |bind| bind.value)
     }
 
-    /// How long the GPU's probe may be held at most, in microseconds. A GPU that is bound on demand is
-    /// not held.
+    /// Returns the hold timeout, in microseconds. A GPU that is bound on demand is not held.
     pub fn hold(&self) -> u64 {
         self.table.hold.as_ref().map_or(HOLD, |hold| hold.value)
     }
 
-    /// The size of a suspend buffer until the firmware says its own, in bytes.
+    /// Returns the size of a suspend buffer until the firmware reports its own, in bytes.
     pub fn suspend_bytes(&self) -> u64 {
         self.table.suspend_bytes.as_ref().map_or(SUSPEND_BYTES, |bytes| bytes.value)
     }
 
-    /// How many suspend buffers there are at most.
+    /// Returns the maximum number of suspend buffers.
     pub fn suspend_count(&self) -> u32 {
         self.table.suspend_count.as_ref().map_or(SUSPEND_COUNT, |count| count.value)
     }
 
-    /// The firmware image that the GPU loads, such as `arch10.8`.
+    /// Returns the firmware image that the GPU loads, such as `arch10.8`.
     pub fn firmware(&self) -> Option<&str> {
         self.table.firmware.as_ref().map(|firmware| firmware.value.as_str())
     }
 
-    /// Memory that can be mapped may be bound.
+    /// Returns whether memory that the CPU can map may be bound.
     pub fn allow_unprotected(&self) -> bool {
         self.table.allow_unprotected.as_ref().is_some_and(|allow| allow.value)
     }
 
-    /// Every value with its origin.
+    /// Returns every value with its origin.
     pub fn table(&self) -> &GpuTable {
         &self.table
     }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_refines_its_platform() {
+    fn board_policy_refines_its_platform() {
         let policy = policy(&[
             ("default", "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n"),
             (
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_outranks_the_keys_specificity() {
+    fn specific_file_outranks_specific_table() {
         let policy = policy(&[
             ("default", "[gpu.'fb000000.gpu']\nheaps = [{name='by-name'}]\nhold = '1s'\n"),
             (
@@ -246,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_that_no_file_gives_heaps_has_no_policy() {
+    fn gpu_without_heaps_has_no_policy() {
         let policy = policy(&[("default", "[gpu.'arm,mali-valhall-csf']\nhold = '1s'\n")]);
         let compatible = ["arm,mali-valhall-csf".to_owned()];
         assert_eq!(policy.gpu(&DeviceName::new("x.gpu").unwrap(), &compatible), None);
     }
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn missing_settings_have_defaults() {
         let policy = policy(&[("default", "[gpu.'arm,mali-valhall-csf']\nheaps = []\n")]);
         let gpu = gpu(&policy);
         assert_eq!(
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_keeps_its_prefix() {
+    fn pattern_keeps_its_prefix() {
         let policy = policy(&[(
             "default",
             "[gpu.'arm,mali-valhall-csf']\nheaps = [{name='protected,*'}]\n",

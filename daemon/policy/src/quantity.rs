@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Durations and sizes as policies write them: a number and a unit.
+//! Durations and sizes in policies: a number and a unit.
 
-/// What is counted.
+/// A kind of quantity.
 #[derive(Debug)]
 pub struct Kind {
-    /// What to call such a value in a message.
+    /// Description of such a value for messages.
     pub expected: &'static str,
-    /// The units and what they stand for, the smallest first.
+    /// The two units and their factors, the smaller first.
     units: [(&'static str, u64); 2],
-    /// The unit that a number alone is most likely to have.
+    /// Index of the unit to suggest for a number without one.
     usual: usize,
 }
 
@@ -28,18 +28,18 @@ pub const SIZE: Kind = Kind {
 };
 
 impl Kind {
-    /// Reads `text`; `None` if it is no such value.
+    /// Parses `text`; returns `None` if it is not valid.
     pub fn read(&self, text: &str) -> Option<u64> {
         let strip = |(unit, scale): &(&str, u64)| Some((text.strip_suffix(unit)?, *scale));
         let (digits, scale) = self.units.iter().find_map(strip)?;
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
             return None;
         }
         digits.parse::<u64>().ok()?.checked_mul(scale)
     }
 
-    /// What may be meant by `text`, which is no such value.
+    /// Suggests a valid value for the invalid `text`.
     pub fn suggest(&self, text: &str) -> Option<String> {
         let text = text.trim();
         let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -48,7 +48,7 @@ impl Kind {
         let begins = |(name, _): &&(&str, u64)| {
             !unit.is_empty() && unit.get(..1) == name.to_ascii_lowercase().get(..1)
         };
-        // The longest that it can stand for: `m` is a `ms` too, but `s` is no other.
+        // The first letter determines the unit: `m` stands for `ms`, and `s` for `s`.
         let (name, _) = self
             .units
             .iter()
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_needed_and_overflow_is_refused() {
+    fn unit_is_required_and_overflow_is_rejected() {
         assert_eq!(DURATION.read("5s"), Some(5_000_000));
         assert_eq!(DURATION.read("250ms"), Some(250_000));
         assert_eq!(DURATION.read("0s"), Some(0));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_suggested_can_be_read() {
+    fn suggestion_is_valid() {
         for (kind, wrong, meant) in [
             (&DURATION, "5", "5s"),
             (&DURATION, " 5 sec", "5s"),

@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A range of revisions: every bound has to hold.
+/// A range of revisions. A revision must satisfy every bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range(Vec<(Bound, String)>);
 
@@ -18,7 +18,7 @@ enum Bound {
     Equal,
 }
 
-// The longer operators stand before those that begin them.
+// Operators that begin with another operator precede it.
 const BOUNDS: [(&str, Bound); 5] = [
     ("<=", Bound::AtMost),
     (">=", Bound::AtLeast),
@@ -28,7 +28,7 @@ const BOUNDS: [(&str, Bound); 5] = [
 ];
 
 impl Range {
-    /// Reads bounds separated by commas.
+    /// Parses bounds that are separated by commas; returns `None` if the text is not valid.
     pub fn new(text: &str) -> Option<Self> {
         text.split(',')
             .map(|bound| {
@@ -42,8 +42,8 @@ impl Range {
             .map(Self)
     }
 
-    /// Whether `revision` lies in the range. One that is not dotted numbers does not: decimal ones,
-    /// or hexadecimal ones after `0x`, as some SoCs have.
+    /// Returns whether `revision` is in the range. Only dotted numbers can be: decimal ones, or
+    /// hexadecimal ones after `0x`, which some SoCs have.
     pub fn contains(&self, revision: &str) -> bool {
         self.0.iter().all(|(bound, limit)| match compare(revision, limit) {
             Some(Ordering::Less) => matches!(bound, Bound::Less | Bound::AtMost),
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compares_numbers_not_text() {
+    fn revisions_compare_as_numbers() {
         let range = Range::new(">=4.2, <4.10").unwrap();
         for inside in ["4.2", "4.9", "4.9.3", "4.2.0"] {
             assert!(range.contains(inside), "{inside}");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_range() {
+    fn new_rejects_invalid_ranges() {
         for wrong in ["", "4.6", "<", "<four", "~4", "<4.6,", "<4..6", "<+4", "<0x", "<0x+4"] {
             assert_eq!(Range::new(wrong), None, "{wrong}");
         }

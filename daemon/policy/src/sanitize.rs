@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Text from outside on its way to a terminal or a log.
+//! Sanitizes text from outside for a terminal or a log.
 //!
-//! Files, device trees, kernels and other programs name things as they like. A terminal obeys
-//! control characters, and reorders or hides text by characters that nobody sees: a name or a
-//! quoted line would read as something that it is not (CVE-2021-42574).
+//! The names in files, device trees, kernels and other programs are arbitrary. A terminal
+//! interprets control characters, and reorders or hides text because of invisible characters. A
+//! name or a quoted line could then be displayed as another text (CVE-2021-42574).
 
 use std::fmt::{self, Write as _};
 
-/// A character that a terminal obeys, or that changes how the text around it is shown without
-/// being seen itself.
+/// Returns whether a terminal interprets a character, or whether the character is invisible and
+/// changes how the text around it is displayed.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -38,7 +38,7 @@ fn shown(c: char) -> char {
     }
 }
 
-/// Shows text in one line, without [hidden](is_hidden) characters.
+/// Displays text as one line without [hidden](is_hidden) characters.
 #[derive(Debug, Clone, Copy)]
 pub struct Sanitized<'a>(pub &'a str);
 
@@ -48,23 +48,23 @@ impl fmt::Display for Sanitized<'_> {
     }
 }
 
-/// Text of several lines, without [hidden](is_hidden) characters.
+/// Removes [hidden](is_hidden) characters from text of several lines.
 pub fn lines(text: &str) -> String {
     text.chars().map(|c| if c == '\n' { c } else { shown(c) }).collect()
 }
 
-/// JSON with all [hidden](is_hidden) characters escaped. In JSON they are in strings alone, so that
-/// it means the same.
+/// Escapes all [hidden](is_hidden) characters in JSON. They occur only in strings, so that the
+/// meaning stays the same.
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        // Between its elements JSON may have white space.
+        // JSON permits white space between its elements.
         if c == '\n' || !is_hidden(c) {
             escaped.push(c);
             continue;
         }
         for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a String does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(escaped, "\\u{unit:04x}");
         }
     }
@@ -77,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn controls_and_what_is_not_seen_are_replaced() {
+    fn control_and_invisible_characters_are_replaced() {
         let kinds = [
             "\0\u{1}\u{7}\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{9f}\n\r",
             "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{61c}",
@@ -98,13 +98,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_hidden_is_left(text in "\\PC*|(?s:.)*") {
+        fn output_contains_no_hidden_character(text in "\\PC*|(?s:.)*") {
             prop_assert!(!Sanitized(&text).to_string().contains(is_hidden));
             prop_assert!(!lines(&text).contains(|c| c != '\n' && is_hidden(c)));
         }
 
         #[test]
-        fn json_means_the_same(text in "(?s:.)*", hidden in any::<char>()) {
+        fn escaped_json_has_the_same_meaning(text in "(?s:.)*", hidden in any::<char>()) {
             let value = format!("{text}{hidden}\u{e0041}\u{202e}");
             let escaped = json(&serde_json::to_string(&value).unwrap());
             prop_assert!(!escaped.contains(is_hidden));

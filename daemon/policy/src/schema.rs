@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What may stand in a policy: reads [`Table`]s into types, and notes every fault with its place.
+//! Schema of policies: converts [`Table`]s to types, and collects every fault with its position.
 
 use std::collections::BTreeMap;
 
@@ -12,67 +12,67 @@ use crate::quantity::{self, Kind};
 use crate::revision::Range;
 use crate::words;
 
-/// The version of the format.
+/// Version of the format.
 pub const SCHEMA: i64 = 1;
 
-/// The most faults that are told of one file.
+/// Maximum number of faults to report for one file.
 pub const MOST_FAULTS: usize = 20;
 
-/// The longest `hold`, in microseconds: after ten seconds the kernel reports a deferred probe as
-/// a failure (`deferred_probe_timeout`, `drivers/base/dd.c`).
+/// Maximum `hold`, in microseconds. After ten seconds the kernel reports a deferred probe as a
+/// failure (`deferred_probe_timeout`, `drivers/base/dd.c`).
 pub const LONGEST_HOLD: u64 = 10_000_000;
 
-/// The most suspend buffers for one GPU: panthor's limit of groups for one open file
+/// Maximum number of suspend buffers for one GPU: panthor's limit of groups for one open file
 /// (`MAX_GROUPS_PER_POOL`, `drivers/gpu/drm/panthor/panthor_sched.c`).
 pub const MOST_SUSPEND_BUFFERS: i64 = 128;
 
-/// The largest suspend buffer that is believed, in bytes.
+/// Maximum accepted size of a suspend buffer, in bytes.
 pub const LARGEST_SUSPEND_BUFFER: u64 = 16 << 20;
 
-/// The TEE implementations that the kernel has drivers for.
+/// TEE implementations for which the kernel has drivers.
 pub const TEES: [&str; 4] = ["optee", "amdtee", "tstee", "qtee"];
 
-/// What a table for a GPU may say.
+/// Keys of a GPU table.
 pub(crate) const GPU_KEYS: [&str; 6] =
     ["heaps", "bind", "hold", "suspend", "firmware", "allow-unprotected"];
 
-/// What a candidate may say of a heap.
+/// Keys of a candidate.
 const CANDIDATE_KEYS: [&str; 7] =
     ["name", "tee", "tee-revision", "kernel", "soc-id", "soc-revision", "provider"];
 
-/// A value with the place that it came from.
+/// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced<T> {
     /// The value.
     pub value: T,
-    /// Where it was written.
+    /// Position of the value.
     pub origin: Origin,
 }
 
-/// A heap that may be bound.
+/// A candidate heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its name, or how its name begins.
+    /// Name of the heap, or its prefix.
     pub name: Pattern,
-    /// What the machine must be.
+    /// Conditions that the machine must meet.
     pub conditions: Conditions,
-    /// The compatible string of the device whose driver brings the heap.
+    /// Compatible string of the device whose driver registers the heap.
     pub provider: Option<String>,
-    /// Where the candidate was written.
+    /// Position of the candidate.
     pub origin: Origin,
 }
 
-/// Which heap names are meant.
+/// A pattern for heap names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// This one.
+    /// Matches this name.
     Exact(HeapName),
-    /// The only one that begins so (written with a `*` at the end).
+    /// Matches the only heap whose name begins so. Written with a `*` at the end.
     Prefix(String),
 }
 
 impl Pattern {
-    /// Whether it names that heap.
+    /// Returns whether the pattern matches `heap`.
     pub fn fits(&self, heap: &HeapName) -> bool {
         match self {
             Self::Exact(name) => name == heap,
@@ -90,88 +90,88 @@ impl std::fmt::Display for Pattern {
     }
 }
 
-/// What a `[gpu."…"]` table says. What it does not say is `None`.
+/// Contents of a `[gpu."…"]` table. Missing settings are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GpuTable {
-    /// The heaps, in the order of preference.
+    /// Candidate heaps, in order of preference.
     pub heaps: Option<Sourced<Vec<Candidate>>>,
-    /// When a heap is bound.
+    /// Time at which a heap is bound.
     pub bind: Option<Sourced<Bind>>,
-    /// How long the GPU's probe may be held at most, in microseconds.
+    /// Hold timeout, in microseconds.
     pub hold: Option<Sourced<u64>>,
-    /// The size of a suspend buffer until the firmware says its own, in bytes.
+    /// Size of a suspend buffer until the firmware reports its own, in bytes.
     pub suspend_bytes: Option<Sourced<u64>>,
-    /// How many suspend buffers there are at most.
+    /// Maximum number of suspend buffers.
     pub suspend_count: Option<Sourced<u32>>,
-    /// The firmware image that the GPU loads, such as `arch10.8`.
+    /// Firmware image that the GPU loads, such as `arch10.8`.
     pub firmware: Option<Sourced<String>>,
-    /// Memory that can be mapped may be bound, for bring-up.
+    /// Whether memory that the CPU can map may be bound, for bring-up.
     pub allow_unprotected: Option<Sourced<bool>>,
 }
 
 words! {
-    /// When a heap is bound to a GPU.
+    /// Time at which a heap is bound to a GPU.
     Bind {
-        /// Before the GPU driver probes, or as soon as the heap is there.
+        /// Before the GPU driver probes, or as soon as the heap appears.
         Boot = "boot",
-        /// When the first protected group is created, or a client asks.
+        /// When the first protected group is created, or a client requests it.
         Demand = "demand",
     }
 }
 
-/// The heaps that a device can use, by usage, in the order of preference.
+/// Heaps that a device can use, by usage, in order of preference.
 pub type Share = BTreeMap<String, Sourced<Vec<HeapName>>>;
 
-/// How a heap's name is known.
+/// Evidence for a heap name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// How far it can be relied upon.
+    /// Reliability of the heap name.
     pub status: EvidenceStatus,
-    /// Where it is written.
+    /// Source of the evidence.
     pub source: Option<String>,
-    /// How well it is known that a firewall denies other devices, and the GPU in normal mode, access to
-    /// this heap's memory. Nothing in the kernel proves that.
+    /// Reliability of the claim that a firewall denies other devices, and the GPU in normal mode,
+    /// access to this heap's memory. Nothing in the kernel proves that.
     pub firewall: Option<EvidenceStatus>,
 }
 
 words! {
-    /// How far a heap's name can be relied upon.
+    /// Reliability of a claim about a heap.
     EvidenceStatus {
-        /// Somebody saw it work on this platform.
+        /// It was seen to work on this platform.
         Tested = "tested",
-        /// Its vendor or the kernel documents it.
+        /// The vendor or the kernel documents it.
         Documented = "documented",
         /// It is a guess.
         Unverified = "unverified",
     }
 }
 
-/// All that a policy says.
+/// Contents of a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
-    /// What people should call it.
+    /// Description for people.
     pub description: Option<String>,
     /// Tables for GPUs, by compatible string or device name.
     pub gpu: BTreeMap<String, GpuTable>,
-    /// What devices of a media pipeline can use, by compatible string or device name.
+    /// Usable heaps of the devices of a media pipeline, by compatible string or device name.
     pub share: BTreeMap<String, Share>,
-    /// How heap names are known.
+    /// Evidence for heap names.
     pub evidence: BTreeMap<String, Evidence>,
 }
 
-/// What is said of a file without a version, at its beginning.
+/// Message for a file without a version, at its beginning.
 pub(crate) const NO_SCHEMA: &str = "there is no `schema`";
 
-/// What is said of evidence that does not say how good it is, at its key.
+/// Message for evidence without a status, at its key.
 pub(crate) const NO_STATUS: &str = "evidence without a `status`";
 
-/// Reads tables, and keeps the faults that it meets.
+/// Reads tables, and collects their faults.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) faults: Vec<Diagnostic>,
-    /// How many more than [`MOST_FAULTS`] it keeps.
+    /// Number of faults to keep beyond [`MOST_FAULTS`].
     pub(crate) room: usize,
-    /// How many it has met that it did not keep.
+    /// Number of faults that were not kept.
     pub(crate) more: usize,
 }
 
@@ -202,7 +202,7 @@ impl Reader {
         }
     }
 
-    /// Checks the version of the format; false if there is none.
+    /// Checks the version of the format. Returns whether there is one.
     pub(crate) fn version(&mut self, table: &Table) -> bool {
         match table.get("schema").map(|(_, node)| node) {
             None => return false,
@@ -257,7 +257,7 @@ impl Reader {
             return None;
         };
         let pattern = match name.value.strip_suffix('*') {
-            // The prefix is checked as a name, so that `*` alone is refused: it would mean any heap.
+            // The prefix is checked as a name, which rejects `*` alone: it would match any heap.
             Some(prefix) => HeapName::new(prefix).map(|name| Pattern::Prefix(name.as_str().into())),
             None => HeapName::new(&name.value).map(Pattern::Exact),
         };
@@ -325,7 +325,7 @@ impl Reader {
         Some(bytes)
     }
 
-    /// A number with a unit.
+    /// Reads a number with a unit.
     fn quantity(&mut self, table: &Table, key: &str, kind: &Kind) -> Option<Sourced<u64>> {
         let (_, node) = table.get(key)?;
         let number;
@@ -340,7 +340,7 @@ impl Reader {
                 return None;
             }
         };
-        // A number alone is never meant: which unit it has would be a guess.
+        // A number without a unit is rejected, because its unit would be a guess.
         if let (Value::String(_), Some(value)) = (&node.value, kind.read(text)) {
             return Some(Sourced { value, origin: node.origin.clone() });
         }
@@ -415,7 +415,7 @@ impl Reader {
         Some(Evidence { status, source, firewall })
     }
 
-    // The rest reads one value of one type.
+    // Helpers that read one value of one type.
 
     fn expected(&mut self, at: &Origin, what: &str, found: &Value) {
         self.fault(at, format!("expected {what}, found {}", found.kind()));
@@ -522,13 +522,15 @@ impl Reader {
     }
 }
 
-/// Whether a usage can have this name: it becomes that of a link below /run/protheap/heaps.
+/// Returns whether `name` is a valid usage. It becomes the name of a link below
+/// `/run/protheap/heaps`.
 pub fn is_usage(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
 }
 
-/// How many characters must be changed, added or taken away to make `a` of `b`.
+/// Returns the edit distance between `a` and `b`: the number of characters to change, add or
+/// remove.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.bytes().enumerate() {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Enums whose variants are stable words: policy files, `state.json` and D-Bus show them.
+//! Enums whose variants are stable words, which policy files, `state.json` and D-Bus contain.
 
 /// Defines an enum whose variants are stable words, with conversions in both directions.
 ///
-/// `FromStr` and `Deserialize` refuse any other word.
+/// `FromStr` and `Deserialize` reject any other word.
 #[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -58,11 +58,11 @@ macro_rules! words {
     };
 }
 
-/// A word that is none of an enum's.
+/// A word that matches no variant of an enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown word; expected one of {}", known.join(", "))]
 pub struct UnknownWord {
-    /// The words that are known.
+    /// The words of the enum.
     pub known: &'static [&'static str],
 }
 

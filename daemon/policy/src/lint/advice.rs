@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What people write where the format wants something else, and what they are likely to mean.
+//! Recognizes common mistakes in policies, and suggests corrections.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use crate::quantity;
 use crate::revision::Range;
 use crate::schema::{GPU_KEYS, SCHEMA, TEES, distance, is_usage};
 
-/// A table for any Mali CSF GPU, as it begins.
+/// Header of a table for any Mali CSF GPU.
 const GPU_TABLE: &str = "[gpu.\"arm,mali-valhall-csf\"]";
 
-/// What to do about a fault, by the bytes that are at fault.
+/// Help texts for faults, by the byte range of the fault.
 #[derive(Default)]
 pub(super) struct Advice(BTreeMap<(usize, usize), String>);
 
-/// The one of `known` that is likely to be meant by `word`, which is none of them.
+/// Returns the word of `known` that an unknown `word` most likely means.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let steps = |known: &'k str| {
         if is_alike(known, word) {
             return Some((0, known));
         }
-        // Short words are all near each other.
+        // All short words have a small distance to each other.
         let most = 2.min(word.len().max(known.len()) / 3);
         let is_near = word.len().abs_diff(known.len()) <= most;
         let steps = is_near.then(|| steps_between(word, known)).filter(|steps| *steps <= most)?;
@@ -33,7 +33,7 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     known.into_iter().filter_map(steps).min().map(|(_, known)| known)
 }
 
-/// As `distance`, but quick for words that begin or end alike.
+/// Computes `distance`, but is fast for words with a common prefix or suffix.
 fn steps_between(one: &str, other: &str) -> usize {
     let common = |pair: &(char, char)| pair.0 == pair.1;
     let bytes = |pair: (char, char)| pair.0.len_utf8();
@@ -43,7 +43,7 @@ fn steps_between(one: &str, other: &str) -> usize {
     distance(&one[..one.len() - end], &other[..other.len() - end])
 }
 
-/// What words have in common that differ only in case and in what parts them.
+/// Returns a normal form that ignores case and the kind of separators.
 pub(super) fn alike(word: &str) -> String {
     word.chars().map(plain).collect()
 }
@@ -60,7 +60,7 @@ fn plain(c: char) -> char {
 }
 
 impl Advice {
-    /// For the policy of `key`.
+    /// Computes the help texts for the policy of `key`.
     pub(super) fn for_policy(key: &Key, top: &Table) -> Self {
         let mut advice = Self::default();
         advice.version(top);
@@ -81,7 +81,7 @@ impl Advice {
         advice
     }
 
-    /// For an `image.toml`.
+    /// Computes the help texts for an `image.toml`.
     pub(super) fn for_image(top: &Table) -> Self {
         let mut advice = Self::default();
         advice.version(top);
@@ -91,7 +91,7 @@ impl Advice {
         advice
     }
 
-    /// What it says of these bytes.
+    /// Removes and returns the help text for these bytes.
     pub(super) fn take(&mut self, span: (usize, usize)) -> Option<String> {
         self.0.remove(&span)
     }
@@ -108,7 +108,7 @@ impl Advice {
         }
     }
 
-    /// Keys that belong to something else.
+    /// Suggests a replacement for a key that belongs to another file format or place.
     fn foreign(&mut self, key: &Key, at: &Origin, name: &str, value: &Value) {
         match name {
             "compatible" => {
@@ -190,7 +190,7 @@ impl Advice {
                 }
                 _ => continue,
             };
-            // Keys that are unknown are at fault themselves, of others the value is.
+            // The fault of an unknown key is at the key, that of a known one at its value.
             self.say(if GPU_KEYS.contains(&name.as_str()) { &node.origin } else { at }, help);
         }
     }
@@ -220,7 +220,7 @@ impl Advice {
             _ => node.origin.file.text.get(first..after).unwrap_or_default(),
         };
         let meant = ["=", "<=", ">="].into_iter().find_map(|sign| {
-            // `==4.6`, `=<4.6`, `=>4.6`, and a number alone.
+            // Covers `==4.6`, `=<4.6`, `=>4.6`, and a number alone.
             let swapped: String = sign.chars().rev().collect();
             let rest = written.strip_prefix(&*swapped).unwrap_or(written);
             if rest.len() == written.len() && sign != "=" {
@@ -268,7 +268,7 @@ impl Advice {
         }
     }
 
-    /// A heap in `share` is a name alone.
+    /// An element of a `share` list is a plain heap name.
     fn shared(&mut self, heap: &Node) {
         if let Value::Table(table) = &heap.value
             && let Some((_, Node { value: Value::String(name), .. })) = table.get("name")
@@ -281,7 +281,7 @@ impl Advice {
         for (heap, (_, node)) in heaps {
             match &node.value {
                 Value::Table(evidence) => {
-                    // By its letters this would be `unverified`.
+                    // The edit distance would suggest `unverified`.
                     if let Some((_, Node { value: Value::String(word), origin })) =
                         evidence.get("status")
                         && word == "verified"
@@ -302,7 +302,7 @@ impl Advice {
         }
     }
 
-    /// A word of a few.
+    /// Suggests a word for a key that accepts only some words.
     fn word(&mut self, table: &Table, key: &str, known: &[&str]) {
         if let Some((_, Node { value: Value::String(word), origin })) = table.get(key)
             && !known.contains(&word.as_str())
@@ -313,7 +313,7 @@ impl Advice {
     }
 }
 
-/// A range of releases without what stands after their numbers, as in `>=7.3-rc1`.
+/// Removes suffixes of version numbers from a range of releases, as in `>=7.3-rc1`.
 fn without_words(range: &str) -> Option<String> {
     let number = |bound: &str| {
         let release = bound.trim_start_matches(['<', '>', '=', ' ']);
@@ -327,7 +327,8 @@ fn without_words(range: &str) -> Option<String> {
     Range::new(&meant).map(|_| meant)
 }
 
-/// The image's directory that is likely to be meant: `10.8`, or the path of an image.
+/// Returns the image directory that a text such as `10.8` or the path of an image most likely
+/// means.
 fn image(text: &str) -> Option<String> {
     let number = text.split('/').find_map(|part| {
         let number = part.trim().trim_start_matches(|c: char| !c.is_ascii_digit());

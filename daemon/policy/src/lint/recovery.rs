@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What can be read of a file that is not TOML: all of it but the statements that are at fault.
+//! Recovers the valid statements of a file that is not valid TOML.
 
 use std::ops::Range;
 
@@ -10,46 +10,46 @@ use super::Faults;
 use crate::diagnostic::Diagnostic;
 use crate::fragment::not_toml;
 
-/// The most brackets in each other that are looked at.
+/// Maximum depth of nested brackets.
 const DEEPEST: usize = 100;
 
 /// A header, or a key with its value.
 struct Statement {
     span: Range<usize>,
-    /// A bracket in it that is never closed.
+    /// Position of a bracket in the statement that is never closed.
     open: Option<usize>,
 }
 
-/// What was made of a text.
+/// Result of the recovery.
 #[derive(Default)]
 pub(super) struct Recovered {
-    /// The text, with blanks for what is at fault, so that places are those of the whole.
+    /// The text with invalid statements replaced by blanks, so that positions stay the same.
     pub(super) text: String,
-    /// The headers of tables that have lost something.
+    /// Headers of tables that have lost a statement.
     damaged: Vec<Range<usize>>,
-    /// Statements of several lines that are at fault, and were left in the text.
+    /// Invalid statements of several lines that were left in the text.
     left: Vec<Range<usize>>,
-    /// The lines of those that are at fault.
+    /// Lines of the faults in those statements.
     lines: Vec<Range<usize>>,
 }
 
-/// The first of some ranges, which are in order, that ends after `at`.
+/// Returns the first of the ordered `ranges` that ends after `at`.
 fn after(ranges: &[Range<usize>], at: usize) -> Option<&Range<usize>> {
     ranges.get(ranges.partition_point(|range| range.end <= at))
 }
 
 impl Recovered {
-    /// What stands at this byte has lost something.
+    /// Returns whether the table at this byte has lost a statement.
     pub(super) fn is_damaged(&self, at: usize) -> bool {
         after(&self.damaged, at).is_some_and(|header| header.start <= at)
     }
 
-    /// What is said of these bytes may come of a fault that is told already.
+    /// Returns whether a fault at these bytes may follow from one that is already reported.
     pub(super) fn is_told(&self, span: (usize, usize)) -> bool {
         after(&self.lines, span.0).is_some_and(|line| line.start < span.1)
     }
 
-    /// The parser's errors that are not told yet.
+    /// Returns the parser's errors that are not reported yet.
     pub(super) fn untold(&self, mut errors: Vec<Error>) -> Vec<Error> {
         let at = |error: &Error| error.span().unwrap_or_default().start;
         let is_left = |at| after(&self.left, at).is_some_and(|span| span.start <= at);
@@ -57,7 +57,7 @@ impl Recovered {
         errors
     }
 
-    /// Takes the statements that are no TOML out of `text`, and notes their faults.
+    /// Removes the invalid statements from `text`, and adds their faults.
     pub(super) fn of(path: &str, text: &str, faults: &mut Faults) -> Self {
         let mut recovered = Self::default();
         let mut bytes = text.as_bytes().to_vec();
@@ -71,7 +71,7 @@ impl Recovered {
             let is_faulty = note(path, text, &statement, part, faults);
             if is_header {
                 header = span.clone();
-                // What stands below a header that is lost would seem to belong to the one before.
+                // Without its header, a statement would seem to belong to the table before.
                 is_lost = is_faulty;
             }
             if !is_faulty && !is_lost {
@@ -98,13 +98,13 @@ impl Recovered {
     }
 }
 
-/// The line that a byte stands in.
+/// Returns the range of the line that contains a byte.
 fn line_of(text: &str, at: usize) -> Range<usize> {
     let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
     start..line_end(text, at).max(start + 1)
 }
 
-/// Notes the faults of one statement; true if there are any.
+/// Adds the faults of one statement. Returns whether there are any.
 fn note(path: &str, text: &str, statement: &Statement, part: &str, faults: &mut Faults) -> bool {
     let (_, errors) = DeTable::parse_recoverable(part);
     if errors.is_empty() {
@@ -124,8 +124,8 @@ fn note(path: &str, text: &str, statement: &Statement, part: &str, faults: &mut 
     true
 }
 
-/// Notes what the parser says of the bytes `span` of `text`: the first error of each line, as what
-/// follows on it is mostly about the first.
+/// Adds the parser's errors for the bytes `span` of `text`: the first error of each line, because
+/// further errors on a line are mostly consequences of the first.
 pub(super) fn note_lines(
     path: &str,
     text: &str,
@@ -137,13 +137,13 @@ pub(super) fn note_lines(
     let part = text.get(span).unwrap_or_default();
     let start = |error: &&Error| error.span().unwrap_or_default().start.min(part.len());
     let mut errors: Vec<_> = errors.iter().collect();
-    // That a string does not end explains what else is missing there.
+    // An unterminated string explains the other errors on its line.
     errors.sort_by_key(|error| (start(error), !is_of_string(error)));
     let mut told = None;
     for error in errors {
         let at = start(&error);
         let line = part.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-        // At the end of the text nothing can be shown: it is about the line before.
+        // An error at the end of the text concerns the line before, and has no text to show.
         if told == Some(line) || (told.is_some() && at == part.len()) {
             continue;
         }
@@ -157,7 +157,7 @@ fn is_of_string(error: &Error) -> bool {
     message.starts_with("invalid ") && message.contains(" string, expected")
 }
 
-/// What to do about an error in the line of `part` that begins at `line`.
+/// Returns the remedy for an error in the line of `part` that begins at `line`.
 fn help(part: &str, line: usize, error: &Error) -> Option<String> {
     let line = part.get(line..)?.lines().next()?;
     let at = error.span()?;
@@ -192,14 +192,14 @@ fn help(part: &str, line: usize, error: &Error) -> Option<String> {
     colon.then(|| "write `=` between a key and its value".to_owned())
 }
 
-/// Takes a text apart where statements begin, also where the one before is not closed.
+/// Splits a text into statements, also after a statement with an unclosed bracket.
 fn statements(text: &str) -> Vec<Statement> {
     let bytes = text.as_bytes();
     let mut all = Vec::new();
     let mut start = 0;
-    // The brackets that are open.
+    // Positions of the open brackets.
     let mut open: Vec<usize> = Vec::new();
-    // One that was still open when that around it was closed.
+    // Position of a bracket that was open when an outer bracket was closed.
     let mut crossed = None;
     let mut in_value = false;
     let mut unclosed = Vec::new();
@@ -215,13 +215,13 @@ fn statements(text: &str) -> Vec<Statement> {
                 continue;
             }
             b'=' => in_value = true,
-            // What is deeper the parser refuses.
+            // The parser rejects deeper nesting.
             b'[' | b'{' if in_value && open.len() < DEEPEST => open.push(at),
             b']' | b'}' => crossed = crossed.or(close(bytes, &mut open, *byte)),
             b'\n' => {
                 let next = text.get(at + 1..).unwrap_or_default();
                 let is_array = open.last().is_some_and(|open| bytes.get(*open) == Some(&b'['));
-                // A table can have its keys on lines of their own: these are indented.
+                // The keys of an inline table can be on separate, indented lines.
                 let is_next = is_array || !next.starts_with([' ', '\t']);
                 if open.is_empty() || begins_table(next) || (is_next && begins_key(next)) {
                     let open_one = crossed.take().or(open.last().copied());
@@ -239,7 +239,8 @@ fn statements(text: &str) -> Vec<Statement> {
     all
 }
 
-/// Closes the last bracket that this one can close, and those in it: returns the innermost of these.
+/// Closes the last open bracket that `by` matches, and those inside it. Returns the innermost of
+/// the latter.
 fn close(bytes: &[u8], open: &mut Vec<usize>, by: u8) -> Option<usize> {
     let opens = if by == b']' { b'[' } else { b'{' };
     let last = open.iter().rposition(|at| bytes.get(*at) == Some(&opens))?;
@@ -252,8 +253,8 @@ fn line_end(text: &str, at: usize) -> usize {
     text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| at + end)
 }
 
-/// Where the string that begins at `at` ends: with its line, if nothing closes it. `unclosed` are
-/// the quotes of which there are no more.
+/// Returns the end of the string that begins at `at`, or the end of the line if it is not
+/// terminated. `unclosed` collects quotes that do not occur in the rest of the text.
 fn string_end(text: &str, at: usize, unclosed: &mut Vec<String>) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     let quote = rest.get(..1).unwrap_or_default();
@@ -276,14 +277,14 @@ fn string_end(text: &str, at: usize, unclosed: &mut Vec<String>) -> usize {
     text.len()
 }
 
-/// The text begins with `[name` or `[[name`: no array does in a policy.
+/// Returns whether the text begins with `[name` or `[[name`. No array in a policy begins so.
 fn begins_table(text: &str) -> bool {
     let line = text.trim_start_matches([' ', '\t']);
     let name = line.strip_prefix("[[").or(line.strip_prefix('[')).map(str::trim_start);
     name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
-/// The text begins with `name =`.
+/// Returns whether the text begins with `name =`.
 fn begins_key(text: &str) -> bool {
     let line = text.trim_start_matches([' ', '\t']);
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';

@@ -16,7 +16,7 @@ fn one(key: &str, text: &str) -> Checked {
     policy(&Key::new(key).unwrap(), &format!("{key}.toml"), text)
 }
 
-/// What is said of files beside each other.
+/// Returns the problems of each file, checked together.
 fn all(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let text = |text: &str| format!("schema = 1\n{text}");
     let mut files: Vec<_> = files.iter().map(|(key, body)| one(key, &text(body))).collect();
@@ -24,20 +24,20 @@ fn all(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     files.iter().map(shown).collect()
 }
 
-/// What is said of a policy with this after `schema = 1`.
+/// Returns the problems of a policy with this text after `schema = 1`.
 fn said(body: &str) -> Vec<String> {
     all(&[("a,b", body)]).remove(0)
 }
 
 const GPU: &str = "[gpu.'arm,mali-valhall-csf']\n";
 
-/// What is said of these candidates, which have evidence.
+/// Returns the problems of these candidates, with evidence for `a`.
 fn candidates(heaps: &str) -> Vec<String> {
     said(&format!("{GPU}heaps = [\n{heaps}\n]\n[evidence.a]\nstatus = 'tested'\n"))
 }
 
 #[test]
-fn every_statement_that_is_no_toml_is_told_once_and_the_rest_is_read() {
+fn invalid_toml_statement_is_reported_once_and_the_rest_is_checked() {
     let text = "schema = 1
 [gpu.'g.g']
 heaps = [{ name = 'x' }
@@ -80,7 +80,7 @@ status: 'tested'
 }
 
 #[test]
-fn a_bracket_that_is_not_closed_spoils_nothing_after_it() {
+fn unclosed_bracket_does_not_affect_later_statements() {
     let text = "schema = 1\n[gpu.'g.g']\nheaps = [\n  { name = 'x'\n]\nhold = '5'\n";
     let expected = [
         "4:3 error: this table is never closed | a `}` is missing",
@@ -90,7 +90,7 @@ fn a_bracket_that_is_not_closed_spoils_nothing_after_it() {
 }
 
 #[test]
-fn what_is_meant_is_said() {
+fn common_mistakes_have_a_suggestion() {
     for (body, expected) in [
         ("[[gpu]]\nheaps = []\n", "write [gpu.\"arm,mali-valhall-csf\"]: each GPU has one table"),
         ("[gpu]\nheaps = []\n", "`[gpu]` does not say which GPU"),
@@ -146,7 +146,7 @@ fn what_is_meant_is_said() {
 }
 
 #[test]
-fn a_policy_that_says_what_is_meant_earns_nothing() {
+fn valid_policy_has_no_problems() {
     let body = format!(
         "{GPU}heaps = [
           {{ name = 'a', tee = 'optee', tee-revision = '<4.6' }},
@@ -161,7 +161,7 @@ fn a_policy_that_says_what_is_meant_earns_nothing() {
 }
 
 #[test]
-fn candidates_that_are_never_reached_or_met() {
+fn unreachable_candidates_are_reported() {
     for heaps in [
         "{ name = 'a' }, { name = 'a' }",
         "{ name = 'a' }, { name = 'a', tee = 'optee' }",
@@ -191,7 +191,7 @@ fn candidates_that_are_never_reached_or_met() {
 }
 
 #[test]
-fn gpus_that_are_hardly_meant() {
+fn unlikely_gpu_tables_are_reported() {
     for (body, expected) in [
         (
             "[gpu.'arm,mali-valhal-csf']\n",
@@ -240,7 +240,7 @@ fn gpus_that_are_hardly_meant() {
     ] {
         assert_eq!(said(body), [""; 0]);
     }
-    // What a table is refused for says more.
+    // The error about the table replaces the warning.
     for body in ["[gpu.suspend]\nbytes = '1KiB'\n", "[gpu.fb000000.gpu]\nhold = '1s'\n"] {
         let said = said(body);
         assert!(said.len() == 1 && said[0].contains(" error: "), "{said:?}");
@@ -248,7 +248,7 @@ fn gpus_that_are_hardly_meant() {
 }
 
 #[test]
-fn shares_that_nothing_meets() {
+fn shares_without_a_common_heap_are_reported() {
     for (body, expected) in [
         ("[share.d]\nu = []\n", "3:5 warning: no heap is there for `u`"),
         (
@@ -267,7 +267,7 @@ fn shares_that_nothing_meets() {
 }
 
 #[test]
-fn heaps_need_evidence_and_evidence_needs_heaps() {
+fn heap_without_evidence_and_unused_evidence_are_reported() {
     let evidence = "[evidence.acme_svp]\nstatus = 'tested'\n";
     let gpu = format!("{GPU}heaps = [{{ name = 'acme_svp' }}, {{ name = 'protected,*' }}]\n");
     let found = said(&gpu);
@@ -287,18 +287,18 @@ fn heaps_need_evidence_and_evidence_needs_heaps() {
     let found = said(&format!("{GPU}heaps = [{{ name = 'acme_spv' }}]\n{evidence}"));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|line| line.contains("did you mean `acme_")), "{found:?}");
-    // A file and what refines it, and what is for all boards.
+    // Evidence may be in another file of the same key, or in `default`.
     assert_eq!(all(&[("a,b", &gpu), ("a,b", evidence)]), [[""; 0], [""; 0]]);
     assert_eq!(all(&[("default", evidence), ("a,b", &gpu)]), [[""; 0], [""; 0]]);
     assert_eq!(all(&[("c,d", evidence), ("a,b", &gpu)]).concat().len(), 2);
-    // A file that is refused may have it.
+    // A rejected file may contain the evidence or the candidate.
     let broken = "x = 1\n";
     assert_eq!(all(&[("a,b", &gpu), ("a,b", broken)])[0], [""; 0]);
     assert_eq!(all(&[("a,b", evidence), ("a,b", broken)])[0], [""; 0]);
 }
 
 #[test]
-fn names_that_nobody_knows_but_that_are_near() {
+fn unknown_heap_near_a_known_one_is_reported() {
     for (written, meant) in [
         ("protected,secure_video", "protected,secure-video"),
         ("Protected,Secure-Video", "protected,secure-video"),
@@ -313,7 +313,7 @@ fn names_that_nobody_knows_but_that_are_near() {
         ] {
             let found = said(&body);
             assert!(found.len() == 1 && found[0].ends_with(&expected), "{found:?}");
-            // The same slip in two files is one still.
+            // A name near a heap of the kernel is a mistake even if two files contain it.
             if meant.starts_with("protected") {
                 assert_eq!(all(&[("a,b", &body), ("c,d", &body)]).concat().len(), 2);
             }
@@ -325,7 +325,7 @@ fn names_that_nobody_knows_but_that_are_near() {
 }
 
 #[test]
-fn hostile_files_cost_little() {
+fn hostile_files_are_checked_quickly() {
     let wrong = "1,".repeat(30_000);
     let nested = ["[".repeat(30_000), "}".repeat(30_000)].concat();
     for text in [
@@ -356,7 +356,7 @@ fn hostile_files_cost_little() {
 
 proptest! {
     #[test]
-    fn it_refuses_what_a_board_refuses_and_every_place_is_in_the_file(
+    fn lint_rejects_the_same_files_as_parse_with_positions_in_the_file(
         text in "\\PC{0,200}|(schema = 1\n)?([a-z\\[\\]\"'{}=.,: \n*#]{0,200})|((schema = 1|\\[gpu\\.g\\]|heaps = \\[|\\{ name = 'a' \\}|,|\\]|hold = '5s'|\\[evidence\\.a\\]|status = \"tested\"|\"\"\")\n?){0,12}"
     ) {
         let key = Key::new("k,k").unwrap();
@@ -374,7 +374,7 @@ proptest! {
     }
 
     #[test]
-    fn a_policy_with_slips_of_the_finger_is_refused_if_a_board_refuses_it(
+    fn lint_rejects_mutated_policies_that_parse_rejects(
         slips in proptest::collection::vec((0..2000usize, "[\"'\\[\\]{}=,:\n#a]?"), 1..4)
     ) {
         let mut text = include_str!("../../../../policies/mediatek,mt8196.toml").to_owned();
