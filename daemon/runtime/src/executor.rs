@@ -31,34 +31,37 @@ use allocate::Buffers;
 pub use events::Collected;
 use probes::{POLL, log_failure};
 
-/// The binder of all GPUs of this machine: the early one, or a daemon.
+/// Binds all GPUs of this machine, as the early binder or as a daemon.
 #[derive(Debug)]
 pub struct Executor<const DAEMON: bool> {
     root: Root,
     log: Log,
-    /// `/run/protheap`, where it can be written. Of a daemon only while it acts: it may be taken away.
+    /// `/run/protheap`, if it can be written. A daemon keeps it open only during an action, because
+    /// the directory may be removed.
     run: Option<RunDirectory>,
-    /// Of a binder from its start to its end; of a daemon only while it acts.
+    /// Lock against other programs. The binder holds it until it exits, a daemon only during an
+    /// action.
     lock: Option<Lock>,
-    /// Of a daemon only while it acts: who has it open keeps it from being unloaded.
+    /// protheap.ko. A daemon keeps it open only during an action, because an open file prevents the
+    /// module from being unloaded.
     module: Option<Module>,
     engine: Engine<DAEMON>,
-    /// What could not be used.
+    /// Rejected files and attributes. Those about policies come first.
     refused: Vec<Refused>,
-    /// So many of these, the first, are about policies.
+    /// Number of rejected items that concern policies.
     files: usize,
-    /// Of a daemon: what policy files said before they became bad.
+    /// Last valid content of policy files. Only a daemon uses it.
     last_good: LastGood,
-    /// Of a daemon: what it wrote last.
+    /// Content that a daemon wrote last.
     written: Vec<u8>,
-    /// Why that could not be written: told already.
+    /// Error of the last write, already logged.
     unwritten: Option<Problem>,
-    /// What was allocated for a GPU and not handed over yet.
+    /// Buffers that were allocated and not handed over yet, by GPU.
     buffers: Vec<(DeviceName, Buffers)>,
     wake: Option<Monotonic>,
     /// Providers whose probe seems to have failed, and since when; see [`Executor::doubt`].
     suspects: BTreeMap<DeviceName, Monotonic>,
-    /// Who started us was told that the boot may go on.
+    /// Whether readiness was reported.
     ready: bool,
 }
 
@@ -67,17 +70,17 @@ fn now() -> Monotonic {
 }
 
 impl<const DAEMON: bool> Executor<DAEMON> {
-    /// Looks at the machine. Nothing is held yet. What happens from now on must not be missed: the
-    /// kernel's events are to be listened to already.
+    /// Reads the policy and the facts. No GPU is held yet. The caller must already receive the
+    /// kernel's events, so that none is missed from now on.
     ///
     /// # Errors
     ///
-    /// protheap.ko is there and cannot be used.
+    /// Returns an error if protheap.ko is loaded and cannot be used.
     pub fn new(root: Root, log: Log) -> Result<Self> {
         let mut last_good = LastGood::default();
         let mut look = || Survey::of(&root, log, DAEMON.then_some(&mut last_good));
         let mut survey = look();
-        // Nothing is left behind on a machine without a GPU.
+        // On a machine without a GPU, no directory is created.
         let (mut run, mut lock) = (None, None);
         if !DAEMON && !survey.facts.gpus.is_empty() {
             match Self::run_alone(&root, log, Self::withholds(&survey.facts)) {
@@ -110,7 +113,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             {
                 policy = policy.closed(true).keeping_to(heap);
             }
-            // An earlier run may have decided otherwise.
+            // An earlier run may have named another heap.
             problems.extend(panthor::forget_heap(&root).err());
             refused.extend(problems.into_iter().map(|problem| log_problem(log, problem)));
         }
@@ -137,13 +140,14 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         })
     }
 
-    /// No window of the kernel keeps the driver from probing without its heap: the boot has to wait.
+    /// Returns whether the binder must delay the boot: the kernel cannot hold a driver that takes
+    /// its heap from a parameter.
     fn withholds(facts: &Facts) -> bool {
         !DAEMON && facts.kernel.parameter == Some(Parameter::Open)
     }
 
-    /// Waits for another binder that is at work, so that two never hand over buffers to one
-    /// binding. True: there was one.
+    /// Waits for another running binder, so that two never hand over buffers to one binding.
+    /// Returns whether there was one.
     fn run_alone(
         root: &Root,
         log: Log,
@@ -153,7 +157,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         let mut waited = false;
         let lock = run.lock(|| {
             waited = true;
-            // The windows are the other one's affair: the boot may go on.
+            // The other binder starts the holds, so that the boot may continue.
             if !withholds {
                 ready::notify(log);
             }
@@ -161,13 +165,13 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         Ok((run, lock, waited))
     }
 
-    /// Begins, and says so when the windows are open or bindings are taken over.
+    /// Starts the engine. Reports readiness when the holds have started or bindings are adopted.
     pub fn start(&mut self) {
         let mut came = self.handle((now(), Event::Started));
         if DAEMON {
-            // It has taken over what there is when it has looked.
+            // Bindings are adopted once they have been read.
             came = came.into_iter().flat_map(|event| self.handle(event)).collect();
-            // Who waits for it to be ready reads what it writes.
+            // Programs that wait for readiness read the state file.
             self.publish();
         }
         if !Self::withholds(self.engine.facts()) {
@@ -179,7 +183,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         self.finish();
     }
 
-    /// Says that the boot may go on, once.
+    /// Reports readiness, once.
     fn report_ready(&mut self) {
         if !self.ready {
             ready::notify(self.log);
@@ -187,7 +191,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// Nothing more is to be done by now.
+    /// Publishes the state after all pending actions, and closes the daemon's files.
     fn finish(&mut self) {
         if DAEMON {
             (self.lock, self.module) = (None, None);
@@ -198,15 +202,15 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// Takes an event and all that comes of it, before anything else: what the kernel was seen to
-    /// have is true only until the next action.
+    /// Processes an event, and then the results of its actions before any other event: a state read
+    /// from the kernel is valid only until the next action.
     fn process(&mut self, event: (Monotonic, Event)) {
         for came in self.handle(event) {
             self.process(came);
         }
     }
 
-    /// Takes one event, and returns what came of its actions.
+    /// Processes one event, and returns the results of its actions.
     fn handle(&mut self, (at, event): (Monotonic, Event)) -> Vec<(Monotonic, Event)> {
         let mut came = Vec::new();
         for action in self.engine.on(event, at) {
@@ -215,7 +219,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         came
     }
 
-    /// Carries an action out, and returns what came of it and when.
+    /// Executes an action, and returns its result and the time of the result.
     fn execute(&mut self, action: Action) -> Option<(Monotonic, Event)> {
         match action {
             Action::Open(device, hold) => {
@@ -264,14 +268,14 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             }
             Action::Remove(device) => {
                 let removed = self.module().and_then(|module| match module.remove(&device) {
-                    // Somebody was faster.
+                    // Another program has already withdrawn it.
                     Err(error) if error.is_absent() => Ok(()),
                     removed => Ok(removed?),
                 });
                 self.warn(&device, "taking away its binding", removed);
                 None
             }
-            // Only a daemon's engine asks for these.
+            // Only a daemon's engine returns these.
             Action::Look(_) | Action::Supply(..) | Action::Tell(..) if !DAEMON => None,
             Action::Look(device) => Some((now(), self.look(device))),
             Action::Supply(device, heap) => {
@@ -291,12 +295,12 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// The module, for a change: with the lock, where there can be one.
+    /// Returns the module for a change, after acquiring the lock if `/run` is writable.
     fn module(&mut self) -> Result<&Module> {
         if DAEMON && self.lock.is_none() {
             self.make_run();
             let (log, ready) = (self.log, self.ready);
-            // Another program is at work, which is enough for the boot to go on.
+            // Another program is running, so that the boot may continue.
             let busy = || {
                 if !ready {
                     ready::notify(log);
@@ -323,14 +327,14 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// How long nothing is to be done, if nothing happens.
+    /// Returns the time until the next scheduled work, or `None` if only an event can cause any.
     pub fn rest(&self) -> Option<Duration> {
         let wake = self.wake.map(|wake| wake.0.saturating_sub(now().0));
         let rest = if self.polls() { Some(wake.unwrap_or(POLL).min(POLL)) } else { wake };
         rest.map(Duration::from_micros)
     }
 
-    /// Does what the time has come for.
+    /// Carries out the work that is due.
     pub fn wake(&mut self) {
         if self.wake.take_if(|wake| *wake <= now()).is_some() {
             self.process((now(), Event::Woken));

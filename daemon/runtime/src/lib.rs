@@ -13,5 +13,5 @@ pub mod ready;
 pub mod state_file;
 pub mod survey;
 
-/// The error is for people: no caller distinguishes errors by kind.
+/// The error is text for people: no caller distinguishes errors by kind.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The log of a program: to standard error, or to a function of the program's own.
+//! The log of a program: standard error, or a function of the program.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use protheap_policy::diagnostic::Diagnostic;
 use protheap_policy::name::DeviceName;
 use protheap_policy::sanitize::Sanitized;
 
-/// Where a program logs.
+/// Destination of a program's log.
 #[derive(Debug, Clone, Copy)]
 pub struct Log {
     /// Name of the program.
     pub program: &'static str,
-    /// Writes one message.
+    /// Function that writes one message.
     pub sink: fn(program: &str, message: &Message<'_>),
 }
 

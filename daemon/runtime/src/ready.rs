@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Telling who started us that the boot may go on.
+//! Reports readiness to the parent: systemd, or this program before it detached.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -11,14 +11,15 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::Result;
 use crate::log::{Log, Message};
 
-/// What the program's own child is called: it waits for a byte on its standard output, not systemd.
+/// Name (`argv[0]`) of a detached child. It reports readiness to its parent by a byte on standard
+/// output, and not to systemd.
 const DETACHED: &str = "protheap-bind (detached)";
 
-/// Says that every window that is to be opened is open, or that a daemon is at work. `log`
-/// complains if that cannot be said.
+/// Reports that all holds have started, or that the daemon is ready. Logs an error if systemd
+/// cannot be notified.
 pub fn notify(log: Log) {
     if std::env::args_os().next().is_some_and(|name| name == DETACHED) {
-        // The parent may have gone: that harms nobody.
+        // A failure is ignored, because the parent may have exited.
         let _ = std::io::stdout().write_all(b"1").and_then(|()| std::io::stdout().flush());
     } else if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
         && let Err(error) = send_ready(socket.as_encoded_bytes())
@@ -28,7 +29,8 @@ pub fn notify(log: Log) {
     }
 }
 
-/// sd_notify(3): one datagram, to a path or, after `@`, to an abstract name.
+/// Implements sd_notify(3): sends one datagram to a path, or to an abstract name that begins with
+/// `@`.
 fn send_ready(socket: &[u8]) -> std::io::Result<()> {
     let address = match socket.split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
@@ -41,11 +43,12 @@ fn send_ready(socket: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Runs this program again as a child, and returns when its windows are open or it has ended.
+/// Runs this program again as a child, and returns when the child has started its holds or has
+/// exited.
 ///
 /// # Errors
 ///
-/// The child could not be started, or its end not be waited for.
+/// Returns an error if the child cannot be started or waited for.
 pub fn detach() -> Result<ExitCode> {
     let program = std::env::current_exe()
         .map_err(|error| format!("finding this program through /proc: {error}"))?;
@@ -53,16 +56,16 @@ pub fn detach() -> Result<ExitCode> {
         .arg0(DETACHED)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // What ends the initrd's script must not end the child with it.
+        // Terminating the initrd script's process group must not terminate the child.
         .process_group(0)
         .spawn()
         .map_err(|error| format!("starting {} in the background: {error}", program.display()))?;
-    let mut told = [0];
-    let told = match &mut child.stdout {
-        Some(pipe) => pipe.read(&mut told)?,
+    let mut received = [0];
+    let received = match &mut child.stdout {
+        Some(pipe) => pipe.read(&mut received)?,
         None => 0,
     };
-    if told > 0 {
+    if received > 0 {
         return Ok(ExitCode::SUCCESS);
     }
     let status = child.wait()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Everything that is to be known before the first decision.
+//! Collects the policy and the facts before the first selection.
 
 use protheap_board::policies::{self, Directories};
 use protheap_board::root::Root;
@@ -19,17 +19,18 @@ use crate::log::{Log, Message};
 pub struct Survey {
     /// The policy.
     pub policy: Policy,
-    /// The machine.
+    /// Facts about the machine.
     pub facts: Facts,
-    /// What was there and could not be used: told already.
+    /// Rejected files and attributes, already logged. Those about policies come first.
     pub refused: Vec<Refused>,
-    /// So many of these, the first, are about policies.
+    /// Number of rejected items that concern policies.
     pub files: usize,
 }
 
 impl Survey {
-    /// Looks at the machine, and reads the policies for it. A daemon needs the firmware's images
-    /// also where nothing is to be bound by now, and knows what files said before they became bad.
+    /// Reads the facts and the policy of a machine. A daemon passes the last valid content of its
+    /// policy files. For a daemon, the firmware images are read even if there is nothing to bind
+    /// now.
     pub fn of(root: &Root, log: Log, daemon: Option<&mut LastGood>) -> Self {
         let mut problems = Vec::new();
         let platform = platform::read(root, &mut problems);
@@ -45,7 +46,7 @@ impl Survey {
     }
 }
 
-/// Reads what applies to a board, tells which files were not used, and returns why.
+/// Reads the policy of a board. Logs and returns the files that were rejected.
 pub(crate) fn read_policy(
     root: &Root,
     log: Log,
@@ -71,13 +72,13 @@ pub(crate) fn read_policy(
     (Policy::new(merged).closed(closed), refused)
 }
 
-/// Tells of a problem, and keeps it for the report.
+/// Logs a problem, and returns its entry for the state file.
 pub(crate) fn log_problem(log: Log, problem: Problem) -> Refused {
     log.write(&Message::Skipped(&problem));
     Refused::whole(problem.path, problem.message)
 }
 
-/// Tells of a file that was not used, and keeps why for the report.
+/// Logs a file that is not used, and adds its entry for the state file.
 fn log_file(log: Log, file: Judged, refused: &mut Vec<Refused>) {
     match file.outcome {
         Outcome::Applied | Outcome::Masked | Outcome::Shadowed => {}
@@ -91,19 +92,19 @@ fn log_file(log: Log, file: Judged, refused: &mut Vec<Refused>) {
     }
 }
 
-/// How much is wanted of the policies.
+/// Extent of reading the policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// The files that apply.
+    /// Read the files that apply.
     Applying,
-    /// Also whether the image lets others count, where there are none.
+    /// Also determine whether the image trusts local policies if there are none.
     AndTrust,
-    /// Also the files that are hidden by others.
+    /// Also read the files that others hide.
     All,
 }
 
-/// Reads the policies of a board with this root `compatible`: what applies, and what became of each
-/// file. The most general comes first.
+/// Reads the policies of a board with this root `compatible`. Returns the policy and the outcome of
+/// each file, the most general first.
 pub fn read_policies(
     root: &Root,
     compatible: &[String],
@@ -116,7 +117,7 @@ pub fn read_policies(
     (Policy::new(merged).closed(closed), judged)
 }
 
-/// The files for a board, and whether the image lets no others count than its own.
+/// Returns the files for a board, and whether the image trusts only its own policies.
 fn read_files(
     root: &Root,
     compatible: &[String],
@@ -125,18 +126,18 @@ fn read_files(
     problems: &mut Vec<Problem>,
 ) -> (Vec<PolicyFile>, bool) {
     let mut directories = Directories::open(root);
-    // Also where no other directory is there: something may be mounted over the image's own.
+    // Checked even if there is no other directory: something may be mounted over the image's own.
     let why = closed_by(root, lockdown, problems);
     if let Some(why) = why {
         directories.distrust_local(why);
     }
-    // Most images have no directory of this kind, and need not say whether it would count.
+    // Most images have no such directory, so that the image's setting does not matter.
     let asked = directories.has_local() || extent != Extent::Applying;
     let closed = asked && why.is_some();
     (directories.read(root, &keys(compatible), extent == Extent::All, problems), closed)
 }
 
-/// Why the image lets no other policies count than its own; `None` if it does.
+/// Returns why the image trusts only its own policies; `None` if it trusts others.
 pub(crate) fn closed_by(
     root: &Root,
     lockdown: bool,
@@ -149,7 +150,7 @@ pub(crate) fn closed_by(
     }
 }
 
-/// What the image says of policies that are not its own; `never` if that cannot be read.
+/// Returns the image's setting for local policies; `never` if it cannot be read.
 fn local_policy(root: &Root, problems: &mut Vec<Problem>) -> LocalPolicy {
     let (path, text) = match policies::image(root) {
         Ok(None) => return LocalPolicy::default(),
@@ -169,7 +170,7 @@ fn local_policy(root: &Root, problems: &mut Vec<Problem>) -> LocalPolicy {
     })
 }
 
-/// All that can change while the program runs.
+/// Reads all facts that can change while the program runs.
 pub fn read_facts(
     root: &Root,
     mut kernel: Kernel,
@@ -194,8 +195,8 @@ pub fn read_facts(
     }
 }
 
-/// Reads the firmware of the GPUs that may get buffers: the images are large, and most boards have
-/// no protected memory. For a daemon, every GPU may get some, one day.
+/// Reads the firmware of the GPUs that may be bound. It skips the others because the images are
+/// large, and most boards have no protected memory. A daemon may bind any GPU later.
 pub(crate) fn read_firmware(
     root: &Root,
     policy: &Policy,

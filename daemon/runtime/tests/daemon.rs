@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a daemon does when `/run/protheap` or its policies are not as they should be. The machine is
-//! a tree: nothing is bound.
+//! Tests a daemon with an unusable `/run/protheap` or unusable policies. The machine is a directory
+//! tree, so that no heap is bound.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,23 +15,23 @@ use protheap_board::root::Root;
 use protheap_runtime::executor::Executor;
 use protheap_runtime::log::{Log, Message};
 
-/// What was told.
-static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Messages logged so far.
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn say(_: &str, told: &Message<'_>) {
-    let text = match told {
+fn say(_: &str, logged: &Message<'_>) {
+    let text = match logged {
         Message::Skipped(problem) => problem.to_string(),
         Message::Refused(path, _) => (*path).to_owned(),
         Message::Gpu(_, text) | Message::Other(text) => text.to_string(),
     };
-    TOLD.lock().unwrap().push(text);
+    LOGGED.lock().unwrap().push(text);
 }
 
-fn told() -> Vec<String> {
-    std::mem::take(&mut TOLD.lock().unwrap())
+fn logged() -> Vec<String> {
+    std::mem::take(&mut LOGGED.lock().unwrap())
 }
 
-/// A machine with a GPU, removed when it is dropped.
+/// A machine with a GPU. Its tree is removed on drop.
 struct Machine(PathBuf);
 
 impl Machine {
@@ -52,7 +52,7 @@ impl Machine {
         self.0.join(path)
     }
 
-    /// A policy whose only fault is this key.
+    /// Writes a policy whose only fault is this key.
     fn refuse(&self, key: &str) {
         let path = "etc/protheap/policies/default.toml";
         fs::write(self.path(path), format!("schema = 1\n{key} = 1\n")).unwrap();
@@ -75,29 +75,29 @@ impl Drop for Machine {
 }
 
 #[test]
-fn what_it_cannot_write_is_told_once_and_written_when_it_can() {
+fn write_error_is_logged_once_and_write_is_retried() {
     let machine = Machine::new();
-    // Nothing can be made in a file.
+    // No directory can be created below a file.
     fs::remove_dir(machine.path("run")).unwrap();
     fs::write(machine.path("run"), "").unwrap();
     let root = Root::open(&machine.0).unwrap();
     let mut daemon = Executor::<true>::new(root, Log { program: "test", sink: say }).unwrap();
     daemon.start();
     daemon.reload();
-    assert!(matches!(&told()[..], [told] if told.contains("/run/protheap: cannot be made")));
+    assert!(matches!(&logged()[..], [logged] if logged.contains("/run/protheap: cannot be made")));
 
     fs::remove_file(machine.path("run")).unwrap();
     fs::create_dir(machine.path("run")).unwrap();
     daemon.reload();
     assert!(machine.state().unwrap().contains("fb000000.gpu"));
 
-    // Somebody takes it away.
+    // Another program removes the directory.
     fs::remove_dir_all(machine.path("run/protheap")).unwrap();
     daemon.reload();
     assert!(machine.state().unwrap().contains("fb000000.gpu"));
-    assert!(told().is_empty());
+    assert!(logged().is_empty());
 
-    // What is in its place cannot be replaced.
+    // A directory cannot be replaced by a file.
     let state = machine.path("run/protheap/state.json");
     fs::remove_file(&state).unwrap();
     fs::create_dir(&state).unwrap();
@@ -105,7 +105,8 @@ fn what_it_cannot_write_is_told_once_and_written_when_it_can() {
         machine.refuse(key);
         daemon.reload();
     }
-    let unwritten = || told().iter().filter(|told| told.contains("cannot be written")).count();
+    let unwritten =
+        || logged().iter().filter(|logged| logged.contains("cannot be written")).count();
     assert_eq!(unwritten(), 1);
     fs::remove_dir(&state).unwrap();
     daemon.reload();
@@ -118,7 +119,7 @@ fn what_it_cannot_write_is_told_once_and_written_when_it_can() {
 }
 
 #[test]
-fn what_was_mended_is_not_refused_any_more() {
+fn repaired_policy_is_no_longer_rejected() {
     fn silent(_: &str, _: &Message<'_>) {}
     let machine = Machine::new();
     let policies = "etc/protheap/policies";

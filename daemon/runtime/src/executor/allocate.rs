@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Allocates the buffers of a GPU, and judges them.
+//! Allocates the buffers of a GPU, and classifies their protection.
 
 use protheap_board::cma;
 use protheap_board::heaps::{AllocateError, Buffer, Heap};
@@ -18,21 +18,21 @@ pub(super) struct Buffers {
 }
 
 impl<const DAEMON: bool> Executor<DAEMON> {
-    /// Allocates the firmware buffer, then suspend buffers until there are as many as requested or
-    /// the heap has no more, and judges them by the first one.
+    /// Allocates the firmware buffer, then suspend buffers until the requested number is reached or
+    /// the heap has no more memory. The firmware buffer determines the protection.
     pub(super) fn allocate(&mut self, device: &DeviceName, request: &Request) -> Verdict {
         let log = self.log;
-        let told = |error: AllocateError| {
+        let logged = |error: AllocateError| {
             log.gpu(device, format_args!("{error}"));
             error.verdict()
         };
         let heap = match Heap::open(&self.root, &request.heap) {
             Ok(heap) => heap,
-            Err(error) => return told(error),
+            Err(error) => return logged(error),
         };
         let firmware = match heap.allocate(request.firmware_bytes) {
             Ok(buffer) => buffer,
-            Err(error) => return self.too_small(request, told(error)),
+            Err(error) => return self.too_small(request, logged(error)),
         };
         let (protection, exporter) = firmware.judge();
         let mut shortage = None;
@@ -46,13 +46,13 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                         shortage = Some(Shortage { allocated, wanted, why });
                         break;
                     }
-                    Err(error) => return told(error),
+                    Err(error) => return logged(error),
                 }
             }
             if let Some(shortage) = &shortage {
                 log.gpu(device, format_args!("allocated {shortage}"));
             }
-            // The driver allocates its own.
+            // The driver allocates its own buffers.
             if request.source != Source::Driver {
                 self.buffers.push((device.clone(), Buffers { firmware, suspend }));
             }
@@ -60,7 +60,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         Verdict::Allocated { protection, exporter, shortage }
     }
 
-    /// Adds what is known of CMA to the verdict on a heap that had no memory for the first buffer.
+    /// Adds an explanation by CMA to the verdict on a heap without memory for the first buffers.
     pub(super) fn too_small(&self, request: &Request, verdict: Verdict) -> Verdict {
         let bytes = request.suspend_bytes.saturating_mul(u64::from(request.suspend_count.min(1)));
         let bytes = request.firmware_bytes.saturating_add(bytes);

@@ -16,7 +16,8 @@ use super::{Executor, now};
 use crate::Result;
 
 impl<const DAEMON: bool> Executor<DAEMON> {
-    /// Hands the buffers over, where the kernel does not allocate, and commits. Returns when.
+    /// Hands over the buffers, unless the kernel allocates, and commits. Returns the time of the
+    /// commit.
     pub(super) fn bind(
         &mut self,
         device: &DeviceName,
@@ -48,7 +49,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                 module.hand_over(device, Kind::Suspend, buffer)?;
             }
         }
-        // The GPU may have probed before the write returns.
+        // Taken before the write, because the GPU may probe before the write returns.
         let at = now();
         binding.commit(Commit::Bind)?;
         let in_use = binding.state()? == BindingState::InUse;
@@ -66,14 +67,14 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         Ok((at, Bound { in_use, judged }))
     }
 
-    /// What the kernel has bound, whoever did.
+    /// Returns the kernel's binding, whichever program made it.
     pub(super) fn bound(&mut self, device: &DeviceName) -> Result<Option<KernelBinding>> {
         if self.engine.facts().kernel.module.is_none() {
             return Ok(None);
         }
         let Some(binding) = self.module_to_read()?.binding(device)? else { return Ok(None) };
         match binding.bound() {
-            // It was withdrawn meanwhile.
+            // The binding was withdrawn in the meantime.
             Err(error) if error.is_absent() => Ok(None),
             bound => Ok(bound?),
         }
@@ -84,10 +85,10 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         Event::Looked(device, bound)
     }
 
-    /// Hands over as many suspend buffers as are wanted.
+    /// Hands over as many suspend buffers as the kernel requests.
     pub(super) fn supply(&mut self, device: &DeviceName, heap: &HeapName) -> Result<Supplied> {
         let no_memory = |error: AllocateError| Ok(Supplied::NoMemory(error.to_string()));
-        // To get the lock may take its time: what is wanted then counts.
+        // Acquiring the lock can take time. The request is read afterwards.
         self.module()?;
         let Some(wants) = self.bound(device)? else { return Ok(Supplied::All) };
         let heap = match Heap::open(&self.root, heap) {
@@ -104,8 +105,9 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     }
 }
 
-/// Suspend buffers that the kernel had no memory for when it committed `request`. `None` if it has all
-/// of them, or if the GPU driver has changed their size meanwhile: then their number says nothing.
+/// Returns the number of suspend buffers that the kernel could not allocate when it committed
+/// `request`. Returns `None` if it allocated all, or if the GPU driver has changed their size since
+/// then, in which case their number is not comparable.
 fn kernel_shortage(
     root: &Root,
     binding: &module::Binding,

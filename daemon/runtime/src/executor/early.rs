@@ -12,11 +12,11 @@ use crate::Result;
 use crate::log::Message;
 
 impl Executor<false> {
-    /// Binds. True: some GPU failed.
+    /// Runs until every attempt to bind a GPU has ended. Returns whether any GPU failed.
     ///
     /// # Errors
     ///
-    /// The kernel's events cannot be had any more.
+    /// Returns an error if the kernel's events cannot be received any more.
     pub fn run(mut self, mut uevents: Uevents) -> Result<bool> {
         self.start();
         while !self.engine.is_done() {
@@ -33,7 +33,7 @@ impl Executor<false> {
         self.report_ready();
         let mut states = self.engine.bindings().values().map(Binding::state);
         let is_bound = |state| matches!(state, State::Bound | State::InUse);
-        // What is only named to a driver is not in the kernel yet.
+        // A heap that is only named to a driver is not bound in the kernel yet.
         if self.module.is_some()
             && states.clone().all(is_bound)
             && let (Some(run), Some(lock)) = (&self.run, &self.lock)

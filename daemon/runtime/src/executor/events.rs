@@ -13,21 +13,21 @@ use protheap_policy::policy::Policy;
 use super::{Executor, now};
 use crate::survey::read_facts;
 
-/// The content of uevents that have been received and not applied yet.
+/// Contents of uevents that were received and not applied yet.
 #[derive(Debug, Default)]
 pub struct Collected {
     changes: Vec<Change>,
     tees: bool,
     drivers: bool,
-    /// All facts have to be read again.
+    /// Whether all facts have to be read again.
     all: bool,
 }
 
 impl<const DAEMON: bool> Executor<DAEMON> {
-    /// Keeps what an event of the kernel tells, as far as it matters.
+    /// Collects the relevant contents of a kernel event.
     pub fn collect(&self, received: Received<impl uevents::Event>, collected: &mut Collected) {
         let Received::Event(event) = received else {
-            // The events that are still queued tell nothing more.
+            // Events were lost. Reading all facts covers those that are still queued.
             collected.all = true;
             return;
         };
@@ -36,7 +36,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             Some(Relevant::Binding(device)) if DAEMON => Change::Binding(device),
             Some(Relevant::Demand(device)) if DAEMON => Change::Demand(device),
             Some(Relevant::Tee) => {
-                // A TEE is the last that OP-TEE's driver registers.
+                // The TEE is the last device that OP-TEE's driver registers.
                 (collected.tees, collected.drivers) = (true, true);
                 return;
             }
@@ -44,7 +44,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                 collected.drivers = true;
                 return;
             }
-            // Its registration has probed devices, and may have failed to.
+            // The registration has started probes, which may have failed.
             Some(Relevant::Registered) => {
                 collected.drivers |= !DAEMON;
                 return;
@@ -61,7 +61,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// Follows what was collected.
+    /// Applies the collected events.
     pub fn apply(&mut self, collected: Collected) {
         let Collected { mut changes, tees, drivers, all } = collected;
         let mut problems = Vec::new();
@@ -86,7 +86,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// All facts anew for a policy, with those that do not change.
+    /// Reads all facts for a policy again, except those that cannot change.
     pub(super) fn facts(&self, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
         let known = self.engine.facts();
         let kernel = kernel::read(&self.root, problems);
@@ -97,7 +97,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     }
 }
 
-/// What an event is about, as far as it matters.
+/// Subject of an event.
 enum Relevant {
     Heap(HeapName),
     Tee,
@@ -105,7 +105,8 @@ enum Relevant {
     /// A driver was registered.
     Registered,
     Device,
-    /// A binding of this GPU changed, or wants something: a hint, the attributes are the truth.
+    /// A binding of this GPU changed, or the kernel requests buffers. The event is a hint: the
+    /// attributes have the current state.
     Binding(DeviceName),
     /// A protected group waits for the binding of this GPU.
     Demand(DeviceName),
@@ -134,7 +135,7 @@ fn relevant(event: &impl uevents::Event, facts: &Facts, policy: &Policy) -> Opti
             let device = DeviceName::new(event.device()).ok()?;
             let known = facts.gpus.contains_key(&device) || facts.providers.contains_key(&device);
             match (action, known) {
-                // What its parameter says can be known now.
+                // The driver's parameter can be read now.
                 ("bind" | "unbind", true) if facts.kernel.parameter.is_some() => {
                     Some(Relevant::Device)
                 }

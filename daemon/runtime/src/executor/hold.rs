@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Opens and ends the hold of a GPU's probe.
+//! Starts and ends the hold of a GPU's probe.
 
 use protheap_board::module::{BindingState, Commit, Window};
 use protheap_core::engine::{Binding, Monotonic, Opened};
@@ -16,7 +16,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         let source = self.engine.facts().kernel.source();
         let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
         if source == Source::Driver {
-            // The boot waits for us instead.
+            // The binder delays the boot instead.
             return Ok(if hold == 0 { Opened::NoWindow } else { until(hold) });
         }
         let module = self.module()?;
@@ -33,7 +33,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                     return Ok(Opened::Adopted(heap, state == BindingState::InUse));
                 }
                 BindingState::None => {
-                    // An earlier run decided against it: whatever it knew, it is decided anew.
+                    // An earlier run ended without a binding. This run selects again.
                     module.remove(device)?;
                     binding = module.create(device)?;
                 }
@@ -42,7 +42,8 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                     return Ok(Opened::OnDemand);
                 }
                 state @ (BindingState::Held | BindingState::Open) => {
-                    // The heap may be too small for what an earlier run left and this one needs.
+                    // The heap may not have enough memory for the buffers of an earlier run and
+                    // those of this one.
                     binding.renew(source)?;
                     if state == BindingState::Held {
                         return Ok(until(binding.hold_left()?));
@@ -68,10 +69,10 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         Ok(binding.commit(Commit::Demand)?)
     }
 
-    /// Closes the window, and leaves in the kernel why.
+    /// Ends the hold, and leaves the reason in the kernel.
     pub(super) fn release(&mut self, device: &DeviceName) -> Result<()> {
         if self.engine.facts().kernel.source() == Source::Driver {
-            // The boot goes on when all is decided.
+            // The boot continues after every selection.
             return Ok(());
         }
         let reason = self.engine.bindings().get(device).and_then(Binding::reason);

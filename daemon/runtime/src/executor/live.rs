@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The executor of the daemon: what clients and changed policy files ask for.
+//! The executor of the daemon: requests of clients, and changed policy files.
 
 use protheap_board::kernel;
 use protheap_core::engine::{Change, Engine, Event, NoDemand, NoRebind};
@@ -12,26 +12,26 @@ use crate::state_file;
 use crate::survey::{read_firmware, read_policy};
 
 impl Executor<true> {
-    /// Restores the timelines that an earlier program of this boot has written. They are for people:
-    /// what cannot be read is not needed.
+    /// Restores the timelines that an earlier program of this boot saved. They are only
+    /// informative, so that errors are ignored.
     pub fn restore(&mut self) {
         if let Some(file) = state_file::read(&self.root, &mut Vec::new()) {
             self.engine.restore(&file, now());
         }
     }
 
-    /// What is known now.
+    /// Returns the engine with the current facts and bindings.
     pub fn engine(&self) -> &Engine<true> {
         &self.engine
     }
 
-    /// What could not be used: policy files, and all else.
+    /// Returns the rejected policy files and attributes.
     pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
-    /// Reads the policies again. They change as a whole; what a file said before it became bad still
-    /// counts. True: something is different now.
+    /// Reloads all policies at once. The last valid content of a file stays in effect if the file
+    /// has become unusable. Returns whether the policy or the set of rejected files changed.
     pub fn reload(&mut self) -> bool {
         let mut problems = Vec::new();
         let lockdown = kernel::read(&self.root, &mut problems).lockdown;
@@ -51,19 +51,19 @@ impl Executor<true> {
         for problem in problems {
             self.refuse(problem);
         }
-        // `/run/protheap` may have been taken away.
+        // Forces a write, because `/run/protheap` may have been removed.
         self.written.clear();
         self.finish();
         different
     }
 
-    /// Decides anew for a GPU, and judges every heap anew.
+    /// Repeats selection for a GPU, and allocates from every heap again.
     ///
     /// # Errors
     ///
-    /// Why that cannot be.
+    /// Returns the reason why selection cannot be repeated.
     pub fn rebind(&mut self, device: &DeviceName) -> Result<(), NoRebind> {
-        // A driver may have come or gone, and its event be on the way.
+        // A driver may have been bound or unbound, with the event still queued.
         let mut changes = Vec::new();
         self.drivers(&mut changes);
         changes.push(Change::Binding(device.clone()));
@@ -78,7 +78,7 @@ impl Executor<true> {
     ///
     /// # Errors
     ///
-    /// The reason why no heap is bound afterwards.
+    /// Returns the reason why no heap is bound afterwards.
     pub fn demand(&mut self, device: &DeviceName) -> Result<(), NoDemand> {
         let demand = vec![Change::Demand(device.clone())];
         self.process((now(), Event::Changed(demand)));

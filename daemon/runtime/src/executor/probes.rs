@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Follows the drivers of GPUs and heap providers, and notices probes that have failed.
+//! Tracks the drivers of GPUs and heap providers, and detects failed probes.
 
 use std::collections::BTreeMap;
 
@@ -26,9 +26,9 @@ pub(super) fn log_failure(log: Log, device: &DeviceName, failure: &Failure) {
 }
 
 impl<const DAEMON: bool> Executor<DAEMON> {
-    /// Takes a failure for a running probe until it has been there for a while: a deferred probe that
-    /// is started again looks the same for a moment, and one whose deferral cannot be seen looks the
-    /// same all the time.
+    /// Treats a failure as a running probe until it has persisted for a while. A deferred probe
+    /// that the kernel retries looks like a failure for a moment. One whose deferral is not visible
+    /// looks like a failure all the time.
     pub(super) fn doubt(
         suspects: &mut BTreeMap<DeviceName, Monotonic>,
         name: &DeviceName,
@@ -46,13 +46,13 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// A GPU is held for a provider whose probe may fail, which no event announces.
+    /// Returns whether a GPU is held for a provider whose probe may fail. No event reports that.
     pub(super) fn polls(&self) -> bool {
         let mut providers = self.engine.facts().providers.values();
         !DAEMON && providers.any(|provider| provider.probing && !provider.settled())
     }
 
-    /// Looks for probes that have failed.
+    /// Detects probes that have failed.
     pub(super) fn poll(&mut self) {
         if self.polls() {
             let mut changes = Vec::new();
@@ -64,8 +64,8 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// Which GPUs and providers have got or lost their driver, and which providers have failed to
-    /// probe.
+    /// Adds a change for each GPU or provider whose driver was bound or unbound, and for each
+    /// provider that failed to probe.
     pub(super) fn drivers(&mut self, changes: &mut Vec<Change>) {
         let known = self.engine.facts();
         for (device, gpu) in &known.gpus {
@@ -93,8 +93,8 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             changes.push(Change::Provider(device.clone(), Some(provider)));
         }
         if settled {
-            // What a probe has registered is there before the driver is bound, and the events of that
-            // may still be queued.
+            // Heaps and TEEs are registered before the driver is bound, but their events may still
+            // be queued.
             let mut ignored = Vec::new();
             let heaps = heaps::read(&self.root, &mut ignored);
             let new = heaps.difference(&known.heaps).cloned().map(Change::Heap);

@@ -15,7 +15,7 @@ use crate::log::Message;
 use crate::survey::log_problem;
 
 impl<const DAEMON: bool> Executor<DAEMON> {
-    /// Makes `/run/protheap`, where it is needed and is not there.
+    /// Creates `/run/protheap` if there is a GPU and the directory does not exist.
     pub(super) fn make_run(&mut self) {
         if !self.engine.bindings().is_empty() {
             self.run = match RunDirectory::open(&self.root) {
@@ -28,7 +28,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// Tells of a problem, once.
+    /// Logs a problem and adds it to the state file, once.
     pub(super) fn refuse(&mut self, problem: Problem) {
         let known =
             |refused: &Refused| refused.path == problem.path && refused.message == problem.message;
@@ -37,9 +37,10 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 
-    /// Writes `/run/protheap`. A read-only or full `/run` does not stop a boot.
+    /// Writes `/run/protheap`. Errors are logged, because a read-only or full `/run` must not stop
+    /// the boot.
     pub(super) fn publish(&mut self) {
-        // Who made the bindings has told more of them than this run could.
+        // The file of the run that made the bindings has more details than this run knows.
         let is_adopted = |binding: &Binding| binding.reason() == Some(Reason::Adopted);
         let has_no_news =
             |run: &RunDirectory| run.has_state() && self.engine.bindings().values().all(is_adopted);
@@ -48,7 +49,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
         let written_by = [self.log.program, env!("CARGO_PKG_VERSION")].join(" ");
         let file = report(&self.engine, &self.refused, written_by);
-        // Only a writer can fail, and this one does not.
+        // Serialization can fail only because of its writer, and a `String` has no errors.
         let json = serde_json::to_string(&file).unwrap_or_default();
         let json = sanitize::json(&json).into_bytes();
         if DAEMON {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a policy says, written as its files have it.
+//! Contents of a policy, in the notation of its files.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(crate) fn gpu_of(policy: &Policy, [device, compatible @ ..]: [&str; 3]) -> O
     policy.gpu(&DeviceName::new(device).unwrap(), &compatible.map(str::to_owned))
 }
 
-/// A value and the file that it comes from, which has it at that place.
+/// Returns the file and the text of a value, and checks that the file has this text at the origin.
 fn said(origin: &Origin, value: String) -> (String, String) {
     assert_eq!(origin.file.text.get(origin.span.0..origin.span.1), Some(value.as_str()));
     (origin.file.path.clone(), value)
@@ -57,7 +57,7 @@ pub(crate) fn said_of_shares(policy: &Policy) -> Said {
     all
 }
 
-/// Evidence does not keep its place.
+/// Evidence has no origin.
 pub(crate) fn evidence(policy: &Policy) -> BTreeMap<String, String> {
     let evidence = policy.content().evidence.iter();
     let status = |status: EvidenceStatus| quoted(&format!("{status:?}").to_lowercase());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Random sets of policy files, in a real tree: which of them apply, what they say together, and
-//! where each value is written, compared with a model that knows nothing but the rules.
+//! Tests random sets of policy files in a directory tree: which of them apply, their merged
+//! contents, and the origin of each value, compared with a model of the rules.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -21,7 +21,7 @@ use crate::model::{Said, table_of};
 use crate::set::{Entry, FAULTY, GPUS, Kind, Set, boards, facts, sets};
 use crate::tree::Tree;
 
-/// A case is a tree on a disk, and costs as much as many others: a quarter of the usual number.
+/// A case creates a tree on disk and is expensive: a quarter of the usual number.
 fn cases() -> ProptestConfig {
     ProptestConfig::with_cases(ProptestConfig::default().cases / 4)
 }
@@ -30,7 +30,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn what_applies_is_what_the_rules_say(set in sets(), board in boards()) {
+    fn policies_apply_as_in_the_model(set in sets(), board in boards()) {
         let tree = Tree::new(&set);
         let (policy, judged) = tree.read(&set, &board, Extent::All);
         let found: Vec<_> = judged.iter().map(|file| (file.path.clone(), file.outcome)).collect();
@@ -55,7 +55,7 @@ proptest! {
         let known = known.into_iter().map(|(key, (_, value))| (key, value)).collect();
         prop_assert_eq!(evidence(&policy), known);
 
-        // Who wants less gets the same policy, and is told of the same faults.
+        // A smaller extent yields the same policy and the same faults.
         let refused = |judged: &[Judged]| -> Vec<_> {
             judged.iter().filter(|file| file.outcome == Outcome::Refused).cloned().collect()
         };
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_which_files_were_made_does_not_matter(
+    fn order_of_file_creation_does_not_matter(
         (set, orders) in sets().prop_flat_map(|set| {
             let places: Vec<_> = set.files.keys().copied().collect();
             (Just(set), [Just(places.clone()).prop_shuffle(), Just(places).prop_shuffle()])
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn a_closed_image_takes_nothing_from_local_files(
+    fn closed_image_ignores_local_files(
         set in sets().prop_filter("open", Set::closed),
         other in sets(),
         board in boards(),
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_takes_none_but_itself(
+    fn unusable_file_affects_no_other_file(
         set in sets().prop_filter("empty", |set| !set.files.is_empty()),
         index in any::<Index>(),
         bytes in select(&FAULTY[..]),

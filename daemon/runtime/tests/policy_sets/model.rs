@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the rules say of a set of policy files, by plain means.
+//! A simple model of the rules for a set of policy files.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use protheap_policy::cascade::Outcome;
 use crate::set::{Content, IMAGES, Kind, NO_DROP_INS, Place, Set};
 
 impl Set {
-    /// Policies in `etc` and `run` do not count.
+    /// Returns whether policies in `etc` and `run` are ignored.
     pub(crate) fn closed(&self) -> bool {
         let counts = self.image.map_or([true, false], |image| IMAGES[image].2);
         !counts[usize::from(self.lockdown)]
     }
 
-    /// What becomes of each file, in the order in which they merge.
+    /// Returns the outcome of each file, in merge order.
     pub(crate) fn outcomes(&self, board: &[String]) -> Vec<(Place, Outcome)> {
         let mut all = Vec::new();
         for key in std::iter::once("default").chain(board.iter().rev().map(String::as_str)) {
@@ -55,7 +55,7 @@ impl Set {
         self.outcomes(board).into_iter().filter_map(applies).collect()
     }
 
-    /// What files say together: the path of the last one that says it, and how.
+    /// Returns the merged values, each with the path of the last file that contains it.
     pub(crate) fn merged(
         &self,
         applied: &[Place],
@@ -79,7 +79,7 @@ impl Set {
 /// Path and value, by key.
 pub(crate) type Said = BTreeMap<String, (String, String)>;
 
-/// Of one file the most specific table of a GPU.
+/// Returns the most specific table of a GPU in one file.
 pub(crate) fn table_of(content: &Content, gpu: &[&str]) -> Option<Vec<String>> {
     let tables = gpu.iter().map(|key| vec!["gpu".to_owned(), (*key).to_owned()]);
     tables.into_iter().find(|table| content.values.keys().any(|keys| keys.starts_with(table)))

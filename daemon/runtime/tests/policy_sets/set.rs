@@ -12,12 +12,12 @@ use proptest::sample::{select, subsequence};
 use protheap_core::facts::{Facts, Gpu, Module, Provider, Tee};
 use protheap_policy::name::{DeviceName, HeapName};
 
-/// The first wins.
+/// Directories of policies, by descending precedence.
 const LAYERS: [&str; 3] =
     ["etc/protheap/policies", "run/protheap/policies", "usr/lib/protheap/policies"];
 const KEYS: [&str; 4] = ["default", "acme,a9", "acme,kiosk", "acme,soc"];
 const DROP_INS: [&str; 3] = ["10-a.toml", "20-b.toml", "9.toml"];
-/// What is beside drop-ins, and is none.
+/// Names beside drop-ins that are not drop-ins.
 pub(crate) const NO_DROP_INS: [&str; 2] = [".a.toml", "note.txt"];
 /// GPUs: device name, then compatible strings.
 pub(crate) const GPUS: [[&str; 3]; 2] = [
@@ -36,7 +36,7 @@ pub(crate) const FAULTY: [&[u8]; 6] = [
     b"schema = 1\n# \xff\n",
 ];
 
-/// Texts of `image.toml` and modes, and whether local policies count then: unlocked, and locked down.
+/// Texts and modes of `image.toml`, and whether local policies count: without and with lockdown.
 pub(crate) const IMAGES: [(&str, u32, [bool; 2]); 7] = [
     ("local-policy = \"never\"\n", 0o644, [false, false]),
     ("local-policy = \"unlocked\"\n", 0o644, [true, false]),
@@ -46,20 +46,20 @@ pub(crate) const IMAGES: [(&str, u32, [bool; 2]); 7] = [
     ("local-policy\n", 0o644, [false, false]),
     ("schema = 1\n", 0o644, [true, false]),
 ];
-/// Most files can be written by their owner alone.
+/// Only the owner can write most files.
 const MODES: [u32; 6] = [0o644, 0o644, 0o644, 0o400, 0o664, 0o646];
 
 #[derive(Debug, Clone)]
 pub(crate) struct Set {
     pub(crate) files: BTreeMap<Place, Entry>,
-    /// The modes of directories that others than root can write.
+    /// Modes of directories that users other than root can write.
     pub(crate) open: BTreeMap<String, u32>,
-    /// One of [`IMAGES`].
+    /// Index in [`IMAGES`].
     pub(crate) image: Option<usize>,
     pub(crate) lockdown: bool,
 }
 
-/// A file of one key comes before its drop-ins, and the layers in their order.
+/// Path of a file. The order is by key, with the file of the key before its drop-ins, and by layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) key: &'static str,
@@ -80,15 +80,15 @@ pub(crate) enum Kind {
     Null,
     Faulty(&'static [u8]),
     Directory,
-    /// A link that leads nowhere.
+    /// A dangling link.
     Dangling,
 }
 
-/// What a file says: each value as it is written, by its keys.
+/// Contents of a file: the text of each value, by its keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     pub(crate) values: BTreeMap<Vec<String>, String>,
-    /// With tables that have a header; else one line for each value.
+    /// Whether tables have headers, or else one line for each value.
     headers: bool,
 }
 
@@ -156,7 +156,7 @@ fn content() -> impl Strategy<Value = Content> {
         1 => (0..=128).prop_map(|n: i32| ("suspend count", n.to_string())),
         1 => (0..=9).prop_map(|n| ("firmware", format!("\"arch10.{n}\""))),
         1 => any::<bool>().prop_map(|yes| ("allow-unprotected", yes.to_string())),
-        // Such a table counts too, before those that are less specific.
+        // An empty table counts too, and precedes those that are less specific.
         1 => Just(("", "{}".to_owned())),
     ];
     let gpu = (select(&GPU_KEYS[..]), field)
@@ -172,7 +172,7 @@ fn content() -> impl Strategy<Value = Content> {
     (vec(value, 0..10), any::<bool>()).prop_map(|(values, headers)| {
         let mut values: BTreeMap<Vec<String>, String> = values.into_iter().collect();
         let all: Vec<_> = values.keys().cloned().collect();
-        // An empty table is one only if nothing else is in it.
+        // A table is empty only if no other value is in it.
         values.retain(|keys, _| all.iter().filter(|all| all.starts_with(keys)).count() == 1);
         Content { values, headers }
     })
@@ -194,7 +194,7 @@ pub(crate) fn sets() -> impl Strategy<Value = Set> {
     let name = (select(&KEYS[..]), option::weighted(0.6, drop_in));
     let directory = (name.clone(), 0..LAYERS.len())
         .prop_map(|((key, drop_in), layer)| Place { key, drop_in, layer }.directory());
-    // Most names are in several layers.
+    // Most names occur in several layers.
     let layers = vec(option::weighted(0.7, entry()), LAYERS.len());
     let files = btree_map(name, layers, 0..12).prop_map(|names| {
         let mut files = BTreeMap::new();
@@ -215,7 +215,7 @@ pub(crate) fn sets() -> impl Strategy<Value = Set> {
     })
 }
 
-/// The root `compatible` of a board.
+/// Returns the root `compatible` of a board.
 pub(crate) fn boards() -> impl Strategy<Value = Vec<String>> {
     let strings = subsequence(&KEYS[1..], 1..KEYS.len()).prop_shuffle();
     strings.prop_map(|strings| strings.into_iter().map(str::to_owned).collect())

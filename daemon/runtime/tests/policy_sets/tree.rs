@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A set of policy files on a disk, and what is read of it.
+//! A set of policy files on disk, and what the programs read from it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
@@ -15,7 +15,7 @@ use protheap_runtime::survey::{Extent, read_policies};
 use crate::found::gpu_of;
 use crate::set::{Entry, GPUS, IMAGES, Kind, Place, Set};
 
-/// A directory of a case's own, removed when it is dropped.
+/// A temporary directory of one case, removed on drop.
 pub(crate) struct Tree(PathBuf);
 
 impl Tree {
@@ -48,7 +48,7 @@ impl Tree {
 
     fn make(&self, place: Place, entry: &Entry) {
         let path = self.0.join(place.path());
-        // Whatever the umask is.
+        // The mode must not depend on the umask.
         let directory = self.0.join(place.directory());
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).unwrap();
         match &entry.kind {
@@ -80,12 +80,12 @@ impl Tree {
         text.replace(&format!("{}/", self.0.display()), "")
     }
 
-    /// The files that apply.
+    /// Returns the paths of the files that apply.
     pub(crate) fn files(&self, policy: &Policy) -> Vec<String> {
         policy.files().map(|file| self.without(&file.path)).collect()
     }
 
-    /// All that a policy says, and from where.
+    /// Returns all contents of a policy with their origins.
     pub(crate) fn shown(&self, policy: &Policy) -> String {
         let files: Vec<_> = policy.files().collect();
         let gpus = GPUS.map(|gpu| gpu_of(policy, gpu).map(|gpu| gpu.table().clone()));
