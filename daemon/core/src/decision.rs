@@ -137,9 +137,9 @@ struct Search<'a> {
     patience: Patience,
     /// Why the most preferred heap that was tried was rejected.
     failed: Option<Reason>,
-    /// More than one heap matched a prefix.
+    /// Whether more than one heap matched a prefix.
     ambiguous: bool,
-    /// A heap is present, but the machine does not meet the candidate's conditions.
+    /// Whether a present heap was rejected because the machine does not meet its conditions.
     unfit: bool,
 }
 

@@ -227,8 +227,9 @@ pub struct Provider {
     pub loadable: bool,
     /// Modules or built-in drivers that match the device, where they were looked up.
     pub modules: Vec<String>,
-    /// Registered drivers that match the device, if none is bound. One of them is probing it, or
-    /// the kernel has deferred the probe. No kernel event reports that such a probe fails.
+    /// Whether all of `modules` are registered and none is bound. Then one of them is probing the
+    /// device, or the kernel has deferred the probe. No kernel event reports that such a probe
+    /// fails.
     pub probing: bool,
     /// Set if the probe failed or the driver was unbound: the device registers no heap.
     pub failure: Option<Failure>,

@@ -48,14 +48,15 @@ pub(super) enum TeeOfBinding {
 /// Pending upkeep of a binding, and the state of retries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Upkeep {
-    /// The kernel's binding may have changed, and has to be read.
+    /// Whether the kernel's binding has to be read, because it may have changed.
     look: bool,
-    /// The kernel requests suspend buffers, and no retry delay is running.
+    /// Whether the kernel requests suspend buffers and no retry delay is running.
     supply: bool,
     /// Earliest time of the next attempt after a failure, unless something changes.
     retry: Option<Monotonic>,
     failures: u32,
-    /// Only a change starts another attempt: the kernel refused a buffer, or all attempts failed.
+    /// Whether only a change starts another attempt, because the kernel refused a buffer or all
+    /// attempts failed.
     refused: bool,
     /// Error that was logged last.
     logged: Option<String>,
@@ -184,8 +185,10 @@ impl<const DAEMON: bool> Engine<DAEMON> {
     }
 
     /// Switches to a preferred heap once the driver has stayed unbound for `DRIVER_RETURNS`. The
-    /// kernel's binding was just read. Keeps the binding until a first driver has used it, because
-    /// that driver could otherwise find none, and unless there is a heap to bind instead.
+    /// caller has just read the kernel's binding.
+    ///
+    /// A binding that no driver has used yet is kept, because its first driver could otherwise find
+    /// none. A binding is also kept if there is no heap to bind instead.
     pub(super) fn improve(
         &mut self,
         device: &DeviceName,
@@ -207,7 +210,7 @@ impl<const DAEMON: bool> Engine<DAEMON> {
         self.begin_anew(device, actions);
     }
 
-    /// Replaces the policy. Bindings stay as they are; [`Self::look_again`] starts what follows.
+    /// Replaces the policy without changing a binding. [`Self::look_again`] then acts on it.
     pub(super) fn change_policy(&mut self, policy: Policy) {
         self.policy = policy;
         for (device, gpu) in &self.facts.gpus {

@@ -47,7 +47,7 @@ fn tried(name: &str, verdict: Verdict) -> Event {
     Event::Tried(gpu(), heap(name), verdict)
 }
 
-/// Result of looking at a binding of the heap `low`.
+/// Returns the event of reading a committed binding of the heap `low`.
 fn looked(in_use: bool) -> Event {
     Event::Looked(gpu(), Ok(Some(KernelBinding { in_use, ..kernel("low") })))
 }
@@ -160,7 +160,7 @@ fn upkeep() {
     }
 }
 
-/// The hold that a binder started before it died.
+/// Returns the result of opening a binding whose hold a killed binder had started.
 fn window_of_a_binder() -> Opened {
     Opened::Window(Monotonic(HOLD))
 }

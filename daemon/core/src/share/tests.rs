@@ -296,7 +296,8 @@ proptest! {
         }
     }
 
-    /// D-Bus answers for the whole pipeline with the heap to which the link of the usage points.
+    /// D-Bus answers with the result of `find`, and the links are those of `common_heaps`. For one
+    /// device per table both must name the same heap.
     #[test]
     fn common_heap_is_that_of_one_device_per_table(tables in tables()) {
         let (policy, heaps) = (policy_of(&tables), heaps(&["a", "b", "c", "d"]));

@@ -761,7 +761,7 @@ proptest! {
                 }
             }
             let event = queue.remove(0);
-            let mut came = Vec::new();
+            let mut results = Vec::new();
             now += 1;
             let asked = matches!(event, Event::Rebind(_));
             if matches!(event, Event::Looked(..)) {
@@ -774,7 +774,7 @@ proptest! {
                 done += 1;
                 prop_assert!(done < 60, "no rest");
                 match action {
-                    Action::Look(device) => came.push(Event::Looked(device, Ok(world.bound.clone()))),
+                    Action::Look(device) => results.push(Event::Looked(device, Ok(world.bound.clone()))),
                     Action::Open(device, hold) => {
                         prop_assert_eq!(hold, 0, "a daemon holds nothing");
                         let opened = match (&world.bound, world.withdrawn) {
@@ -783,13 +783,13 @@ proptest! {
                             (None, _) if world.on_demand => Opened::OnDemand,
                             (None, _) => Opened::NoWindow,
                         };
-                        came.push(Event::Opened(device, opened));
+                        results.push(Event::Opened(device, opened));
                     }
                     Action::Try(device, request) => {
                         prop_assert!(world.bound.is_none() && !world.withdrawn);
                         prop_assert!(request.heap != heap(TEE) || world.has_tee());
                         let verdict = verdicts.next().unwrap();
-                        came.push(if allocates && passes(&verdict) {
+                        results.push(if allocates && passes(&verdict) {
                             world.bind(request.heap.as_str());
                             Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                         } else {
@@ -799,7 +799,7 @@ proptest! {
                     Action::Bind(device, request) => {
                         prop_assert!(world.bound.is_none() && !world.withdrawn && !allocates);
                         world.bind(request.heap.as_str());
-                        came.push(Event::Bound(device, Ok(free())));
+                        results.push(Event::Bound(device, Ok(free())));
                     }
                     Action::Remove(_) => {
                         let bound = world.bound.as_ref();
@@ -815,7 +815,7 @@ proptest! {
                         prop_assert!(bound.suspend_wanted > 0 && bound.heap == from);
                         prop_assert!(bound.source == Source::Handed);
                         prop_assert!(!bound.is_of_tee() || world.facts.has_tee_for_heaps());
-                        came.push(Event::Supplied(device, match supplies.next().unwrap() {
+                        results.push(Event::Supplied(device, match supplies.next().unwrap() {
                             0 => Supplied::Refused("no".into()),
                             1 => {
                                 bound.suspend_wanted -= 1;
@@ -840,13 +840,13 @@ proptest! {
                             (world.bound, world.on_demand) = (None, true);
                         }
                         let outcome = if refused { Err("EBUSY".into()) } else { Ok(()) };
-                        came.push(Event::OnDemand(device, outcome));
+                        results.push(Event::OnDemand(device, outcome));
                     }
                     Action::Release(_) => prop_assert!(false, "there is no window"),
                     Action::Tell(..) => {}
                 }
             }
-            queue.splice(0..0, came);
+            queue.splice(0..0, results);
         }
         let binding = &engine.bindings()[&gpu()];
         prop_assert_eq!(binding.phase, Phase::Ended);
