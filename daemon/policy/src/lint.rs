@@ -141,7 +141,7 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
         warn_of_share(&fragment, &mut faults);
     }
     let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
-    faults.kept.retain(|fault| is_error(fault) || !recovered.is_told(fault.span));
+    faults.kept.retain(|fault| is_error(fault) || !recovered.is_reported(fault.span));
     Checked::new(Some(Arc::clone(&fragment.file)), Some(fragment), faults)
 }
 
@@ -176,7 +176,7 @@ fn read(
     }
     let recovered = Recovered::of(path, text, faults);
     let (table, left) = DeTable::parse_recoverable(&recovered.text);
-    note_lines(path, text, 0..text.len(), &recovered.untold(left), faults);
+    note_lines(path, text, 0..text.len(), &recovered.unreported(left), faults);
     if faults.kept.is_empty() {
         note_lines(path, text, 0..text.len(), &errors, faults);
     }
@@ -194,7 +194,7 @@ fn note(reader: Reader, recovered: &Recovered, mut advice: Advice, faults: &mut 
     faults.more += reader.more;
     for mut fault in reader.faults {
         let is_absence = fault.message == NO_SCHEMA || fault.message == NO_STATUS;
-        if is_absence && recovered.is_damaged(fault.span.0) || recovered.is_told(fault.span) {
+        if is_absence && recovered.is_damaged(fault.span.0) || recovered.is_reported(fault.span) {
             continue;
         }
         if let Some(help) = advice.take(fault.span) {

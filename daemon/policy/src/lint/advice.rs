@@ -268,7 +268,7 @@ impl Advice {
         }
     }
 
-    /// An element of a `share` list is a plain heap name.
+    /// Suggests a plain heap name for an element of a `share` list.
     fn shared(&mut self, heap: &Node) {
         if let Value::Table(table) = &heap.value
             && let Some((_, Node { value: Value::String(name), .. })) = table.get("name")

@@ -45,12 +45,12 @@ impl Recovered {
     }
 
     /// Returns whether a fault at these bytes may follow from one that is already reported.
-    pub(super) fn is_told(&self, span: (usize, usize)) -> bool {
+    pub(super) fn is_reported(&self, span: (usize, usize)) -> bool {
         after(&self.lines, span.0).is_some_and(|line| line.start < span.1)
     }
 
     /// Returns the parser's errors that are not reported yet.
-    pub(super) fn untold(&self, mut errors: Vec<Error>) -> Vec<Error> {
+    pub(super) fn unreported(&self, mut errors: Vec<Error>) -> Vec<Error> {
         let at = |error: &Error| error.span().unwrap_or_default().start;
         let is_left = |at| after(&self.left, at).is_some_and(|span| span.start <= at);
         errors.retain(|error| !is_left(at(error)));
@@ -77,13 +77,13 @@ impl Recovered {
             if !is_faulty && !is_lost {
                 continue;
             }
-            let told = faults.kept.get(before..).unwrap_or_default();
+            let reported = faults.kept.get(before..).unwrap_or_default();
             if statement.open.is_none()
                 && part.matches('\n').count() > 1
                 && !is_lost
-                && !told.is_empty()
+                && !reported.is_empty()
             {
-                let lines = told.iter().map(|fault| line_of(text, fault.span.0));
+                let lines = reported.iter().map(|fault| line_of(text, fault.span.0));
                 recovered.lines.extend(lines);
                 recovered.left.push(span);
                 continue;
@@ -139,15 +139,15 @@ pub(super) fn note_lines(
     let mut errors: Vec<_> = errors.iter().collect();
     // An unterminated string explains the other errors on its line.
     errors.sort_by_key(|error| (start(error), !is_of_string(error)));
-    let mut told = None;
+    let mut reported = None;
     for error in errors {
         let at = start(&error);
         let line = part.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
         // An error at the end of the text concerns the line before, and has no text to show.
-        if told == Some(line) || (told.is_some() && at == part.len()) {
+        if reported == Some(line) || (reported.is_some() && at == part.len()) {
             continue;
         }
-        told = Some(line);
+        reported = Some(line);
         faults.push(|| not_toml(path, text, offset, error).with_help(help(part, line, error)));
     }
 }
