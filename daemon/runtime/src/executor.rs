@@ -167,17 +167,17 @@ impl<const DAEMON: bool> Executor<DAEMON> {
 
     /// Starts the engine. Reports readiness when the holds have started or bindings are adopted.
     pub fn start(&mut self) {
-        let mut came = self.handle((now(), Event::Started));
+        let mut results = self.handle((now(), Event::Started));
         if DAEMON {
             // Bindings are adopted once they have been read.
-            came = came.into_iter().flat_map(|event| self.handle(event)).collect();
+            results = results.into_iter().flat_map(|event| self.handle(event)).collect();
             // Programs that wait for readiness read the state file.
             self.publish();
         }
         if !Self::withholds(self.engine.facts()) {
             self.report_ready();
         }
-        for event in came {
+        for event in results {
             self.process(event);
         }
         self.finish();
@@ -205,18 +205,18 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     /// Processes an event, and then the results of its actions before any other event: a state read
     /// from the kernel is valid only until the next action.
     fn process(&mut self, event: (Monotonic, Event)) {
-        for came in self.handle(event) {
-            self.process(came);
+        for result in self.handle(event) {
+            self.process(result);
         }
     }
 
     /// Processes one event, and returns the results of its actions.
     fn handle(&mut self, (at, event): (Monotonic, Event)) -> Vec<(Monotonic, Event)> {
-        let mut came = Vec::new();
+        let mut results = Vec::new();
         for action in self.engine.on(event, at) {
-            came.extend(self.execute(action));
+            results.extend(self.execute(action));
         }
-        came
+        results
     }
 
     /// Executes an action, and returns its result and the time of the result.
