@@ -2,7 +2,7 @@
 
 //! Writes the man pages and completions of `protheapctl`: `cargo xtask manuals DIR`.
 //!
-//! The directory is laid out as `/usr/share`.
+//! The directory has the layout of `/usr/share`.
 
 use std::env;
 use std::fs;
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap_complete::Shell;
 
-/// The program.
+/// Name of the program.
 const NAME: &str = "protheapctl";
-/// Where each shell looks for completions.
+/// Directory in which each shell looks for completions.
 const COMPLETIONS: [(Shell, &str); 3] = [
     (Shell::Bash, "bash-completion/completions/protheapctl"),
     (Shell::Zsh, "zsh/site-functions/_protheapctl"),
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes them; returns their paths.
+/// Writes the files, and returns their paths.
 pub(crate) fn write(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     let mut put = |path: &str, text: Vec<u8>| -> Result<()> {
@@ -45,7 +45,7 @@ pub(crate) fn write(directory: &Path) -> Result<Vec<PathBuf>> {
         clap_complete::generate(shell, &mut protheapctl::command(), NAME, &mut text);
         put(path, text)?;
     }
-    // A page for each, and none for the help.
+    // Each command has a page, except for the help.
     let mut command = protheapctl::command().disable_help_subcommand(true);
     command.build();
     put(&format!("man/man1/{NAME}.1"), page(command.clone(), NAME)?)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Asks protheapd over D-Bus.
+//! Communicates with protheapd over D-Bus.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ use zbus::{Connection, DBusError as _};
 /// The program that owns the bindings while the system runs.
 pub(crate) const DAEMON: &str = "protheapd";
 
-/// What implements a GPU.
+/// Interface of a GPU.
 pub(crate) const GPU: &str = "org.protheap1.Gpu";
 
-/// There is nobody to ask.
+/// The service or the system bus is not available.
 #[derive(Debug)]
 pub(crate) struct Absent(String);
 
@@ -30,11 +30,11 @@ impl fmt::Display for Absent {
 
 impl std::error::Error for Absent {}
 
-/// Connects to the system bus, and does what is to be done there, in one thread.
+/// Connects to the system bus, and runs `ask` in a single thread.
 ///
 /// # Errors
 ///
-/// [`Absent`], or what the service said, with what to do about it.
+/// Returns [`Absent`], or the error of the service with a remedy.
 pub(crate) fn ask<T>(ask: impl AsyncFnOnce(Connection) -> Result<T>) -> Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.context("making ready to wait for D-Bus")?.block_on(async {
@@ -45,7 +45,7 @@ pub(crate) fn ask<T>(ask: impl AsyncFnOnce(Connection) -> Result<T>) -> Result<T
     })
 }
 
-/// Adds what to do about an error of the service.
+/// Adds a remedy to an error of the service.
 fn explained(error: anyhow::Error) -> anyhow::Error {
     let Some(cause) = error.downcast_ref::<Error>() else { return error };
     if is_absent(cause) {
@@ -64,12 +64,12 @@ fn explained(error: anyhow::Error) -> anyhow::Error {
     anyhow!("{error:#}; {next}")
 }
 
-/// The error says that protheapd is not there.
+/// Returns whether the error means that protheapd is not running.
 pub(crate) fn is_absence(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(is_absent)
 }
 
-/// Nobody has the service's name, and nothing could be started that takes it.
+/// Returns whether no program owns the service's name, and none could be started.
 fn is_absent(error: &Error) -> bool {
     if error.is_service_absent() {
         return true;
@@ -79,13 +79,14 @@ fn is_absent(error: &Error) -> bool {
         Error::Bus(zbus::Error::MethodError(name, ..)) => name.to_string(),
         _ => return false,
     };
-    // The bus could not start it, or systemd was to start it and could not.
+    // The bus or systemd failed to start the service.
     ["org.freedesktop.DBus.Error.Spawn.", "org.freedesktop.systemd1."]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
 
-/// The objects of the service, and when that was said; starts it if D-Bus can.
+/// Returns the objects of the service, and the position of the reply in the message stream. Starts
+/// the service if D-Bus can.
 pub(crate) async fn objects(connection: &Connection) -> Result<(ManagedObjects, Sequence)> {
     let interface = Some("org.freedesktop.DBus.ObjectManager");
     let called =
@@ -95,7 +96,7 @@ pub(crate) async fn objects(connection: &Connection) -> Result<(ManagedObjects, 
     Ok((objects, reply.recv_position()))
 }
 
-/// The GPU of this device name; without one, the only GPU.
+/// Returns the GPU of this device name, or the only GPU if there is no name.
 pub(crate) async fn gpu(connection: &Connection, name: Option<&str>) -> Result<GpuProxy<'static>> {
     let path = match name {
         Some(name) => gpu_path(name),

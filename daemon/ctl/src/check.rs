@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl check`: all that is wrong with policies, before a board reads them.
+//! `protheapctl check`: checks policies for errors before a board uses them.
 
 mod report;
 
@@ -25,10 +25,10 @@ use protheap_policy::name::Key;
 use crate::tame::json;
 use report::Report;
 
-/// Where the policies of an image are, whose heaps are known.
+/// Directory of this machine's image policies, whose heaps are known names.
 const INSTALLED: &str = "usr/lib/protheap/policies";
 
-/// What is called as [`IMAGE`] is, and stands where local policies do.
+/// Paths where an [`IMAGE`] is not read.
 const UNREAD_IMAGES: [&str; 2] = ["etc/protheap/image.toml", "run/protheap/image.toml"];
 
 /// Which policies, and how to print what is wrong with them.
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Checks the policies, and prints what is wrong with them.
+/// Checks the policies, and prints their problems.
 pub(crate) fn run(args: &Args, print: fn(&str) -> Result<()>) -> Result<ExitCode> {
     let mut check = Check::new()?;
     for path in &args.paths {
@@ -67,51 +67,51 @@ pub(crate) fn run(args: &Args, print: fn(&str) -> Result<()>) -> Result<ExitCode
     let report = Report::of(&files);
     print(&if args.json { json(&report)? } else { report.text(&files) })?;
     if !args.json {
-        // Where standard error is closed, the exit status says enough.
+        // If standard error is closed, the exit status is sufficient.
         let _ = writeln!(io::stderr(), "{}", report.summary());
     }
     Ok(if report.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A path that is to be checked.
+/// A path to check.
 struct Item {
-    /// As it is shown.
+    /// Path for the output.
     shown: String,
     root: Arc<Root>,
-    /// Beneath the root.
+    /// Path below the root.
     path: String,
     what: What,
 }
 
-/// What stands at a path.
+/// Kind of a path.
 enum What {
     Policy {
         key: Option<Key>,
-        /// What a file of the same name hides, or is hidden by.
+        /// Files of the same name to compare with.
         scope: Scope,
     },
     Image,
-    /// Nothing that could be checked: what is to be said.
+    /// A path that cannot be checked, with its problem.
     Said(Diagnostic),
 }
 
-/// Among which files one is.
+/// The set of files that can replace each other.
 enum Scope {
-    /// It is alone.
+    /// The file is on its own.
     Alone,
-    /// In a directory that was given: what stands before it, and its name.
+    /// The file is in a given directory. Contains its path below that directory.
     Given(String),
-    /// In one of the directories of its root.
+    /// The file is in one of the policy directories of its root.
     Cascade,
 }
 
-/// What became of the files of a key, by their paths.
+/// Standing of the files of a key, by path.
 type Standings = HashMap<String, Standing>;
 
 struct Check {
     machine: Arc<Root>,
     items: Vec<Item>,
-    /// The arguments, so that none counts twice.
+    /// Arguments so far. Duplicates are ignored.
     given: HashSet<PathBuf>,
     roots: HashMap<String, Arc<Root>>,
     standings: HashMap<(String, Key), Arc<Standings>>,
@@ -136,9 +136,9 @@ impl Check {
         })
     }
 
-    // What there is to check.
+    // Collection of paths.
 
-    /// Adds what an argument stands for.
+    /// Adds the paths that an argument stands for.
     fn add(&mut self, path: &Path) {
         let shown = path.to_string_lossy();
         let absolute = std::path::absolute(path);
@@ -192,7 +192,7 @@ impl Check {
             let help = "what is in etc and run does not count until this is mended";
             let message = format!("taken for \"never\": {}", sentence(&message));
             self.say(error(&shown, message).with_help(Some(help.to_owned())));
-            // Who mends it wants to know what it says.
+            // The content is still checked, for the author who repairs the file.
             if !matches!(found, Found::Text(_)) {
                 return;
             }
@@ -202,7 +202,8 @@ impl Check {
         }
     }
 
-    /// The root that a path stands beneath in one of the three directories, and where.
+    /// Returns the root and the path below it, if the path is in one of the three policy
+    /// directories of a root.
     fn beneath_a_root(&mut self, absolute: &str) -> Option<(Arc<Root>, String)> {
         let absolute = absolute.trim_end_matches('/');
         let start = DIRECTORIES.iter().find_map(|directory| {
@@ -249,7 +250,7 @@ impl Check {
         self.push(shown.to_owned(), &root, path, What::Policy { key, scope });
     }
 
-    /// Says so if no file in a directory counts.
+    /// Adds a warning if no file in a directory counts.
     fn note_distrust(&mut self, shown: &str, root: &Root, path: &str) {
         if let Some(why) = distrust(root, path) {
             let help = "only root may write to it";
@@ -300,21 +301,21 @@ impl Check {
         }
     }
 
-    /// The names in a directory, without the hidden ones.
+    /// Returns the names in a directory, except hidden ones.
     fn list(&mut self, shown: &str, root: &Arc<Root>, path: &str) -> Vec<String> {
         let mut problems = Vec::new();
         let mut names = root.list(path, &mut problems);
         names.retain(|name| !name.starts_with('.'));
         let directory = root.shown(path);
         for Problem { path, message } in problems {
-            // Of the directory itself, or of one entry.
+            // The problem concerns the directory, or one of its entries.
             let entry = path.strip_prefix(&directory).unwrap_or_default();
             self.say(error(&format!("{shown}{entry}"), message));
         }
         names
     }
 
-    /// The key that a name makes; says so if no board can have it.
+    /// Returns the key of a file name. Adds a warning if no board can have it.
     fn key(&mut self, shown: &str, name: &str) -> Option<Key> {
         let help =
             "name it after a board's compatible string, such as `acme,a9.toml`, or `default.toml`";
@@ -332,9 +333,10 @@ impl Check {
         key.ok()
     }
 
-    // What is wrong with it.
+    // Checks.
 
-    /// Checks everything, in the order in which it was given: where it is, and what was found.
+    /// Checks all paths in the given order. Returns for each its shown path, whether it is a file,
+    /// and the result.
     fn files(mut self) -> Vec<(String, bool, Checked)> {
         let mut scopes: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, item) in self.items.iter().enumerate() {
@@ -371,7 +373,7 @@ impl Check {
         paths.into_iter().zip(files).map(|((path, is_file), file)| (path, is_file, file)).collect()
     }
 
-    /// Checks one path; also says whether it is a mask.
+    /// Checks one path. Also returns whether it is a mask.
     fn check(&self, item: &Item) -> (Checked, bool) {
         let Item { shown, root, path, what } = item;
         let said = |said| Checked::from(said);
@@ -388,7 +390,7 @@ impl Check {
                     None => Checked::default(),
                 }
             }
-            // An image that says nothing is allowed.
+            // An empty `image.toml` is allowed.
             (Found::Mask, what) => return (Checked::default(), !matches!(what, What::Image)),
             (Found::Nothing, _) => said(error(shown, "cannot be read: there is no such file")),
             (Found::Refused(why) | Found::Untrusted(why), _) => said(error(shown, why)),
@@ -397,7 +399,7 @@ impl Check {
         (checked, false)
     }
 
-    /// What became of the files of a key in the directories of a root.
+    /// Returns the standing of the files of a key in the directories of a root.
     fn standing(&mut self, item: &Item, key: &Key) -> Option<Arc<Standings>> {
         let of = (item.root.shown(""), key.clone());
         if let Some(known) = self.standings.get(&of) {
@@ -408,21 +410,21 @@ impl Check {
         if let Some(why) = closed(&item.root) {
             directories.distrust_local(&why);
         }
-        // What cannot be listed was told when it was listed here.
+        // Problems were already added when the directories were listed.
         let files = directories.read(&item.root, &keys, true, &mut Vec::new());
         let all = files.into_iter().map(|file| (file.path, file.standing)).collect();
         Some(Arc::clone(self.standings.entry(of).or_insert(Arc::new(all))))
     }
 
-    /// The heaps of this machine, and those that its policies name.
+    /// Returns the heaps of this machine, and those that its policies name.
     fn known_heaps(&self, items: &[Item]) -> BTreeSet<String> {
         let machine = &self.machine;
-        // What cannot be read is not known: that is no fault of the policies.
+        // Problems of this machine do not concern the checked policies.
         let mut problems = Vec::new();
         let heaps = heaps::read(machine, &mut problems);
         let mut names: BTreeSet<_> = heaps.iter().map(ToString::to_string).collect();
         let installed = format!("/{INSTALLED}/");
-        // A policy that is checked does not vouch for itself.
+        // A policy under test must not confirm its own names.
         if items.iter().any(|item| item.root.shown(&item.path).contains(&installed)) {
             return names;
         }
@@ -438,8 +440,8 @@ impl Check {
     }
 }
 
-/// Why the image of a root lets only its own policies count. Whether a kernel is locked down is not
-/// known here.
+/// Returns why the image of a root trusts only its own policies. The lockdown state of the kernel
+/// is unknown here.
 fn closed(root: &Root) -> Option<String> {
     let (shown, text) = match image(root) {
         Ok(image) => image?,
@@ -452,7 +454,7 @@ fn closed(root: &Root) -> Option<String> {
     }
 }
 
-/// Why a file does not count: some reasons begin with what is at fault.
+/// Makes a sentence of the reason why a file does not count. Some reasons have a subject already.
 fn sentence(why: &str) -> String {
     let it = if why.starts_with("its ") { "" } else { "it " };
     format!("{it}{why}")
@@ -477,7 +479,7 @@ fn mask(shown: &str, hidden: &[&str]) -> Diagnostic {
     warning(shown, format!("masks {} in lower directories", hidden.join(" and ")), help)
 }
 
-/// What is to be said of a file among those of the same name in the directories that were given.
+/// Returns the warning for a file among those of the same name in the given directories.
 fn among(
     items: &[Item],
     same: &[usize],
@@ -496,7 +498,7 @@ fn among(
     masks.contains(&index).then(|| mask(&item.shown, &hidden))
 }
 
-/// What is to be said of a file among those of its root.
+/// Returns the warning for a file among those of its root.
 fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic> {
     let path = item.root.shown(&item.path);
     let help = "the first directory wins, by the file's name";
@@ -512,7 +514,7 @@ fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic>
         }
         Standing::Masked(why) => ("masked ", why),
         Standing::Shadowed(why) => ("shadowed ", why),
-        // The image closes what is local.
+        // The image does not trust local policies.
         Standing::Untrusted(why) if why.starts_with(&item.root.shown(IMAGE)) => {
             let help = format!("only what is in {INSTALLED} counts");
             return Some(warning(&item.shown, format!("does not count: {why}"), &help));

@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The options that the kernel was built with.
+//! The configuration of a kernel.
 
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use protheap_board::Problem;
 use protheap_board::root::Root;
 
-/// There with `CONFIG_IKCONFIG_PROC`: of the running kernel, whatever else lies about.
+/// Present with `CONFIG_IKCONFIG_PROC`. It always describes the running kernel.
 const RUNNING: &str = "proc/config.gz";
-/// The longest configuration that is read, in bytes. Distributions' have less than 400 KiB.
+/// Maximum size of a configuration, in bytes. Those of distributions have less than 400 KiB.
 const LARGEST: usize = 4 << 20;
-/// The longest that is read compressed: distributions' have less than 100 KiB. What it may unpack
-/// to says nothing of how long that takes.
+/// Maximum size of a compressed configuration, in bytes. Those of distributions have less than 100
+/// KiB. The limit of the uncompressed size does not bound the time for decompression.
 const LARGEST_ZIPPED: usize = 512 << 10;
 
-/// What was chosen for an option.
+/// Value of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// Built in, or true.
     Yes,
-    /// A module.
+    /// Built as a module.
     Module,
-    /// Not set, or not known to this kernel.
+    /// Not set, or unknown to this kernel.
     No,
 }
 
-/// A kernel's configuration.
+/// The configuration of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// Where it was read, with the root.
+    /// Path of the configuration, including the root.
     pub(crate) path: String,
     text: String,
 }
 
 impl Config {
-    /// What was chosen for the option `name`, such as `CONFIG_TEE`.
+    /// Returns the value of the option `name`, such as `CONFIG_TEE`.
     pub(crate) fn choice(&self, name: &str) -> Choice {
         let value = |line: &'_ str| -> Option<Choice> {
             match line.strip_prefix(name)?.strip_prefix('=')? {
@@ -46,8 +46,9 @@ impl Config {
     }
 }
 
-/// Reads the configuration of the kernel `release`: the kernel's own, or where distributions put
-/// it. `None`: it is nowhere, or none of them can be read, which is told then.
+/// Reads the configuration of the kernel `release` from the kernel, or from the places where
+/// distributions install it. Returns `None` if there is none. If there are only unreadable ones,
+/// adds a problem.
 pub(crate) fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut met = Vec::new();
     let known = !release.is_empty() && !release.contains('/');
@@ -74,10 +75,10 @@ pub(crate) fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> O
     None
 }
 
-/// Returns the content of a gzip file of one member (RFC 1952); `None` if it is damaged.
+/// Decompresses a gzip file of one member (RFC 1952); returns `None` if it is damaged.
 fn unzipped(file: &[u8]) -> Option<Vec<u8>> {
-    // The kernel's has no name or comment before the data (scripts/Makefile.lib: gzip -n), and
-    // nothing here depends on the checksum and the length after it.
+    // The kernel's file has no name or comment before the data (`scripts/Makefile.lib`: `gzip -n`).
+    // The checksum and the length after the data are not checked.
     match file {
         [0x1f, 0x8b, 8, 0, _, _, _, _, _, _, rest @ ..] => {
             decompress_to_vec_with_limit(rest, LARGEST).ok()
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
     use protheap_board::testing::Tree;
 
-    /// `CONFIG_TEE=m`, `# CONFIG_DRM_TYR is not set`, `CONFIG_A=y`.
+    /// `CONFIG_TEE=m`, `# CONFIG_DRM_TYR is not set`, `CONFIG_A=y`, compressed.
     const GZIP: [u8; 62] = *b"\
         \x1f\x8b\x08\0\0\0\0\0\x02\xff\x73\xf6\xf7\x73\xf3\x74\x8f\x0f\x71\x75\xb5\xcd\xe5\x52\x56\x70\
         \x86\x70\x5d\x82\x7c\xe3\x43\x22\x83\x14\x32\x8b\x15\xf2\xf2\x4b\x14\x8a\x53\x4b\xb8\xa0\x32\
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_kernel_s_own_comes_first() {
+    fn configuration_of_the_running_kernel_takes_precedence() {
         use Choice::{Module, No, Yes};
         let tree = Tree::new();
         assert_eq!(choices(&tree), (None, 0));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_damaged_is_told_where_there_is_no_other() {
+    fn damaged_configuration_is_reported_if_it_is_the_only_one() {
         let tree = Tree::new();
         for length in [0, 5, 10, 20, 40] {
             tree.file(RUNNING, &GZIP[..length]);
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(choices(&tree).1, 0);
     }
 
-    /// A deflated block that repeats one byte beyond the limit.
+    /// Returns a deflated block that repeats one byte beyond the limit.
     fn bomb() -> Vec<u8> {
         miniz_oxide::deflate::compress_to_vec(&vec![b'x'; LARGEST + 1], 6)
     }

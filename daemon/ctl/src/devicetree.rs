@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A board's device tree: from a blob, or as the kernel shows it.
+//! The device tree of a board: from a blob, or as the kernel shows it.
 //!
-//! It says what the kernel would make of a board that does not run. What runs is read from
-//! [`platform`] and [`devices`](protheap_board::devices).
+//! It shows which devices the kernel would create on a board that is not running. Those of a
+//! running board are read by [`platform`] and [`devices`](protheap_board::devices).
 
 mod blob;
 mod directory;
@@ -19,21 +19,21 @@ use protheap_core::facts::Platform;
 
 pub use blob::BlobError;
 
-/// How many nodes may be on one path: `FDT_MAX_DEPTH` in drivers/of/fdt.c.
+/// Maximum depth of the tree: `FDT_MAX_DEPTH` in `drivers/of/fdt.c`.
 const DEEPEST: usize = 64;
-/// How many nodes a tree may have. The largest of Debian's arm64 trees has some 1,500.
+/// Maximum number of nodes. The largest of Debian's arm64 trees has some 1,500.
 const MOST_NODES: usize = 100_000;
-/// How many bytes a blob, or the properties that are read from a directory, may have.
+/// Maximum size of a blob, or of all properties that are read from a directory, in bytes.
 const MOST_BYTES: usize = 16 << 20;
-/// The longest name of a node, in bytes: that of a directory's entry.
+/// Maximum length of a node's name, in bytes: that of a directory entry.
 const LONGEST_NAME: usize = 255;
-/// How many bytes the `ranges` on one path may have: each address below is looked up in all of them.
-/// The longest of Debian's arm64 trees has 1,224.
+/// Maximum size of all `ranges` on one path, in bytes, because each address below is looked up in
+/// all of them. The largest in Debian's arm64 trees is 1,224.
 const MOST_RANGES: usize = 4096;
 
-/// The status of a node that can be used.
+/// Status of a node that is enabled.
 pub const OKAY: &str = "okay";
-/// The status of a node whose `status` is no text: the kernel does not take it for `okay`.
+/// Status of a node whose `status` is not text. The kernel does not treat it as `okay`.
 pub const INVALID: &str = "invalid";
 
 /// A property that is kept.
@@ -70,15 +70,15 @@ impl Property {
     ];
 }
 
-/// A device tree, of which only the properties are kept that are asked for here.
+/// A device tree. Only the properties that this program uses are kept.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceTree {
-    /// A node stands behind its parent; the root is the first.
+    /// Nodes in an order in which the parent precedes its children. The root is the first.
     nodes: Vec<Entry>,
     properties: Vec<(Property, Range<usize>)>,
-    /// What [`Entry::name`] is a range of.
+    /// Text that the ranges of [`Entry::name`] refer to.
     names: String,
-    /// What the ranges of the properties are of.
+    /// Bytes that the ranges of the properties refer to.
     values: Vec<u8>,
 }
 
@@ -87,49 +87,49 @@ struct Entry {
     parent: Option<usize>,
     name: Range<usize>,
     properties: Range<usize>,
-    /// How many bytes its `ranges` and those of the nodes above it have.
+    /// Size of the node's `ranges` and of those above it, in bytes.
     ranges: usize,
-    /// Where the processor sees the node's registers.
+    /// Address of the node's registers as the processor sees it.
     address: Option<u64>,
 }
 
-/// A node that a device is made of.
+/// A node for which the kernel creates a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its path: `/soc/gpu@4d900000`.
+    /// Path of the node, such as `/soc/gpu@4d900000`.
     pub path: String,
-    /// What the kernel calls its device: `4d900000.gpu`, `firmware:optee`.
+    /// Name of the kernel's device, such as `4d900000.gpu` or `firmware:optee`.
     pub device: String,
-    /// Its `compatible`, most specific first.
+    /// `compatible` of the node, most specific first.
     pub compatible: Vec<String>,
-    /// The strings of its `compatible` that were dropped.
+    /// Strings of `compatible` that were dropped.
     pub bad: Vec<BadString>,
-    /// [`OKAY`], or else its own status, or that of the nearest node above which is not okay: the
-    /// kernel makes no devices below such a node.
+    /// [`OKAY`], or else the status of the node, or of the nearest parent that is not okay. The
+    /// kernel creates no devices below such a node.
     pub status: String,
 }
 
 /// A child of `/reserved-memory`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
-    /// Its path: `/reserved-memory/svp@80000000`.
+    /// Path of the region, such as `/reserved-memory/svp@80000000`.
     pub path: String,
-    /// Its `compatible`, without what cannot be one.
+    /// Valid strings of `compatible`.
     pub compatible: Vec<String>,
-    /// As that of a [`Node`].
+    /// Status, as in [`Node`].
     pub status: String,
-    /// The processor may not map it.
+    /// Whether the processor must not map the region.
     pub no_map: bool,
-    /// The kernel uses it for other things meanwhile.
+    /// Whether the kernel may use the region for other purposes.
     pub reusable: bool,
-    /// Its size: that of the first entry of `reg`, which is the one that the kernel takes
-    /// (drivers/of/of_reserved_mem.c), or `size` of a region without a fixed place.
+    /// Size of the region, in bytes: that of the first entry of `reg`, which the kernel uses
+    /// (`drivers/of/of_reserved_mem.c`), or `size` for a region without a fixed address.
     pub bytes: Option<u64>,
 }
 
 impl DeviceTree {
-    /// The root's `compatible` and `model`, and the strings of the former that were dropped. A
-    /// `model` that is not UTF-8 counts as absent.
+    /// Returns the root's `compatible` and `model`, and the strings of `compatible` that were
+    /// dropped. A `model` that is not UTF-8 counts as absent.
     pub fn platform(&self) -> (Platform, Vec<BadString>) {
         let (compatible, bad) = self.compatible(0);
         let model = self.property(0, Property::Model).and_then(|bytes| {
@@ -139,8 +139,8 @@ impl DeviceTree {
         (Platform { compatible, model }, bad)
     }
 
-    /// The nodes that have one of the compatible strings in `wanted`, in the tree's order. A
-    /// directory has none: there they come by name.
+    /// Returns the nodes with one of the compatible strings in `wanted`, in the tree's order. A
+    /// directory has no order, and yields them by name.
     pub fn nodes_compatible(&self, wanted: &[&str]) -> impl Iterator<Item = Node> {
         (1..self.nodes.len()).filter(|node| self.is_compatible(*node, wanted)).map(|node| {
             let (compatible, bad) = self.compatible(node);
@@ -149,7 +149,7 @@ impl DeviceTree {
         })
     }
 
-    /// The regions of memory that the tree sets aside.
+    /// Returns the regions of memory that the tree reserves.
     pub fn reserved_memory(&self) -> impl Iterator<Item = Region> {
         let is_child = |node: usize, parent| self.parent(node) == Some(parent);
         let of = (1..self.nodes.len())
@@ -167,7 +167,7 @@ impl DeviceTree {
             })
     }
 
-    /// Adds a node, whose properties come next.
+    /// Adds a node, whose properties follow.
     fn open(&mut self, parent: Option<usize>, name: &str) -> usize {
         let start = self.names.len();
         self.names.push_str(name);
@@ -177,8 +177,8 @@ impl DeviceTree {
         self.nodes.len() - 1
     }
 
-    /// Adds a property of the node that was opened last. Of several, the kernel sees the first.
-    /// False: it is one `ranges` too many.
+    /// Adds a property of the node that was added last. Of duplicates, the first counts, as in the
+    /// kernel. Returns false if the `ranges` exceed their maximum.
     fn keep(&mut self, property: Property, value: &[u8]) -> bool {
         let Some(node) = self.nodes.last_mut() else {
             return true;
@@ -200,7 +200,7 @@ impl DeviceTree {
         true
     }
 
-    /// Looks up all addresses, once for each node, so that a hostile tree is no work without end.
+    /// Translates all addresses, once for each node, which bounds the work for a hostile tree.
     fn translate_all(&mut self) {
         for node in 0..self.nodes.len() {
             let address = self.translate(node);
@@ -214,7 +214,7 @@ impl DeviceTree {
         self.nodes.get(node)?.parent
     }
 
-    /// The node itself, and those above it up to the root.
+    /// Returns the node and its parents up to the root.
     fn upwards(&self, node: usize) -> impl Iterator<Item = usize> {
         successors(Some(node), |node| self.parent(*node))
     }
@@ -244,18 +244,19 @@ impl DeviceTree {
         let any = bytes
             .split(|byte| *byte == 0)
             .any(|one| wanted.iter().any(|wanted| wanted.as_bytes() == one));
-        // Most nodes are not: only then are the strings judged.
+        // Only nodes with a match have their strings checked.
         any && self.compatible(node).0.iter().any(|one| wanted.contains(&one.as_str()))
     }
 
-    /// As `of_device_is_available()` in drivers/of/base.c judges the node and those above it.
+    /// Returns the status of the node and its parents, as `of_device_is_available()` in
+    /// `drivers/of/base.c` does.
     fn status(&self, node: usize) -> String {
         let statuses = self.upwards(node).filter_map(|node| self.property(node, Property::Status));
         let mut not_okay = statuses.map(text).filter(|text| !matches!(*text, "okay" | "ok"));
         not_okay.next().unwrap_or(OKAY).to_owned()
     }
 
-    /// As `of_device_make_bus_id()` in drivers/of/device.c does it.
+    /// Returns the name of the device, as `of_device_make_bus_id()` in `drivers/of/device.c` does.
     fn device(&self, node: usize) -> String {
         let mut parts = Vec::new();
         for node in self.upwards(node).filter(|node| self.parent(*node).is_some()) {
@@ -266,7 +267,7 @@ impl DeviceTree {
             };
             let name = name.split('@').next().unwrap_or_default();
             parts.push(match self.property(node, Property::Mask).and_then(|mask| mask.get(..4)) {
-                // The number of the lowest bit, and -1 for none.
+                // The number of the lowest set bit, or -1 if there is none.
                 Some(mask) => match number(mask).trailing_zeros() {
                     64 => format!("{address:x}.{:x}.{name}", u32::MAX),
                     bit => format!("{address:x}.{bit:x}.{name}"),
@@ -279,7 +280,8 @@ impl DeviceTree {
         parts.join(":")
     }
 
-    /// As `of_translate_address()` in drivers/of/address.c does it for plain buses.
+    /// Translates the address of a node on plain buses, as `of_translate_address()` in
+    /// `drivers/of/address.c` does.
     fn translate(&self, node: usize) -> Option<u64> {
         let reg = self.property(node, Property::Reg)?;
         let mut bus = self.parent(node)?;
@@ -288,7 +290,7 @@ impl DeviceTree {
         while let Some(parent) = self.parent(bus) {
             let (parent_cells, parent_size_cells) = self.bus(parent)?;
             let ranges = self.property(bus, Property::Ranges)?;
-            // Without entries, both sides have the same addresses.
+            // Empty `ranges` map each address to itself.
             if !ranges.is_empty() {
                 let entry = 4 * (cells + parent_cells + size_cells);
                 address = ranges.chunks_exact(entry).find_map(|range| {
@@ -304,13 +306,13 @@ impl DeviceTree {
             }
             (bus, cells, size_cells) = (parent, parent_cells, parent_size_cells);
         }
-        // The kernel's OF_BAD_ADDR.
+        // The kernel's `OF_BAD_ADDR`.
         (address != u64::MAX).then_some(address)
     }
 
-    /// The cells of an address and of a size below `node`, if it is a plain bus whose addresses can
-    /// be the processor's: `of_match_bus()` and `OF_CHECK_COUNTS()` in drivers/of. No GPU is below
-    /// PCI, ISA, or another bus whose addresses carry flags.
+    /// Returns the number of cells of an address and of a size below `node`, if it is a plain bus
+    /// whose addresses can be the processor's: `of_match_bus()` and `OF_CHECK_COUNTS()` in
+    /// `drivers/of`. No GPU is below PCI, ISA, or another bus whose addresses carry flags.
     fn bus(&self, node: usize) -> Option<(usize, usize)> {
         self.property(node, Property::AddressCells)?;
         let device_type = self.property(node, Property::DeviceType).map(text);
@@ -321,13 +323,14 @@ impl DeviceTree {
             return None;
         }
         match (self.cells(node, Property::AddressCells), self.cells(node, Property::SizeCells)) {
-            // No more than four of a size: the kernel takes any number, but none is written so.
+            // The kernel accepts sizes of any number of cells, but no tree has more than four.
             (cells @ (1 | 2 | 4), sizes @ 1..=4) => Some((cells as usize, sizes as usize)),
             _ => None,
         }
     }
 
-    /// As `of_bus_n_addr_cells()` in drivers/of/base.c: of the nearest node that says it, or 1.
+    /// Returns the number of cells as `of_bus_n_addr_cells()` in `drivers/of/base.c` does: from the
+    /// nearest parent that sets it, or else 1.
     fn cells(&self, node: usize, property: Property) -> u32 {
         let said = |node| self.property(node, property)?.first_chunk().copied();
         self.upwards(node).find_map(said).map_or(1, u32::from_be_bytes)
@@ -342,13 +345,14 @@ impl DeviceTree {
     }
 }
 
-/// What can be the name of a node. The specification allows less; some trees do not keep to it.
+/// Returns whether `name` can be the name of a node. The specification is stricter, but some trees
+/// violate it.
 fn is_node_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
 }
 
-/// The text of a property that is one string.
+/// Returns the text of a property with one string.
 fn text(value: &[u8]) -> &str {
     let text = CStr::from_bytes_until_nul(value).ok().and_then(|text| text.to_str().ok());
     text.filter(|text| is_text(text)).unwrap_or(INVALID)
@@ -358,7 +362,7 @@ fn is_text(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The number in big-endian cells; the last 64 bits of it, as `of_read_number()` gives them.
+/// Returns the last 64 bits of the number in big-endian cells, as `of_read_number()` does.
 fn number(cells: &[u8]) -> u64 {
     cells.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl draft`: a first policy for a board, of what can be seen of it.
+//! `protheapctl draft`: drafts a policy for a board from what is visible of it.
 
 use std::fmt::Write as _;
 
@@ -17,10 +17,10 @@ use protheap_runtime::state_file;
 use crate::machine::{Machine, Which};
 use crate::tame::Tame;
 
-/// The heap of OP-TEE on a kernel from kernel.org: the one that drivers/tee/optee registers.
+/// OP-TEE's heap in a kernel from kernel.org, registered by `drivers/tee/optee`.
 const OPTEE_HEAP: &str = "protected,secure-video";
-/// Compatible strings of carve-outs whose driver, outside of kernel.org, makes a heap of the node's
-/// name.
+/// Compatible strings of carve-outs whose driver is not in kernel.org and registers a heap with the
+/// node's name.
 const CARVE_OUTS: [&str; 2] = ["linaro,restricted-heap", "linaro,secure-heap"];
 
 /// Which machine.
@@ -41,21 +41,21 @@ pub(crate) struct Args {
     machine: Which,
 }
 
-/// A heap that may be the one.
+/// A possible heap.
 struct Candidate {
     name: HeapName,
-    /// What was seen of it, to be a comment and its evidence.
+    /// Observation about the heap, for a comment and its evidence.
     seen: String,
     protection: Option<Protection>,
 }
 
-/// A heap that is not.
+/// A heap that was left out.
 struct LeftOut {
     name: String,
     why: String,
 }
 
-/// Looks at the machine; returns the policy.
+/// Examines the machine, and returns the policy.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::look(&args.machine)?;
     if machine.facts.gpus.is_empty() {
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     Ok(text(&machine, &key, &images, &candidates, &left_out))
 }
 
-/// Looks at every heap that is there, or could come.
+/// Classifies every heap that is present or can appear.
 fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<LeftOut>) {
     let (mut candidates, mut left_out) = (Vec::new(), Vec::new());
     if machine.is_blob {
@@ -95,7 +95,7 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
     }
     let known = |heap: &HeapName| {
         let verdicts = machine.facts.gpus.values().filter_map(|gpu| gpu.verdicts.get(heap));
-        // Its memory may all be in use.
+        // An earlier success counts, because the heap's memory may now be in use.
         verdicts.into_iter().find(|verdict| matches!(verdict, Verdict::Allocated { .. })).cloned()
     };
     for heap in &machine.facts.heaps {
@@ -131,12 +131,13 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
             Err(why) => left_out.push(leave(&why)),
         }
     }
-    // What is of the TEE comes first; the order of names means nothing.
+    // Heaps of a TEE come first. The order of names has no meaning.
     candidates.sort_by_key(|candidate| candidate.protection != Some(Protection::Tee));
     (candidates, left_out)
 }
 
-/// Allocates the least that a GPU needs, and frees it. `Err`: why that says nothing of the heap.
+/// Allocates the minimum of buffers that a GPU needs, and frees them. Returns an error if the
+/// attempt shows nothing about the heap.
 fn try_heap(machine: &Machine, name: &HeapName, images: &[Firmware]) -> Result<Verdict, String> {
     let heap = match Heap::open(&machine.root, name) {
         Ok(heap) => heap,
@@ -152,7 +153,7 @@ fn try_heap(machine: &Machine, name: &HeapName, images: &[Firmware]) -> Result<V
         Err(error) => return Ok(error.verdict()),
     };
     let (protection, exporter) = firmware.judge();
-    // One suspend buffer is enough for a binding.
+    // One suspend buffer is sufficient for a binding.
     if protection != Protection::None
         && let Err(error) = heap.allocate(SUSPEND_BYTES)
     {
@@ -161,13 +162,13 @@ fn try_heap(machine: &Machine, name: &HeapName, images: &[Firmware]) -> Result<V
     Ok(Verdict::Allocated { protection, exporter, shortage: None })
 }
 
-/// What a device tree says of heaps that could come.
+/// Adds the heaps that can appear according to the device tree.
 fn foresee(machine: &Machine, candidates: &mut Vec<Candidate>, left_out: &mut Vec<LeftOut>) {
     for region in machine.tree.reserved_memory().take(100) {
         let Region { path, compatible, reusable, .. } = &region;
         let name = path.rsplit('/').next().unwrap_or_default();
         if let Some(driver) = compatible.iter().find(|one| CARVE_OUTS.contains(&one.as_str())) {
-            // The heap is called as the node, without its address.
+            // The heap has the name of the node without its address.
             let name = name.split('@').next().unwrap_or_default();
             if let Ok(name) = HeapName::new(name) {
                 let seen = format!("a carve-out at {path} for the driver of \"{driver}\"");
@@ -189,7 +190,7 @@ fn foresee(machine: &Machine, candidates: &mut Vec<Candidate>, left_out: &mut Ve
     }
 }
 
-/// The policy: comments for what is known, and tables for what follows from it.
+/// Returns the policy: comments for the observations, and tables for their consequences.
 fn text(
     machine: &Machine,
     key: &Key,
@@ -246,7 +247,7 @@ fn text(
     text
 }
 
-/// What the file has to be called, and what was seen.
+/// Writes the file name that the policy needs, and the observations.
 fn head(line: &mut impl FnMut(&str), machine: &Machine, key: &Key) {
     let facts = &machine.facts;
     let tame = |text: &str| Tame(text).to_string();
@@ -283,7 +284,8 @@ fn is_there<'a>(mut names: impl Iterator<Item = &'a DeviceName>, device: &str) -
     names.any(|name| name.as_str() == device)
 }
 
-/// The tables that name all GPUs: the string that they have in common, or else each by its own.
+/// Returns names of tables for all GPUs: a compatible string that all have, or else one for each
+/// GPU.
 fn tables(gpus: &std::collections::BTreeMap<DeviceName, Gpu>) -> Vec<String> {
     let of_all = |one: &&str| gpus.values().all(|gpu| gpu.compatible.iter().any(|has| has == one));
     match devices::GPUS.iter().copied().find(of_all) {
@@ -337,14 +339,14 @@ fn or<'a>(text: &'a str, other: &'a str) -> &'a str {
     if text.is_empty() { other } else { text }
 }
 
-/// A basic string of TOML.
+/// Returns a TOML basic string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             c if is_hidden(c) => {
-                // Writing to a string does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(quoted, "\\U{:08X}", u32::from(c));
             }
             c => quoted.push(c),

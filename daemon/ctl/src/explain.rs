@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl explain`: which policy applies to a machine, which heap that means, and why.
+//! `protheapctl explain`: shows the policy that applies to a machine, the heap that it selects, and
+//! why.
 
 mod text;
 
@@ -24,7 +25,7 @@ use serde::Serialize;
 use crate::machine::{Machine, Which};
 use crate::tame::json;
 
-/// The most files that are not for the board that are told.
+/// Maximum number of unrelated policy files to list.
 const MOST_STRANGERS: usize = 20;
 
 /// Which machine, and how to print it.
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Looks at the machine; returns the text to print.
+/// Examines the machine, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::look(&args.machine)?;
     let last =
@@ -60,18 +61,18 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     Ok(if args.json { json(&report)? } else { report.to_string() })
 }
 
-/// What is printed: by serde as JSON, by `Display` for people.
+/// The output: serialized as JSON, or displayed as text.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     platform: Board<'a>,
     kernel: KernelReport<'a>,
     policies: Vec<Applied<'a>>,
     considered: Vec<File<'a>>,
-    /// Files that somebody put beside the image's policies, and which are not for this board.
+    /// Local files beside the image's policies that do not apply to this board.
     elsewhere: Vec<Stranger<'a>>,
     /// Tables for GPUs that this board does not have.
     unmatched: Vec<Unmatched<'a>>,
-    /// The heaps that are there; null of a device tree blob.
+    /// Present heaps; null for a device tree blob.
     heaps: Option<Vec<&'a HeapName>>,
     tees: Vec<String>,
     providers: Vec<ProviderReport<'a>>,
@@ -90,7 +91,7 @@ struct Board<'a> {
 struct KernelReport<'a> {
     release: &'a str,
     lockdown: bool,
-    /// What takes a binding; of a device tree blob, what is assumed.
+    /// Mechanism that delivers a binding to the GPU driver. Assumed for a device tree blob.
     delivery: &'static str,
 }
 
@@ -117,7 +118,7 @@ struct Stranger<'a> {
 struct Unmatched<'a> {
     table: &'a str,
     origin: String,
-    /// What may be meant.
+    /// The name that the table most likely means.
     meant: Option<&'a str>,
 }
 
@@ -127,7 +128,7 @@ struct ProviderReport<'a> {
     compatible: &'a [String],
     driver: Option<&'a str>,
     settled: bool,
-    /// Why its driver is not bound, if it is registered.
+    /// Reason why no driver is bound although a matching one is registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
 }
@@ -143,12 +144,12 @@ struct GpuReport<'a> {
     reason: &'static str,
     candidates: Vec<Candidate<'a>>,
     values: BTreeMap<&'static str, Value>,
-    /// What the last run made of it.
+    /// Result of the last run for the GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_run: Option<LastRun<'a>>,
 }
 
-/// The result of the last run.
+/// Result of the last run.
 #[derive(Debug, Serialize)]
 struct LastRun<'a> {
     device: &'a DeviceName,
@@ -176,15 +177,15 @@ impl<'a> LastRun<'a> {
 struct Candidate<'a> {
     #[serde(flatten)]
     considered: Considered,
-    /// How the name is known, if a policy says so.
+    /// Evidence for the heap name, if a policy has any.
     evidence: Option<EvidenceStatus>,
-    /// Where that is written.
+    /// Source of the evidence.
     source: Option<&'a str>,
-    /// How it is known that a firewall protects the heap's memory, if a policy says so.
+    /// Evidence that a firewall protects the heap's memory, if a policy has any.
     firewall: Option<EvidenceStatus>,
 }
 
-/// What applies, and where that is written: nowhere if it is built in.
+/// A setting that applies, and its position; none if it is a default.
 #[derive(Debug, Serialize)]
 struct Value {
     value: serde_json::Value,
@@ -265,7 +266,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The GPUs of which there is a node, and no device.
+/// Returns the GPUs that have a node but no device.
 fn without_device(machine: &Machine) -> impl Iterator<Item = GpuReport<'_>> {
     let no_device = |node: &&Node| {
         DeviceName::new(&node.device).map_or(true, |name| !machine.facts.gpus.contains_key(&name))
@@ -296,7 +297,7 @@ fn gpu_report<'a>(
     let (decision, reason) = match plan {
         Some(Plan::Try(request) | Plan::Bind(request)) => (Some(request.heap.clone()), ""),
         Some(Plan::Keep(heap)) => (Some(heap.clone()), ""),
-        // Which heaps there are, and of which chip and kernel, is not in a device tree.
+        // A device tree does not show the present heaps, the chip or the kernel.
         Some(Plan::Without(Reason::NoHeap)) if machine.is_blob => (None, "waiting"),
         Some(Plan::Without(reason) | Plan::Fail(reason)) => (None, reason.as_str()),
         Some(Plan::Wait) => (None, "waiting"),
@@ -326,7 +327,7 @@ fn gpu_report<'a>(
     }
 }
 
-/// The tables of the policy for GPUs that are not on the board.
+/// Returns the policy's tables for GPUs that are not on the board.
 fn unmatched(machine: &Machine) -> Vec<Unmatched<'_>> {
     let of_facts = machine.facts.gpus.iter().flat_map(|(device, gpu)| {
         std::iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
@@ -335,7 +336,7 @@ fn unmatched(machine: &Machine) -> Vec<Unmatched<'_>> {
         std::iter::once(node.device.as_str()).chain(node.compatible.iter().map(String::as_str))
     });
     let names: BTreeSet<_> = of_facts.chain(of_nodes).collect();
-    // Without any GPU there is nothing to be meant.
+    // On a board without a GPU, no table is listed.
     let tables = machine.policy.gpu_tables().filter(|_| !names.is_empty());
     let tables = tables.filter(|(table, _)| !names.contains(table));
     let unmatched = tables.map(|(table, origin)| Unmatched {
@@ -346,7 +347,7 @@ fn unmatched(machine: &Machine) -> Vec<Unmatched<'_>> {
     unmatched.collect()
 }
 
-/// Why a file is not for a board with these strings.
+/// Returns why a file does not apply to a board with these strings.
 fn why_elsewhere(path: &str, compatible: &[String]) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
     let Some(stem) = name.strip_suffix(".toml").or_else(|| name.strip_suffix(".toml.d")) else {
@@ -358,7 +359,7 @@ fn why_elsewhere(path: &str, compatible: &[String]) -> String {
     }
 }
 
-/// Everything but the heaps.
+/// Returns all settings except the heaps.
 fn values(policy: &GpuPolicy) -> BTreeMap<&'static str, Value> {
     fn value<T: Clone + Into<serde_json::Value>>(
         said: Option<&Sourced<T>>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl find-heap`: the heap that all these devices can use.
+//! `protheapctl find-heap`: finds the heap that all given devices can use.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::bus::{self, Absent};
 use crate::machine::{Machine, Which};
 use crate::tame::{Tame, joined, json};
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
 /// What is asked, and how to print the answer.
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     root: PathBuf,
 }
 
-/// Asks; returns the text to print.
+/// Sends the request, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let numbers: Vec<_> =
         args.devices.iter().map(|path| nodes::number(path)).collect::<Result<_, _>>()?;
@@ -67,16 +67,16 @@ struct Found {
     schema: u32,
     heap: String,
     node: String,
-    /// Null if no buffer of it was judged.
+    /// Null if no buffer of it was classified.
     protection: Option<String>,
     exporter: Option<String>,
     worst_rank: u32,
-    /// The numbers of the devices that were left out of account.
+    /// Numbers of the devices that were ignored.
     unknown: Vec<(u32, u32)>,
     from: By,
 }
 
-/// Who has answered.
+/// Source of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum By {
@@ -104,7 +104,7 @@ fn ask(args: &Args, numbers: &[Number]) -> Result<Found> {
     })
 }
 
-/// What the policies and the heaps that are there say.
+/// Finds the heap from the policies and the present heaps.
 fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
     let mut machine = Machine::look(&Which::root(&args.root))?;
     if let Some(file) = state_file::read(&machine.root, &mut machine.problems) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl firmware`: what a GPU's firmware image is made of.
+//! `protheapctl firmware`: shows the contents of a GPU firmware image.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Reads the image; returns the text to print.
+/// Reads the image, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let bytes = firmware::read_file(&args.file)?;
     let image = Image::parse(&bytes).map_err(|error| Problem {
@@ -31,12 +31,13 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     Ok(if args.json { serde_json::to_string(&report)? + "\n" } else { report.to_string() })
 }
 
-/// What is printed: by serde as JSON, by `Display` for people.
+/// The output: serialized as JSON, or displayed as text.
 #[derive(Serialize)]
 struct Report<'a> {
-    /// Of the file format: MAJOR.MINOR.
+    /// Version of the file format: MAJOR.MINOR.
     version: String,
-    /// What it was built from, if it says so: printable ASCII, by [`Image::git_sha`].
+    /// Git commit of the build, if the image contains one: printable ASCII, from
+    /// [`Image::git_sha`].
     git_sha: Option<&'a str>,
     sections: Vec<Section>,
     protected_bytes: u64,
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_there_is_null_or_a_dash() {
+    fn missing_values_are_null_or_a_dash() {
         let section =
             Section { va_start: 0, va_end: 0xffff_f000, bytes: 0xffff_f000, flags: vec![] };
         let report = Report {

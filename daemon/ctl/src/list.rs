@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl list`: the heaps and the GPUs, a line each.
+//! `protheapctl list`: lists the heaps and the GPUs, one per line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::machine::{Machine, Which};
 use crate::status;
 use crate::tame::{Tame, joined, json};
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
 /// Which machine, and how to print it.
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Looks at the machine; returns the text to print.
+/// Examines the machine, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::see(&Which::root(&args.root))?;
     let gpus = status::Report::of(&mut machine).gpus;
@@ -53,18 +53,18 @@ struct List {
     schema: u32,
     heaps: Vec<Heap>,
     gpus: Vec<Gpu>,
-    /// Why it is not known which heaps policies name.
+    /// Reason why the heaps that policies name are unknown.
     unknown: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Heap {
     name: String,
-    /// As state.json has it; null if nobody has judged it.
+    /// Protection from state.json; null if it was not classified.
     protection: Option<&'static str>,
-    /// The GPUs for which a policy names it.
+    /// GPUs for which a policy names the heap.
     gpus: Vec<String>,
-    /// The usages for which a policy says that some device can use it.
+    /// Usages for which a policy names the heap.
     usages: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The machine that is asked about: this one, another one's tree, or a board's device tree.
+//! The examined machine: this one, the tree of another one, or the device tree of a board.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use protheap_policy::name::DeviceName;
 use protheap_policy::policy::Policy;
 use protheap_runtime::survey::{Extent, read_facts, read_policies};
 
-/// The largest device tree blob that is read, in bytes. Debian's have less than 400 KiB.
+/// Maximum size of a device tree blob, in bytes. Debian's have less than 400 KiB.
 const LARGEST_BLOB: usize = 16 << 20;
-/// The most GPUs that a board is believed to have.
+/// Maximum number of GPUs of a board.
 const MOST_GPUS: usize = 64;
-/// The most nodes that could bring heaps that are looked at.
+/// Maximum number of provider nodes to examine.
 const MOST_PROVIDERS: usize = 64;
-/// Where the kernel shows platform devices.
+/// Directory of the platform devices.
 const PLATFORM: &str = "sys/bus/platform/devices";
 
 /// Which machine.
@@ -41,45 +41,45 @@ pub(crate) struct Which {
 pub(crate) struct Machine {
     /// The policy.
     pub(crate) policy: Policy,
-    /// The policy files of the board, the most general first.
+    /// Policy files of the board, the most general first.
     pub(crate) files: Vec<Judged>,
-    /// Why these are not all: this user may not read them.
+    /// Set if the files are incomplete because this user may not read all of them.
     pub(crate) denied: Option<Problem>,
-    /// What somebody put beside the image's policies, and is for no board like this.
+    /// Local files beside the image's policies that do not apply to this board.
     pub(crate) strangers: Vec<String>,
-    /// What is known of it.
+    /// Facts about the machine.
     pub(crate) facts: Facts,
-    /// The GPUs that have a node in the device tree, by the name of their device.
+    /// GPUs with a node in the device tree, by device name.
     pub(crate) nodes: BTreeMap<String, Node>,
     /// The device tree.
     pub(crate) tree: DeviceTree,
-    /// It is not a machine, but a board of which only the device tree is known.
+    /// Whether only the device tree of the board is known.
     pub(crate) is_blob: bool,
-    /// The root of what is read.
+    /// Root of the files that are read.
     pub(crate) root: Root,
-    /// What could not be used.
+    /// Files and attributes that could not be used.
     pub(crate) problems: Vec<Problem>,
 }
 
 impl Which {
-    /// The machine whose tree is there.
+    /// Selects the machine with this root.
     pub(crate) fn root(root: &Path) -> Self {
         Self { root: root.to_owned(), dtb: None }
     }
 }
 
 impl Machine {
-    /// Looks at it. Nothing is changed, and no heap is tried.
+    /// Reads the policy and the facts. Changes nothing, and allocates from no heap.
     pub(crate) fn look(which: &Which) -> Result<Self> {
         let machine = Self::see(which)?;
-        // Another answer than the boot's would be a lie.
+        // Without all policies, the result would differ from that of the boot.
         match machine.denied {
             Some(problem) => Err(problem.into()),
             None => Ok(machine),
         }
     }
 
-    /// Looks at it as [`Self::look`] does, also if its policies may not be read.
+    /// Reads them as [`Self::look`] does, even if this user may not read all policies.
     pub(crate) fn see(which: &Which) -> Result<Self> {
         let root = Root::open(&which.root)?;
         let mut problems = Vec::new();
@@ -94,11 +94,11 @@ impl Machine {
         }
         let mut kernel = kernel::read(&root, &mut problems);
         if kernel::hides_module(&root) {
-            // It is there; only who allocates is not known.
+            // The module is loaded. Only its allocators are unknown.
             kernel.module = Some(Module { abi: ABI, sources: Vec::new() });
         }
         if which.dtb.is_some() && root.is_running() {
-            // The board of that tree runs another kernel.
+            // The board of the device tree runs another kernel.
             kernel.lockdown = false;
         }
         let (policy, files) =
@@ -111,7 +111,7 @@ impl Machine {
         }
         let mut nodes = BTreeMap::<String, Node>::new();
         for node in gpus {
-            // A name stands for one device: the kernel makes it of a node that is okay.
+            // A name stands for one device: the kernel creates it from a node that is okay.
             if nodes.get(&node.device).is_none_or(|known| known.status != OKAY) {
                 nodes.insert(node.device.clone(), node);
             }
@@ -124,7 +124,7 @@ impl Machine {
                 add_gpus(&nodes, &mut facts);
             }
             facts.socs = soc::read(&root, &mut problems);
-            // The kernel makes no device of such a node, whatever the tree shows.
+            // The kernel creates no device for such a node, even if the tree contains one.
             let is_okay = |device: &DeviceName| {
                 nodes.get(device.as_str()).is_none_or(|node| node.status == OKAY)
             };
@@ -136,7 +136,7 @@ impl Machine {
         Ok(Self { policy, files, denied, strangers, facts, nodes, tree, is_blob, root, problems })
     }
 
-    /// The status of a GPU's node: one without a node is there all the same.
+    /// Returns the status of a GPU's node. A GPU without a node is okay.
     pub(crate) fn status(&self, device: &str) -> &str {
         self.nodes.get(device).map_or(OKAY, |node| &node.status)
     }
@@ -145,7 +145,7 @@ impl Machine {
 fn read_tree(which: &Which, root: &Root, problems: &mut Vec<Problem>) -> Result<DeviceTree> {
     let Some(path) = &which.dtb else {
         let tree = DeviceTree::of_root(root, problems);
-        // Whatever is said of a board that could not be read would be wrong.
+        // Without the complete tree, any result would be wrong.
         return match problems.first() {
             Some(problem) => bail!("the board cannot be told: {problem}"),
             None => Ok(tree),
@@ -158,8 +158,8 @@ fn read_tree(which: &Which, root: &Root, problems: &mut Vec<Problem>) -> Result<
     })
 }
 
-/// What would be on such a board: a kernel with everything that Protheap brings, and a driver for
-/// each node that could bring a heap.
+/// Assumes facts about a board of which only the device tree is known: a kernel with all parts of
+/// Protheap, and a driver for each provider node.
 fn facts_of_blob(
     tree: &DeviceTree,
     nodes: &BTreeMap<String, Node>,
@@ -168,7 +168,7 @@ fn facts_of_blob(
     policy: &Policy,
 ) -> Facts {
     let module = Module { abi: ABI, sources: vec!["handed".to_owned()] };
-    // What runs here is another machine's kernel.
+    // The running kernel is that of another machine.
     let release = if root.is_running() { String::new() } else { kernel.release.clone() };
     let kernel = Kernel { release, module: Some(module), ..kernel };
     let mut facts = Facts { kernel, ..Facts::default() };
@@ -186,7 +186,7 @@ fn facts_of_blob(
     facts
 }
 
-/// Adds the GPUs of which the kernel would make devices.
+/// Adds the GPUs for which the kernel would create devices.
 fn add_gpus(nodes: &BTreeMap<String, Node>, facts: &mut Facts) {
     for node in nodes.values().filter(|node| node.status == OKAY) {
         if let Ok(device) = DeviceName::new(&node.device) {

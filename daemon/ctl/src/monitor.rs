@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl monitor`: how GPUs stand, whenever that changes.
+//! `protheapctl monitor`: prints the state of each GPU whenever it changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -20,9 +20,9 @@ use crate::bus;
 use crate::bus::DAEMON;
 use crate::tame::{Tame, joined, json};
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
-/// How many messages may wait while a line is printed.
+/// Maximum number of messages to queue while a line is printed.
 const QUEUE: usize = 1024;
 
 /// How to print it.
@@ -38,11 +38,11 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What happened: one line.
+/// One line of output.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     schema: u32,
-    /// Microseconds since the boot.
+    /// Microseconds since boot.
     at_us: u64,
     #[serde(flatten)]
     what: What<'a>,
@@ -60,7 +60,7 @@ enum What<'a> {
     Service { service: &'static str },
 }
 
-/// How a GPU stands.
+/// State of a GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Gpu {
     state: String,
@@ -69,7 +69,7 @@ struct Gpu {
     driver: Option<String>,
 }
 
-/// Prints until it cannot. `print` says if there is somebody to print for.
+/// Prints until an error occurs. `print` returns whether the reader is still there.
 pub(crate) fn run(args: &Args, print: fn(&str) -> Result<bool>) -> Result<()> {
     bus::ask(async |connection| {
         let mut monitor =
@@ -81,17 +81,17 @@ pub(crate) fn run(args: &Args, print: fn(&str) -> Result<bool>) -> Result<()> {
 struct Monitor {
     json: bool,
     print: fn(&str) -> Result<bool>,
-    /// By object path: the device name, and how it stands.
+    /// Device name and state, by object path.
     known: BTreeMap<String, (String, Gpu)>,
-    /// Whose signals count: anybody may send some to us.
+    /// Unique name of the service. Signals of other senders are ignored.
     owner: Option<String>,
-    /// When all GPUs were last asked for: a signal from before that tells nothing new.
+    /// Position of the last reply with all GPUs. Earlier signals are outdated.
     listed: Option<Sequence>,
 }
 
 impl Monitor {
     async fn watch(&mut self, connection: &Connection) -> Result<()> {
-        // In the order in which they are sent, and from before the first question on.
+        // One stream keeps the order of the messages, and starts before the first request.
         let mut messages = MessageStream::from(connection);
         messages.set_max_queued(NonZeroUsize::new(QUEUE).unwrap_or(NonZeroUsize::MIN));
         let bus = DBusProxy::new(connection).await.map_err(Error::from)?;
@@ -109,7 +109,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Takes a message; false if nobody reads any more.
+    /// Processes a message. Returns false if the reader has left.
     async fn take(&mut self, connection: &Connection, message: Message) -> Result<bool> {
         let header = message.header();
         if header.message_type() != Type::Signal {
@@ -142,7 +142,7 @@ impl Monitor {
         }
         let path = header.path().map(ToString::to_string).unwrap_or_default();
         let Some(changed) = PropertiesChanged::from_message(message) else {
-            // An object came or went.
+            // An object was added or removed.
             return self.list(connection).await;
         };
         let changed = changed.args().map_err(Error::from)?;
@@ -163,11 +163,11 @@ impl Monitor {
         self.say(What::Gpu { device: &device, gpu: &gpu })
     }
 
-    /// Asks for all GPUs, and prints those that stand otherwise than before.
+    /// Requests all GPUs, and prints those whose state has changed.
     async fn list(&mut self, connection: &Connection) -> Result<bool> {
         let mut found = BTreeMap::new();
         let (objects, at) = match bus::objects(connection).await {
-            // That it has gone is told next.
+            // A signal reports next that the service has gone.
             Err(error) if self.listed.is_some() && bus::is_absence(&error) => return Ok(true),
             listed => listed?,
         };
@@ -201,7 +201,7 @@ impl Monitor {
     }
 }
 
-/// Which signals are wanted: those of its objects, and those of its name.
+/// Returns the match rules: signals of the service's objects, and changes of its name's owner.
 fn rules() -> zbus::Result<[MatchRule<'static>; 2]> {
     let objects = MatchRule::builder()
         .msg_type(Type::Signal)

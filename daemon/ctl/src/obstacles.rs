@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What stands between a board and its protected memory, each with what to do.
+//! Obstacles between a board and its protected memory, each with a remedy.
 
 use std::collections::BTreeSet;
 
@@ -18,33 +18,33 @@ use crate::status::gpu::Status;
 use crate::status::kernel::is_loaded;
 use crate::words;
 
-/// Something that stands in the way.
+/// An obstacle.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Obstacle {
-    /// A stable word: one of docs/protheapctl.md, or a reason of docs/state.md.
+    /// A stable word: an obstacle of docs/protheapctl.md, or a reason of docs/state.md.
     pub(crate) what: &'static str,
-    /// The GPU that it is in the way of; null: of all.
+    /// The affected GPU; null if all are.
     pub(crate) gpu: Option<String>,
     pub(crate) message: String,
-    /// What to do.
+    /// Next step.
     pub(crate) next: String,
 }
 
-/// What is known by now.
+/// The facts to search for obstacles.
 #[derive(Debug)]
 pub(crate) struct Situation<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) gpus: &'a [Status],
     pub(crate) refused: &'a [Refused],
-    /// protheapd runs, if that can be seen.
+    /// Whether protheapd is running, if known.
     pub(crate) daemon_runs: Option<bool>,
-    /// How a binding reaches a GPU, if that is known.
+    /// Mechanism that delivers a binding to the GPU driver, if known.
     pub(crate) delivery: Option<&'static str>,
 }
 
-/// An option of the kernel, and whom its lack hurts.
+/// A required option of the kernel.
 struct Needed {
-    /// One of these is enough.
+    /// Alternatives, of which one is sufficient.
     options: &'static [&'static str],
     when: fn(&Situation<'_>) -> bool,
     why: &'static str,
@@ -84,7 +84,7 @@ const NEEDED: [Needed; 6] = [
 ];
 
 impl Situation<'_> {
-    /// Some GPU has no heap, and none is under way.
+    /// Returns whether a GPU has no heap and no pending attempt.
     fn is_bad(&self) -> bool {
         let gpus = || self.machine.facts.gpus.keys();
         let status = |device: &str| self.gpus.iter().find(|gpu| gpu.device == device);
@@ -95,11 +95,11 @@ impl Situation<'_> {
         self.delivery == Some("none")
     }
 
-    /// There is an OP-TEE, with or without a driver.
+    /// Returns whether there is an OP-TEE whose driver is bound (`driven`) or not.
     fn has_optee(&self, driven: bool) -> bool {
         let providers = self.machine.facts.providers.values();
         let is_optee = |compatible: &[String]| {
-            // On FF-A it has no node.
+            // A device on FF-A has no node.
             compatible.is_empty()
                 || compatible.iter().any(|one| one == protheap_board::devices::OPTEE)
         };
@@ -112,7 +112,7 @@ fn is_without(gpu: &Status) -> bool {
     gpu.state.is_some() && !gpu.is_bound() && !gpu.is_pending()
 }
 
-/// All that stands in the way, and why that may not be all.
+/// Returns all obstacles, and the reason if the list may be incomplete.
 pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
     let (mut found, mut why) = (Vec::new(), None);
     if at.is_bad() || at.delivery.is_none() {
@@ -125,7 +125,7 @@ pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
         of_gpu(at, gpu, &mut found);
     }
     files(at, &mut found);
-    // Without the module it could do nothing, and early at boot it is not its turn.
+    // protheapd needs the module, and does not start early at boot.
     let of_use = !at.gpus.is_empty() && at.delivery == Some("module");
     if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_pending) {
         found.push(Obstacle {
@@ -158,7 +158,7 @@ fn module(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
     }
 }
 
-/// Adds the options that are off. Returns why that is not known.
+/// Adds the required options that are disabled. Returns the reason if the configuration is unknown.
 fn options(at: &Situation<'_>, found: &mut Vec<Obstacle>) -> Option<String> {
     let needed: Vec<_> = NEEDED.iter().filter(|needed| (needed.when)(at)).collect();
     if needed.is_empty() {
@@ -242,7 +242,7 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
             let failures = failures(at).filter(|_| reason == Reason::NoHeap);
             let detail = failures.or(gpu.detail.clone()).map(|detail| format!(": {detail}"));
             let mut message = format!("{meaning}{}", detail.unwrap_or_default());
-            // A program in a sandbox cannot see it.
+            // A sandboxed program cannot read CMA's state, so that its message may lack it.
             let has_cma = reason != Reason::HeapTooSmall || message.contains("CMA");
             if let Some(cma) = explain_cma(at, gpu).filter(|_| !has_cma) {
                 message = format!("{message}; {cma}");
@@ -253,7 +253,8 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
     }
 }
 
-/// Why providers of heaps failed, with more of the kernel's log than a program in a sandbox sees.
+/// Returns why providers failed. Unlike a sandboxed program, this one can read all of the kernel
+/// log.
 fn failures(at: &Situation<'_>) -> Option<String> {
     let providers = at.machine.facts.providers.iter();
     let failures = providers.filter_map(|(device, provider)| {
@@ -262,15 +263,15 @@ fn failures(at: &Situation<'_>) -> Option<String> {
     Some(failures.collect::<Vec<_>>().join("; ")).filter(|failures| !failures.is_empty())
 }
 
-/// How CMA bears on a heap that had too little memory.
+/// Returns how CMA relates to a heap that had too little memory.
 fn explain_cma(at: &Situation<'_>, gpu: &Status) -> Option<String> {
     let bytes = gpu.firmware_bytes?.saturating_add(gpu.suspend_bytes.unwrap_or_default());
     cma::read(&at.machine.root)?.explain(gpu.heap.as_ref()?, bytes)
 }
 
 fn files(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
-    let mut told = BTreeSet::new();
-    for refused in at.refused.iter().filter(|refused| told.insert(&refused.path)) {
+    let mut paths = BTreeSet::new();
+    for refused in at.refused.iter().filter(|refused| paths.insert(&refused.path)) {
         let Refused { path, line, column, message, kept } = refused;
         let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
         let kept = if *kept { "; its last good content still applies" } else { "" };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Colours, where somebody looks.
+//! Colours for terminals.
 
 use std::env;
 use std::io::{IsTerminal as _, stdout};
@@ -9,19 +9,19 @@ use std::io::{IsTerminal as _, stdout};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Paint(bool);
 
-/// What a text says.
+/// Severity of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// All is well.
+    /// No problem.
     Good,
-    /// Something is to be looked at, or not finished.
+    /// Pending, or worth a look.
     Note,
-    /// Something is wrong.
+    /// An error.
     Bad,
 }
 
 impl Paint {
-    /// Standard output is a terminal that knows colours, and nobody has set `NO_COLOR`
+    /// Uses colours if standard output is a terminal that supports them and `NO_COLOR` is not set
     /// (no-color.org).
     pub(crate) fn of_output() -> Self {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
@@ -29,7 +29,7 @@ impl Paint {
         Self(stdout().is_terminal() && !dumb && set("NO_COLOR").is_none())
     }
 
-    /// The text, in the colour of its tone.
+    /// Returns the text in the colour of its tone.
     pub(crate) fn text(self, tone: Tone, text: &str) -> String {
         let number = match tone {
             Tone::Good => 32,

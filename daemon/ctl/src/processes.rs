@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which programs run.
+//! Detects running programs.
 
 use protheap_board::root::Root;
 
-/// What `/proc/self/ns/pid` says where all processes of the machine are seen: the number is the
-/// kernel's (`PID_NS_INIT_INO` of linux/nsfs.h).
+/// Target of `/proc/self/ns/pid` in the PID namespace that contains all processes. The number is
+/// the kernel's (`PID_NS_INIT_INO` in `linux/nsfs.h`).
 const ALL: &str = "pid:[4026531836]";
 
-/// Whether root runs a program of this name, of at most 15 bytes. `None`: not every process can be
-/// seen from here.
+/// Returns whether root runs a program of this name, which has at most 15 bytes. Returns `None` if
+/// not all processes are visible.
 pub(crate) fn runs(root: &Root, program: &str) -> Option<bool> {
     let mut problems = Vec::new();
     let mut is = |process: &str| -> Option<bool> {
@@ -17,7 +17,7 @@ pub(crate) fn runs(root: &Root, program: &str) -> Option<bool> {
         if name != program {
             return Some(false);
         }
-        // Everybody can give a process of his any name.
+        // Any user can give a process any name.
         let status = root.text(&format!("proc/{process}/status"), &mut problems)?;
         let real = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
         Some(real.split_ascii_whitespace().next() == Some("0"))
@@ -25,7 +25,7 @@ pub(crate) fn runs(root: &Root, program: &str) -> Option<bool> {
     if root.link("proc/self/ns/pid")? != ALL {
         return None;
     }
-    // With `hidepid`, others' processes are not there, or are and tell nothing.
+    // With `hidepid`, processes of other users are missing or unreadable.
     is("1")?;
     let processes = root.list("proc", &mut Vec::new());
     let number = |name: &&String| name.bytes().all(|byte| byte.is_ascii_digit());
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn only_root_s_processes_count() {
+    fn only_processes_of_root_count() {
         let tree = Tree::new();
         let found = || runs(&tree.root(), "protheapd");
         assert_eq!(found(), None);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn where_some_are_hidden_nothing_is_said() {
+    fn hidden_processes_make_the_result_unknown() {
         let tree = Tree::new();
         tree.link(ALL, "proc/self/ns/pid");
         process(&tree, 20, "bash", 1000);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl rebind`: has it decided anew which heap a GPU gets.
+//! `protheapctl rebind`: repeats heap selection for a GPU.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::bus;
 use crate::tame::{Tame, joined, json};
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
 /// Which GPU, and how to print what came of it.
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// How the GPU stands after that.
+/// The state of the GPU afterwards.
 #[derive(Debug, Serialize)]
 struct Rebound {
     schema: u32,
@@ -38,7 +38,7 @@ struct Rebound {
     heap: Option<String>,
 }
 
-/// Asks for it; returns the text to print.
+/// Sends the request, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let rebound = bus::ask(async |connection| {
         let gpu = bus::gpu(&connection, args.gpu.as_deref()).await?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl reload`: has the policies read again.
+//! `protheapctl reload`: makes protheapd reload the policies.
 
 use anyhow::Result;
 use protheap_client::{Error, ManagerProxy};
@@ -10,7 +10,7 @@ use zbus::proxy::CacheProperties;
 use crate::bus;
 use crate::tame::{joined, json};
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
 /// How to print which policies apply then.
@@ -32,7 +32,7 @@ struct Reloaded {
     policies: Vec<String>,
 }
 
-/// Asks for it; returns the text to print.
+/// Sends the request, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let policies = bus::ask(async |connection| {
         let manager = ManagerProxy::builder(&connection).cache_properties(CacheProperties::No);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl status`: how the board's GPUs stand, and what stands in the way.
+//! `protheapctl status`: shows the binding state of each GPU, and the obstacles.
 
 pub(crate) mod gpu;
 pub(crate) mod kernel;
@@ -30,9 +30,9 @@ use crate::tame::json;
 use gpu::Status;
 use kernel::Seen;
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
-/// Links to the heaps that suit a whole media pipeline.
+/// Directory of links to the heaps that suit a whole media pipeline.
 const HEAPS: &str = "run/protheap/heaps";
 
 /// Which machine, and how to print it.
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Looks at the machine; returns the text to print, and the exit status.
+/// Examines the machine, and returns the text to print and the exit status.
 pub(crate) fn run(args: &Args) -> Result<(String, ExitCode)> {
     let report = Report::of(&mut Machine::see(&Which::root(&args.root))?);
     let failed = report.gpus.iter().any(|gpu| gpu.state == Some(State::Failed));
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<(String, ExitCode)> {
     Ok((text, ExitCode::from(u8::from(failed))))
 }
 
-/// What is printed. A member that is null is not there, or is listed in `unknown`.
+/// The output. A null member does not exist, or is listed in `unknown`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     schema: u32,
@@ -75,11 +75,11 @@ pub(crate) struct Report {
     unknown: Vec<Unknown>,
 }
 
-/// Who wrote `state.json`.
+/// The program that wrote `state.json`.
 #[derive(Debug, Serialize)]
 struct Writer {
     written_by: String,
-    /// It still runs.
+    /// Whether the program is still running.
     running: Option<bool>,
 }
 
@@ -88,20 +88,20 @@ struct Writer {
 struct Usage {
     usage: String,
     heap: String,
-    /// There is such a heap.
+    /// Whether the heap is present.
     exists: bool,
 }
 
-/// What is not known.
+/// An unknown member.
 #[derive(Debug, Serialize)]
 pub(crate) struct Unknown {
-    /// The member, as RFC 6901 names it.
+    /// JSON pointer to the member (RFC 6901).
     member: String,
     why: String,
 }
 
 impl Report {
-    /// What is known of the machine. What `state.json` says of heaps is added to its facts.
+    /// Makes the report of a machine. Adds the verdicts of `state.json` to the machine's facts.
     pub(crate) fn of(machine: &mut Machine) -> Self {
         let mut unknown = Vec::new();
         let mut not_known = |member: String, why: &str| {
@@ -139,11 +139,11 @@ impl Report {
         let mut gpus = Vec::new();
         for (device, gpu) in &machine.facts.gpus {
             let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
-            let told = file.as_ref().and_then(|file| file.gpu(device));
-            let mut status = Status::of(device, gpu, &seen, told, running.flatten());
-            // Who decides knows best what he would decide.
-            status.next = match told {
-                Some(told) if daemon_s => told.next.clone(),
+            let entry = file.as_ref().and_then(|file| file.gpu(device));
+            let mut status = Status::of(device, gpu, &seen, entry, running.flatten());
+            // A running daemon knows best what it would bind.
+            status.next = match entry {
+                Some(entry) if daemon_s => entry.next.clone(),
                 _ if machine.denied.is_some() => None,
                 _ => gpu::next(&machine.policy, &machine.facts, device, &status),
             };
@@ -200,7 +200,7 @@ impl Report {
 }
 
 impl Status {
-    /// The members that are null and could be more, each with the reason.
+    /// Returns the members that are null because they are unknown, each with the reason.
     fn unknown(&self, seen: Option<&Seen>) -> Vec<(&'static str, String)> {
         let Some(seen) = seen else { return Vec::new() };
         let mut unknown = Vec::new();
@@ -227,7 +227,7 @@ impl Status {
     }
 }
 
-/// What is refused: by a daemon that runs, and by what is read now.
+/// Returns the files that a running daemon rejected, and those that are rejected when read now.
 fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
     let mut refused: Vec<_> = daemon.map(|file| file.refused.clone()).unwrap_or_default();
     let mut add = |new: Refused| {
@@ -237,7 +237,7 @@ fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
         }
     };
     for Judged { path, outcome, why, faults, .. } in &machine.files {
-        // What this user may not read can be good.
+        // A file that this user may not read can be valid.
         if !matches!(outcome, Outcome::Refused | Outcome::Untrusted) || why == DENIED {
             continue;
         }
@@ -248,7 +248,7 @@ fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
             add(Refused::whole(path, why));
         }
     }
-    // What only root may read is unknown, not refused.
+    // Attributes that only root can read are unknown, not rejected.
     let hidden = hides_module(&machine.root).then(|| machine.root.shown(CONFIGFS));
     let is_hidden = |path: &str| hidden.as_ref().is_some_and(|hidden| path.starts_with(hidden));
     for problem in machine.problems.iter().filter(|problem| !is_hidden(&problem.path)) {
@@ -257,7 +257,7 @@ fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
     refused
 }
 
-/// The heap of each usage, as media stacks find it.
+/// Returns the heap of each usage, as media stacks find it.
 fn usages(machine: &Machine) -> Vec<Usage> {
     let root: &Root = &machine.root;
     let mut usages = Vec::new();

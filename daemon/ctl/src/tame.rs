@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Text from outside on its way to a terminal.
+//! Text from outside for output on a terminal.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,19 +10,20 @@ pub(crate) use protheap_policy::sanitize::Sanitized as Tame;
 use protheap_policy::sanitize::{self, is_hidden};
 use serde::Serialize;
 
-/// Such texts in one line, or what to say of none.
+/// Joins texts in one sanitized line, or returns `none` if there are none.
 pub(crate) fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
     let items: Vec<_> = items.into_iter().map(|item| Tame(&item.to_string()).to_string()).collect();
     if items.is_empty() { none.to_owned() } else { items.join(" ") }
 }
 
-/// One line of JSON, with all characters escaped that are hidden or drive a terminal.
+/// Returns one line of JSON with all hidden and control characters escaped.
 pub(crate) fn json(value: &impl Serialize) -> Result<String> {
     Ok(sanitize::json(&serde_json::to_string(value)?) + "\n")
 }
 
-/// Text as it is printed, whatever was forgotten on the way: the only hidden characters left are
-/// ends of lines and the colours of [`Paint`](crate::paint::Paint).
+/// Sanitizes all output as a last safeguard: the only hidden characters left are line ends and the
+/// colours of
+/// [`Paint`](crate::paint::Paint).
 pub(crate) fn printed(text: &str) -> Cow<'_, str> {
     if !text.contains(|c| c != '\n' && is_hidden(c)) {
         return Cow::Borrowed(text);
@@ -41,9 +42,9 @@ pub(crate) fn printed(text: &str) -> Cow<'_, str> {
     Cow::Owned(printed)
 }
 
-/// What a colour begins with.
+/// First character of a colour sequence.
 const ESCAPE: char = '\x1b';
-/// What [`Paint`](crate::paint::Paint) prints.
+/// Colour sequences of [`Paint`](crate::paint::Paint).
 const PAINTS: [&str; 4] = ["\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m"];
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_and_ends_of_lines_are_all_that_is_left_of_what_is_hidden() {
+    fn output_keeps_only_colours_and_line_ends() {
         assert_eq!(printed("a\nb\n"), "a\nb\n");
         assert_eq!(printed("\x1b[31mbad\x1b[0m\n"), "\x1b[31mbad\x1b[0m\n");
         assert_eq!(printed("\x1b[2J\x1b[31\u{202e}x"), "\u{fffd}[2J\u{fffd}[31\u{fffd}x");
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_nothing_hidden() {
+    fn json_has_no_hidden_characters() {
         let text = json(&"\u{1b}\u{9b}\u{202e}\u{200b}\u{e0041}").unwrap();
         assert_eq!(text, "\"\\u001b\\u009b\\u202e\\u200b\\udb40\\udc41\"\n");
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl timeline`: the boot's story of each GPU, as `state.json` and udev have it.
+//! `protheapctl timeline`: shows the binding events of each GPU, from `state.json` and udev.
 
 mod svg;
 mod text;
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::tame::json;
 
-/// The version of what `--json` prints.
+/// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
 /// Which machine, and how to print it.
@@ -42,28 +42,28 @@ pub(crate) struct Args {
     svg: Option<PathBuf>,
 }
 
-/// Reads the story; returns the text to print.
+/// Reads the timelines, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
     let root = Root::open(&args.root)?;
     let mut problems = Vec::new();
-    let story = Story::of(&root, &mut problems);
+    let timelines = Timelines::of(&root, &mut problems);
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem.into());
     }
     if let Some(path) = &args.svg {
-        if story.gpus.iter().all(|gpu| gpu.steps.is_empty()) {
-            bail!("there is nothing to draw: {}", story.nothing());
+        if timelines.gpus.iter().all(|gpu| gpu.steps.is_empty()) {
+            bail!("there is nothing to draw: {}", timelines.nothing());
         }
         let shown = path.display();
-        fs::write(path, svg::draw(&story)).with_context(|| format!("writing {shown}"))?;
+        fs::write(path, svg::draw(&timelines)).with_context(|| format!("writing {shown}"))?;
         return Ok(String::new());
     }
-    Ok(if args.json { json(&story)? } else { story.to_string() })
+    Ok(if args.json { json(&timelines)? } else { timelines.to_string() })
 }
 
-/// What happened to each GPU.
+/// The timelines of all GPUs.
 #[derive(Debug, Serialize)]
-struct Story {
+struct Timelines {
     schema: u32,
     written_by: Option<String>,
     gpus: Vec<Gpu>,
@@ -74,11 +74,11 @@ struct Gpu {
     device: DeviceName,
     state: State,
     reason: &'static str,
-    /// When its window was open, in microseconds since the boot; the end is null while it is.
+    /// Time of the hold, in microseconds since boot. The end is null while the hold lasts.
     window: Option<Window>,
-    /// In the order in which they happened.
+    /// Steps in chronological order.
     steps: Vec<Step>,
-    /// The lanes of which nothing is known.
+    /// Lanes without any step.
     unknown: Vec<Lane>,
 }
 
@@ -97,20 +97,20 @@ struct Step {
     by: By,
 }
 
-/// What a step is about.
+/// Subject of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Lane {
     /// protheap.ko was loaded.
     Modules,
-    /// A TEE, or another device that brings heaps.
+    /// A TEE or another provider of heaps.
     Tee,
     Heaps,
-    /// The time that the GPU's driver is held.
+    /// The hold of the GPU's probe.
     Window,
-    /// What was decided and bound.
+    /// Selections and bindings.
     Bind,
-    /// The GPU's driver has probed.
+    /// The GPU driver has probed.
     Probe,
     /// Buffers were allocated, handed over or taken.
     Buffers,
@@ -151,18 +151,18 @@ impl Lane {
     }
 }
 
-/// Who noted a step.
+/// Source of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum By {
-    /// The binder or the daemon, when it happened.
+    /// The binder or the daemon, at the time of the event.
     #[serde(rename = "state.json")]
     StateFile,
-    /// udev, when it first saw what was there already.
+    /// udev, when it first saw the device, which was there already.
     #[serde(rename = "udev")]
     Udev,
 }
 
-impl Story {
+impl Timelines {
     fn of(root: &Root, problems: &mut Vec<Problem>) -> Self {
         let file = state_file::read(root, problems);
         let gpus = file.as_ref().map(|file| file.gpus.as_slice()).unwrap_or_default();
@@ -170,7 +170,7 @@ impl Story {
         Self { schema: SCHEMA, written_by: file.map(|file| file.written_by), gpus }
     }
 
-    /// Why there are no steps.
+    /// Returns why there are no steps.
     fn nothing(&self) -> &'static str {
         match (&self.written_by, self.gpus.is_empty()) {
             (None, _) => "there is no /run/protheap/state.json",
@@ -191,7 +191,7 @@ impl Gpu {
         });
         let mut steps: Vec<_> = written.collect();
         steps.extend(udev::seen(root, gpu));
-        // Steps of the same time keep their order.
+        // The sort is stable: steps of the same time keep their order.
         steps.sort_by_key(|step| step.at_us);
         let is_known = |lane: &Lane| steps.iter().any(|step| step.lane == *lane);
         Self {
@@ -212,7 +212,7 @@ fn window(gpu: &GpuState) -> Option<Window> {
     Some(Window { from_us, to_us })
 }
 
-/// Microseconds in milliseconds.
+/// Formats microseconds as milliseconds.
 fn milliseconds(us: u64) -> String {
     format!("{}.{:03}", us / 1_000, us % 1_000)
 }

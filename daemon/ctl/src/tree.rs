@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Text with branches.
+//! Text formatted as a tree.
 
 use std::fmt;
 
-/// A line, and what is below it.
+/// A line with the lines below it.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     line: String,
@@ -12,7 +12,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// A line with nothing below it yet.
+    /// Creates a line without any below it.
     pub(crate) fn new(line: impl Into<String>) -> Self {
         Self { line: line.into(), below: Vec::new() }
     }
@@ -22,7 +22,7 @@ impl Tree {
         self.below.push(Self::new(line));
     }
 
-    /// Adds a line with what is below it.
+    /// Adds a line with those below it.
     pub(crate) fn branch(&mut self, branch: Self) {
         self.below.push(branch);
     }

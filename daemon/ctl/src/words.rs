@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn document_has_every_word_and_no_other() {
+    fn document_has_exactly_the_words() {
         let states = State::ALL.iter().map(|state| state.as_str());
         let words: Vec<_> =
             states.chain(Reason::ALL.iter().map(|reason| reason.as_str())).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl check` as it is run, on what people write and on what they would better not.
+//! Tests `protheapctl check` on valid, faulty and hostile files.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,7 @@ const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies");
 const GOOD: &str = "schema = 1\n";
 
-/// A directory of a test's own, removed when it is dropped.
+/// A temporary directory of one test, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -44,7 +44,7 @@ impl Drop for Directory {
     }
 }
 
-/// Runs it in a directory; a run that does not end is ended.
+/// Runs the program in a directory, and kills it if it does not exit.
 fn run(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_protheapctl"));
     command.arg("check").args(arguments).current_dir(directory);
@@ -63,7 +63,7 @@ fn run(directory: &Path, arguments: &[&str]) -> Output {
     said
 }
 
-/// What is said of each problem, without its place in the text; and the exit status.
+/// Returns the lines that begin a problem, and the exit status.
 fn lines(directory: &Path, arguments: &[&str]) -> (Vec<String>, i32) {
     let said = run(directory, arguments);
     let text = String::from_utf8(said.stdout).unwrap();
@@ -73,7 +73,7 @@ fn lines(directory: &Path, arguments: &[&str]) -> (Vec<String>, i32) {
     (lines, said.status.code().unwrap())
 }
 
-/// Set PROTHEAP_RENEW to write the output instead.
+/// Compares output with a golden file, or writes that file if PROTHEAP_RENEW is set.
 fn golden(name: &str, said: &str) {
     let path = format!("{TESTS}/{name}");
     if std::env::var_os("PROTHEAP_RENEW").is_some() {
@@ -83,7 +83,7 @@ fn golden(name: &str, said: &str) {
 }
 
 #[test]
-fn prints_for_people_and_for_scripts() {
+fn text_and_json_match_the_golden_files() {
     for (options, name) in [(&["check"][..], "check.txt"), (&["check", "--json"], "check.json")] {
         let said = run(Path::new(TESTS), options);
         assert_eq!(said.status.code(), Some(1), "{said:?}");
@@ -94,7 +94,7 @@ fn prints_for_people_and_for_scripts() {
 }
 
 #[test]
-fn what_is_shipped_earns_nothing() {
+fn shipped_policies_have_no_problems() {
     let said = run(Path::new(POLICIES), &["."]);
     assert_eq!(String::from_utf8(said.stdout).unwrap(), "");
     let summary = String::from_utf8(said.stderr).unwrap();
@@ -111,7 +111,7 @@ fn what_is_shipped_earns_nothing() {
 }
 
 #[test]
-fn files_of_the_same_name_and_masks() {
+fn shadowed_and_masked_files_are_reported() {
     let tree = Directory::new("cascade");
     for path in [
         "etc/protheap/policies/acme,shadow.toml",
@@ -148,13 +148,13 @@ fn files_of_the_same_name_and_masks() {
     let root = tree.0.to_str().unwrap();
     assert_eq!(lines(&tree.0, &[root]), (expected.to_vec(), 0));
 
-    // One of these files alone says the same.
+    // Checking one of these files alone yields the same warning.
     let (alone, code) = lines(&tree.0, &["run/protheap/policies/acme,shadow.toml"]);
     assert_eq!((alone, code), (vec![expected[4].clone()], 0));
     let (alone, _) = lines(&tree.0, &["usr/lib/protheap/policies"]);
     assert_eq!(alone, expected[6..9]);
 
-    // Directories of any name, in the order in which they were given.
+    // Directories of any name have precedence in the given order.
     for name in ["a/acme,a.toml", "b/acme,a.toml", "b/acme,b.toml", "b/acme,b.toml.d/x.toml"] {
         tree.file(name, GOOD);
     }
@@ -174,7 +174,7 @@ fn files_of_the_same_name_and_masks() {
 }
 
 #[test]
-fn an_image_that_is_closed_lets_no_other_policy_count() {
+fn closed_image_makes_local_policies_not_count() {
     let tree = Directory::new("closed");
     let root = tree.0.to_str().unwrap();
     for path in ["etc/protheap/policies/acme,a.toml", "run/protheap/policies/acme,b.toml.d/x.toml"]
@@ -202,7 +202,7 @@ fn an_image_that_is_closed_lets_no_other_policy_count() {
     tree.file(image, "local-policy = \"never\"\n");
     let never = closed("has local-policy = \"never\"");
     assert_eq!(lines(&tree.0, &[root]), (never.clone(), 0));
-    // A file alone, and a directory, say the same.
+    // Checking a single file or directory yields the same warnings.
     let (alone, code) = lines(&tree.0, &["etc/protheap/policies/acme,a.toml"]);
     assert_eq!((alone, code), (vec![never[0].clone()], 0));
     assert_eq!(lines(&tree.0, &["run/protheap/policies"]), (vec![never[2].clone()], 0));
@@ -213,7 +213,7 @@ fn an_image_that_is_closed_lets_no_other_policy_count() {
     expected.push(format!("{image}:1:16: error: expected \"never\", \"unlocked\" or \"always\""));
     assert_eq!(lines(&tree.0, &[root]), (expected, 1));
 
-    // What others can write says nothing, whatever it says.
+    // A file that other users can write does not count, whatever its contents are.
     let cannot = |why: &str| {
         let mut expected = closed("cannot be used");
         expected.push(format!("{image}:1:1: error: taken for \"never\": {why}"));
@@ -225,7 +225,7 @@ fn an_image_that_is_closed_lets_no_other_policy_count() {
     let why = format!("it {others} (mode 0666): see chmod go-w");
     assert_eq!(lines(&tree.0, &[root]), cannot(&why));
     mode(image, 0o644);
-    // Whoever can write there can also put another directory of policies there.
+    // A user who can write to this directory can also replace the directory of policies.
     mode("usr/lib/protheap", 0o777);
     let why = format!("its directory {others} (mode 0777): see chmod go-w");
     let says = |(found, status): (Vec<String>, i32)| {
@@ -251,7 +251,7 @@ fn an_image_that_is_closed_lets_no_other_policy_count() {
         assert!(found.len() == 4, "{found:?}");
     }
 
-    // Only a directory that root alone can write counts.
+    // A directory counts only if root alone can write to it.
     mode("etc/protheap/policies", 0o777);
     let (found, _) = lines(&tree.0, &["etc/protheap/policies/acme,a.toml"]);
     let why = format!("does not count: its directory {others} (mode 0777): see chmod go-w");
@@ -259,7 +259,7 @@ fn an_image_that_is_closed_lets_no_other_policy_count() {
 }
 
 #[test]
-fn an_image_toml_elsewhere_is_told() {
+fn misplaced_image_toml_is_reported() {
     let tree = Directory::new("elsewhere");
     let unread = |path: &str| {
         format!("{path}:1:1: warning: nobody reads this: only usr/lib/protheap/image.toml counts")
@@ -277,7 +277,7 @@ fn an_image_toml_elsewhere_is_told() {
 }
 
 #[test]
-fn names_that_apply_to_no_board() {
+fn names_that_match_no_board_are_reported() {
     let tree = Directory::new("names");
     tree.file("a/acme.toml", GOOD);
     tree.file("a/acme a,b.toml", GOOD);
@@ -300,7 +300,7 @@ fn names_that_apply_to_no_board() {
 }
 
 #[test]
-fn what_is_no_policy_is_an_error_and_never_waits() {
+fn unusable_files_are_errors_and_never_block() {
     let tree = Directory::new("hostile");
     let directory = tree.0.join("d");
     fs::create_dir_all(directory.join("acme,directory.toml")).unwrap();
@@ -322,7 +322,7 @@ fn what_is_no_policy_is_an_error_and_never_waits() {
     tree.file("d/acme,unreadable.toml", GOOD);
     let unreadable = directory.join("acme,unreadable.toml");
     fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o000)).unwrap();
-    // Root reads everything.
+    // Root can read every file.
     let is_root = File::open(&unreadable).is_ok();
 
     let start = Instant::now();
@@ -360,7 +360,7 @@ fn what_is_no_policy_is_an_error_and_never_waits() {
 }
 
 #[test]
-fn a_file_that_changes_meanwhile_is_read_as_it_is() {
+fn file_changed_during_the_check_is_read_safely() {
     let tree = Directory::new("changing");
     let path = tree.file("acme,a.toml", GOOD);
     let until = Instant::now() + Duration::from_secs(1);
@@ -379,7 +379,7 @@ fn a_file_that_changes_meanwhile_is_read_as_it_is() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_warnings_are_no_failure() {
+fn wrong_usage_exits_with_status_2_and_warnings_with_0() {
     let tree = Directory::new("usage");
     for arguments in [&[][..], &["--json"], &[""], &["--yaml", "a"]] {
         assert_eq!(run(&tree.0, arguments).status.code(), Some(2), "{arguments:?}");
@@ -393,7 +393,7 @@ fn wrong_usage_is_2_and_warnings_are_no_failure() {
 }
 
 #[test]
-fn more_than_a_thousand_faults_are_counted() {
+fn faults_beyond_the_limit_are_counted() {
     let tree = Directory::new("many");
     let text = (0..1500).fold(GOOD.to_owned(), |mut text, number| {
         writeln!(text, "key-that-is-not-there-{number} = 1").unwrap();

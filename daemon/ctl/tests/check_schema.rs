@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl schema` beside what reads policies: neither may say what the other does not.
+//! Compares `protheapctl schema` with the reader of policies: both must accept the same keys and
+//! values.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -23,7 +24,8 @@ fn schema() -> Value {
     serde_json::from_str(&printed()).unwrap()
 }
 
-/// The tables of the schema that have fixed keys, with their names: the whole file has none.
+/// Returns the tables of the schema that have fixed keys, with their names. That of the whole file
+/// is empty.
 fn tables(schema: &Value) -> Vec<(String, Value)> {
     let inner = schema["$defs"].as_object().unwrap().iter();
     let inner = inner.map(|(name, table)| (name.clone(), table.clone()));
@@ -31,7 +33,7 @@ fn tables(schema: &Value) -> Vec<(String, Value)> {
     all.filter(|(_, table)| table["properties"].is_object()).collect()
 }
 
-/// A policy with `key = value` in a table of that name, which is good if they are.
+/// Returns a policy with `key = value` in the named table. It is valid if key and value are.
 fn policy(table: &str, key: &str, value: &str) -> String {
     let entry = format!("{key} = {value}");
     let with = |other: &str, needed: &str| match key == other {
@@ -60,7 +62,7 @@ fn read(text: &str) -> Result<(), Vec<Diagnostic>> {
 }
 
 #[test]
-fn the_kept_schema_is_current() {
+fn committed_schema_is_current() {
     let kept = std::fs::read_to_string(KEPT).unwrap_or_default();
     let renew = "renew it: cargo run -p protheapctl -- schema > docs/policy.schema.json";
     assert!(
@@ -70,7 +72,7 @@ fn the_kept_schema_is_current() {
 }
 
 #[test]
-fn it_has_exactly_the_keys_that_are_read() {
+fn schema_has_exactly_the_keys_of_the_reader() {
     let tables = tables(&schema());
     assert_eq!(tables.len(), 5);
     for (name, table) in tables {
@@ -84,7 +86,7 @@ fn it_has_exactly_the_keys_that_are_read() {
     }
 }
 
-/// The values that a property names: examples, and words of a few.
+/// Returns the values that a property names: examples, and the words of an enum.
 fn named(schema: &Value, property: &Value) -> Vec<Value> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut all = [list(&property["examples"]), list(&property["enum"])].concat();
@@ -97,7 +99,7 @@ fn named(schema: &Value, property: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn what_it_names_as_a_value_is_read() {
+fn values_in_the_schema_are_valid() {
     let schema = schema();
     let mut count = 0;
     for (name, table) in tables(&schema) {
@@ -116,11 +118,11 @@ fn what_it_names_as_a_value_is_read() {
 }
 
 #[test]
-fn what_is_needed_is_needed_by_both() {
+fn keys_required_by_the_schema_are_required_by_the_reader() {
     for (name, table) in tables(&schema()) {
         for key in table["required"].as_array().into_iter().flatten() {
             let key = key.as_str().unwrap();
-            // With another key in its place, which is not needed.
+            // Another key that is not required takes its place.
             let other = match name.as_str() {
                 "" => ("description", "\"x\""),
                 "Candidate" => ("provider", "\"x\""),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long `protheapctl check` takes: alone in this file, so that no other test runs beside it.
+//! Measures the time of `protheapctl check`, in a file of its own so that no other test runs in
+//! parallel.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -8,9 +9,9 @@ use std::process::Command;
 use std::time::Instant;
 
 #[test]
-fn many_files_take_as_long_as_their_number_says() {
+fn time_to_check_is_linear_in_the_number_of_files() {
     let tree = std::env::temp_dir().join(format!("protheapctl-time-{}", std::process::id()));
-    // Each has names of its own that nobody knows, near to those of others.
+    // Each file has unknown names that resemble those of the others.
     let body = |number: usize| {
         format!(
             "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nheaps = [{{ name = \"acme_svp{number}\" }}, \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the documents say of policies: their examples are read, merged and decided upon, and they
-//! name every key and limit that the reader has.
+//! Checks the documents about policies: their examples parse, merge and select as described, and
+//! they name every key and limit of the reader.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -30,19 +30,19 @@ const POLICY: &str = include_str!("../../../docs/policy.md");
 const STATE: &str = include_str!("../../../docs/state.md");
 const MANUAL: &str = include_str!("../../../docs/protheap-policy.5");
 
-/// The GPU of the examples.
+/// GPU of the examples.
 const GPU: &str = "40000000.gpu";
 
-/// A file that a document shows.
+/// A file in a document.
 #[derive(Debug)]
 struct Example {
-    /// The heading that it stands below.
+    /// Heading of the section that contains it.
     heading: String,
     text: String,
 }
 
 impl Example {
-    /// Its first line, a comment, says where the file is.
+    /// Returns the path of the file, which its first line has in a comment.
     fn path(&self) -> &str {
         self.text.lines().next().unwrap().strip_prefix("# ").unwrap()
     }
@@ -57,7 +57,7 @@ impl Example {
     }
 }
 
-/// The key of the policy file at `path`, which must lie where policies are looked for.
+/// Returns the key of the policy file at `path`, which must be in a directory of policies.
 fn key(path: &str) -> Key {
     let (directory, name) = path.split_once("/protheap/policies/").unwrap();
     assert!(["etc", "run", "usr/lib"].contains(&directory), "{path}");
@@ -71,7 +71,7 @@ fn key(path: &str) -> Key {
     Key::new(name).unwrap()
 }
 
-/// Every block that `begin` and `end` enclose, each with the last heading before it.
+/// Returns every block between `begin` and `end`, with the last heading before it.
 fn examples(document: &str, begin: &str, end: &str, headings: &[&str]) -> Vec<Example> {
     let (mut found, mut heading) = (Vec::new(), String::new());
     let mut lines = document.lines();
@@ -80,7 +80,7 @@ fn examples(document: &str, begin: &str, end: &str, headings: &[&str]) -> Vec<Ex
             let text: Vec<_> = lines.by_ref().take_while(|line| *line != end).collect();
             found.push(Example { heading: heading.clone(), text: text.join("\n") + "\n" });
         } else if line.starts_with("```") {
-            // A block of something else; what looks like a heading there is none.
+            // Skips a block of another language, in which no line is a heading.
             lines.by_ref().take_while(|line| *line != "```").for_each(drop);
         } else if let Some(title) = headings.iter().find_map(|mark| line.strip_prefix(mark)) {
             title.clone_into(&mut heading);
@@ -101,7 +101,7 @@ fn of_manual() -> Vec<Example> {
     found
 }
 
-/// What `man` shows for text without requests.
+/// Renders text without requests as `man` does.
 fn plain(roff: &str) -> String {
     let escapes =
         [("\\-", "-"), ("\\(aq", "'"), ("\\(dq", "\""), ("\\fB", ""), ("\\fI", ""), ("\\fR", "")];
@@ -110,7 +110,7 @@ fn plain(roff: &str) -> String {
     text
 }
 
-/// The tree of a machine that has the files below one heading of docs/policy.md.
+/// Tree of a machine with the files below one heading of docs/policy.md.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -128,7 +128,7 @@ impl Tree {
         tree
     }
 
-    /// A path in the tree, whose directories are there and can be trusted.
+    /// Returns a path in the tree, and creates its directories with a trusted mode.
     fn path(&self, path: &str) -> PathBuf {
         let mut directory = self.0.clone();
         for part in Path::new(path).parent().unwrap() {
@@ -143,7 +143,7 @@ impl Tree {
         symlink("/dev/null", self.path(path)).unwrap();
     }
 
-    /// What applies to a board.
+    /// Returns the policy that applies to a board.
     fn policy(&self, compatible: &[&str]) -> Policy {
         let compatible: Vec<_> = compatible.iter().map(|&one| one.to_owned()).collect();
         let root = Root::open(&self.0).unwrap();
@@ -176,14 +176,14 @@ fn gpu_policy(policy: &Policy) -> GpuPolicy {
     policy.gpu(&device(), &gpu().compatible).unwrap()
 }
 
-/// A GPU's candidates, `hold`, and the size and number of its suspend buffers.
+/// Returns a GPU's candidates, `hold`, and the size and number of its suspend buffers.
 fn summary(policy: &Policy) -> (Vec<String>, u64, u64, u32) {
     let gpu = gpu_policy(policy);
     let names = gpu.heaps().iter().map(|heap| heap.name.to_string()).collect();
     (names, gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count())
 }
 
-/// A machine whose drivers have all settled, and whose heaps all pass.
+/// Returns facts about a machine whose drivers have all probed, and whose heaps are all accepted.
 fn facts(heaps: &[&str], revision: Option<&str>) -> Facts {
     let name = |heap: &&str| HeapName::new(heap).unwrap();
     let passed = || Verdict::Allocated {
@@ -207,7 +207,7 @@ fn facts(heaps: &[&str], revision: Option<&str>) -> Facts {
     facts
 }
 
-/// The heap that the GPU is bound to, or why it is to none.
+/// Returns the heap that is bound to the GPU, or the reason why none is.
 fn bound(policy: &Policy, facts: &Facts) -> Result<String, Reason> {
     match &decide(policy, facts).gpus.get(&device()).unwrap().plan {
         Plan::Bind(request) => Ok(request.heap.as_str().to_owned()),
@@ -217,7 +217,7 @@ fn bound(policy: &Policy, facts: &Facts) -> Result<String, Reason> {
 }
 
 #[test]
-fn every_example_is_a_whole_file_without_a_fault() {
+fn every_example_is_a_valid_file() {
     for example in of_markdown(README) {
         assert_eq!(example.faults("etc/protheap/policies/acme,a9.toml"), [""; 0]);
     }
@@ -230,7 +230,7 @@ fn every_example_is_a_whole_file_without_a_fault() {
 }
 
 #[test]
-fn three_files_merge_as_it_says() {
+fn example_of_merging_three_files_is_correct() {
     let tree = Tree::new("Merging");
     let policy = tree.policy(&["acme,a9-kiosk", "acme,a9"]);
     let names = ["acme_svp", "protected,secure-video"].map(str::to_owned);
@@ -246,7 +246,7 @@ fn three_files_merge_as_it_says() {
 }
 
 #[test]
-fn conditions_hold_as_it_says() {
+fn example_of_conditions_is_correct() {
     let policy = Tree::new("A candidate").policy(&["acme,b2"]);
     let heaps = ["protected,secure-video", "acme_svp", "acme_restricted"];
     let mut facts = facts(&heaps, Some("4.5"));
@@ -261,7 +261,7 @@ fn conditions_hold_as_it_says() {
 }
 
 #[test]
-fn the_common_heap_is_the_one_it_says() {
+fn example_of_a_common_heap_is_correct() {
     let policy = Tree::new("`[share.\"…\"]`").policy(&["acme,b2"]);
     let common = |heaps: &[&str]| {
         let heaps = heaps.iter().map(|heap| HeapName::new(heap).unwrap()).collect();
@@ -274,7 +274,7 @@ fn the_common_heap_is_the_one_it_says() {
 }
 
 #[test]
-fn thirty_boards_get_what_it_says() {
+fn example_of_thirty_boards_is_correct() {
     let tree = Tree::new("Thirty boards and three firmwares");
     let (tv, kiosk) = (["acme,a9-tv", "acme,a9"], ["acme,a9-kiosk", "acme,a9"]);
     let policy = tree.policy(&tv);
@@ -302,7 +302,7 @@ fn thirty_boards_get_what_it_says() {
 }
 
 #[test]
-fn an_image_closes_itself() {
+fn example_image_ignores_local_policies() {
     let examples = of_markdown(POLICY);
     let image = examples.iter().find(|example| example.path().ends_with("/image.toml")).unwrap();
     assert_eq!(LocalPolicy::parse("image.toml", &image.text), Ok(LocalPolicy::Never));
@@ -313,7 +313,7 @@ fn an_image_closes_itself() {
     }
 }
 
-/// The keys that the reader knows, as it tells whoever writes another.
+/// Returns the keys that the reader lists in the error about an unknown one.
 fn known_keys() -> BTreeSet<String> {
     let unknown = "qqqqqqqqqqqqqqqq = 1";
     let policies = [
@@ -336,8 +336,8 @@ fn known_keys() -> BTreeSet<String> {
 }
 
 #[test]
-fn both_references_name_all_keys_and_no_others() {
-    // Tables of keys have that word at their head.
+fn references_name_exactly_the_known_keys() {
+    // Tables of keys have that word in their header.
     let mut in_table = false;
     let mut named = BTreeSet::new();
     for line in POLICY.lines() {
@@ -354,7 +354,7 @@ fn both_references_name_all_keys_and_no_others() {
 }
 
 #[test]
-fn both_references_name_limits_and_defaults() {
+fn references_name_limits_and_defaults() {
     let seconds = |duration: u64| format!("{}s", duration / 1_000_000);
     let (hold, longest) = (seconds(HOLD), seconds(LONGEST_HOLD));
     let (bytes, largest) =
@@ -391,7 +391,7 @@ fn both_references_name_limits_and_defaults() {
 }
 
 #[test]
-fn reasons_are_those_that_are_told() {
+fn documented_reasons_exist() {
     let table = POLICY.split("| reason | next step |").nth(1).unwrap();
     let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| `"));
     let reasons: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl draft` of every machine in tests/boards.
+//! Tests `protheapctl draft` on every machine in tests/boards.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,14 +9,14 @@ use std::fs;
 
 use machine::{Directory, protheapctl, repository, text};
 
-/// Machines that have no GPU for which there could be a policy, and what is said of them.
+/// Machines without a GPU that needs a policy, and the error message.
 const WITHOUT: [(&str, &str); 2] = [
     ("rk3582-radxa-e52c", "has the status \"disabled\""),
     ("tegra264-no-mali", "it needs no policy"),
 ];
 
 #[test]
-fn a_draft_has_nothing_to_complain_of_and_keeps_what_is_bound() {
+fn draft_of_every_machine_applies_without_warnings() {
     for name in machine::names() {
         let machine = Directory::machine(&name);
         let root = machine.0.to_str().unwrap();
@@ -28,14 +28,14 @@ fn a_draft_has_nothing_to_complain_of_and_keeps_what_is_bound() {
             continue;
         }
         assert!(output.status.success(), "{name}: {said}");
-        // Its first line says where it belongs.
+        // The first line contains the path of the file.
         let path = draft.split_whitespace().find(|word| word.starts_with("/etc/")).unwrap();
         let path = machine.0.join(path.trim_matches(['/', ',']));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, &draft).unwrap();
         let checked = protheapctl(&["check", path.to_str().unwrap()]);
         assert!(checked.status.success(), "{name}: {}\n{draft}", text(&checked.stdout));
-        // Where the image says never, it is told that no policy of the machine counts.
+        // If the image says never, there is a warning that the machine's policies do not count.
         let warnings = text(&checked.stdout).matches(": warning: ").count();
         let closings = text(&checked.stdout).matches("warning: does not count: ").count();
         let sealed = usize::from(name == "acme-a9-sealed");
@@ -50,7 +50,7 @@ fn a_draft_has_nothing_to_complain_of_and_keeps_what_is_bound() {
 }
 
 #[test]
-fn what_a_device_tree_says_is_drafted() {
+fn draft_of_a_device_tree_matches_the_golden_file() {
     let directory = Directory::new("draft-dtb");
     let source = directory.0.join("board.dts");
     let tree = directory.0.join("board.dtb");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl explain` of every machine in tests/boards.
+//! Tests `protheapctl explain` on every machine in tests/boards.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,14 +12,14 @@ use std::process::Output;
 use machine::{Directory, protheapctl, repository, text};
 use protheap_policy::sanitize::is_hidden;
 
-/// Set to write what is found as what is expected.
+/// If set, tests write the expected output instead of comparing it.
 const RENEW: &str = "PROTHEAP_RENEW";
 
 fn explain(arguments: &[&str]) -> Output {
     protheapctl(&[&["explain"], arguments].concat())
 }
 
-/// What is said of a machine as JSON, without the directory that it is in.
+/// Returns the JSON output for a machine, without the path of its directory.
 fn json(machine: &Directory) -> String {
     let root = machine.0.to_str().unwrap();
     let output = explain(&["--root", root, "--json"]);
@@ -29,7 +29,7 @@ fn json(machine: &Directory) -> String {
 }
 
 #[test]
-fn every_machine_is_explained_as_before() {
+fn explanation_of_every_machine_matches_the_golden_file() {
     let names = machine::names();
     assert!(names.len() >= 12, "{names:?}");
     let mut differ = Vec::new();
@@ -49,7 +49,7 @@ fn every_machine_is_explained_as_before() {
     );
 }
 
-/// What a refusal says: in one line, with `path` in it.
+/// Returns the error message of a failure, which is one line and contains `path`.
 fn refused(arguments: &[&str], path: &str) -> String {
     let output = explain(arguments);
     let said = text(&output.stderr);
@@ -61,7 +61,7 @@ fn refused(arguments: &[&str], path: &str) -> String {
 }
 
 #[test]
-fn what_is_no_device_tree_blob_is_refused() {
+fn invalid_device_tree_blob_is_rejected() {
     let directory = Directory::new("no-blob");
     let at = |name: &str| directory.0.join(name).to_str().unwrap().to_owned();
     let fifo = at("fifo");
@@ -71,7 +71,7 @@ fn what_is_no_device_tree_blob_is_refused() {
     fs::write(at("text"), "schema = 1\n").unwrap();
     fs::write(at("empty"), "").unwrap();
     fs::File::create(at("huge")).unwrap().set_len(100 << 20).unwrap();
-    // A header of 17, and nothing behind it.
+    // A header of version 17 without any data.
     let header = [0xd00d_feed_u32, 4096, 56, 60, 40, 17, 16, 0, 4, 4];
     fs::write(at("cut"), header.map(u32::to_be_bytes).concat()).unwrap();
     for name in ["fifo", "directory", "loop", "text", "empty", "huge", "cut", "nothing"] {
@@ -85,7 +85,7 @@ fn what_is_no_device_tree_blob_is_refused() {
 }
 
 #[test]
-fn a_board_that_cannot_be_read_is_not_explained() {
+fn unreadable_board_is_not_explained() {
     let compatible = "sys/firmware/devicetree/base/compatible";
     let board = Directory::machine("rk3588-rock-5b");
     fs::remove_file(board.0.join(compatible)).unwrap();
@@ -97,7 +97,7 @@ fn a_board_that_cannot_be_read_is_not_explained() {
 }
 
 #[test]
-fn hostile_policies_are_told_and_the_rest_is_explained() {
+fn hostile_policies_are_reported_and_the_rest_is_explained() {
     let board = Directory::machine("rk3588-rock-5b-optee");
     let local = board.0.join("etc/protheap/policies");
     let drop_ins = local.join("rockchip,rk3588.toml.d");
@@ -130,9 +130,10 @@ fn hostile_policies_are_told_and_the_rest_is_explained() {
     assert!(!text(&shown).contains(|c: char| c.is_control() && c != '\n'));
 }
 
-/// Somebody edits a policy all the time: it is taken whole, or refused; no other is touched by that.
+/// Another program rewrites a policy continuously. Each read yields the whole file or rejects it,
+/// and affects no other file.
 #[test]
-fn a_policy_that_changes_while_it_is_read_harms_no_other() {
+fn policy_changed_during_read_affects_no_other() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -170,7 +171,7 @@ fn a_policy_that_changes_while_it_is_read_harms_no_other() {
 }
 
 #[test]
-fn a_gpu_whose_node_is_not_okay_is_never_bound() {
+fn gpu_with_a_disabled_node_is_never_bound() {
     let board = Directory::machine("rk3588-rock-5b-optee");
     let node = board.0.join("sys/firmware/devicetree/base/gpu@fb000000/status");
     fs::write(node, b"disabled\0").unwrap();
@@ -184,9 +185,10 @@ fn a_gpu_whose_node_is_not_okay_is_never_bound() {
     assert_eq!(found["gpus"].as_array().unwrap().len(), 1);
 }
 
-/// Who may not read a policy gets no answer: another than the boot's would be wrong.
+/// A user who may not read a policy gets an error, because the result would differ from that of the
+/// boot.
 #[test]
-fn what_may_not_be_read_is_not_guessed() {
+fn unreadable_policy_is_an_error() {
     let board = Directory::machine("rk3588-rock-5b-optee");
     let local = board.0.join("etc/protheap/policies");
     fs::create_dir_all(&local).unwrap();
@@ -198,7 +200,7 @@ fn what_may_not_be_read_is_not_guessed() {
             .args(["explain", "--root", board.0.to_str().unwrap()])
             .output()
     };
-    // Needs root, and a way for others to the program.
+    // Needs root, and a program that other users can run.
     if !as_nobody().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: another user cannot run this");
         return;
@@ -219,7 +221,7 @@ fn what_may_not_be_read_is_not_guessed() {
     }
 }
 
-/// What is said to people of a GPU's decision.
+/// Returns the line of the text output with a GPU's decision.
 fn decision(arguments: &[&str]) -> String {
     let shown = text(&explain(arguments).stdout);
     let line = shown.lines().find(|line| line.trim_start().starts_with("decision"));
@@ -227,7 +229,7 @@ fn decision(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn reasons_say_no_more_than_is_known() {
+fn reasons_state_only_known_facts() {
     let board = Directory::machine("rk3588-rock-5b-optee");
     let root = board.0.to_str().unwrap();
     let local = board.0.join("etc/protheap/policies");
@@ -243,7 +245,7 @@ fn reasons_say_no_more_than_is_known() {
 }
 
 #[test]
-fn of_a_device_tree_only_that_is_said_which_is_in_it() {
+fn explanation_of_a_blob_uses_only_its_contents() {
     let directory = Directory::machine("rk3588-rock-5b");
     let root = directory.0.to_str().unwrap();
     let tree = directory.0.join("board.dtb").to_str().unwrap().to_owned();
@@ -269,25 +271,25 @@ fn of_a_device_tree_only_that_is_said_which_is_in_it() {
         return;
     }
     let asked = ["--root", root, "--dtb", tree.as_str()];
-    // Two nodes would make a device of one name: the one that is okay does.
+    // Two nodes have the same device name. The kernel creates the device from the one that is okay.
     assert!(decision(&asked).contains("no-provider (no node in this device tree could bring one"));
     let found = text(&explain(&[&asked[..], &["--json"]].concat()).stdout);
     assert_eq!(found.matches("\"device\":\"4000.gpu\"").count(), 1, "{found}");
     assert!(make(optee));
     assert!(decision(&asked).contains("waiting (only the board can say"));
-    // Of which chip the board is, is not in it either.
+    // A device tree does not show the chip either.
     let policy = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\n\
                   heaps = [{ name = \"a\", soc-id = \"A9\", kernel = \">=7.3\" }]\n";
     fs::write(directory.0.join("usr/lib/protheap/policies/acme,a9.toml"), policy).unwrap();
     assert!(decision(&asked).contains("waiting (only the board can say"));
 }
 
-/// Characters of each kind that a terminal obeys, or by which text reads as something else.
+/// Characters of each kind that a terminal interprets, or that change how text is displayed.
 const HIDDEN: &str = "\u{9b}31m\u{1b}[2J\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202a}\
     \u{202e}\u{2060}\u{2066}\u{2069}\u{feff}\u{fff9}\u{e0041}\u{e007f}";
 
 #[test]
-fn nothing_that_is_printed_drives_a_terminal_or_hides_text() {
+fn output_has_no_control_or_hidden_characters() {
     let board = Directory::machine("rk3588-rock-5b");
     let root = board.0.to_str().unwrap();
     let model = board.0.join("sys/firmware/devicetree/base/model");
@@ -295,7 +297,7 @@ fn nothing_that_is_printed_drives_a_terminal_or_hides_text() {
     let local = board.0.join("etc/protheap/policies");
     let drop_ins = local.join("rockchip,rk3588.toml.d");
     fs::create_dir_all(&drop_ins).unwrap();
-    // A line that is quoted, a key, a description, and names of files.
+    // A quoted line, a key, and names of files.
     let faulty = format!("schema = 1\nx = \"{HIDDEN}\" # {HIDDEN}\n");
     let key = format!("schema = 1\n[\"{}\"]\n", "\\u202E\\u200B\\u2066");
     let name = HIDDEN.replace(['\u{1b}', '[', '\u{7f}'], "");

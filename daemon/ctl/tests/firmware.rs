@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl firmware` as it is run, on images made here, whole and damaged.
+//! Tests `protheapctl firmware` on valid and damaged images.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A directory of a test's own, removed when it is dropped.
+/// A temporary directory of one test, removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -35,8 +35,9 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Like the images that are shipped: code, a protected section of 256 KiB, the shared region, and
-/// the build information `info`, which is printed nowhere if it has a byte that is not printable.
+/// Returns an image like those that are shipped: code, a protected section of 256 KiB, the shared
+/// region, and the build information `info`, which is not printed if it has a byte that is not
+/// printable.
 fn image(info: &[u8]) -> Vec<u8> {
     let section = |flags: u32, start: u32, end: u32, data: (u32, u32)| {
         words(&[24 << 8, flags, start, end, data.0, data.1])
@@ -59,9 +60,10 @@ fn usual() -> Vec<u8> {
     image(b"git_sha: 0123abcd \0")
 }
 
-/// A zstd frame of blocks, none of them compressed: (size, bytes, 0 as they are or 1 repeated).
+/// Returns a zstd frame of uncompressed blocks: (size, bytes, 0 for a raw or 1 for a repeated
+/// block).
 fn zstd(blocks: &[(u32, &[u8], u32)]) -> Vec<u8> {
-    // A window of 8 MiB.
+    // The window has 8 MiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
     for (number, (size, bytes, kind)) in (1..).zip(blocks) {
         let header = size << 3 | kind << 1 | u32::from(number == blocks.len());
@@ -79,7 +81,7 @@ fn run(file: &Path, options: &[&str]) -> Output {
     protheapctl().arg("firmware").arg(file).args(options).output().unwrap()
 }
 
-/// Runs it on what it must refuse; returns what it says of the file.
+/// Runs the program on an invalid file, and returns the reason in its error message.
 fn refused(file: &Path) -> String {
     let said = run(file, &[]);
     let error = String::from_utf8(said.stderr).unwrap();
@@ -93,7 +95,7 @@ fn refused(file: &Path) -> String {
 }
 
 #[test]
-fn prints_for_people_and_for_scripts() {
+fn text_and_json_match_the_golden_files() {
     let directory = Directory::new("prints");
     let json = include_str!("golden/firmware.json");
     let text = include_str!("golden/firmware.txt");
@@ -111,7 +113,7 @@ fn prints_for_people_and_for_scripts() {
 }
 
 #[test]
-fn control_characters_stay_in_the_file() {
+fn output_has_no_control_characters() {
     let directory = Directory::new("controls");
     let file = directory.file("a", image(b"git_sha: \x1b]0;owned\x07\0"));
     let json = String::from_utf8(run(&file, &["--json"]).stdout).unwrap();
@@ -124,7 +126,7 @@ fn control_characters_stay_in_the_file() {
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn invalid_image_is_rejected() {
     let directory = Directory::new("refused");
     let missing = directory.0.join("missing");
     assert!(refused(&missing).starts_with("cannot be read: No such file"));
@@ -142,7 +144,7 @@ fn what_is_no_image_is_refused() {
         assert!(reason.starts_with("at offset 0x") && reason.contains("truncated"), "{reason}");
     }
     let mut overlapping = whole.clone();
-    // The protected section starts within the code.
+    // The protected section begins within the code.
     overlapping[20 + 24 + 8..][..4].copy_from_slice(&0x8000_u32.to_le_bytes());
     let reason = refused(&directory.file("overlapping", overlapping));
     assert_eq!(reason, "at offset 0x2c: the section overlaps the one at offset 0x14");
@@ -154,11 +156,11 @@ fn what_is_no_image_is_refused() {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn too_large_image_is_rejected() {
     let directory = Directory::new("large");
     let sparse = directory.0.join("sparse");
     File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
-    // 32 MiB in a KiB.
+    // 32 MiB compressed to one KiB.
     let bomb = directory.file("bomb.zst", zstd(&[(128 << 10, &[0][..], 1); 256]));
     for file in [sparse, bomb] {
         assert_eq!(refused(&file), "is longer than 8388608 bytes");
@@ -166,18 +168,18 @@ fn what_is_too_large_is_refused() {
 }
 
 #[test]
-fn what_may_not_be_read_is_refused() {
+fn unreadable_image_is_rejected() {
     let directory = Directory::new("unreadable");
     let file = directory.file("a", usual());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-    // Root reads everything.
+    // Root can read every file.
     if File::open(&file).is_err() {
         assert!(refused(&file).starts_with("cannot be read: Permission denied"));
     }
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_exits_with_status_2() {
     let wrong: [&[&str]; 5] = [
         &["firmware"],
         &["firmware", "a", "b"],
@@ -197,7 +199,7 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
-fn a_closed_output_is_no_panic() {
+fn closed_output_does_not_panic() {
     let directory = Directory::new("closed");
     let closed = || {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -214,7 +216,7 @@ fn a_closed_output_is_no_panic() {
     let said = start(&directory.0, closed().into(), closed().into());
     assert_eq!(said.status.code(), Some(1));
 
-    // A full disk is not a reader that has left.
+    // A full disk is an error, unlike a reader that has left.
     let full = File::options().write(true).open("/dev/full").unwrap();
     let said = start(&file, full.into(), Stdio::piped());
     let error = String::from_utf8(said.stderr).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The man pages and completions, as `cargo xtask manuals` writes them.
+//! Tests the man pages and completions that `cargo xtask manuals` writes.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,7 +9,7 @@ mod generator;
 use std::fs;
 use std::process::Command;
 
-/// As it stands in a page.
+/// Escapes text as in a man page.
 fn roff(text: &str) -> String {
     text.replace('-', "\\-").replace('\'', "\\*(Aq")
 }
@@ -43,7 +43,7 @@ fn every_command_has_a_description_and_a_page() {
         let completion = read(path);
         assert!(names.iter().all(|name| completion.contains(name)), "{path}");
     }
-    // Those who know say nothing against them.
+    // Checks the files with the programs that interpret them.
     let bash = directory.join("bash-completion/completions/protheapctl");
     let checks = written
         .iter()

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What is wrong, for people and for editors.
+//! The problems, as text and for editors.
 
 use protheap_policy::diagnostic::{Diagnostic, Severity};
 use protheap_policy::lint::Checked;
 use serde::Serialize;
 
-/// What is printed as JSON.
+/// The output as JSON.
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
     files: usize,

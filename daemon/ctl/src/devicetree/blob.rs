@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A flattened device tree, as the Devicetree Specification v0.4 has it in chapter 5.
+//! A flattened device tree, as in chapter 5 of the Devicetree Specification v0.4.
 
 use std::ffi::CStr;
 
@@ -9,9 +9,9 @@ use super::{
 };
 
 const MAGIC: u32 = 0xd00d_feed;
-/// The version since which nodes have names without their path.
+/// First version in which the names of nodes do not include their path.
 const FIRST_VERSION: u32 = 16;
-/// The version since which the header has the structure block's size. There is none after it.
+/// The version that adds the size of the structure block to the header. It is the last one.
 const LAST_VERSION: u32 = 17;
 
 const BEGIN_NODE: u32 = 1;
@@ -20,64 +20,64 @@ const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 
-/// Why a blob was refused. Offsets are in bytes from its start.
+/// Reason why a blob was rejected. Offsets are in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
-    /// It is longer than any board's.
+    /// The blob exceeds the maximum size.
     #[error("has {0} bytes, but no device tree blob has more than {MOST_BYTES}")]
     TooLong(usize),
-    /// It starts with something else.
+    /// The magic number is wrong.
     #[error("is no device tree blob: magic is {0:#010x}, not {MAGIC:#010x}")]
     Magic(u32),
-    /// It has fewer bytes than it should.
+    /// The blob is truncated.
     #[error("ends at offset {end:#x}, inside of its {block}; copy it again")]
     Cut {
-        /// Where it ends.
+        /// Offset of its end.
         end: usize,
-        /// The part that is not whole.
+        /// The incomplete part.
         block: &'static str,
     },
-    /// It is laid out in another way.
+    /// The version of the format is not supported.
     #[error(
         "has version {version}, compatible with {compatible}; \
          only versions {FIRST_VERSION} and {LAST_VERSION} can be read: make it anew with dtc"
     )]
     Version {
-        /// Its version.
+        /// Version of the blob.
         version: u32,
-        /// The oldest version that a program has to know to read it.
+        /// Oldest version that the blob is compatible with.
         compatible: u32,
     },
-    /// A block starts or ends outside of the blob, or not at a cell.
+    /// A block exceeds the blob, or is not aligned to a cell.
     #[error("has {size} bytes of its {block} at offset {offset:#x}, which cannot be")]
     Block {
         /// The block.
         block: &'static str,
-        /// Where it starts.
+        /// Offset of the block.
         offset: u32,
-        /// How many bytes it has.
+        /// Size of the block, in bytes.
         size: u32,
     },
-    /// The structure block is over before its last node is.
+    /// The structure block ends within a node.
     #[error("ends inside of the structure block at offset {0:#x}")]
     Ends(usize),
-    /// A token that the format does not have.
+    /// A token is unknown.
     #[error("has the unknown token {token:#x} at offset {offset:#x}")]
     Token {
         /// The token.
         token: u32,
-        /// Where it stands.
+        /// Offset of the token.
         offset: usize,
     },
-    /// A token where it cannot stand.
+    /// A token is not allowed at its position.
     #[error("has {what} at offset {offset:#x}, where none can be")]
     Misplaced {
-        /// What stands there.
+        /// The token.
         what: &'static str,
-        /// Where it stands.
+        /// Offset of the token.
         offset: usize,
     },
-    /// A node has a name that cannot be one.
+    /// The name of a node is not valid.
     #[error(
         "has a node at offset {0:#x} whose name is none: only 1 to {LONGEST_NAME} printable ASCII \
          characters without `/` and blanks are possible"
@@ -86,33 +86,33 @@ pub enum BlobError {
     /// The name of a property is outside of the strings block.
     #[error("has a property at offset {0:#x} whose name is outside of the strings block")]
     PropertyName(usize),
-    /// More nodes are inside of each other than the kernel takes.
+    /// The nodes are nested deeper than the kernel allows.
     #[error("has a node at offset {0:#x} that is deeper than {DEEPEST} nodes")]
     Depth(usize),
-    /// More nodes than any board has.
+    /// The blob exceeds the maximum number of nodes.
     #[error("has more than {MOST_NODES} nodes at offset {0:#x}")]
     Nodes(usize),
-    /// More of them on one path than any board has.
+    /// The `ranges` on one path exceed their maximum size.
     #[error("has `ranges` of more than {MOST_RANGES} bytes on one path at offset {0:#x}")]
     Ranges(usize),
-    /// It changes another tree, and is none.
+    /// The blob is an overlay, not a device tree.
     #[error("is an overlay: apply it to its base tree first, with fdtoverlay")]
     Overlay,
 }
 
 impl DeviceTree {
-    /// Reads a blob. What stands behind its end is ignored.
+    /// Parses a blob. Data after its end is ignored.
     ///
     /// # Errors
     ///
-    /// The blob is none, is damaged, or is an overlay.
+    /// Returns an error if the blob is not a device tree blob, is damaged, or is an overlay.
     pub fn of_blob(bytes: &[u8]) -> Result<Self, BlobError> {
         if bytes.len() > MOST_BYTES {
             return Err(BlobError::TooLong(bytes.len()));
         }
         let (mut structure, strings) = blocks(bytes)?;
         let mut tree = Self::default();
-        // From the root to the node that the next property belongs to.
+        // Nodes from the root to the one that the next property belongs to.
         let mut open: Vec<usize> = Vec::new();
         loop {
             let offset = structure.at;
@@ -121,7 +121,7 @@ impl DeviceTree {
                 BEGIN_NODE => {
                     let mut name = structure.name()?;
                     match open.len() {
-                        // The root's name means nothing.
+                        // The name of the root has no meaning.
                         0 => name = "",
                         DEEPEST => return Err(BlobError::Depth(offset)),
                         _ if tree.nodes.len() == MOST_NODES => {
@@ -141,7 +141,7 @@ impl DeviceTree {
                     }
                     let name = strings.get(name as usize..).filter(|name| !name.is_empty());
                     let name = name.ok_or(BlobError::PropertyName(offset))?;
-                    // The end is not looked for: it could be far away each time.
+                    // Does not search for the terminator, which could be far away each time.
                     let is_named = |known: &CStr| name.starts_with(known.to_bytes_with_nul());
                     let property = Property::NAMES.iter().find(|(_, known)| is_named(known));
                     if let Some((property, _)) = property
@@ -166,7 +166,7 @@ impl DeviceTree {
     }
 }
 
-/// The structure block, and the bytes of the strings block.
+/// Returns the structure block, and the bytes of the strings block.
 fn blocks(bytes: &[u8]) -> Result<(Structure<'_>, &[u8]), BlobError> {
     let field = |number: usize| {
         let cell = bytes.get(4 * number..).and_then(|rest| rest.first_chunk().copied());
@@ -202,11 +202,11 @@ fn blocks(bytes: &[u8]) -> Result<(Structure<'_>, &[u8]), BlobError> {
     Ok((structure, within(strings_end).get(strings as usize..).unwrap_or_default()))
 }
 
-/// The structure block, as far as it was not read yet.
+/// The unread rest of the structure block.
 struct Structure<'b> {
     /// The blob up to the end of the block.
     bytes: &'b [u8],
-    /// The offset of the next token, a multiple of 4.
+    /// Offset of the next token, a multiple of 4.
     at: usize,
 }
 
@@ -218,7 +218,7 @@ impl<'b> Structure<'b> {
         Ok(u32::from_be_bytes(cell))
     }
 
-    /// As many bytes, and what fills the last cell.
+    /// Reads `length` bytes and the padding to the next cell.
     fn take(&mut self, length: usize) -> Result<&'b [u8], BlobError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let taken = rest.get(..length).ok_or(BlobError::Ends(self.at))?;
@@ -226,7 +226,7 @@ impl<'b> Structure<'b> {
         Ok(taken)
     }
 
-    /// The name of a node, or nothing if it is no text.
+    /// Reads the name of a node. Returns an empty name if it is not text.
     fn name(&mut self) -> Result<&'b str, BlobError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == 0).ok_or(BlobError::Ends(self.at))?;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The device tree as the kernel shows it: a directory is a node, and a file has the bytes of a
-//! property (Documentation/ABI/testing/sysfs-firmware-ofw).
+//! The device tree as the kernel shows it: a directory is a node, and a file contains the bytes of
+//! a property (`Documentation/ABI/testing/sysfs-firmware-ofw`).
 
 use protheap_board::Problem;
 use protheap_board::root::Root;
 
 use super::{DEEPEST, DeviceTree, MOST_BYTES, MOST_NODES, MOST_RANGES, Property, is_node_name};
 
-/// Where it is.
+/// Path of the tree.
 const TREE: &str = "sys/firmware/devicetree/base";
-/// The longest property that is read, in bytes.
+/// Maximum size of a property, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// A directory that is still to be read.
+/// A directory that is not read yet.
 struct Unread {
     path: String,
     parent: Option<usize>,
@@ -59,7 +59,7 @@ impl DeviceTree {
         tree
     }
 
-    /// Reads the property at `path` of the node that was opened last.
+    /// Reads the property at `path` of the node that was added last.
     fn read(&mut self, root: &Root, path: &str, property: Property, problems: &mut Vec<Problem>) {
         let Some(value) = root.read(path, LONGEST, problems) else {
             return;
@@ -80,8 +80,8 @@ fn known(name: &str) -> Option<Property> {
     known.map(|(property, _)| *property)
 }
 
-/// Returns whether a child node is at `path`. A link is none: the kernel has none there, and it could
-/// lead back up.
+/// Returns whether a child node is at `path`. A link does not count: the kernel creates none, and
+/// it could point to a parent.
 fn is_directory(root: &Root, path: &str, problems: &mut Vec<Problem>) -> bool {
     if !root.is_real_directory(path, problems) {
         return false;

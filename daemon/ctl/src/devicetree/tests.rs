@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use protheap_board::testing::Tree;
 
-/// A node of a test's tree; its children are sorted, as those of a directory are.
+/// A node of a test's tree. Its children are sorted, as in a directory.
 #[derive(Debug, Clone, Default)]
 struct Source {
     properties: Vec<(&'static str, Vec<u8>)>,
@@ -56,7 +56,7 @@ fn node() -> Source {
     Source::default()
 }
 
-/// What a blob is put together from.
+/// The blocks of a blob.
 #[derive(Default)]
 struct Blob {
     structure: Vec<u8>,
@@ -127,14 +127,14 @@ impl Blob {
     }
 }
 
-/// Changes one cell of a blob's header.
+/// Sets one cell of a blob's header.
 fn set(blob: &mut [u8], field: usize, value: u32) {
     blob[4 * field..4 * field + 4].copy_from_slice(&value.to_be_bytes());
 }
 
 const GPU: &[u8] = b"rockchip,rk3588-mali\0arm,mali-valhall-csf\0";
 
-/// One board with what real ones have.
+/// Returns a board with the constructs of actual device trees.
 fn board() -> Source {
     let gpu = |address| node().with("compatible", GPU).cells("reg", &[address, 0x20_0000]);
     let soc = node()
@@ -201,7 +201,7 @@ fn devices_have_the_kernels_names_and_statuses() {
             ("fb000000.gpu", "okay"),
             ("4d900000.gpu", "okay"),
             ("141000000.gpu", "okay"),
-            // No range has it.
+            // No range contains its address.
             ("soc@0:gpu@70000000", "okay"),
         ]
     );
@@ -221,9 +221,10 @@ fn devices_have_the_kernels_names_and_statuses() {
 fn reserved_memory_has_its_sizes() {
     let tree = DeviceTree::of_blob(&board().blob()).unwrap();
     let regions: Vec<_> = tree.reserved_memory().collect();
-    let told: Vec<_> = regions.iter().map(|r| (&*r.path, r.bytes, r.no_map, r.reusable)).collect();
+    let actual: Vec<_> =
+        regions.iter().map(|r| (&*r.path, r.bytes, r.no_map, r.reusable)).collect();
     assert_eq!(
-        told,
+        actual,
         [
             ("/reserved-memory/cma", Some(1 << 32), false, true),
             ("/reserved-memory/odd@1", None, false, false),
@@ -235,7 +236,7 @@ fn reserved_memory_has_its_sizes() {
 }
 
 #[test]
-fn only_an_address_of_the_processors_is_a_name() {
+fn device_name_has_only_an_address_of_the_processor() {
     let gpu = |reg: &[u32]| node().with("compatible", GPU).cells("reg", reg);
     let name = |root: Source| {
         let tree = DeviceTree::of_blob(&root.blob()).unwrap();
@@ -254,10 +255,11 @@ fn only_an_address_of_the_processors_is_a_name() {
     assert_eq!(below(pci), "b@1:gpu@5");
     let bus = node().bus(1, 1).with("ranges", "").child("gpu@5", gpu(&[5, 1]));
     assert_eq!(name(node().bus(1, 1).child("pcie@1", bus)), "pcie@1:gpu@5");
-    // The bus has an address itself: it is enough to be unique.
+    // The bus has an address, which makes the device name unique.
     let bus = node().bus(1, 0).cells("reg", &[0x10, 1]).child("gpu@5", gpu(&[5]));
     assert_eq!(name(node().bus(1, 1).child("b@10", bus)), "10.b:gpu@5");
-    // #size-cells of the nearest above that has one; an address is cut to the parent's cells.
+    // `#size-cells` is that of the nearest parent that has one. An address is cut to the parent's
+    // cells.
     let bus = node().cells("#address-cells", &[2]).with("ranges", "");
     let bus = bus.child("gpu@5", gpu(&[7, 5, 1]));
     assert_eq!(name(node().bus(1, 1).child("b@1", bus.clone())), "5.gpu");
@@ -269,7 +271,7 @@ fn only_an_address_of_the_processors_is_a_name() {
 }
 
 #[test]
-fn a_status_is_okay_only_as_the_kernel_takes_it() {
+fn status_is_okay_only_as_in_the_kernel() {
     let status = |status: &[u8]| {
         let gpu = node().with("compatible", GPU).with("status", status);
         devices(&DeviceTree::of_blob(&node().child("gpu", gpu).blob()).unwrap()).remove(0).1
@@ -283,12 +285,12 @@ fn a_status_is_okay_only_as_the_kernel_takes_it() {
 }
 
 #[test]
-fn a_directory_and_a_blob_of_one_tree_say_the_same() {
+fn directory_and_blob_yield_the_same_tree() {
     let (directory, mut problems) = (Tree::new(), Vec::new());
     board().write(&directory, "sys/firmware/devicetree/base");
     same(&directory, &board());
 
-    // What the kernel would not have there.
+    // Entries that the kernel would not show.
     let base = "sys/firmware/devicetree/base";
     let before = DeviceTree::of_root(&directory.root(), &mut problems);
     directory.link("..", &format!("{base}/soc@0/up"));
@@ -300,14 +302,14 @@ fn a_directory_and_a_blob_of_one_tree_say_the_same() {
     directory.file(&format!("{base}/{}/reg", ["d"; 70].join("/")), "");
     let after = DeviceTree::of_root(&directory.root(), &mut problems);
     assert_eq!(nodes(&before), nodes(&after));
-    let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
-    assert_eq!(told.len(), 3, "{problems:?}");
-    assert!(told.iter().any(|told| told.starts_with("makes `ranges` of more")), "{told:?}");
-    assert!(told.iter().any(|told| told.starts_with("is 64 nodes deep")), "{told:?}");
-    assert!(told.iter().any(|told| told.starts_with("has a name")), "{told:?}");
+    let actual: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(actual.len(), 3, "{problems:?}");
+    assert!(actual.iter().any(|actual| actual.starts_with("makes `ranges` of more")), "{actual:?}");
+    assert!(actual.iter().any(|actual| actual.starts_with("is 64 nodes deep")), "{actual:?}");
+    assert!(actual.iter().any(|actual| actual.starts_with("has a name")), "{actual:?}");
 }
 
-/// Checks that the directory and the blob of `source` give the same answers.
+/// Checks that the directory and the blob of `source` yield the same tree.
 fn same(directory: &Tree, source: &Source) {
     let mut problems = Vec::new();
     let directory = DeviceTree::of_root(&directory.root(), &mut problems);
@@ -320,7 +322,7 @@ fn same(directory: &Tree, source: &Source) {
 }
 
 #[test]
-fn a_machine_without_a_device_tree_has_no_nodes() {
+fn machine_without_a_device_tree_has_no_nodes() {
     let mut problems = Vec::new();
     let tree = DeviceTree::of_root(&Tree::new().root(), &mut problems);
     assert_eq!((nodes(&tree), tree.reserved_memory().count()), (vec![], 0));
@@ -333,7 +335,7 @@ fn refused(blob: &[u8]) -> String {
 }
 
 #[test]
-fn headers_that_lie_are_refused() {
+fn invalid_headers_are_rejected() {
     let blob = board().blob();
     let with = |field, value| {
         let mut blob = blob.clone();
@@ -359,7 +361,8 @@ fn headers_that_lie_are_refused() {
     set(&mut newer, 6, 17);
     set(&mut newer, 5, 16);
     assert!(matches!(DeviceTree::of_blob(&newer), Err(BlobError::Version { .. })));
-    // A later version that says that it can be read as 17; and 16, without the block's size.
+    // A later version that is compatible with 17, and version 16 without the size of the structure
+    // block.
     assert_eq!(with(5, 20), Ok(7));
     let mut old = blob.clone();
     set(&mut old, 5, 16);
@@ -371,7 +374,7 @@ fn headers_that_lie_are_refused() {
     }
     assert!(matches!(with(1, u32::MAX), Err(BlobError::Cut { .. })));
     assert!(matches!(with(9, 0), Err(BlobError::Ends(56))));
-    // More than the blob may stand in its file.
+    // The file may contain more than the blob.
     assert!(DeviceTree::of_blob(&[&blob[..], b"more"].concat()).is_ok());
     for length in 0..blob.len() {
         assert!(DeviceTree::of_blob(&blob[..length]).is_err(), "{length}");
@@ -379,52 +382,52 @@ fn headers_that_lie_are_refused() {
 }
 
 #[test]
-fn a_structure_that_lies_is_refused() {
+fn invalid_structures_are_rejected() {
     let of = |build: &dyn Fn(&mut Blob)| {
         let mut blob = Blob::default();
         build(&mut blob);
         refused(&blob.finish())
     };
-    let told = of(&|b| b.property("model", b"x\0"));
-    assert_eq!(told, "has a property at offset 0x38, where none can be");
+    let actual = of(&|b| b.property("model", b"x\0"));
+    assert_eq!(actual, "has a property at offset 0x38, where none can be");
     assert_eq!(of(&|b| b.cell(7)), "has the unknown token 0x7 at offset 0x38");
     assert_eq!(of(&|b| b.cell(2)), "has the end of a node at offset 0x38, where none can be");
-    let told = of(&|b| b.begin(""));
-    assert_eq!(told, "has the end of the structure block at offset 0x40, where none can be");
-    let told = of(&|b| {
+    let actual = of(&|b| b.begin(""));
+    assert_eq!(actual, "has the end of the structure block at offset 0x40, where none can be");
+    let actual = of(&|b| {
         b.begin("");
         b.node("a", &node());
         b.property("model", b"x\0");
     });
-    assert!(told.starts_with("has a property at offset "), "{told}");
+    assert!(actual.starts_with("has a property at offset "), "{actual}");
     for name in ["", "a/b", "a b", "é", &"x".repeat(256)] {
-        let told = of(&|b| b.node("", &node().child(name, node())));
-        assert!(told.starts_with("has a node at offset 0x40 whose name is none"), "{told}");
+        let actual = of(&|b| b.node("", &node().child(name, node())));
+        assert!(actual.starts_with("has a node at offset 0x40 whose name is none"), "{actual}");
     }
-    let told = of(&|b| {
+    let actual = of(&|b| {
         b.begin("");
         b.property_at(0, b"");
     });
-    assert_eq!(told, "has a property at offset 0x40 whose name is outside of the strings block");
-    let told = of(&|b| {
+    assert_eq!(actual, "has a property at offset 0x40 whose name is outside of the strings block");
+    let actual = of(&|b| {
         b.begin("");
         b.cell(3);
         b.cell(u32::MAX);
         b.cell(0);
     });
-    assert_eq!(told, "ends inside of the structure block at offset 0x4c");
-    let told = of(&|b| {
+    assert_eq!(actual, "ends inside of the structure block at offset 0x4c");
+    let actual = of(&|b| {
         b.begin("");
         b.property("ranges", &[0; MOST_RANGES + 4]);
     });
-    assert_eq!(told, "has `ranges` of more than 4096 bytes on one path at offset 0x40");
+    assert_eq!(actual, "has `ranges` of more than 4096 bytes on one path at offset 0x40");
     let bus = || node().with("ranges", vec![0; MOST_RANGES / 2 + 1]);
     assert!(refused(&bus().child("b", node().child("b", bus())).blob()).contains("on one path"));
     assert!(DeviceTree::of_blob(&node().child("a", bus()).child("b", bus()).blob()).is_ok());
     let deep = |depth| (1..depth).fold(node(), |child, _| node().child("d", child)).blob();
     assert!(DeviceTree::of_blob(&deep(DEEPEST)).is_ok());
     assert!(refused(&deep(DEEPEST + 1)).contains("deeper than 64"));
-    // Nothing is read behind the root.
+    // Data after the root is not read.
     let mut blob = Blob::default();
     blob.node("", &board());
     blob.cell(7);
@@ -432,26 +435,26 @@ fn a_structure_that_lies_is_refused() {
 }
 
 #[test]
-fn an_overlay_is_refused() {
+fn overlay_is_rejected() {
     let fragment = node().with("target-path", "/soc\0").child("__overlay__", node());
     let overlay = node().child("fragment@0", fragment);
     assert!(refused(&overlay.blob()).starts_with("is an overlay: apply it"));
     assert!(refused(&overlay.with("compatible", "acme,a9\0").blob()).contains("overlay"));
-    // In another place it is a name like any other.
+    // Elsewhere the name has no special meaning.
     assert!(DeviceTree::of_blob(&node().child("__overlay__", node()).blob()).is_ok());
 }
 
 #[test]
-fn the_first_of_several_properties_counts() {
+fn first_of_duplicate_properties_counts() {
     let gpu = node().with("compatible", GPU).with("status", "disabled\0").with("status", "okay\0");
     let tree = DeviceTree::of_blob(&node().child("gpu", gpu).blob()).unwrap();
     assert_eq!(devices(&tree), [("gpu".to_owned(), "disabled".to_owned())]);
 }
 
 #[test]
-fn a_hostile_blob_is_no_work_without_end() {
+fn hostile_blob_takes_bounded_time() {
     let start = Instant::now();
-    // Properties without number, each with a name that does not end.
+    // Many properties, each with an unterminated name.
     let mut blob = Blob::default();
     blob.begin("");
     blob.strings = vec![b'r'; 4 << 20];
@@ -465,7 +468,7 @@ fn a_hostile_blob_is_no_work_without_end() {
     blob.cell(2);
     assert!(DeviceTree::of_blob(&blob.finish()).is_ok());
 
-    // As many nodes as there may be, all below long `ranges` that none of them is in.
+    // The maximum number of nodes, all below long `ranges` that contain none of them.
     let mut blob = Blob::default();
     blob.begin("");
     blob.strings = b"ranges\0#address-cells\0#size-cells\0compatible\0reg\0".to_vec();
@@ -493,17 +496,17 @@ fn a_hostile_blob_is_no_work_without_end() {
     blob.begin("n");
     assert!(refused(&blob.finish()).starts_with("has more than 100000 nodes"));
 
-    // A string that is as long as can be, and all strings that fit.
+    // A string of the maximum length, and the maximum number of strings.
     let long = vec![b'a'; 8 << 20];
     let short = b"a\0".repeat(2 << 20);
     let root = node().with("compatible", &short).child("a", node().with("compatible", &long));
     let tree = DeviceTree::of_blob(&root.blob()).unwrap();
     assert_eq!(tree.platform().0.compatible.len(), 2 << 20);
-    // Generous: a debug build on a busy machine.
+    // The limit is generous, for a debug build on a busy machine.
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
-/// Asks a tree everything.
+/// Calls every query of a tree.
 fn ask(tree: &DeviceTree) {
     let shown = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     for node in tree.nodes_compatible(&["arm,mali-valhall-csf", "linaro,optee-tz", "a"]) {
@@ -552,16 +555,16 @@ fn any_source() -> impl Strategy<Value = Source> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_parsed_or_rejected(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = DeviceTree::of_blob(&bytes).map(|tree| ask(&tree));
-        // Behind a good header.
+        // The same bytes after a valid header.
         let mut blob = Blob { structure: bytes, strings: b"reg\0ranges\0".to_vec() };
         blob.bytes(b"");
         let _ = DeviceTree::of_blob(&blob.finish()).map(|tree| ask(&tree));
     }
 
     #[test]
-    fn a_damaged_blob_is_read_or_refused(
+    fn damaged_blob_is_parsed_or_rejected(
         damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         end in any::<prop::sample::Index>(),
     ) {

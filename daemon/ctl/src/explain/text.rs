@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The report for people.
+//! The report as text.
 
 use std::fmt;
 
@@ -169,7 +169,7 @@ fn show_gpu(
     Ok(())
 }
 
-/// Why there is no decision, and what to do about it.
+/// Returns the reason why no heap is selected, and the next step.
 fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool) -> String {
     let is_unfit = |one: &Candidate<'_>| one.considered.outcome == Considered::ConditionUnmet;
     let next = match gpu.reason {
@@ -177,7 +177,7 @@ fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool)
         "absent" => "its node is okay, but the kernel has made no device of it",
         "waiting" if is_blob => "only the board can say which heaps there are: see the candidates",
         "waiting" => "one can still come: see the candidates",
-        // An empty list is a word as well.
+        // An empty list is a deliberate setting.
         "no-policy" if gpu.heaps.is_empty() && !gpu.values.is_empty() => {
             "a policy gives it none, on purpose: `heaps = []`"
         }

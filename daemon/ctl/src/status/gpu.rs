@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What is known of one GPU's binding: what the kernel has now, and what `state.json` says where
-//! the kernel does not contradict it.
+//! Status of one GPU's binding: the kernel's current state, and members of `state.json` that do not
+//! contradict it.
 
 use protheap_board::module::BindingState;
 use protheap_core::facts::{Facts, Gpu, Protection};
@@ -16,58 +16,58 @@ use serde::{Serialize, Serializer};
 
 use super::kernel::{self, Seen};
 
-/// A GPU, as it is printed. What is null is not there, or is listed as unknown.
+/// Status of a GPU. A null member does not exist, or is listed as unknown.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     pub(crate) device: String,
     pub(crate) compatible: Vec<String>,
     pub(crate) driver: Option<String>,
-    /// A word of docs/state.md.
+    /// A state of docs/state.md.
     pub(crate) state: Option<State>,
-    /// A word of docs/state.md, or empty.
+    /// A reason of docs/state.md, or empty.
     #[serde(serialize_with = "known_reason")]
     pub(crate) reason: Option<Option<Reason>>,
-    /// Who says so.
+    /// Source of state and reason.
     pub(crate) from: Option<From>,
     pub(crate) heap: Option<HeapName>,
     pub(crate) protection: Option<Protection>,
     pub(crate) exporter: Option<String>,
-    /// How far a policy's evidence for a firewall can be relied upon.
+    /// Reliability of a policy's evidence for a firewall.
     pub(crate) firewall: Option<EvidenceStatus>,
-    /// The key of the file that names the heap.
+    /// Key of the policy file that names the heap.
     pub(crate) policy: Option<Key>,
-    /// Where in that file.
+    /// Position in that file.
     pub(crate) origin: Option<String>,
     pub(crate) firmware_bytes: Option<u64>,
     pub(crate) suspend_bytes: Option<u64>,
     pub(crate) suspend_count: Option<u32>,
     pub(crate) suspend_free: Option<u32>,
     pub(crate) suspend_in_use: Option<u32>,
-    /// Why there are fewer suspend buffers than `suspend_count`, as a program said it.
+    /// Reason why there are fewer suspend buffers than `suspend_count`, from state.json.
     pub(crate) suspend_shortage: Option<String>,
-    /// What a program said of the candidate that is the reason.
+    /// Detail of the candidate that caused the reason, from state.json.
     #[serde(skip)]
     pub(crate) detail: Option<String>,
     pub(crate) held_us: Option<u64>,
-    /// When it came to its state, in microseconds since the boot.
+    /// Time at which the state was reached, in microseconds since boot.
     pub(crate) since_us: Option<u64>,
     pub(crate) next: Option<Next>,
 }
 
-/// Who says how a GPU's binding stands.
+/// Source of a binding's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum From {
-    /// The kernel, now.
+    /// The current state in the kernel.
     Kernel,
-    /// A program, when it last wrote.
+    /// The last state that a program wrote.
     #[serde(rename = "state.json")]
     StateFile,
-    /// The device tree: there is no such device.
+    /// The device tree. No such device exists.
     DeviceTree,
 }
 
-/// A state, its reason if that is known, and the source of both.
+/// A state, its reason if known, and the source of both.
 type Known = (State, Option<Option<Reason>>, From);
 
 /// Serializes a known reason as a word or empty text, and an unknown one as null.
@@ -79,7 +79,7 @@ fn known_reason<S: Serializer>(
 }
 
 impl Status {
-    /// A GPU that has a node and is no device.
+    /// Makes the status of a GPU that has a node but no device.
     pub(super) fn of_node(device: &str, compatible: &[String]) -> Self {
         Self {
             state: Some(State::Absent),
@@ -116,8 +116,8 @@ impl Status {
         }
     }
 
-    /// What is known of a GPU. `running`: the program that wrote the file still runs, if that can
-    /// be seen.
+    /// Makes the status of a GPU. `running` says whether the program that wrote the file is still
+    /// running, if known.
     pub(super) fn of(
         device: &DeviceName,
         gpu: &Gpu,
@@ -126,7 +126,7 @@ impl Status {
         running: Option<bool>,
     ) -> Self {
         let mut status = Self::of_device(device.as_str(), gpu);
-        // What a run was about to do when it was killed says nothing.
+        // A pending state of a killed program is outdated.
         let file = file.filter(|file| file.state.is_end() || running != Some(false));
         if let Some((state, reason, from)) = known(seen, file, gpu) {
             (status.state, status.reason, status.from) = (Some(state), reason, Some(from));
@@ -141,7 +141,7 @@ impl Status {
         {
             status.heap = HeapName::new(heap).ok();
         }
-        // It is about the same binding, or about why there is none.
+        // The file describes the same binding, or the reason why there is none.
         let same = |file: &&GpuState| {
             file.state.is_bound() == is_bound && (status.heap.is_none() || status.heap == file.heap)
         };
@@ -164,7 +164,7 @@ impl Status {
         self.suspend_in_use = binding.suspend_in_use;
     }
 
-    /// Takes what the kernel does not show from the state file.
+    /// Adds members from the state file that the kernel does not show.
     fn take_file(&mut self, file: &GpuState) {
         self.heap = self.heap.take().or_else(|| file.heap.clone());
         self.protection = self.protection.or(file.protection);
@@ -188,7 +188,7 @@ impl Status {
         self.since_us = file.timeline.iter().rev().find(is_end).map(|step| step.at.0);
     }
 
-    /// How many suspend buffers there are, free and in use, as the kernel shows it.
+    /// Returns the number of suspend buffers, free and in use, as the kernel shows it.
     pub(crate) fn suspend_buffers(&self) -> Option<u32> {
         Some(self.suspend_free?.saturating_add(self.suspend_in_use?))
     }
@@ -204,7 +204,7 @@ impl Status {
     }
 }
 
-/// The key of the file in `PATH:LINE:COLUMN`.
+/// Returns the key of the policy file in `PATH:LINE:COLUMN`.
 fn key(origin: &str) -> Option<Key> {
     let path = origin.rsplitn(3, ':').last()?;
     let mut names = path.rsplit('/');
@@ -233,14 +233,14 @@ fn known(seen: &Seen, file: Option<&GpuState>, gpu: &Gpu) -> Option<Known> {
             (Some(BindingState::InUse), _) => bound(State::InUse, &binding.heap),
             (_, Some(file)) => written(file),
             (Some(BindingState::Held), None) => (State::Held, Some(None), From::Kernel),
-            // A program that decides against a binding leaves the reason in `origin`.
+            // A program that ends an attempt without a binding leaves the reason in `origin`.
             (state, None) => {
                 let origin = Some(&binding.origin).filter(|_| state == Some(BindingState::None));
                 let words = [Some(&binding.reason), origin].into_iter().flatten();
                 unbound(words.flat_map(|word| word.parse()).next().or(withdrawn))
             }
         },
-        // A driver without the parameter takes nothing from it.
+        // A driver other than panthor does not read the parameter.
         Seen::Parameter(heap)
             if !heap.is_empty() && gpu.driver.as_ref().is_none_or(|name| name == "panthor") =>
         {
@@ -254,7 +254,7 @@ fn known(seen: &Seen, file: Option<&GpuState>, gpu: &Gpu) -> Option<Known> {
     })
 }
 
-/// Returns what policies and present heaps would bind now, where it is not what is bound.
+/// Returns what selection would bind now, if that differs from the binding.
 pub(super) fn next(
     policy: &Policy,
     facts: &Facts,
@@ -267,7 +267,7 @@ pub(super) fn next(
     next::next(policy.gpu(device, &gpu.compatible).as_ref(), facts, gpu, current)
 }
 
-/// Describes what a policy says of a firewall around memory that cannot be mapped.
+/// Describes a policy's evidence for a firewall around memory that cannot be mapped.
 pub(super) fn firewall(protection: Protection, evidence: Option<EvidenceStatus>) -> Option<String> {
     if protection == Protection::None {
         return None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the kernel has now: the truth, where it can be read.
+//! The kernel's current state, which takes precedence where it is readable.
 
 use protheap_board::kernel::CONFIGFS;
 use protheap_board::module::BindingState;
@@ -8,10 +8,11 @@ use protheap_board::panthor;
 use protheap_board::root::Root;
 use protheap_core::facts::{Kernel, Parameter, Protection};
 
-/// There if protheap.ko is loaded, or built in.
+/// Exists if protheap.ko is loaded or built in.
 const LOADED: &str = "sys/module/protheap";
 
-/// How a binding reaches a GPU's driver; `Err`: why that cannot be told.
+/// Returns the mechanism that delivers a binding to the GPU driver, or the reason why it is
+/// unknown.
 pub(super) fn delivery(root: &Root, kernel: &Kernel) -> Result<&'static str, String> {
     if kernel.module.is_none() && root.is_directory(CONFIGFS) {
         return Err(format!("what {} says of its version is not understood", root.shown(CONFIGFS)));
@@ -22,30 +23,30 @@ pub(super) fn delivery(root: &Root, kernel: &Kernel) -> Result<&'static str, Str
     Ok(kernel.delivery())
 }
 
-/// protheap.ko is loaded, whether its files are there or not.
+/// Returns whether protheap.ko is loaded, even if its configfs directory is missing.
 pub(crate) fn is_loaded(root: &Root) -> bool {
     root.is_directory(LOADED)
 }
 
-/// What the kernel shows of one GPU's binding.
+/// The kernel's state of one GPU's binding.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// That cannot be read, for this reason.
+    /// It cannot be read. The text is the reason.
     Hidden(String),
-    /// Nothing in this kernel takes a binding.
+    /// No driver in this kernel takes a binding.
     NoDelivery,
-    /// protheap.ko has none.
+    /// protheap.ko has no binding.
     None,
-    /// protheap.ko has this one.
+    /// protheap.ko has this binding.
     Binding(Binding),
-    /// panthor was told this heap, or will be when it is loaded; empty if it was told none.
+    /// panthor's parameter names this heap, or will when panthor is loaded; empty if it names none.
     Parameter(String),
 }
 
-/// A binding of protheap.ko, in its words.
+/// A binding of protheap.ko, with the words of its attributes.
 #[derive(Debug, Default)]
 pub(super) struct Binding {
-    /// `None` for a state that is not known here.
+    /// `None` for an unknown state.
     pub(super) state: Option<BindingState>,
     pub(super) reason: String,
     pub(super) heap: String,
@@ -60,7 +61,7 @@ pub(super) struct Binding {
 }
 
 impl Seen {
-    /// Looks at the binding of `device`.
+    /// Reads the binding of `device`.
     pub(super) fn of(root: &Root, kernel: &Kernel, device: &str) -> Self {
         match delivery(root, kernel) {
             Err(why) => Self::Hidden(why),
@@ -103,7 +104,7 @@ impl Seen {
             suspend_free: text("suspend_free").and_then(|text| text.parse().ok()),
             suspend_in_use: text("suspend_in_use").and_then(|text| text.parse().ok()),
         };
-        // Buffers that can be mapped are taken only where the policy says so.
+        // The module accepts mappable buffers only if the policy permits it.
         let may_be_mapped = text("allow_unprotected").is_none_or(|allowed| allowed != "0");
         let protection = match Protection::of_exporter(&binding.exporter) {
             _ if binding.exporter.is_empty() => None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The status for people.
+//! The status as text.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::words;
 use protheap_core::state::State;
 
 impl Report {
-    /// The report as a tree.
+    /// Formats the report as a tree.
     pub(super) fn text(&self, paint: Paint) -> String {
         let names = joined(&self.board.compatible, "no device tree");
         let mut tree = match &self.board.model {
@@ -79,7 +79,7 @@ impl Report {
         format!("state.json by {}, which {running}", Tame(written_by))
     }
 
-    /// Why a member is not known, if it is not.
+    /// Returns why a member is unknown, if it is.
     fn known_not(&self, member: &str) -> Option<String> {
         let unknown = self.unknown.iter().find(|unknown| unknown.member == member)?;
         Some(Tame(&unknown.why).to_string())
@@ -205,7 +205,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Microseconds in seconds.
+/// Formats microseconds as seconds.
 fn seconds(us: u64) -> String {
     format!("{}.{:03} s", us / 1_000_000, us / 1_000 % 1_000)
 }

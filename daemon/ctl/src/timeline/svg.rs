@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The story as a picture: a lane for each kind of step, time from left to right.
+//! The timeline as a picture, with a lane for each kind of step and time from left to right.
 
 use std::fmt::{self, Write as _};
 
-use super::{By, Gpu, Lane, Step, Story, milliseconds};
+use super::{By, Gpu, Lane, Step, Timelines, milliseconds};
 use crate::tame::{Tame, joined};
 
-/// The picture's width, where its lanes begin and end, and the height of a line; in pixels.
+/// Width of the picture, left and right end of its lanes, and height of a line, in pixels.
 const WIDTH: u64 = 1000;
 const LEFT: u64 = 90;
 const RIGHT: u64 = 960;
 const LINE: u64 = 18;
-/// How wide a character is taken to be, in pixels.
+/// Assumed width of a character, in pixels.
 const CHARACTER: u64 = 7;
-/// The longest label, in characters.
+/// Maximum length of a label, in characters.
 const LABEL: usize = 64;
-/// How long after the first step a boot is over, in microseconds: a daemon goes on for weeks.
+/// Time after the first step at which a boot is considered complete, in microseconds. The daemon's
+/// steps can continue for weeks.
 const BOOT: u64 = 60_000_000;
-/// How many marks the axis has at most.
+/// Maximum number of marks on the axis.
 const MARKS: u64 = 9;
 
-/// Text that can stand between tags.
+/// Text escaped for use between tags.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -31,7 +32,7 @@ impl fmt::Display for Escaped<'_> {
                 '<' => f.write_str("&lt;")?,
                 '>' => f.write_str("&gt;")?,
                 '&' => f.write_str("&amp;")?,
-                // These are no characters of XML 1.0.
+                // These are not valid characters in XML 1.0.
                 '\u{fffe}' | '\u{ffff}' => f.write_char('\u{fffd}')?,
                 c => f.write_char(c)?,
             }
@@ -40,11 +41,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Draws the story.
-pub(super) fn draw(story: &Story) -> String {
+/// Draws the timelines.
+pub(super) fn draw(timelines: &Timelines) -> String {
     let mut body = String::new();
     let mut y = LINE;
-    for gpu in &story.gpus {
+    for gpu in &timelines.gpus {
         y = draw_gpu(&mut body, gpu, y) + LINE;
     }
     format!(
@@ -54,17 +55,17 @@ pub(super) fn draw(story: &Story) -> String {
     )
 }
 
-/// Where times are on the axis.
+/// Scale of the time axis.
 struct Axis {
     from: u64,
     to: u64,
-    /// The distance of its marks.
+    /// Distance between marks.
     mark: u64,
 }
 
 impl Axis {
-    /// From the first step to the last one of the boot, and to the window's end, with whole marks
-    /// at both ends.
+    /// Spans the time from the first step to the last one of the boot or the end of the hold,
+    /// rounded to marks at both ends.
     fn of(gpu: &Gpu) -> Self {
         let first = gpu.steps.first().map_or(0, |step| step.at_us);
         let in_boot = |at: &u64| *at <= first.saturating_add(BOOT);
@@ -83,14 +84,14 @@ impl Axis {
     }
 }
 
-/// The distance of marks on an axis of this length: 1, 2 or 5 of some power of ten.
+/// Returns the distance of marks for an axis of this length: 1, 2 or 5 times a power of ten.
 fn mark(length: u64) -> u64 {
     let powers = std::iter::successors(Some(100_u64), |power| power.checked_mul(10));
     let mut marks = powers.flat_map(|power| [power, 2 * power, 5 * power]);
     marks.find(|mark| length / mark < MARKS).unwrap_or(length)
 }
 
-/// Draws a GPU below `y`; returns where it ends.
+/// Draws a GPU below `y`, and returns its lower end.
 fn draw_gpu(out: &mut String, gpu: &Gpu, y: u64) -> u64 {
     let axis = Axis::of(gpu);
     let Gpu { device, state, reason, .. } = gpu;
@@ -133,8 +134,8 @@ fn draw_gpu(out: &mut String, gpu: &Gpu, y: u64) -> u64 {
     below
 }
 
-/// Draws a lane below `y`; returns where it ends. A label that would lie upon another one goes to a
-/// line of its own.
+/// Draws a lane below `y`, and returns its lower end. A label that would overlap another one moves
+/// to another line.
 fn draw_lane(out: &mut String, gpu: &Gpu, lane: Lane, axis: &Axis, y: u64) -> u64 {
     let _ = writeln!(out, "<path d=\"M10 {y}H{RIGHT}\" stroke=\"#bbb\"/>");
     text(out, 10, y + 13, "font-weight=\"bold\"", lane.as_str());
@@ -147,7 +148,7 @@ fn draw_lane(out: &mut String, gpu: &Gpu, lane: Lane, axis: &Axis, y: u64) -> u6
             y + 3
         );
     }
-    // Where the labels of each line begin and end.
+    // Begin and end of the labels in each line.
     let mut lines: Vec<Vec<(u64, u64)>> = vec![Vec::new()];
     for step in gpu.steps.iter().filter(|step| step.lane == lane && step.at_us <= axis.to) {
         let x = axis.x(step.at_us);
@@ -183,20 +184,20 @@ fn draw_step(out: &mut String, step: &Step, label: &str, (x, y): (u64, u64), is_
          </title></circle>",
         y + 9,
         milliseconds(step.at_us),
-        Escaped(&told(step))
+        Escaped(&described(step))
     );
     let (x, anchor) = if is_left { (x - 8, "text-anchor=\"end\"") } else { (x + 8, "") };
     text(out, x, y + 13, anchor, label);
 }
 
-/// A step in words.
-fn told(Step { step, detail, .. }: &Step) -> String {
+/// Returns a step as text.
+fn described(Step { step, detail, .. }: &Step) -> String {
     if detail.is_empty() { step.clone() } else { format!("{step}: {detail}") }
 }
 
-/// As much of them as stands beside a step.
+/// Returns the part of the text that is shown beside a step.
 fn label(step: &Step) -> String {
-    let words = told(step);
+    let words = described(step);
     match words.char_indices().nth(LABEL) {
         Some((end, _)) => words.get(..end).unwrap_or_default().to_owned() + "…",
         None => words,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The story for people.
+//! The timeline as text.
 
 use std::fmt;
 
-use super::{By, Gpu, Lane, Step, Story, milliseconds};
+use super::{By, Gpu, Lane, Step, Timelines, milliseconds};
 use crate::tame::{Tame, joined};
 
-impl fmt::Display for Story {
+impl fmt::Display for Timelines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(written_by) = &self.written_by {
             writeln!(f, "state.json by {}", Tame(written_by))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What udev saw first: its database says when, of each device that has a node.
+//! Times at which udev first saw devices, from its database of devices with a node.
 
 use protheap_board::root::Root;
 use protheap_core::state_file::GpuState;
@@ -10,7 +10,7 @@ use super::{By, Lane, Step};
 const DRM: &str = "sys/class/drm";
 const TEE: &str = "sys/class/tee";
 
-/// What matters for a GPU. What cannot be read is left out.
+/// Returns the steps that concern a GPU. Unreadable entries are omitted.
 pub(super) fn seen(root: &Root, gpu: &GpuState) -> Vec<Step> {
     let mut seen = Vec::new();
     let mut add = |lane, class: &str, name: &str| {
@@ -22,7 +22,7 @@ pub(super) fn seen(root: &Root, gpu: &GpuState) -> Vec<Step> {
     add(Lane::Modules, "sys/class/misc", "protheap");
     let mut problems = Vec::new();
     for name in root.list(TEE, &mut problems) {
-        // `teepriv0` is the same one, for its supplicant.
+        // `teepriv0` is the same device, for the supplicant.
         if name.strip_prefix("tee").is_some_and(|number| number.parse::<u32>().is_ok()) {
             add(Lane::Tee, TEE, &name);
         }
@@ -40,8 +40,8 @@ pub(super) fn seen(root: &Root, gpu: &GpuState) -> Vec<Step> {
     seen
 }
 
-/// When udev first saw the device, in microseconds of `CLOCK_MONOTONIC`: the line `I:` of its
-/// database, which sd_device_get_usec_initialized(3) reads.
+/// Returns when udev first saw the device, in microseconds of `CLOCK_MONOTONIC`: the line `I:` of
+/// its database, which sd_device_get_usec_initialized(3) returns.
 fn initialized(root: &Root, device: &str) -> Option<u64> {
     let mut problems = Vec::new();
     let number = root.text(&format!("{device}/dev"), &mut problems)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `protheapctl` makes of the service's answers, and of none.
+//! Tests `protheapctl` with and without the D-Bus service.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -23,7 +23,7 @@ fn gpu(state: &str, driver: &str) -> Gpu {
     Gpu { state: state.to_owned(), reason, heap, driver: driver.to_owned() }
 }
 
-/// The exit status, and what is printed in which way.
+/// Returns the exit status, standard output and standard error.
 fn run(bus: &Bus, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = bus.ctl(arguments).output().unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -38,14 +38,14 @@ fn bus() -> Option<Bus> {
 }
 
 #[test]
-fn without_the_service_it_says_how_to_start_it() {
+fn missing_service_error_has_the_start_command() {
     let Some(bus) = bus() else { return };
     for arguments in [&["rebind"][..], &["rebind", GPU], &["reload", "--json"], &["monitor"]] {
         let (code, shown, said) = run(&bus, arguments);
         assert_eq!((code, shown.as_str()), (Some(3), ""), "{arguments:?}: {said}");
         assert!(said.contains("`systemctl start protheapd` starts it"), "{said}");
     }
-    // The policies may answer that one; this machine has none.
+    // Without the service, the policies answer. This machine has none.
     let (code, _, said) = run(&bus, &["find-heap", "secure-video", "/dev/null"]);
     assert_eq!(code, Some(1));
     assert!(said.starts_with("protheapctl: no policy knows 1:3: "), "{said}");
@@ -57,7 +57,7 @@ fn without_the_service_it_says_how_to_start_it() {
 }
 
 #[test]
-fn what_the_service_refuses_is_told_with_what_to_do_next() {
+fn service_error_is_printed_with_a_next_step() {
     let Some(bus) = bus() else { return };
     for (driver, next) in [
         ("panthor", "panthor has the GPU; unload the GPU's driver first"),
@@ -79,7 +79,7 @@ fn what_the_service_refuses_is_told_with_what_to_do_next() {
 }
 
 #[test]
-fn what_the_service_answers_is_printed() {
+fn answer_of_the_service_is_printed() {
     let Some(bus) = bus() else { return };
     let _service = Service::start(&bus, gpu("bound", ""));
     let answer = |arguments: &[&str]| {
@@ -105,7 +105,7 @@ fn what_the_service_answers_is_printed() {
     assert!(answer(&asked).contains("left out    1:3 226:128: no policy knows them"));
 }
 
-/// A line, at the time 0.
+/// Parses a line, and sets its time to 0.
 fn timeless(line: &str) -> Value {
     let mut line: Value = serde_json::from_str(line).unwrap();
     assert!(line["at_us"].as_u64().unwrap() > 0);
@@ -113,7 +113,7 @@ fn timeless(line: &str) -> Value {
     line
 }
 
-/// What docs/protheapctl.md shows of a command: one object a line.
+/// Returns the example output of a command in docs/protheapctl.md: one object per line.
 fn examples(command: &str) -> Vec<Value> {
     let section = DOCUMENT.split(&format!("\n## `{command} --json`\n")).nth(1).unwrap();
     let example = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
@@ -133,7 +133,7 @@ impl Monitor {
         Self { program, lines }
     }
 
-    /// What is said next.
+    /// Returns the next line.
     fn next(&mut self) -> Value {
         timeless(&self.lines.next().unwrap().unwrap())
     }
@@ -147,7 +147,7 @@ impl Drop for Monitor {
 }
 
 #[test]
-fn every_change_is_a_line() {
+fn monitor_prints_a_line_per_change() {
     let Some(bus) = bus() else { return };
     let stands = |state: &str, heap: Value, driver: Value| {
         json!({
@@ -163,7 +163,7 @@ fn every_change_is_a_line() {
     service.order(Order::Stand(Gpu { heap: String::new(), ..gpu("failed", "") }));
     assert_eq!(monitor.next(), stands("failed", json!(HEAP), Value::Null));
     assert_eq!(monitor.next(), stands("failed", Value::Null, Value::Null));
-    // What another one says on the bus is nothing.
+    // Signals of another program are ignored.
     let stranger = Service::start_beside(&bus, gpu("bound", "evil"));
     stranger.order(Order::Stand(gpu("in-use", "evil")));
     drop(stranger);
@@ -177,7 +177,7 @@ fn every_change_is_a_line() {
 }
 
 #[test]
-fn a_reader_that_left_ends_it_well() {
+fn monitor_succeeds_when_the_reader_closes_the_pipe() {
     let Some(bus) = bus() else { return };
     let service = Service::start(&bus, gpu("bound", ""));
     let mut program = bus.ctl(&["monitor"]).stdout(Stdio::piped()).spawn().unwrap();

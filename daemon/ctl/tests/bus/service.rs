@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A bus of a test's own, and what answers there as protheapd would.
+//! A private bus for a test, and a mock of protheapd on it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,12 +20,12 @@ use zbus::{
 
 use crate::machine::Directory;
 
-/// The one GPU.
+/// The only GPU.
 pub(crate) const GPU: &str = "fb000000.gpu";
-/// Its heap.
+/// The GPU's heap.
 pub(crate) const HEAP: &str = "protected,secure-video";
 
-/// A bus that anybody may do anything on.
+/// Configuration of a bus without restrictions.
 const CONFIG: &str = "\
 <!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"
  \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">
@@ -44,12 +44,12 @@ const CONFIG: &str = "\
 pub(crate) struct Bus {
     daemon: Child,
     pub(crate) address: String,
-    /// Removed when this is dropped.
+    /// Removed on drop.
     _directory: Directory,
 }
 
 impl Bus {
-    /// Starts one; `None` where there is no dbus-daemon.
+    /// Starts a bus; returns `None` if there is no dbus-daemon.
     pub(crate) fn start() -> Option<Self> {
         let directory = Directory::new("bus");
         let socket = directory.0.join("socket").to_str().unwrap().to_owned();
@@ -62,14 +62,14 @@ impl Bus {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        // It prints when it listens.
+        // The daemon prints its address when it accepts connections.
         let mut address = String::new();
         BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut address).unwrap();
         assert!(address.contains(&socket), "{address}");
         Some(Self { daemon, address: format!("unix:path={socket}"), _directory: directory })
     }
 
-    /// `protheapctl` on this bus.
+    /// Returns a command that runs `protheapctl` on this bus.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_protheapctl"));
         command.args(arguments).env("DBUS_SYSTEM_BUS_ADDRESS", &self.address);
@@ -84,7 +84,7 @@ impl Drop for Bus {
     }
 }
 
-/// How a GPU stands.
+/// State of a GPU.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gpu {
     pub(crate) state: String,
@@ -120,7 +120,7 @@ impl Gpu {
         self.driver.clone()
     }
 
-    /// What comes of it depends on the driver.
+    /// The result depends on the driver.
     fn rebind(&mut self) -> Result<(), Refusal> {
         match self.driver.as_str() {
             "" => {
@@ -135,7 +135,7 @@ impl Gpu {
     }
 }
 
-/// An error of the service's own, or one that D-Bus has: each goes out under its own name.
+/// An error of the service, or one that D-Bus defines. Each is sent under its own name.
 #[derive(Debug)]
 enum Refusal {
     Own(Error),
@@ -197,28 +197,28 @@ impl Manager {
     }
 }
 
-/// What a test has the service do.
+/// A command of the test to the service.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// The GPU stands so, and its signal says that.
+    /// Set the state of the GPU, and signal the change.
     Stand(Gpu),
-    /// The GPU goes.
+    /// Remove the GPU.
     Remove,
 }
 
-/// The service, until it is dropped.
+/// The service. It runs until it is dropped.
 pub(crate) struct Service {
     orders: Option<UnboundedSender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Service {
-    /// Serves a GPU that stands so.
+    /// Serves a GPU with this state.
     pub(crate) fn start(bus: &Bus, gpu: Gpu) -> Self {
         Self::start_as(bus, gpu, SERVICE)
     }
 
-    /// Serves the same under a name that is nobody's.
+    /// Serves a GPU under an unrelated bus name.
     pub(crate) fn start_beside(bus: &Bus, gpu: Gpu) -> Self {
         Self::start_as(bus, gpu, "org.acme.Stranger")
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The machines of tests/boards, and `protheapctl` as it is run on them.
+//! The machines of tests/boards, and a function to run `protheapctl` on them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The top of the repository.
+/// Returns the root of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A directory of a test's own, removed when it is dropped.
+/// A temporary directory of one test, removed on drop.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
@@ -24,7 +24,8 @@ impl Directory {
         Self(path)
     }
 
-    /// The machine `name` of tests/boards; the repository's policies are its own where it has none.
+    /// Copies the machine `name` of tests/boards. A machine without policies gets those of the
+    /// repository.
     pub(crate) fn machine(name: &str) -> Self {
         let machine = Self::new(name);
         copy(&repository().join("tests/boards").join(name).join("tree"), &machine.0);
@@ -42,7 +43,7 @@ impl Drop for Directory {
     }
 }
 
-/// Copies a tree, links as links; only its owner can write to the copy, whatever the umask is.
+/// Copies a tree with its links. Only the owner can write to the copy, whatever the umask is.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     fs::set_permissions(to, Permissions::from_mode(0o755)).unwrap();
@@ -60,7 +61,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The names of all machines.
+/// Returns the names of all machines.
 pub(crate) fn names() -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(repository().join("tests/boards"))
         .unwrap()
@@ -72,12 +73,12 @@ pub(crate) fn names() -> Vec<String> {
     names
 }
 
-/// Runs it to its end.
+/// Runs `protheapctl` until it exits.
 pub(crate) fn protheapctl(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_protheapctl")).args(arguments).output().unwrap()
 }
 
-/// What it printed.
+/// Returns output as text.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

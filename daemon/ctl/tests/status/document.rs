@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! docs/protheapctl.md: its examples are what is printed, and its tables name each member of them.
+//! Checks docs/protheapctl.md: its examples are actual output, and its tables name each member of
+//! them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +18,7 @@ fn section(title: &str) -> &'static str {
     section.unwrap_or_else(|| panic!("{title}"))
 }
 
-/// The words in backquotes in the first cells of the tables of these heads.
+/// Returns the words in backquotes in the first cells of the tables with these headers.
 fn first_cells(text: &'static str, heads: &[&str]) -> Vec<&'static str> {
     let mut words = Vec::new();
     let mut is_wanted = false;
@@ -44,7 +45,7 @@ fn keys(value: &Value, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn examples_are_what_is_printed_and_have_no_member_that_is_not_named() {
+fn examples_match_the_output_and_every_member_is_documented() {
     for (title, file) in [
         ("`status --json`", "better-heap.json"),
         ("`timeline --json`", "timeline.json"),
@@ -61,7 +62,7 @@ fn examples_are_what_is_printed_and_have_no_member_that_is_not_named() {
         keys(&example, &mut members);
         let before = section.split("```json\n").next().unwrap();
         let named: BTreeSet<_> = before.split('`').skip(1).step_by(2).collect();
-        // A path, a line and a column are what state.md says they are.
+        // The members for a path, a line and a column are defined in state.md.
         let elsewhere = |member: &str| STATE.contains(&format!("`{member}`"));
         for member in &members {
             assert!(named.contains(member.as_str()) || elsewhere(member), "{title}: {member}");
@@ -73,7 +74,7 @@ fn examples_are_what_is_printed_and_have_no_member_that_is_not_named() {
 }
 
 #[test]
-fn obstacles_are_those_that_are_told() {
+fn obstacles_match_the_documentation() {
     let documented = first_cells(section("`status --json`"), &["| obstacle |"]);
     assert!(documented.len() >= 10, "{documented:?}");
     for word in &documented {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl status` of machines as runs have left them.
+//! Tests `protheapctl status` on machines with the state that a run has left.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use machine::{Directory, protheapctl, text};
 use scene::{GPU, HEAP, ORIGIN, Scene, bound_by_binder, golden, has_heap};
 
-/// Set to write what is found as what is expected.
+/// If set, tests write the expected output instead of comparing it.
 const RENEW: &str = "PROTHEAP_RENEW";
 
 fn status(scene: &Scene, arguments: &[&str]) -> Output {
@@ -29,7 +29,7 @@ fn status_json(scene: &Scene) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
 }
 
-/// Compares what is found with the file of that name, or writes it there.
+/// Compares output with the golden file `name`, or writes that file.
 fn compare(name: &str, found: &str) {
     let path = golden(name);
     if std::env::var_os(RENEW).is_some() {
@@ -44,7 +44,7 @@ fn compare(name: &str, found: &str) {
     );
 }
 
-/// Holds both forms of the status against what is expected, and the exit status.
+/// Checks both forms of the status against the golden files, and the exit status.
 fn expect(name: &str, scene: &Scene, code: i32) {
     let shown = status(scene, &[]);
     assert_eq!(shown.status.code(), Some(code), "{name}: {}", text(&shown.stderr));
@@ -54,7 +54,7 @@ fn expect(name: &str, scene: &Scene, code: i32) {
 }
 
 #[test]
-fn a_gpu_in_use_under_a_daemon() {
+fn gpu_in_use_is_shown() {
     let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
     let more = [("suspend_bytes", "98304"), ("suspend_free", "14"), ("suspend_in_use", "2")];
     scene.bound("in-use", &more);
@@ -68,7 +68,7 @@ fn a_gpu_in_use_under_a_daemon() {
 }
 
 #[test]
-fn fewer_suspend_buffers_than_allowed_have_their_reason() {
+fn missing_suspend_buffers_have_a_reason() {
     let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
     scene.bound("in-use", &[("suspend_free", "9"), ("suspend_in_use", "3")]);
     scene.driver("panthor");
@@ -79,13 +79,13 @@ fn fewer_suspend_buffers_than_allowed_have_their_reason() {
     gpu["suspend_shortage"] = json!(why);
     scene.state("protheapd", GPU, gpu, json!({}));
     expect("fewer-buffers", &scene, 0);
-    // The kernel has all of them meanwhile.
+    // The kernel has all of them in the meantime.
     scene.file(&format!("sys/kernel/config/protheap/{GPU}/suspend_free"), "13\n");
     assert_eq!(status_json(&scene)["gpus"][0]["suspend_shortage"], Value::Null);
 }
 
 #[test]
-fn a_provider_that_failed_is_the_reason_for_no_heap() {
+fn failed_provider_explains_the_missing_heap() {
     let scene = Scene::new("rk3588-rock-5b-no-firmware", &["protheapd"]);
     let gpu = json!({
         "reason": "no-heap",
@@ -96,7 +96,7 @@ fn a_provider_that_failed_is_the_reason_for_no_heap() {
 }
 
 #[test]
-fn a_heap_that_is_too_small_has_its_numbers() {
+fn too_small_heap_has_its_sizes() {
     let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
     scene.file("proc/meminfo", "MemTotal: 994724 kB\nCmaTotal: 65536 kB\nCmaFree: 128 kB\n");
     let why = "failed to allocate 262144 bytes from /dev/dma_heap/protected,secure-video: \
@@ -117,7 +117,7 @@ fn a_heap_that_is_too_small_has_its_numbers() {
 }
 
 #[test]
-fn the_kernel_says_what_came_after_the_binder_s_end() {
+fn kernel_state_overrides_the_state_file_of_the_binder() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     scene.bound("in-use", &[]);
     scene.driver("panthor");
@@ -126,7 +126,7 @@ fn the_kernel_says_what_came_after_the_binder_s_end() {
 }
 
 #[test]
-fn a_binder_at_work_is_believed_and_one_that_died_is_not() {
+fn pending_state_counts_only_while_the_binder_runs() {
     let scene = Scene::new("rk3588s-orangepi-5-initrd", &["protheap-bind"]);
     scene.binding(&[("state", "held"), ("firmware_bytes", "0")]);
     scene.state("protheap-bind", GPU, json!({"state": "waiting"}), json!({}));
@@ -144,14 +144,14 @@ fn a_binder_at_work_is_believed_and_one_that_died_is_not() {
         (&gpu["state"], &gpu["reason"], &gpu["from"]),
         (&json!("unprotected"), &json!("heap-late"), &json!("kernel"))
     );
-    // A user's program of that name is not the binder.
+    // A program of this name that another user runs is not the binder.
     scene.file(&format!("sys/kernel/config/protheap/{GPU}/state"), "held\n");
     scene.process(20, "protheap-bind", 1000);
     assert_eq!(status_json(&scene)["gpus"][0]["state"], "held");
 }
 
 #[test]
-fn what_was_taken_away_after_the_daemon_s_end_is_not_bound() {
+fn binding_withdrawn_after_the_daemon_is_not_bound() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     scene.file("sys/module/protheap/refcnt", "1\n");
     scene.usage("secure-video", "acme_gone");
@@ -162,7 +162,7 @@ fn what_was_taken_away_after_the_daemon_s_end_is_not_bound() {
 }
 
 #[test]
-fn what_the_next_boot_will_bind_and_what_is_refused_is_told() {
+fn next_binding_and_rejected_files_are_shown() {
     let scene = Scene::new("rk3588-turing-rk1-two-heaps", &["protheapd"]);
     let wrong = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nsuspend = { cuont = 3 }\n";
     let at = "etc/protheap/policies/rockchip,rk3588.toml.d/10-count.toml";
@@ -180,7 +180,7 @@ fn what_the_next_boot_will_bind_and_what_is_refused_is_told() {
     scene.state("protheapd", GPU, gpu, json!({"refused": [fault]}));
     expect("better-heap", &scene, 0);
 
-    // Without the daemon it is told what is found now.
+    // Without the daemon, the current policies are shown.
     fs::remove_dir_all(scene.path("proc/2")).unwrap();
     let found = status_json(&scene);
     assert_eq!(
@@ -196,7 +196,7 @@ fn what_the_next_boot_will_bind_and_what_is_refused_is_told() {
 }
 
 #[test]
-fn a_driver_that_does_not_ask_and_a_kernel_without_heaps_are_in_the_way() {
+fn unpatched_driver_and_missing_heaps_are_obstacles() {
     let scene = Scene::new("imx952-evk", &["protheapd"]);
     let config = "CONFIG_DMABUF_HEAPS=y\nCONFIG_OPTEE=m\n# CONFIG_TEE_DMABUF_HEAPS is not set\n";
     scene.file("boot/config-7.3.4", config);
@@ -211,7 +211,7 @@ fn a_driver_that_does_not_ask_and_a_kernel_without_heaps_are_in_the_way() {
 }
 
 #[test]
-fn a_kernel_without_the_module_and_what_it_needs() {
+fn missing_module_and_its_options_are_obstacles() {
     let scene = Scene::new("rk3588s-khadas-edge2-unpatched", &["protheapd"]);
     let options = "CONFIG_DMABUF_HEAPS=y\n# CONFIG_CONFIGFS_FS is not set\nCONFIG_RUST=y\n";
     scene.file("boot/config-7.3.4+deb13-arm64", options);
@@ -226,7 +226,7 @@ fn a_kernel_without_the_module_and_what_it_needs() {
 }
 
 #[test]
-fn a_gpu_that_failed_is_told_by_the_exit_status() {
+fn failed_gpu_sets_the_exit_status() {
     let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
     scene.binding(&[("reason", "already-probed"), ("firmware_bytes", "0")]);
     scene.driver("panthor");
@@ -243,26 +243,26 @@ fn a_gpu_that_failed_is_told_by_the_exit_status() {
 }
 
 #[test]
-fn a_panthor_that_was_told_a_heap() {
+fn heap_in_the_panthor_parameter_is_shown() {
     let scene = Scene::new("rk3588s-khadas-edge2-unpatched", &[]);
     scene.file("sys/module/panthor/parameters/protected_heap_name", &format!("{HEAP}\n"));
     let mut gpu = bound_by_binder();
     gpu["held_us"] = json!(0);
     scene.state("protheap-bind", GPU, gpu, json!({"delivery": "panthor-parameter"}));
     expect("parameter", &scene, 0);
-    // It was told another one since.
+    // The parameter was changed since.
     scene.file("sys/module/panthor/parameters/protected_heap_name", "acme_svp\n");
     let gpu = &status_json(&scene)["gpus"][0];
     assert_eq!((&gpu["heap"], &gpu["reason"]), (&json!("acme_svp"), &json!("adopted")));
     assert_eq!((&gpu["policy"], &gpu["protection"]), (&Value::Null, &Value::Null));
-    // A driver that is another one takes nothing from it.
+    // Another driver does not use the parameter.
     fs::remove_file(scene.path(&format!("sys/devices/platform/{GPU}/driver"))).unwrap();
     scene.driver("tyr");
     assert_eq!(status_json(&scene)["gpus"][0]["state"], "unprotected");
 }
 
 #[test]
-fn every_machine_has_a_status_without_any_run() {
+fn every_machine_has_a_status_before_the_first_run() {
     for name in machine::names() {
         let scene = Scene(Directory::machine(&name));
         let shown = status(&scene, &[]);
@@ -278,7 +278,7 @@ fn every_machine_has_a_status_without_any_run() {
 }
 
 #[test]
-fn without_a_command_it_is_the_status() {
+fn status_is_the_default_command() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     for arguments in [&["--json"][..], &[]] {
         let all = [&["--root", scene.root()], arguments].concat();
@@ -288,9 +288,9 @@ fn without_a_command_it_is_the_status() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// What the kernel has cannot be read: a directory is where an attribute was.
+/// The kernel's state is unreadable, because a directory replaces an attribute.
 #[test]
-fn what_cannot_be_read_is_unknown() {
+fn unreadable_state_is_unknown() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     fs::create_dir_all(scene.path(&format!("sys/kernel/config/protheap/{GPU}/state"))).unwrap();
     let gpu = &status_json(&scene)["gpus"][0];
@@ -299,7 +299,7 @@ fn what_cannot_be_read_is_unknown() {
     let line = "state       unknown: state.json says nothing of it, and ";
     assert!(shown.contains(line) && shown.contains("Is a directory"), "{shown}");
 
-    // What a run that has ended said is all that is known, and is said to be that.
+    // The state of a run that has ended is all that is known, and its source is shown.
     scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
     let found = status_json(&scene);
     let gpu = &found["gpus"][0];
@@ -309,7 +309,7 @@ fn what_cannot_be_read_is_unknown() {
     let shown = text(&status(&scene, &[]).stdout);
     assert!(shown.contains("which has ended: it says what was true then"), "{shown}");
 
-    // Neither is who runs.
+    // It is unknown whether the program is running.
     fs::remove_file(scene.path("proc/self/ns/pid")).unwrap();
     assert_eq!(status_json(&scene)["writer"]["running"], Value::Null);
     assert!(text(&status(&scene, &[]).stdout).contains("which may have ended"));
@@ -318,9 +318,9 @@ fn what_cannot_be_read_is_unknown() {
     assert!(unknown.contains("\"/writer\"") && unknown.contains("is not understood"), "{unknown}");
 }
 
-/// As any user sees it: not the kernel's attributes, and not all policies.
+/// An ordinary user may not read the kernel's attributes and some policies.
 #[test]
-fn a_user_is_told_what_he_may_not_see() {
+fn unprivileged_user_sees_which_members_are_unknown() {
     use std::os::unix::fs::PermissionsExt as _;
     let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
     scene.bound("in-use", &[]);
@@ -335,7 +335,7 @@ fn a_user_is_told_what_he_may_not_see() {
             .output()
     };
     let as_nobody = |arguments: &[&str]| command_as_nobody("status", arguments);
-    // Needs root, and a way for others to the program.
+    // Needs root, and a program that other users can run.
     if !as_nobody(&[]).is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: another user cannot run this");
         return;
@@ -350,7 +350,7 @@ fn a_user_is_told_what_he_may_not_see() {
     }
     close(&format!("{module}/abi"));
     close(&format!("{module}/sources"));
-    // The module is there all the same.
+    // The module counts as loaded.
     let explained = command_as_nobody("explain", &["--json"]).unwrap().stdout;
     let explained: Value = serde_json::from_slice(&explained).unwrap();
     assert_eq!(explained["gpus"][0]["decision"], HEAP);
@@ -369,7 +369,7 @@ fn a_user_is_told_what_he_may_not_see() {
 }
 
 #[test]
-fn nothing_that_is_printed_drives_a_terminal() {
+fn output_has_no_control_characters() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     let evil = "\u{1b}[2J\u{9b}31m\u{7f}";
     let mut gpu = bound_by_binder();
@@ -390,7 +390,7 @@ fn nothing_that_is_printed_drives_a_terminal() {
 }
 
 #[test]
-fn colours_are_for_terminals_that_want_them() {
+fn colours_need_a_terminal_that_supports_them() {
     use std::io::Read as _;
     use std::process::Stdio;
 
@@ -406,7 +406,7 @@ fn colours_are_for_terminals_that_want_them() {
         command.args(["--root", scene.root()]).env("TERM", "xterm").env_remove("NO_COLOR");
         let status = command.envs(set.iter().copied()).stdout(end()).status().unwrap();
         assert!(status.success());
-        // Longer than what is printed, which the terminal keeps until it is read.
+        // The buffer is longer than the output, which the terminal keeps until it is read.
         let mut shown = vec![0; 1 << 16];
         let length = fs::File::from(terminal).read(&mut shown).unwrap();
         shown.truncate(length);
@@ -420,7 +420,7 @@ fn colours_are_for_terminals_that_want_them() {
 }
 
 #[test]
-fn heaps_and_gpus_have_a_line_each() {
+fn list_has_a_line_per_heap_and_gpu() {
     let scene = Scene::new("rk3588-turing-rk1-two-heaps", &[]);
     scene.bound("in-use", &[]);
     scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
@@ -439,7 +439,7 @@ fn heaps_and_gpus_have_a_line_each() {
 }
 
 #[test]
-fn the_policies_find_a_heap_where_nobody_else_can() {
+fn policies_find_a_heap_without_the_service() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
     let gpu = format!("devices/platform/{GPU}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine of tests/boards as a run has left it.
+//! A machine of tests/boards with the state that a run has left.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::machine::{Directory, repository};
 
-/// The one GPU of most machines.
+/// The only GPU of most machines.
 pub(crate) const GPU: &str = "fb000000.gpu";
 /// The heap of most machines.
 pub(crate) const HEAP: &str = "protected,secure-video";
 pub(crate) const ORIGIN: &str = "/usr/lib/protheap/policies/rockchip,rk3588.toml:14:13";
 
-/// A machine in a directory of its own.
+/// A machine in a temporary directory.
 pub(crate) struct Scene(pub(crate) Directory);
 
 impl Scene {
-    /// The machine as it is in tests/boards, with these programs of root's running.
+    /// Copies the machine from tests/boards, with these programs run by root.
     pub(crate) fn new(machine: &str, programs: &[&str]) -> Self {
         let scene = Self(Directory::machine(machine));
         scene.link("proc/self/ns/pid", "pid:[4026531836]");
@@ -55,18 +55,19 @@ impl Scene {
         self.file(&format!("proc/{number}/status"), &status);
     }
 
-    /// The GPU has this driver.
+    /// Binds this driver to the GPU.
     pub(crate) fn driver(&self, driver: &str) {
         let target = format!("../../../bus/platform/drivers/{driver}");
         self.link(&format!("sys/devices/platform/{GPU}/driver"), &target);
     }
 
-    /// The usage has this heap.
+    /// Links the usage to this heap.
     pub(crate) fn usage(&self, usage: &str, heap: &str) {
         self.link(&format!("run/protheap/heaps/{usage}"), &format!("/dev/dma_heap/{heap}"));
     }
 
-    /// protheap.ko has a binding of the GPU, with these attributes unlike those of a new one.
+    /// Adds a binding of protheap.ko for the GPU. These attributes differ from those of a new
+    /// binding.
     pub(crate) fn binding(&self, attributes: &[(&str, &str)]) {
         self.file("sys/module/protheap/refcnt", "1\n");
         let new = [
@@ -87,13 +88,13 @@ impl Scene {
         }
     }
 
-    /// It is bound, and its state is this.
+    /// Adds a committed binding in this state.
     pub(crate) fn bound(&self, state: &str, attributes: &[(&str, &str)]) {
         let all = [("heap", HEAP), ("origin", ORIGIN), ("state", state), ("exporter", "tee")];
         self.binding(&[&all[..], attributes].concat());
     }
 
-    /// A program wrote `state.json`: with this GPU, and these members unlike those of any.
+    /// Writes `state.json` with this GPU, and with members that differ from the defaults.
     pub(crate) fn state(&self, by: &str, device: &str, gpu: Value, other: Value) {
         let mut file = json!({
             "schema": 1, "written_by": format!("{by} 0.1.0"), "delivery": "module",
@@ -118,7 +119,7 @@ fn merge(into: &mut Value, from: Value) {
     into.extend(from);
 }
 
-/// What `state.json` says of a GPU that has its heap.
+/// Returns the entry of `state.json` for a GPU with a heap.
 pub(crate) fn has_heap(state: &str) -> Value {
     json!({
         "state": state, "heap": HEAP, "protection": "tee", "exporter": "tee",
@@ -126,7 +127,7 @@ pub(crate) fn has_heap(state: &str) -> Value {
     })
 }
 
-/// The same of one that an early binder has bound.
+/// Returns the entry of `state.json` for a GPU that the early binder has bound.
 pub(crate) fn bound_by_binder() -> Value {
     let mut gpu = has_heap("bound");
     let considered = json!([{
@@ -147,7 +148,7 @@ pub(crate) fn bound_by_binder() -> Value {
     gpu
 }
 
-/// A file of the expected output.
+/// Returns the path of a file with expected output.
 pub(crate) fn golden(name: &str) -> PathBuf {
     repository().join("daemon/ctl/tests/golden/status").join(name)
 }

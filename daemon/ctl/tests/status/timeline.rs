@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `protheapctl timeline`.
+//! Tests `protheapctl timeline`.
 
 use std::fs;
 use std::process::Output;
@@ -21,7 +21,7 @@ fn picture(scene: &Scene) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// A boot whose heap came late, with udev beside the binder.
+/// Returns a boot with a late heap and an udev database.
 fn boot() -> Scene {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     let heap = format!("dma_heap/{HEAP}");
@@ -44,7 +44,7 @@ fn boot() -> Scene {
 }
 
 #[test]
-fn a_boot_in_all_its_lanes() {
+fn timeline_of_a_boot_matches_the_golden_files() {
     let scene = boot();
     scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
     let shown = timeline(&scene, &[]);
@@ -56,7 +56,7 @@ fn a_boot_in_all_its_lanes() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out_and_said() {
+fn unknown_lanes_are_omitted_and_listed() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     let shown = text(&timeline(&scene, &[]).stdout);
     assert_eq!(shown, "there is no /run/protheap/state.json\n");
@@ -78,7 +78,7 @@ fn what_is_not_known_is_left_out_and_said() {
     let shown = text(&timeline(&scene, &[]).stdout);
     assert!(shown.contains("not recorded: modules tee heaps window probe\n"), "{shown}");
     assert!(shown.contains(" 999000.001 ms  bind     heap-dead\n"), "{shown}");
-    // The picture is of the boot.
+    // The picture covers only the boot.
     let drawn = picture(&scene);
     assert!(drawn.contains("after the boot: 2 more steps"), "{drawn}");
     assert_eq!(drawn.matches("<circle").count(), 1);
@@ -90,7 +90,7 @@ fn what_is_not_known_is_left_out_and_said() {
 }
 
 #[test]
-fn a_window_that_is_open_has_no_end() {
+fn active_hold_has_no_end() {
     let scene = Scene(Directory::machine("rk3588-rock-5b-optee"));
     let steps = json!([{"at_us": 1_000_000, "step": "window-opened"}]);
     scene.state("protheap-bind", GPU, json!({"state": "waiting", "timeline": steps}), json!({}));
@@ -101,7 +101,7 @@ fn a_window_that_is_open_has_no_end() {
 }
 
 #[test]
-fn words_and_names_of_no_meaning_are_refused() {
+fn unknown_words_in_state_json_are_rejected() {
     let scene = Scene::new("rk3588-rock-5b-optee", &[]);
     for (member, value) in [("reason", "\u{1b}[2J"), ("state", "bund"), ("heap", "../..")] {
         scene.state("protheapd", GPU, json!({member: value}), json!({}));
@@ -113,7 +113,7 @@ fn words_and_names_of_no_meaning_are_refused() {
 }
 
 #[test]
-fn no_text_breaks_the_picture_and_no_time_the_program() {
+fn hostile_texts_and_times_are_drawn_safely() {
     let scene = Scene(Directory::machine("rk3588-rock-5b-optee"));
     let evil = "<script>&\"'\u{1b}\u{0}\u{ffff}".repeat(20);
     let steps = json!([
@@ -130,7 +130,7 @@ fn no_text_breaks_the_picture_and_no_time_the_program() {
         scene.state("protheapd", GPU, gpu, json!({}));
         let drawn = picture(&scene);
         assert!(!drawn.contains("<script"), "{drawn}");
-        // Steps that are far from the first are not drawn.
+        // Steps that are far from the first one are not drawn.
         assert_eq!(drawn.contains("&lt;script&gt;&amp;"), count == 3, "{drawn}");
         assert!(!drawn.contains(|c: char| c.is_control() && c != '\n' || c == '\u{ffff}'));
         assert_eq!(drawn.matches("<circle").count(), count, "{first}");
