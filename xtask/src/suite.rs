@@ -4,6 +4,7 @@
 mod inputs;
 mod since;
 mod steps;
+mod style;
 mod tally;
 mod unit;
 

@@ -90,7 +90,7 @@ pub enum ShareError {
     NoCommonHeap {
         /// The usage.
         usage: String,
-        /// What each device can use.
+        /// Each device, with the reason why it prevents the heap.
         devices: Vec<Refusal>,
     },
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::inputs::Inputs;
-use super::unit;
+use super::{style, unit};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 use crate::tested::{BUILD, Group, Outcome};
@@ -120,6 +120,14 @@ pub(super) const STEPS: &[Step] = &[
         inputs: Inputs::Unknown,
         uses: None,
         run: units::check,
+    },
+    Step {
+        name: "language",
+        group: Group::Check,
+        packages: &[],
+        inputs: Inputs::Unknown,
+        uses: None,
+        run: style::check,
     },
     Step {
         name: "reuse",
