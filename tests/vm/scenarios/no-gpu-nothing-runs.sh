@@ -14,8 +14,6 @@ record_boot
 if [ "$LIFE" = 1 ]; then
 	check 'the kernel has recorded the initrd' like "$(all_programs)" '*systemd-udevd*'
 	check 'the initrd executes no program of Protheap' empty our_programs
-	check 'the initrd does not start protheap-bind.service' empty initrd_unit_us protheap-bind.service
-	check 'the initrd does not start modprobe@protheap.service' empty initrd_unit_us modprobe@protheap.service
 fi
 install_packages
 check 'no program is executed more often than before the installation' empty more_ran /run/programs.2 /run/programs.3
