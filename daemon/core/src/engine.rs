@@ -903,3 +903,5 @@ impl Binding {
 pub(super) mod tests;
 #[cfg(test)]
 mod transitions;
+#[cfg(test)]
+mod two_gpus;
