@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 mod demand;
+mod driver;
 
 use proptest::prelude::*;
 

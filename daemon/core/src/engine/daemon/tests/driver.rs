@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Bindings whose driver is unbound and bound again.
+
+use super::*;
+
+/// Returns the event of a driver that is bound to the GPU or unbound.
+fn driver(engine: &Daemon, driver: Option<&str>) -> Event {
+    let csf = engine.facts().gpus[&gpu()].clone();
+    let csf = Gpu { driver: driver.map(str::to_owned), ..csf };
+    changed(Change::Gpu(gpu(), Some(csf)))
+}
+
+#[test]
+fn driver_that_returns_keeps_its_binding_before_it_takes_buffers() {
+    let mut engine = with_better(true);
+    let gone = driver(&engine, None);
+    assert_eq!(run(&mut engine, &[(60, gone)]), [look()]);
+    let due = 70 + DRIVER_RETURNS;
+    assert_eq!(run(&mut engine, &[(70, looked(low(false)))]), [Action::WakeAt(Monotonic(due))]);
+    let back = driver(&engine, Some("csf"));
+    assert_eq!(run(&mut engine, &[(80, back)]), [look()]);
+    run(&mut engine, &[(90, looked(low(false)))]);
+    assert_eq!(run(&mut engine, &[(due, Event::Woken)]), [look()]);
+    assert_eq!(run(&mut engine, &[(due + 1, looked(low(false)))]), []);
+    assert_eq!(end(&engine).0, State::Bound);
+}
