@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+mod timeline;
+
 use proptest::prelude::*;
 
 use super::*;
