@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Bindings whose driver is unbound and bound again.
+//! Bindings that are kept or replaced while no driver uses them.
 
 use super::*;
 
@@ -24,4 +24,15 @@ fn driver_that_returns_keeps_its_binding_before_it_takes_buffers() {
     assert_eq!(run(&mut engine, &[(due, Event::Woken)]), [look()]);
     assert_eq!(run(&mut engine, &[(due + 1, looked(low(false)))]), []);
     assert_eq!(end(&engine).0, State::Bound);
+}
+
+#[test]
+fn rebind_replaces_the_adopted_heap() {
+    let mut engine = with_better(false);
+    run(&mut engine, &[(50, Event::Rebind(gpu())), (60, Event::Opened(gpu(), Opened::NoWindow))]);
+    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
+    run(&mut engine, &[(70, Event::Tried(gpu(), heap(TEE), good()))]);
+    run(&mut engine, &[(80, Event::Bound(gpu(), Ok(free()))), (90, looked(Some(kernel(TEE))))]);
+    assert_eq!(end(&engine), (State::Bound, None));
+    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
 }
