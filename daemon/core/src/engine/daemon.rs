@@ -50,6 +50,8 @@ pub(super) enum TeeOfBinding {
 pub(super) struct Upkeep {
     /// Whether the kernel's binding has to be read, because it may have changed.
     look: bool,
+    /// Whether a read that upkeep started has no result yet.
+    reading: bool,
     /// Whether the kernel requests suspend buffers and no retry delay is running.
     supply: bool,
     /// Earliest time of the next attempt after a failure, unless something changes.
@@ -65,6 +67,11 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
+    /// Returns whether the kernel's binding may differ from the one that was read last.
+    fn is_stale(&self) -> bool {
+        self.look || self.reading
+    }
+
     fn after(&mut self, now: Monotonic) {
         self.retry = Some(Monotonic(now.0 + (RETRY << self.failures.min(6))));
         self.failures += 1;
@@ -334,6 +341,7 @@ impl Binding {
 
     /// Processes the kernel's binding as just read.
     pub(super) fn looked(&mut self, found: Result<Option<KernelBinding>, String>, now: Monotonic) {
+        self.upkeep.reading = false;
         match (self.phase, found) {
             (Phase::Looking | Phase::Ended, Ok(Some(kernel))) => self.stands(&kernel, now),
             (Phase::Looking, Ok(None)) => self.phase = Phase::Unbound,
@@ -406,7 +414,7 @@ impl Binding {
                 Some(TeeOfBinding::Unseen(since)) if now.0 < since.0 + TEE_COMES => {
                     actions.push(Action::WakeAt(Monotonic(since.0 + TEE_COMES)));
                 }
-                Some(TeeOfBinding::Unseen(_)) if self.upkeep.look => {}
+                Some(TeeOfBinding::Unseen(_)) if self.upkeep.is_stale() => {}
                 Some(_) => {
                     // The TEE driver's unbind waits until the last buffer is freed. This frees the
                     // unused ones.
@@ -420,12 +428,12 @@ impl Binding {
             let has_groups = kernel.suspend_in_use > 0;
             let heap = kernel.heap.clone();
             if self.is_on_demand(facts)
-                && !self.upkeep.look
+                && !self.upkeep.is_stale()
                 && self.release_idle(device, has_groups, now, actions)
             {
                 return;
             }
-            if self.upkeep.supply && !self.upkeep.look && tee.is_none() {
+            if self.upkeep.supply && !self.upkeep.is_stale() && tee.is_none() {
                 actions.push(Action::Supply(device.clone(), heap));
                 self.upkeep.supply = false;
                 self.phase = Phase::Supplying;
@@ -446,6 +454,7 @@ impl Binding {
             None => {}
         }
         if std::mem::take(&mut self.upkeep.look) {
+            self.upkeep.reading = true;
             actions.push(Action::Look(device.clone()));
         }
     }

@@ -123,8 +123,6 @@ impl Kernel {
 struct Run {
     engines: Engines<true>,
     facts: Facts,
-    /// Whether the policy binds each GPU on demand.
-    on_demand: [bool; GPUS],
     kernels: [Kernel; GPUS],
     now: u64,
     wake: Option<u64>,
@@ -172,12 +170,7 @@ impl Run {
                 vec![Change::Tees(facts.tees.clone()), Change::Provider(device(OPTEE), Some(one))]
             }
             Common::EventsAreLost => vec![Change::All(Box::new(facts.clone()))],
-            Common::PolicyIs(mut tables) => {
-                for (table, on_demand) in tables.iter_mut().zip(self.on_demand) {
-                    table.on_demand = on_demand;
-                }
-                vec![Change::Policy(Box::new(policy(&tables)))]
-            }
+            Common::PolicyIs(tables) => vec![Change::Policy(Box::new(policy(&tables)))],
         }
     }
 
@@ -388,7 +381,6 @@ proptest! {
         let mut run = Run {
             engines,
             facts,
-            on_demand: [tables[0].on_demand, tables[1].on_demand],
             kernels,
             now: 1_000,
             wake: None,
