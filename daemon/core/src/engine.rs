@@ -766,10 +766,7 @@ impl Binding {
                 actions.push(Action::Open(device.clone(), 0));
             }
             Plan::Wait => match last_call {
-                Some(last_call) => {
-                    self.enter(State::Waiting);
-                    actions.push(Action::WakeAt(last_call));
-                }
+                Some(last_call) => self.wait(last_call, actions),
                 // The heap may be present and refuse allocations: its TEE has gone away, or is
                 // about to.
                 None => self.end(State::Failed, Some(Reason::HeapDead), now, String::new()),
@@ -795,8 +792,7 @@ impl Binding {
             Plan::Keep(heap) => self.adopt(heap, false, now),
             // All present heaps were rejected, but the hold is active and another can still appear.
             Plan::Without(_) | Plan::Fail(_) if can_come && ends.is_some() => {
-                self.enter(State::Waiting);
-                actions.extend(ends.map(Action::WakeAt));
+                self.wait(ends.unwrap_or(now), actions);
             }
             Plan::Without(_) if can_come => {
                 self.forget_request();
@@ -814,6 +810,15 @@ impl Binding {
                 self.end(State::Failed, Some(reason), now, String::new());
             }
         }
+    }
+
+    /// Waits for a heap that can still appear, and revokes an agreement on another one.
+    fn wait(&mut self, until: Monotonic, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Agreeing {
+            self.phase = Phase::Deciding;
+        }
+        self.enter(State::Waiting);
+        actions.push(Action::WakeAt(until));
     }
 
     /// Returns whether the policy binds on demand and the kernel can report a demand.

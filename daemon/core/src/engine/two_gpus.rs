@@ -4,6 +4,7 @@
 
 mod binder;
 mod daemon;
+mod obsolete;
 
 use proptest::prelude::*;
 

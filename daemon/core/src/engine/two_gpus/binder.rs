@@ -107,13 +107,7 @@ fn board(source: impl Strategy<Value = Source>) -> impl Strategy<Value = Board> 
     (machine, kernel, events).prop_map(|(machine, kernel, events)| {
         let (source, tables, there, pending) = machine;
         let (opens, verdicts, accepts) = kernel;
-        let (mut happenings, order) = events;
-        if source == Source::Driver {
-            // `Engine::agree()` does not notice that a heap vanishes or a provider appears.
-            let is_followed =
-                |what: &Outside| !matches!(what, Outside::Vanishes(_) | Outside::Appears(_));
-            happenings.retain(|(_, what)| is_followed(what));
-        }
+        let (happenings, order) = events;
         Board { source, tables, there, pending, opens, verdicts, accepts, happenings, order }
     })
 }
