@@ -13,7 +13,7 @@ sees() {
 	check 'the binding in use stays' is "$(attr state) $(attr heap) $(gpu firmware_dma)" "in-use $VIDEO $dma"
 }
 refused() { state_of /refused/0/"$1"; }
-is_told() { like "$(refused path)" "*/$FILE"; }
+is_reported() { like "$(refused path)" "*/$FILE"; }
 is_refused() { like "$(refused path) $(refused kept)" "*/$FILE true"; }
 nothing_refused() { is "$(state_of /refused)" '[]'; }
 
@@ -76,7 +76,7 @@ sees 'all are gone' none
 
 echo 'x = 1' >/srv/elsewhere
 ln -s /srv/elsewhere $POLICIES/$FILE
-check 'what is bad and never was good is refused' wait_until 10 is_told
+check 'a file that was never valid is refused' wait_until 10 is_reported
 prefer $UI >/srv/elsewhere
 reload_daemon
 sees 'SIGHUP: what is behind a link of a file' $UI
@@ -92,12 +92,12 @@ check 'a file that became bad is refused, and what it said before is kept' wait_
 sees 'what it said still counts' $UI
 reload_daemon
 reload_daemon
-check 'that is told once' is "$(log_count "skipped: .*$FILE")" $((lines + 1))
+check 'the log reports the file once' is "$(log_count "skipped: .*$FILE")" $((lines + 1))
 prefer $UI >$POLICIES/$FILE
 check 'it is good again' wait_until 10 nothing_refused
 echo 'heaps = ' >$POLICIES/$FILE
 need wait_until 10 is_refused
-check 'and bad again, which is told again' is "$(log_count "skipped: .*$FILE")" $((lines + 2))
+check 'a file that becomes invalid again is reported again' is "$(log_count "skipped: .*$FILE")" $((lines + 2))
 need unbind_gpu
 check 'what it said when it was good is what is bound next' wait_until 10 holds "$CONFIG/$GPU/heap" $UI
 need bind_gpu

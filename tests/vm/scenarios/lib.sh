@@ -542,10 +542,6 @@ unit_us() {
 	journalctl --boot --output=export "UNIT=$1" "MESSAGE_ID=$message" "_RUNTIME_SCOPE=$3" |
 		sed -n 's/^__MONOTONIC_TIMESTAMP=//p' | head -n 1
 }
-# initrd_unit_us UNIT: prints when the initrd's systemd started it; fails if the journal has not even the start of udev
-initrd_unit_us() {
-	at_least "$(unit_us systemd-udev-trigger.service starting initrd)" 1 && unit_us "$1" starting initrd
-}
 
 # kernel_us WORDS: prints when the kernel first logged them, by the same clock. The clock of the kernel's log is ahead;
 # a message shows by how much.

@@ -85,7 +85,7 @@ fn outside() -> impl Strategy<Value = Outside> {
     ]
 }
 
-/// What the kernel knows of one GPU.
+/// The kernel's side of one GPU.
 #[derive(Debug, Clone, Default)]
 struct Kernel {
     driver: bool,
