@@ -12,8 +12,8 @@ pub(crate) fn state(state: State) -> &'static str {
         State::Preparing => "its buffers are being allocated, judged and handed over",
         State::Bound => "its buffers are ready, and its driver has taken none yet",
         State::InUse => "its driver has taken its buffers",
-        State::Unprotected => "it goes without protected memory",
-        State::Failed => "it goes without protected memory, and somebody should look",
+        State::Unprotected => "its driver has no protected memory",
+        State::Failed => "its driver has no protected memory, which needs attention",
         State::Absent => "it is not there",
     }
 }

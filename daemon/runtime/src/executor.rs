@@ -263,7 +263,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             Action::Release(device) => {
                 self.take_buffers(&device);
                 let released = self.release(&device);
-                self.warn(&device, "releasing the GPU; its window ends by itself", released);
+                self.warn(&device, "failed to end the hold, which expires by itself", released);
                 None
             }
             Action::Remove(device) => {
@@ -272,7 +272,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                     Err(error) if error.is_absent() => Ok(()),
                     removed => Ok(removed?),
                 });
-                self.warn(&device, "taking away its binding", removed);
+                self.warn(&device, "failed to withdraw the binding", removed);
                 None
             }
             // Only a daemon's engine returns these.
