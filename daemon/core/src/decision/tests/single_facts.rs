@@ -1,35 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Checks conditions of the selection that differ in one fact only.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-use protheap_core::decision::{Plan, decide};
-use protheap_core::facts::{Facts, Failure, Gpu, Module, Parameter, Provider, Tee, Verdict};
-use protheap_core::state::Reason;
-use protheap_core::trace::Outcome;
-use protheap_policy::fragment::Fragment;
-use protheap_policy::merged::Merged;
-use protheap_policy::name::{DeviceName, HeapName, Key};
-use protheap_policy::policy::Policy;
+use super::*;
+use crate::facts::Parameter;
 
 fn policy(heaps: &str) -> Policy {
-    let text = format!("schema = 1\n[gpu.'arm,mali-valhall-csf']\nheaps = [{heaps}]\n");
-    let key = Key::new("acme,a9").unwrap();
-    Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]))
-}
-
-fn heap(name: &str) -> HeapName {
-    HeapName::new(name).unwrap()
-}
-
-/// Returns facts with one GPU, protheap.ko, and these heaps.
-fn facts(heaps: &[&str]) -> Facts {
-    let gpu = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
-    let mut facts = Facts::default();
-    facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu);
-    facts.kernel.module = Some(Module { abi: 1, sources: vec!["handed".into()] });
-    facts.heaps = heaps.iter().map(|name| heap(name)).collect();
-    facts
+    super::policy(&format!("heaps = [{heaps}]"))
 }
 
 /// Returns facts without protheap.ko, for a panthor with this parameter.
