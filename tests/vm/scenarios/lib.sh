@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Functions and variables of every scenario. A scenario checks claims with `check` and helpers that succeed, or print
-# what they saw and fail: is, like, at_least, at_most, equal_nonzero, empty, exists, absent, fails_with. A helper never
-# passes because a command in its arguments failed: that nothing was printed is a claim for `empty` alone.
+# Functions and variables of every scenario. A scenario checks claims with `check` and a helper: is, like, at_least,
+# at_most, equal_nonzero, empty, exists, absent, fails_with. A helper succeeds, or prints the value that it found and
+# fails. A failed command in its arguments never makes a helper succeed; only `empty` checks that nothing was printed.
 #
 #   load_protheap; load_tee; load_gpu
 #   check 'the GPU is bound' is "$(attr state)" in-use
 #
 # $GPU is the device name of the (first) GPU, $GPUS those of all, $BOARD the board, $SEED the seed of random numbers.
-# $TEE provides protected heaps: `sim`, the stand-in, or a real OP-TEE (`static`, `dynamic`, ...). $SLOW is a rough
-# factor for the duration of everything: 1, or more on the debug kernel. $CLOCK is the clock of guest time:
-# `instructions`, or `host`, on which no claim may depend.
+# $TEE provides protected heaps: `sim`, the simulated TEE, or a real OP-TEE (`static`, `dynamic`, ...). $SLOW is
+# the factor by which operations take longer on this kernel: 1, or 10 on the debug kernel. $CLOCK is the clock of guest
+# time: `instructions`, or `host`, on which no claim may depend.
 
 CONFIG=/sys/kernel/config/protheap
 DEVICES=/sys/bus/platform/devices
@@ -24,11 +24,11 @@ DAEMON_STATUS=''
 SLOW=1
 [ ! -e /sys/kernel/debug/kmemleak ] || SLOW=10
 
-# On the host's clock, timeouts only detect hangs: the host may be busy.
+# On the clock of the host, which may be busy, timeouts only detect hangs.
 PATIENCE=1
 [ "$CLOCK" = instructions ] || PATIENCE=10
 
-# Maximum seconds of a job.
+# Timeout of a job, in seconds.
 export PANTHOR_TIMEOUT=$((10 * SLOW * PATIENCE))
 
 GPUS=$(grep -l arm,mali-valhall-csf $DEVICES/*/of_node/compatible 2>/dev/null |
@@ -37,7 +37,8 @@ GPU=${GPUS%% *}
 
 # --- claims ---
 
-# check CLAIM COMMAND...: the claim holds if the command succeeds; otherwise its output is printed with the claim
+# check CLAIM COMMAND...: prints that the claim holds if the command succeeds, or else the claim and the command's
+# output
 check() {
 	claim=$1
 	shift
@@ -49,7 +50,7 @@ check() {
 	fi
 }
 
-# need COMMAND...: a precondition; if it fails, the scenario fails at once
+# need COMMAND...: runs a command that has to succeed; if it fails, the scenario fails at once
 need() {
 	seen=$("$@" 2>&1) || fail "$* ($seen)"
 }
@@ -61,36 +62,36 @@ fail() {
 	exit 1
 }
 
-# finish: runs after the last line of the script; without it the scenario has failed
+# finish: called after the last line of the script; a scenario that does not reach it has failed
 finish() { echo "end $CHECKS"; }
 
 say() { echo "# $*"; }
 
-# is SEEN WANTED: equal strings. WANTED is not '', which a failed command prints as well; see `empty`
+# is SEEN WANTED: the strings are equal. WANTED must not be '', the output of a failed command as well; see `empty`
 is() {
 	[ -n "$2" ] || { echo "saw '$1', wanted '', which is for empty"; return 1; }
 	[ "$1" = "$2" ] || { echo "saw '$1', wanted '$2'"; return 1; }
 }
 
-# empty COMMAND...: it succeeds and prints nothing, not even an error
+# empty COMMAND...: the command succeeds and prints nothing, neither to standard output nor to standard error
 empty() {
 	seen=$("$@" 2>&1) || { echo "$* failed: '$seen'"; return 1; }
 	[ -z "$seen" ] || { echo "saw '$seen', wanted nothing"; return 1; }
 }
 
-# equal_nonzero SEEN WANTED: the same number, and not 0
+# equal_nonzero SEEN WANTED: the numbers are equal and not 0
 equal_nonzero() { differs "$2" 0 && is "$1" "$2"; }
 
-# differs SEEN UNWANTED: different strings
+# differs SEEN UNWANTED: the strings are different
 differs() { [ "$1" != "$2" ] || { echo "saw '$1'"; return 1; }; }
 
-# like SEEN PATTERN: the whole text matches a shell pattern
+# like SEEN PATTERN: the whole text matches the shell pattern
 like() {
 	# shellcheck disable=SC2254
 	case $1 in $2) ;; *) echo "saw '$1', wanted '$2'"; return 1 ;; esac
 }
 
-# at_least SEEN LIMIT, at_most SEEN LIMIT: compares whole numbers
+# at_least SEEN LIMIT, at_most SEEN LIMIT: compare integers
 at_least() { [ "$1" -ge "$2" ] || { echo "saw $1, wanted at least $2"; return 1; }; }
 at_most() { [ "$1" -le "$2" ] || { echo "saw $1, wanted at most $2"; return 1; }; }
 
@@ -104,10 +105,11 @@ fails() {
 }
 
 exists() { [ -e "$1" ] || { echo "no $1"; return 1; }; }
-# absent PATH...: none of them exists
+# absent PATH...: none of the paths exists
 absent() { for path; do [ ! -e "$path" ] || { echo "$path is there"; return 1; }; done; }
 
-# fails_with ERRNO COMMAND...: the command fails with that errno; for protheap-guest and `store`, which print its name
+# fails_with ERRNO COMMAND...: the command fails with that errno; for `protheap-guest` and `store`, which print the name
+# of the errno
 fails_with() {
 	wanted=$1
 	shift
@@ -155,8 +157,8 @@ hold_ended_in_time() {
 
 now_ms() { echo $(($(protheap-guest now) / 1000)); }
 
-# wait_until SECONDS COMMAND...: runs the command every 20 ms until it succeeds, for at most that time on the guest's
-# clock, or $PATIENCE times that on the host's
+# wait_until SECONDS COMMAND...: runs the command every 20 ms until it succeeds, for at most that time on the clock of
+# the guest, or $PATIENCE times that on the clock of the host
 wait_until() {
 	deadline=$(($(now_ms) + $1 * 1000 * PATIENCE))
 	shift
@@ -174,7 +176,7 @@ holds() { is "$(cat "$1" 2>&1)" "$2"; }
 
 # --- kernel modules ---
 
-# Each takes module parameters: load_tee delay_ms=2000
+# load_MODULE [PARAMETERS]: loads a module, for instance load_tee delay_ms=2000
 load_tee() {
 	case $TEE in
 	sim) need modprobe simtee "$@" ;;
@@ -185,14 +187,14 @@ load_tee() {
 		;;
 	esac
 }
-# load_tee_late MS: loads the TEE after that time
+# load_tee_late MS: loads the driver of the TEE after that time
 load_tee_late() {
 	case $TEE in
 	sim) load_tee delay_ms="$1" ;;
 	*) { sleep "$(printf %d.%03d $(($1 / 1000)) $(($1 % 1000)))" && load_tee; } & ;;
 	esac
 }
-# unload_tee: unloads the TEE's driver
+# unload_tee: unloads the driver of the TEE
 unload_tee() {
 	case $TEE in
 	sim) rmmod simtee ;;
@@ -203,7 +205,7 @@ load_protheap() { need modprobe protheap "$@"; }
 load_gpu() { need modprobe csfgpu "$@"; }
 load_video() { need modprobe simvideo "$@"; }
 
-# load_model, load_panthor: the modelled GPU, and the kernel's own driver for it
+# load_model, load_panthor: load the simulated GPU, and the driver of the kernel for it
 load_model() { need modprobe csfmodel "$@"; }
 load_panthor() { need modprobe panthor "$@"; }
 # use_panthor BUILD: makes `modprobe panthor` load another build than the kernel's own: `unmodified`, as in Linux, or
@@ -215,13 +217,13 @@ use_panthor() {
 	need ln -sf "$OPTIONS" /etc/modprobe.d
 }
 
-# use_optee unmodified: makes `modprobe optee` load OP-TEE's driver as in Linux
+# use_optee unmodified: makes `modprobe optee` load the OP-TEE driver as in Linux
 use_optee() { need cp "/lib/optee/$1/optee.ko" /lib/modules/*/optee.ko; }
 
 # heap NAME: prints the path of a heap
 heap() { echo "/dev/dma_heap/$1"; }
 
-# hide_heaps: hides the class of dma-buf heaps from programs, as on a kernel without them
+# hide_heaps: hides the class of dma-buf heaps from programs, as on a kernel without dma-buf heaps
 hide_heaps() {
 	mkdir -p /tmp/sys /tmp/class
 	need mount --bind /sys /tmp/sys
@@ -231,7 +233,7 @@ hide_heaps() {
 	need mount --bind /tmp/class /sys/class
 }
 
-# drop_tee, restore_tee: removes the TEE while the scenario runs, and restores it; its heaps are dead in between
+# drop_tee, restore_tee: remove the TEE while the scenario runs, and restore it; its heaps are dead in between
 drop_tee() {
 	case $TEE in
 	sim) echo 1 >/sys/kernel/debug/simtee/drop ;;
@@ -245,17 +247,17 @@ restore_tee() {
 	*) protheap-guest write "$OPTEE_DRIVER/bind" "$OPTEE" ;;
 	esac
 }
-# Device of the real TEE, and the directory of its driver.
+# Device name of the real TEE, and the directory of its driver.
 OPTEE=firmware:optee
 OPTEE_DRIVER=/sys/bus/platform/drivers/optee
 if [ "$TEE" = ffa ]; then
 	OPTEE=arm-ffa-1
 	OPTEE_DRIVER=/sys/bus/arm_ffa/drivers/optee
 fi
-# tee_revision: prints major and minor number of the real TEE, as the kernel has found it
+# tee_revision: prints the revision of the real TEE that the kernel reports
 tee_revision() { cat /sys/class/tee/tee0/revision; }
 
-# --- the binding in configfs, of $GPU if no device is named ---
+# --- the binding in configfs; without DEVICE, that of $GPU ---
 
 # attr NAME [DEVICE]: prints an attribute
 attr() { cat "$CONFIG/${2:-$GPU}/$1"; }
@@ -266,7 +268,7 @@ store() { protheap-guest write "$CONFIG/${3:-$GPU}/$1" "$2"; }
 # hand_over KIND HEAP BYTES [MORE...]: see `protheap-guest hand-over`
 hand_over() { protheap-guest hand-over "$GPU" "$@"; }
 
-# make_binding HEAP BYTES COUNT: binds $GPU as a binder would, with COUNT suspend buffers of that size
+# make_binding HEAP BYTES COUNT: binds $GPU as the binder does, with COUNT suspend buffers of that size
 make_binding() {
 	need mkdir "$CONFIG/$GPU"
 	need store heap "$1"
@@ -280,7 +282,7 @@ make_binding() {
 	need store commit bind
 }
 
-# counter NAME [DEVICE]: prints a value of the binding from debugfs
+# counter NAME [DEVICE]: prints a counter of the binding from debugfs
 counter() { sed -n "s/^$1 //p" "/sys/kernel/debug/protheap/${2:-$GPU}"; }
 
 # given_out: prints how many bytes of its heaps the TEE has allocated
@@ -305,7 +307,7 @@ driver() { link=$(readlink "$DEVICES/${1:-$GPU}/driver") && echo "${link##*/}"; 
 # has_no_driver [DEVICE]: the device exists, and no driver is bound to it
 has_no_driver() { exists "$DEVICES/${1:-$GPU}" && absent "$DEVICES/${1:-$GPU}/driver"; }
 
-# gpu_probed [DEVICE]: its driver has probed it, and can be used. The link to the driver exists from the start of the
+# gpu_probed [DEVICE]: the driver has finished probing the device. The link to the driver exists from the start of the
 # probe; the files and nodes of the driver appear at its end.
 gpu_probed() {
 	case $(driver "$@") in
@@ -318,7 +320,7 @@ gpu_probed() {
 	esac
 }
 
-# render_node [DEVICE]: prints the node of its driver; fails if programs cannot open it
+# render_node [DEVICE]: prints the render node of the device; fails if programs cannot open it
 render_node() {
 	for node in "$DEVICES/${1:-$GPU}/drm"/renderD*; do
 		node=/dev/dri/${node##*/}
@@ -328,26 +330,26 @@ render_node() {
 	return 1
 }
 
-# gpu VALUE [DEVICE]: prints a value of the stand-in driver: probed_at_us, bound, firmware_bytes, groups, late_bounds...
+# gpu VALUE [DEVICE]: prints a value of the driver csfgpu: probed_at_us, bound, firmware_bytes, groups, late_bounds...
 gpu() { cat "/sys/kernel/debug/csfgpu/${2:-$GPU}/$1"; }
 
-# unbind_gpu [DRIVER], bind_gpu [DRIVER]: through sysfs, as an administrator would
+# unbind_gpu [DRIVER], bind_gpu [DRIVER]: unbind and bind $GPU in sysfs, as an administrator does
 unbind_gpu() { protheap-guest write "/sys/bus/platform/drivers/${1:-csfgpu}/unbind" "$GPU"; }
 bind_gpu() { protheap-guest write "/sys/bus/platform/drivers/${1:-csfgpu}/bind" "$GPU"; }
 
-# create_group, destroy_group [DEVICE]: a protected group allocates one suspend buffer, and frees it. keep_group makes
-# the last one outlive its driver, destroy_kept destroys one of those.
+# create_group, destroy_group [DEVICE]: make and destroy a protected group, which uses one suspend buffer. keep_group
+# makes the last group outlive its driver, destroy_kept destroys one such group.
 create_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" create; }
 destroy_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" destroy; }
 
 keep_group() { protheap-guest write "/sys/kernel/debug/csfgpu/${1:-$GPU}/groups" keep; }
 destroy_kept() { protheap-guest write /sys/kernel/debug/csfgpu/kept destroy; }
 
-# --- the real panthor, on the modelled GPU ---
+# --- the real panthor, on the simulated GPU ---
 
 MODEL=/sys/kernel/debug/csfmodel
 
-# bound_panthor COUNT [PARAMETERS]: loads panthor for the modelled GPU, with a binding of COUNT suspend buffers
+# bound_panthor COUNT [PARAMETERS]: loads panthor for the simulated GPU, with a binding of COUNT suspend buffers
 bound_panthor() {
 	count=$1
 	shift
@@ -361,24 +363,24 @@ bound_panthor() {
 # panthor COMMAND...: runs a program that uses the GPU; see `protheap-guest`
 panthor() { protheap-guest panthor "$@"; }
 
-# model COUNTER, firmware_says NAME: print values of the model; see driver/testing/csfmodel/report.c
+# model COUNTER, firmware_says NAME: print values of the simulated GPU; see driver/testing/csfmodel/report.c
 model() { sed -n "s/^$1 //p" $MODEL/counters; }
 firmware_says() { sed -n "s/^$1 //p" $MODEL/firmware; }
 
-# check_model: prints `fine`, or the complaints of the model
+# check_model: prints `fine`, or the violations that the simulated GPU has found
 check_model() { cat $MODEL/check; }
 
-# inject FAULT: makes the model fail; see driver/testing/csfmodel/inject.c
+# inject FAULT: injects a fault into the simulated GPU; see driver/testing/csfmodel/inject.c
 inject() { protheap-guest write $MODEL/inject "$1"; }
 
-# is_driver NAME: that driver has probed $GPU
+# is_driver NAME: the driver of that name has probed $GPU
 is_driver() { is "$(driver)" "$1" && gpu_probed; }
 
-# gpu_sleeps: the GPU is suspended. booted_since BOOTS: the firmware has booted since the model counted BOOTS.
+# gpu_sleeps: the GPU is suspended. booted_since BOOTS: the firmware has booted more than BOOTS times.
 gpu_sleeps() { holds "$DEVICES/$GPU/power/runtime_status" suspended; }
 booted_since() { at_least "$(model boots)" $(($1 + 1)); }
 
-# keep_awake, let_sleep: the model can read page tables only while the GPU is awake
+# keep_awake, let_sleep: disable and enable runtime suspend; the model reads page tables only of an active GPU
 keep_awake() { echo on >"$DEVICES/$GPU/power/control"; }
 let_sleep() { echo auto >"$DEVICES/$GPU/power/control"; }
 
@@ -404,7 +406,7 @@ try_groups() {
 	case $* in *--job*) lines=2 ;; esac
 	need wait_until $((20 * SLOW)) groups_answered $lines
 }
-# The program ends before release_groups only if it could not start.
+# The program exits before release_groups only if it could not start.
 groups_answered() { has_lines /run/groups.said "$1" || absent "/proc/$GROUPS_KEEPER/exe"; }
 release_groups() {
 	touch /run/groups.release
@@ -413,7 +415,7 @@ release_groups() {
 groups_said() { paste -s -d , /run/groups.said | sed 's/,/, /g'; }
 group_buffers() { awk '{ print $7, $10 }' $MODEL/groups | sort -u; }
 
-# all_comes_back: checks that nothing is left after panthor and its binding were removed
+# all_comes_back: unloads panthor, withdraws its binding, and checks that no resource is left
 all_comes_back() {
 	need rmmod panthor
 	need rmdir "$CONFIG/$GPU"
@@ -428,7 +430,7 @@ all_comes_back() {
 # policy KEY: writes standard input to /etc/protheap/policies/KEY.toml
 policy() { mkdir -p /etc/protheap/policies && cat >"/etc/protheap/policies/$1.toml"; }
 
-# prefer HEAP...: prints a policy with these heaps in their order
+# prefer HEAP...: prints a policy with these candidates in that order
 prefer() {
 	printf 'schema = 1\n[gpu."arm,mali-valhall-csf"]\nheaps = ['
 	printf '{ name = "%s" }, ' "$@"
@@ -451,8 +453,9 @@ run_binder() {
 	BINDER_STATUS=$?
 }
 
-# start_binder [ARGUMENTS]: starts the binder in the background, as process $BINDER; returns when it has notified, as it
-# notifies systemd, that its holds have begun; the scenario fails if it does not. end_binder waits for its end.
+# start_binder [ARGUMENTS]: starts the binder in the background, as process $BINDER, and returns when the binder has
+# sent its readiness notification for systemd, after its holds have begun; the scenario fails if the binder sends none.
+# end_binder waits until the binder exits.
 start_binder() {
 	rm -f /run/binder.ready
 	protheap-guest listen /run/binder.ready $((30 * SLOW * PATIENCE)) &
@@ -467,9 +470,9 @@ end_binder() {
 	BINDER_STATUS=$?
 }
 
-# start_daemon: starts the daemon in the background, as process $DAEMON; returns when it has notified that it is ready;
-# the scenario fails if it does not. Its output is in $DAEMON_LOG. stop_daemon stops it as systemd does, or by the given
-# signal; its exit status is in $DAEMON_STATUS.
+# start_daemon: starts the daemon in the background, as process $DAEMON, and returns when the daemon has sent its
+# readiness notification; the scenario fails if the daemon sends none. The output of the daemon is in $DAEMON_LOG.
+# stop_daemon sends SIGTERM, as systemd does, or the given signal; the exit status is in $DAEMON_STATUS.
 start_daemon() {
 	rm -f "$DAEMON_LOG.ready"
 	protheap-guest listen "$DAEMON_LOG.ready" $((30 * SLOW * PATIENCE)) &
@@ -485,8 +488,8 @@ stop_daemon() {
 	DAEMON_STATUS=$?
 }
 
-# reload_daemon: makes the daemon read the policies again, as `systemctl reload` does; returns when it has written its
-# state
+# reload_daemon: makes the daemon read the policies again, as `systemctl reload` does; returns when the daemon has
+# written its state
 reload_daemon() {
 	written=$(stat -c %i "$STATE")
 	need kill -HUP "$DAEMON"
@@ -494,7 +497,7 @@ reload_daemon() {
 }
 is_other_file() { differs "$(stat -c %i "$1")" "$2"; }
 
-# daemon_kb NAME: prints its memory in KiB: VmRSS, VmHWM. daemon_ms: prints its processor time.
+# daemon_kb NAME: prints the memory of the daemon in KiB: VmRSS, VmHWM. daemon_ms: prints its processor time.
 daemon_kb() { sed -n "s/^$1:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$DAEMON/status"; }
 daemon_ms() { awk '{ print ($14 + $15) * 10 }' "/proc/$DAEMON/stat"; }
 
@@ -515,7 +518,7 @@ step_us() { protheap-guest step "$STATE" "${2:-0}" "$1"; }
 # ends STATE REASON: the first GPU has that state and reason in state.json
 ends() { is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" "$1 $2"; }
 
-# next_is HEAP: the heap that would be bound now in place of the bound one; `none` if there is none
+# next_is HEAP: HEAP would be bound now in place of the bound heap; `none` if no other heap would be
 next_is() {
 	next=$(state_of /gpus/0/next/heap) || next=none
 	is "$next" "$1"
@@ -530,10 +533,10 @@ is_zero() { is_count 0 "$@"; }
 # unit_is STATE UNIT: the unit is active, inactive, failed, ...
 unit_is() { is "$(systemctl is-active "$2")" "$1"; }
 
-# unit_us UNIT starting|started|stopped initrd|system: prints when the unit first was, in that root, by the journal, in
-# microseconds since the boot
+# unit_us UNIT starting|started|stopped initrd|system: prints the time at which the unit first was in that state, in
+# that root, according to the journal, in microseconds since boot
 unit_us() {
-	# Identifiers of systemd's catalog, which never change.
+	# Identifiers from the message catalog of systemd, which are stable.
 	case $2 in
 	starting) message=7d4958e842da4a758f6c1cdc7b36dcc5 ;;
 	started) message=39f53479d3a045ac8e11786248231fbf ;;
@@ -543,8 +546,8 @@ unit_us() {
 		sed -n 's/^__MONOTONIC_TIMESTAMP=//p' | head -n 1
 }
 
-# kernel_us WORDS: prints when the kernel first logged them, by the same clock. The clock of the kernel's log is ahead;
-# a message shows by how much.
+# kernel_us WORDS: prints the time of the first kernel message with these words, on the same clock. The clock of the
+# kernel log is ahead of it; a message of known time shows the difference.
 kernel_us() {
 	if [ ! -e /run/ahead ]; then
 		now=$(protheap-guest now)
@@ -558,8 +561,8 @@ message_us() {
 	dmesg | grep -F "$1" | head -n 1 | sed 's/^\[ *\([0-9]*\)\.\([0-9]*\)\].*/\1\2/; s/^0*\([0-9]\)/\1/'
 }
 
-# soft_reboot: restarts systemd in the same kernel, and with it the scenario; /run is kept. $LIFE is the number of the
-# run: 1, 2...
+# soft_reboot: restarts systemd in the same kernel, and with it the scenario; /run is preserved. $LIFE is the number of
+# the run: 1, 2...
 LIFE=$(cat /run/scenario.life 2>/dev/null || echo 1)
 [ "$LIFE" = 1 ] || CHECKS=$(cat /run/scenario.checks)
 soft_reboot() {
@@ -570,7 +573,7 @@ soft_reboot() {
 	need systemctl is-active soft-reboot.target
 }
 
-# trace: prints the events that the kernel has recorded, in a scenario with `trace_event=` on its command line
+# trace: prints the events that the kernel has traced, in a scenario with `trace_event=` on its command line
 trace() {
 	[ -e /sys/kernel/tracing/trace ] || need mount -t tracefs tracefs /sys/kernel/tracing
 	cat /sys/kernel/tracing/trace
@@ -588,13 +591,13 @@ programs() {
 		END { for (name in ran) print ran[name], name }' | sort -k 2
 }
 all_programs() { trace | sed -n 's/.*sched_process_exec: filename=\(.*\) pid=.*/\1/p' | sort | uniq -c; }
-# our_programs: prints those of Protheap among them
+# our_programs: prints the programs of Protheap among them
 our_programs() { all_programs >/run/all-programs && matching /run/all-programs '/protheap-bind|/protheapd|/protheapctl'; }
-# lost_events: prints how many events the kernel has lost
+# lost_events: prints the number of trace events that the kernel has lost
 lost_events() { trace | awk -F '[:/ ]+' '/entries-in-buffer/ { print $5 - $4 }'; }
-# modules_loaded: prints the modules that were loaded since the kernel started, each time
+# modules_loaded: prints each loading of a module since the kernel started
 modules_loaded() { trace | sed -n 's/.*module_load: \([^ ]*\).*/\1/p' | sort; }
-# more_ran BEFORE AFTER: prints how often programs were executed more or less, from two lists of `programs`
+# more_ran BEFORE AFTER: prints the difference between two outputs of `programs`
 more_ran() {
 	has_lines "$1" 1 && has_lines "$2" 1 || return
 	awk 'NR == FNR { was[$2] = $1; next }
@@ -607,20 +610,20 @@ more_ran() {
 
 # record_boot: writes the executed programs and loaded modules of this run to /run/programs.$LIFE and /run/modules.$LIFE
 record_boot() {
-	# Everything that the boot starts has run by then.
+	# All programs that the boot starts have run by then.
 	sleep 15
 	programs >/run/programs.$LIFE
 	modules_loaded >/run/modules.$LIFE
 	check 'the kernel has lost no trace event' is "$(lost_events)" 0
 }
 
-# install_packages: installs Debian's packages in the second run, so that the third one has them from its start and the
-# two can be compared
+# install_packages: installs Debian's packages in the second run, so that the second run, without packages, can be
+# compared with the third one
 install_packages() {
 	[ "$LIFE" != 1 ] || soft_reboot
 	if [ "$LIFE" = 2 ]; then
 		check 'the root without packages has no protheap-bind' absent /usr/bin/protheap-bind
-		# The initrd does not matter here.
+		# An update of the initrd takes long and is not checked here.
 		need ln -sf ../bin/true /usr/sbin/update-initramfs
 		check 'dpkg installs the packages' /usr/bin/dpkg --install /debs/1/*.deb
 		soft_reboot
@@ -635,7 +638,7 @@ unit_says() { systemctl show --property "$1" --value "$2"; }
 main_process() { unit_says MainPID "$1"; }
 status_of() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(main_process "$1")/status"; }
 
-# started_anew UNIT NUMBER: the unit is active, with another main process
+# started_anew UNIT NUMBER: the unit is active, and its main process is not NUMBER
 started_anew() { unit_is active "$1" && differs "$(main_process "$1")" "$2"; }
 
 # log_of UNIT [OPTIONS]: prints what its programs logged in this boot
@@ -645,13 +648,14 @@ log_of() {
 	journalctl --sync &&
 		journalctl --boot --quiet --output=cat "$@" "_SYSTEMD_UNIT=$unit.service"
 }
-# warnings_of UNIT: prints its warnings and errors; fails if it has logged nothing. The scenario `systemd-boot` has one.
+# warnings_of UNIT: prints its warnings and errors; fails if the unit has logged nothing. The scenario `systemd-boot`
+# provokes a warning.
 warnings_of() {
 	differs "$(log_of "$1")" '' && log_of "$1" --priority=warning
 }
 failed_units() { systemctl --failed --no-legend --plain; }
 
-# --- the system bus, there ---
+# --- the system bus, in a scenario with `init: systemd` ---
 
 # as_user NUMBER COMMAND...: runs the command with only the rights of that user
 as_user() { protheap-guest as "$@"; }
@@ -659,7 +663,7 @@ as_user() { protheap-guest as "$@"; }
 # bus COMMAND...: runs a client of protheapd; see `protheap-guest`
 bus() { protheap-guest bus "$@"; }
 
-# property OBJECT NAME: prints a property of the daemon's object `manager`, `gpu` or `heap`, like busctl
+# property OBJECT NAME: prints a property of the object `manager`, `gpu` or `heap` of the daemon, like busctl
 GPU_OBJECT=/org/protheap1/gpu/$(echo "$GPU" | sed 's/\./_2e/g')
 HEAP_OBJECT=/org/protheap1/heap/protected_2csecure_2dvideo
 property() {
@@ -676,7 +680,7 @@ property() {
 # storm COMMAND SECONDS [SEED]: runs `protheap-guest stress` or `fuzz`; its counts are added to /run/counts
 storm() {
 	say "seed ${3:-$SEED}"
-	# Messages would take longer than the operations; warnings are still printed.
+	# Printing all messages would take longer than the operations; warnings are still printed.
 	dmesg -n 5
 	# shellcheck disable=SC2086
 	need protheap-guest "$1" "${3:-$SEED}" "$2" $GPUS
@@ -684,10 +688,10 @@ storm() {
 	dmesg -n 8
 }
 
-# count NAME: prints how often that happened in all storms
+# count NAME: prints the sum of that count of all storms
 count() { awk -v name="$1" '$1 == name { all += $2 } END { print all + 0 }' /run/counts; }
 
-# held: prints the resources of the GPUs' bindings, by the module's own account
+# held: prints the resources of all bindings that the module reports in debugfs
 held() {
 	exists /sys/kernel/debug/protheap || return
 	for device in $GPUS; do
@@ -696,7 +700,7 @@ held() {
 	done
 }
 
-# leaks: prints leaked memory. kmemleak reports what is older than 5 s, and found in two scans.
+# leaks: prints leaked memory. kmemleak reports objects that are older than 5 s and found in two scans.
 leaks() {
 	echo scan >/sys/kernel/debug/kmemleak
 	sleep 5.5
@@ -704,7 +708,7 @@ leaks() {
 	cat /sys/kernel/debug/kmemleak
 }
 
-# release_all: removes all bindings, drivers and groups that exist
+# release_all: unbinds all drivers, and removes all bindings and groups
 release_all() {
 	for device in $GPUS; do
 		echo "$device" >/sys/bus/platform/drivers/csfgpu/unbind
@@ -715,10 +719,11 @@ release_all() {
 	while destroy_kept >/dev/null; do :; done
 }
 
-# check_idle: after a storm, checks that nothing is held, everything works, and every module can be unloaded
+# check_idle: after a storm, checks that no resource is in use, that binding works, and that every module can be
+# unloaded
 check_idle() {
 	release_all
-	check 'after the storm: no binding holds anything' wait_until 20 empty held
+	check 'after the storm: no binding holds a resource' wait_until 20 empty held
 	check 'after the storm: the TEE has all memory back' wait_until 20 is_zero given_out
 	check 'after the storm: no dma-buf is left' wait_until 20 is_zero buffers
 	for device in $GPUS; do
@@ -727,7 +732,7 @@ check_idle() {
 	need unbind_gpu
 	make_binding protected,secure-video 65536 2
 	need bind_gpu
-	check 'after the storm: a binding can be made and used' is "$(attr state) $(gpu bound)" 'in-use 1'
+	check 'after the storm: a GPU uses a new binding' is "$(attr state) $(gpu bound)" 'in-use 1'
 	check 'after the storm: a group gets a suspend buffer' create_group
 	release_all
 	check 'after the storm: the TEE has the memory of that binding back' wait_until 20 is_zero given_out
