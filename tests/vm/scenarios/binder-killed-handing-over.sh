@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a run that was killed between handing buffers over and committing leaves nothing in the way
+# about: after a binder was killed between handing buffers over and committing, the next one resumes its hold and binds
 # source: handed
 
 load_tee size=2097152
@@ -13,7 +13,7 @@ need hand_over firmware protected,secure-video 262144
 need hand_over suspend protected,secure-video 65536 --count 16
 load_gpu
 run_binder
-check 'the next run binds from a heap that holds the buffers once only' is "$BINDER_STATUS" 0
-check 'within the same window' at_least "$(step_us window-opened)" 1
-check 'the GPU has its buffers' wait_until 2 holds "$CONFIG/$GPU/state" in-use
-check 'no buffer of the first run is left' is "$(buffers)" 17
+check 'the next binder binds a heap whose memory suffices for one set of buffers' is "$BINDER_STATUS" 0
+check 'the next binder has a hold' at_least "$(step_us window-opened)" 1
+check 'the GPU uses its buffers' wait_until 2 holds "$CONFIG/$GPU/state" in-use
+check 'no buffer of the first binder is left' is "$(buffers)" 17

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the binder is killed inside the window: another run resumes it, and without one it ends by itself
+# about: when the binder is killed during a hold, the next one resumes the hold, and without one the hold times out
 # source: kernel, handed
 
 policy radxa,rock-5b <<'END'
@@ -15,11 +15,11 @@ need wait_until 2 step_us window-opened
 opened=$(step_us window-opened)
 need kill -9 "$BINDER"
 end_binder
-check 'the window is still open' is "$(attr state)" held
+check 'the GPU is still held after the binder was killed' is "$(attr state)" held
 run_binder
-check 'the next run binds' is "$BINDER_STATUS" 0
-check 'the GPU probes with its buffers' wait_until 2 holds "$CONFIG/$GPU/state" in-use
-check 'within the window of the first run' at_most "$(($(step_us bound) - opened))" 3000000
+check 'the next binder exits with status 0' is "$BINDER_STATUS" 0
+check 'the GPU probes with its protected buffers' wait_until 2 holds "$CONFIG/$GPU/state" in-use
+check 'the next binder binds within the hold of the first one' at_most "$(($(step_us bound) - opened))" 3000000
 
 need modprobe -r csfgpu
 need rmdir "$CONFIG/$GPU"
@@ -32,10 +32,10 @@ need wait_until 2 step_us window-opened
 opened=$(step_us window-opened)
 need kill -9 "$BINDER"
 end_binder
-check 'with nobody left, the GPU probes all the same' wait_until 5 gpu_probed
-check 'when the window has ended' at_most "$(($(gpu probed_at_us) - opened))" 3300000
-check 'not before' at_least "$(($(gpu probed_at_us) - opened))" 2900000
+check 'without another binder, the GPU probes' wait_until 5 gpu_probed
+check 'the GPU probes at the latest when the hold has timed out' at_most "$(($(gpu probed_at_us) - opened))" 3300000
+check 'the GPU does not probe before the hold has timed out' at_least "$(($(gpu probed_at_us) - opened))" 2900000
 need rmmod simtee
 load_tee
 run_binder
-check 'a later run still reaches the driver' wait_until 2 holds "$CONFIG/$GPU/state" in-use
+check 'a binder after the hold binds the heap, and the driver uses it' wait_until 2 holds "$CONFIG/$GPU/state" in-use

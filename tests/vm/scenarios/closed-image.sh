@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: where an image is closed, what the initrd bound is not decided again: not when its TEE comes back, and not by a better policy
+# about: in a closed image, a GPU keeps the heap that the initrd bound, also after its TEE was gone or when a policy prefers another heap
 # source: kernel, handed
 
 better() {
@@ -15,26 +15,26 @@ heap_dead() { fails_with EINVAL protheap-guest alloc protected,secure-video 4096
 
 load_tee 'heaps=protected,secure-video;protected,trusted-ui'
 load_protheap
-# Lockdown would close debugfs as well, by which the TEE goes here.
+# Lockdown would also close debugfs, through which the scenario removes the TEE.
 echo 'local-policy = "never"' >/usr/lib/protheap/image.toml
 run_binder
 need is "$(attr state) $(attr heap)" 'bound protected,secure-video'
 
-# The root that follows has other policies, which prefer another heap.
+# The policies of the next root prefer another heap.
 better ', { name = "protected,secure-video" }'
 run_binder
-check 'the binder of the next root leaves it' is "$(attr state) $(attr heap)" 'bound protected,secure-video'
+check 'the binder of the next root leaves the binding as it is' is "$(attr state) $(attr heap)" 'bound protected,secure-video'
 start_daemon
-check 'and so does the daemon' is "$(attr state) $(attr heap)" 'bound protected,secure-video'
+check 'the daemon leaves the binding as it is' is "$(attr state) $(attr heap)" 'bound protected,secure-video'
 drop_tee
-check 'the TEE goes, and its heap' wait_until 2 heap_dead
-check 'the binding with it' wait_until 2 lost
+check 'the heap is dead without its TEE' wait_until 2 heap_dead
+check 'the daemon withdraws the binding when its TEE is gone' wait_until 2 lost
 restore_tee
-check 'when it is back, the GPU is bound' wait_until 2 back
-check 'to the same heap' is "$(attr heap)" protected,secure-video
+check 'the daemon binds the GPU when the TEE is back' wait_until 2 back
+check 'the daemon binds the heap that the initrd had bound' is "$(attr heap)" protected,secure-video
 stop_daemon
 
-# One that does not name the heap at all.
+# A policy that does not name the heap at all.
 better ''
 start_daemon
 drop_tee
@@ -43,13 +43,13 @@ need wait_until 2 lost
 restore_tee
 need wait_until 2 exists /sys/class/tee/tee0
 sleep 1
-check 'a policy that does not name it binds nothing else' absent "$CONFIG/$GPU"
-check 'and says why' ends unprotected no-policy
+check 'the daemon binds no other heap when the policy does not name the old one' absent "$CONFIG/$GPU"
+check 'state.json reports reason no-policy' ends unprotected no-policy
 stop_daemon
 
-# An open image: the policy that is there now counts.
+# An open image, to which the present policy applies.
 echo 'local-policy = "always"' >/usr/lib/protheap/image.toml
 start_daemon
-check 'an image that is not closed is decided for as it is now' wait_until 2 back
-check 'by the policy that is there' is "$(attr heap)" protected,trusted-ui
+check 'in an open image, the daemon binds the GPU again' wait_until 2 back
+check 'in an open image, the daemon binds the heap of the present policy' is "$(attr heap)" protected,trusted-ui
 stop_daemon

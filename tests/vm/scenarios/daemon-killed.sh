@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the daemon is killed in front of every change that it makes: the next one comes to the same end, with nothing lost
+# about: the daemon is killed before each change that it makes, and the next daemon always reaches the same state
 # source: kernel, handed
 # limit: 300
 
 HEAP=protected,secure-video
 
-# The GPU has probed without a binding, which the daemon is to make.
+# The GPU has probed without a binding; the daemon is to make one.
 late_binding() {
 	release_all
 	rm -rf /run/protheap
 	need bind_gpu
 }
-# The GPU's firmware wants larger suspend buffers than its binding has, which the daemon is to hand over.
+# The firmware requests larger suspend buffers than the binding has; the daemon is to hand them over.
 supply() {
 	release_all
 	rm -rf /run/protheap
@@ -19,7 +19,7 @@ supply() {
 	need bind_gpu
 	need is "$(attr suspend_wanted)" 2
 }
-# done_with BYTES: of a suspend buffer
+# done_with BYTES: the binding is complete, with suspend buffers of that size
 done_with() {
 	is "$(attr state) $(gpu bound) $(attr suspend_bytes) $(attr suspend_free) $(state_of /gpus/0/state)" \
 		"in-use 1 $1 2 in-use" && is_zero attr suspend_wanted
@@ -27,7 +27,7 @@ done_with() {
 killed_or_done() { has_lines /run/killed 1 || done_with "$1"; }
 is_whole() { [ ! -e $STATE ] || is "$(state_of /schema)" 1; }
 
-# kill_everywhere BEGIN BYTES
+# kill_everywhere BEGIN BYTES: runs BEGIN and kills the daemon before its first change, then its second, and so on
 kill_everywhere() {
 	: >/run/faults
 	number=1
@@ -37,9 +37,9 @@ kill_everywhere() {
 		protheap-guest kill-at $number protheapd >/run/killed 2>>$DAEMON_LOG &
 		killer=$!
 		need wait_until 20 killed_or_done "$2"
-		# It can be done with the GPU before it has told all of it.
+		# The binding can be complete before the daemon has written its state.
 		if ! wait_until 2 has_lines /run/killed 1 >/dev/null; then
-			# The daemon goes with it.
+			# The daemon ends with its tracer.
 			kill -KILL $killer
 			break
 		fi
@@ -55,8 +55,8 @@ kill_everywhere() {
 		stop_daemon
 		number=$((number + 1))
 	done
-	check "$1: killed in front of $((number - 1)) changes, one after the other" empty cat /run/faults
-	check 'of which there are many' at_least $number 20
+	check "$1: the next daemon recovers from a kill before each of $((number - 1)) changes" empty cat /run/faults
+	check 'the daemon makes at least 20 changes' at_least $number 20
 }
 
 policy radxa,rock-5b <<END
@@ -75,5 +75,5 @@ if [ "$(attr source)" = handed ]; then
 	kill_everywhere supply 131072
 fi
 release_all
-check 'the TEE has every byte' wait_until 10 is_zero given_out
-check 'there is no dma-buf' wait_until 10 is_zero buffers
+check 'the TEE has all memory back' wait_until 10 is_zero given_out
+check 'no dma-buf is left' wait_until 10 is_zero buffers

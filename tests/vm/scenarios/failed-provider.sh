@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: nothing is held for a heap provider whose probe failed, and what the kernel logged is the explanation
+# about: a GPU is not held for a heap provider whose probe failed, and state.json has the message of the kernel
 # limit: 120
 
 FAILED="firmware:optee: the probe is to fail; probe with driver simtee failed with error -22"
 
-# anew: as after a boot, for windows too
+# anew: unloads all modules, so that the GPU can be held again, as after a boot
 anew() {
 	[ ! -e /sys/module/csfgpu ] || need rmmod csfgpu
 	[ ! -e "$CONFIG/$GPU" ] || need rmdir "$CONFIG/$GPU"
@@ -12,7 +12,7 @@ anew() {
 	need rmmod protheap
 	load_protheap
 }
-# not_held: the binder ended well and has held nothing
+# not_held: the binder has exited with status 0 and has not held the GPU
 not_held() { is "$BINDER_STATUS $(state_of /gpus/0/reason) $(state_of /gpus/0/held_us)" '0 no-heap 0'; }
 write() { protheap-guest write "$@"; }
 
@@ -21,12 +21,12 @@ load_tee fail=-22
 check 'the TEE driver is loaded and not bound to its device' has_no_driver firmware:optee
 run_binder
 check 'a GPU is not held for a probe that failed before' not_held
-check 'no binding is opened' absent "$CONFIG/$GPU"
-check 'the candidate has the message of the kernel' is "$(state_of /gpus/0/considered/0/outcome) $(state_of /gpus/0/considered/0/detail)" "absent $FAILED"
-check 'the timeline has the failure' at_least "$(step_us provider-failed)" 1
-check 'the binder logs it' grep -q 'heap provider firmware:optee failed to probe: the probe is to fail' /run/binder.log
-check 'explain shows it' like "$(protheapctl explain)" '*firmware:optee (its driver failed to probe it: the probe is to fail*no-heap*'
-check 'status shows what to look for' like "$(protheapctl)" '*dmesg*'
+check 'the binder leaves no binding for a provider that failed' absent "$CONFIG/$GPU"
+check 'the candidate has the failure that the kernel logged' is "$(state_of /gpus/0/considered/0/outcome) $(state_of /gpus/0/considered/0/detail)" "absent $FAILED"
+check 'the timeline has the failure of the provider' at_least "$(step_us provider-failed)" 1
+check 'the binder logs the failure of the provider' grep -q 'heap provider firmware:optee failed to probe: the probe is to fail' /run/binder.log
+check 'explain shows the failure of the provider' like "$(protheapctl explain)" '*firmware:optee (its driver failed to probe it: the probe is to fail*no-heap*'
+check 'status refers to dmesg' like "$(protheapctl)" '*dmesg*'
 load_gpu
 check 'the GPU probes at once' gpu_probed
 
@@ -41,16 +41,16 @@ check 'a probe that fails ends the hold' is "$BINDER_STATUS $(state_of /gpus/0/r
 released=$(($(step_us window-opened) + $(state_of /gpus/0/held_us)))
 check 'the GPU is held until the probe fails, 1.5 s after the driver was loaded' at_least $released $((loaded + 1500000))
 check 'a probe that fails: the GPU is not held until the hold timeout' at_most "$(state_of /gpus/0/held_us)" 3500000
-check 'the failure has its reason' is "$(state_of /gpus/0/considered/0/detail)" "$FAILED"
-check 'the GPU probes' wait_until 2 gpu_probed
+check 'the candidate has the failure of the probe that ended the hold' is "$(state_of /gpus/0/considered/0/detail)" "$FAILED"
+check 'the GPU probes after the probe of the provider failed' wait_until 2 gpu_probed
 
 anew
 start_binder
 check 'the GPU is held while the TEE driver is not loaded' is "$(attr state)" held
 load_tee fail=-22
 end_binder
-check 'a driver that is loaded and fails ends the hold' is "$(state_of /gpus/0/reason)" no-heap
-check 'soon' at_most "$(state_of /gpus/0/held_us)" 3500000
+check 'a driver that is loaded during the hold and fails to probe ends the hold' is "$(state_of /gpus/0/reason)" no-heap
+check 'the failed driver ends the hold before its timeout' at_most "$(state_of /gpus/0/held_us)" 3500000
 
 anew
 load_tee fail=-22
@@ -68,12 +68,12 @@ check 'the GPU is held for a deferred probe' is "$(attr state)" held
 need write /sys/module/simtee/parameters/fail 0
 need write /sys/bus/platform/drivers_probe firmware:optee
 end_binder
-check 'the heap that comes of it is bound' is "$BINDER_STATUS $(attr state)" '0 bound'
+check 'the binder binds the heap of the provider that probed at last' is "$BINDER_STATUS $(attr state)" '0 bound'
 
 anew
 load_tee
 need write /sys/bus/platform/drivers/simtee/unbind firmware:optee
 run_binder
-# Its heap is there still, and is tried in a hold.
-check 'a GPU is not held for a driver that was unbound' at_most "$(state_of /gpus/0/held_us)" 1500000
-check 'the heap without its TEE is dead' is "$(state_of /gpus/0/reason)" heap-dead
+# Its heap still exists, and the binder allocates from it in a hold.
+check 'the GPU is held for at most 1.5 s for a provider whose driver was unbound' at_most "$(state_of /gpus/0/held_us)" 1500000
+check 'the binder reports the heap without its TEE as heap-dead' is "$(state_of /gpus/0/reason)" heap-dead

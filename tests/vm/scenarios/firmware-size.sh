@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the firmware's buffer has the size that its image wants: of the image that the policy names, else of the largest
+# about: the firmware buffer has the size that the firmware image requires: the image that the policy names, or else the largest one
 # source: kernel, handed
 
-# image DIRECTORY BYTE: a minimal image: a shared section, and a protected one of BYTE * 64 KiB
+# image DIRECTORY BYTE: writes a minimal image with a shared section and a protected one of BYTE * 64 KiB
 image() {
 	mkdir -p "/lib/firmware/arm/mali/$1"
 	{
@@ -18,16 +18,16 @@ load_protheap
 image arch10.8 010
 image arch13.8 020
 run_binder
-check 'the image that the policy names counts' is "$(attr firmware_bytes)" 524288
+check 'the firmware buffer has the size for the image that the policy names' is "$(attr firmware_bytes)" 524288
 need rmdir "$CONFIG/$GPU"
 
 rm -r /lib/firmware/arm/mali/arch10.8
 run_binder
-check 'without it, the largest that is there' is "$(attr firmware_bytes)" 1048576
+check "the firmware buffer has the size for the largest image if the policy's image is missing" is "$(attr firmware_bytes)" 1048576
 need rmdir "$CONFIG/$GPU"
 
 echo damaged >/lib/firmware/arm/mali/arch13.8/mali_csffw.bin
 run_binder
-check 'a damaged image stops nothing' is "$BINDER_STATUS $(attr state)" '0 bound'
-check 'it is told with its path' like "$(state_of /refused)" '*arm/mali/arch13.8/mali_csffw.bin*'
-check 'and what every known image wants is assumed' is "$(attr firmware_bytes)" 262144
+check 'the binder binds despite a damaged image' is "$BINDER_STATUS $(attr state)" '0 bound'
+check 'state.json reports the damaged image with its path' like "$(state_of /refused)" '*arm/mali/arch13.8/mali_csffw.bin*'
+check 'the firmware buffer has the default size if no image is readable' is "$(attr firmware_bytes)" 262144

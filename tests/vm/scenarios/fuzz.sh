@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: eight processes give the driver for ten minutes what nobody sane would, while memory fails: all comes back
+# about: eight processes call the driver with random and invalid arguments for ten minutes while allocations fail, and no resource leaks
 # kernel: debug
 # overlay: second-gpu
 # smp: 2
@@ -13,14 +13,14 @@ for kind in failslab fail_usercopy; do
 	echo Y >/sys/kernel/debug/$kind/task-filter
 	echo -1 >/sys/kernel/debug/$kind/times
 done
-# fail_workers PERCENT: of the allocations of the kernel's own workers, where the driver is probed late and told
+# fail_workers PERCENT: makes allocations of kernel workers fail, which probe drivers late and notify them
 fail_workers() {
 	for process in /proc/[0-9]*; do
 		case $(cat "$process/comm" 2>/dev/null) in kworker*) echo 1 >"$process/make-it-fail" ;; esac
 	done 2>/dev/null
 	echo "$1" >/sys/kernel/debug/failslab/probability
 }
-# Loaded anew each time: a device has one window only.
+# The modules are loaded again for each round, because a device is held only once.
 for round in 1 2 3 4 5; do
 	load_tee
 	load_protheap
@@ -31,11 +31,11 @@ for round in 1 2 3 4 5; do
 	check_idle
 done
 say "$(sed 's/ .*//' /run/counts | sort -u | while read -r name; do echo "$name $(count "$name")"; done | tr '\n' ' ')"
-check 'it was busy' at_least "$(count step)" 20000
+check 'the processes make at least 20000 steps' at_least "$(count step)" 20000
 for what in ioctl mkdir rmdir store read open kept-read kept-read-ENOENT kept-store-ENOENT bound driver-bind driver-unbind group fault; do
-	check "$what, often" at_least "$(count $what)" 20
+	check "the processes succeed at $what at least 20 times" at_least "$(count $what)" 20
 done
 for errno in EBADF EINVAL EFAULT ENODEV EOPNOTSUPP EMSGSIZE EPERM EEXIST EBUSY; do
-	check "an ioctl was refused with $errno" at_least "$(count ioctl-$errno)" 1
+	check "the kernel refuses an ioctl with $errno" at_least "$(count ioctl-$errno)" 1
 done
-check 'other ioctls were refused' at_least "$(count other-ioctl-ENOTTY)" 100
+check 'the kernel refuses unknown ioctls at least 100 times' at_least "$(count other-ioctl-ENOTTY)" 100

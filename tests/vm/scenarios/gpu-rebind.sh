@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the GPU's driver goes and comes back: it gets the same firmware buffer, and nothing is allocated anew
+# about: a GPU driver that is unbound and bound again gets the same firmware buffer, and nothing is allocated
 # source: kernel, handed
 # tee: sim, static, dynamic-8m
 
@@ -8,17 +8,17 @@ load_protheap
 make_binding protected,secure-video 65536 3
 load_gpu
 firmware=$(gpu firmware_dma)
-check 'the GPU is bound' is "$(attr state)" in-use
+check 'the GPU uses its binding' is "$(attr state)" in-use
 need create_group
 need create_group
 all=$(given_out)
 for round in 1 2 3; do
 	need unbind_gpu
-	check "unbound, $round: the binding stays, with nothing in use" is "$(attr state) $(attr suspend_in_use)" 'bound 0'
-	check "unbound, $round: so do the buffers" is "$(given_out)" "$all"
+	check "unbound, $round: the binding remains, with no buffer in use" is "$(attr state) $(attr suspend_in_use)" 'bound 0'
+	check "unbound, $round: the buffers remain allocated" is "$(given_out)" "$all"
 	need bind_gpu
-	check "bound again, $round: to the same firmware buffer" is "$(gpu firmware_dma)" "$firmware"
-	check "bound again, $round: groups are suspended as before" create_group
+	check "bound again, $round: the driver gets the same firmware buffer" is "$(gpu firmware_dma)" "$firmware"
+	check "bound again, $round: a group gets a suspend buffer" create_group
 done
-check 'no buffer was allocated for that' is "$(given_out)" "$all"
-check 'the peak is remembered' is "$(counter suspend-peak)" 2
+check 'no buffer was allocated for the new driver' is "$(given_out)" "$all"
+check 'the module counts at most two suspend buffers in use' is "$(counter suspend-peak)" 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: hibernation: no image has a protected buffer in it, the machine powers off, and the GPU is bound again after
+# about: no hibernation image contains a protected buffer, and after a hibernation the GPU is bound again
 # source: kernel
 # disk: 512
 # boots: 2
@@ -13,45 +13,45 @@ HEAP=protected,secure-video
 BYTES=$((262144 + 3 * 65536))
 need mkswap /dev/vda
 need swapon /dev/vda
-# hibernate MODE: of /sys/power/disk; prints the errno's name and fails, if it does
+# hibernate MODE: hibernates in that mode of /sys/power/disk; if it fails, prints the name of the errno and fails
 hibernate() { protheap-guest write /sys/power/disk "$1" && protheap-guest write /sys/power/state disk; }
 logged() { dmesg | grep -cF "$1"; }
 bound_again() { is "$(attr state) $(attr suspend_free) $(gpu bound) $(given_out)" "in-use 3 1 $BYTES"; }
 
-check 'without protheap an image is taken and restored' hibernate test_resume
+check 'the kernel takes and restores an image without protheap' hibernate test_resume
 load_tee
 load_protheap
 load_gpu
-check 'with a driver and no binding as well' hibernate test_resume
+check 'the kernel takes and restores an image with a GPU driver and no binding' hibernate test_resume
 need modprobe -r csfgpu
 make_binding $HEAP 65536 3
-check 'with a binding and no driver' hibernate test_resume
-check 'which has its buffers again' wait_until 5 is_count 3 attr suspend_free
-check 'and is bound' is "$(attr state) $(given_out)" "bound $BYTES"
+check 'the kernel takes and restores an image with a binding and no GPU driver' hibernate test_resume
+check 'the binding has its suspend buffers again' wait_until 5 is_count 3 attr suspend_free
+check 'the binding is bound again with all its memory' is "$(attr state) $(given_out)" "bound $BYTES"
 
 load_gpu
 need create_group
 from=$(logged 'protheap: failed to prepare for hibernation')
-check 'a protected group keeps the machine awake' fails_with EBUSY hibernate test_resume
-check 'the log names driver and device' is "$(dmesg | grep -c "csfgpu $GPU: protheap: failed to prepare for hibernation: driver csfgpu holds 1 suspend buffers")" 1
-check 'the group is as before' is "$(attr state) $(attr suspend_in_use)" 'in-use 1'
+check 'a protected group prevents hibernation' fails_with EBUSY hibernate test_resume
+check 'the kernel logs the driver and the device that prevent hibernation' is "$(dmesg | grep -c "csfgpu $GPU: protheap: failed to prepare for hibernation: driver csfgpu holds 1 suspend buffers")" 1
+check 'the protected group is unchanged after the refused hibernation' is "$(attr state) $(attr suspend_in_use)" 'in-use 1'
 need destroy_group
-check 'so is the binding' wait_until 5 bound_again
+check 'the binding is in use again after the refused hibernation' wait_until 5 bound_again
 bounds=$(gpu late_bounds)
-check 'without a group the image is taken and restored' hibernate test_resume
-check 'and the driver has its buffers again' wait_until 5 bound_again
-check 'of which it was notified' is "$(gpu late_bounds)" $((bounds + 1))
+check 'the kernel takes and restores an image when the group is destroyed' hibernate test_resume
+check 'the driver has its buffers again after hibernation' wait_until 5 bound_again
+check 'the driver was notified of its buffers once' is "$(gpu late_bounds)" $((bounds + 1))
 
 need modprobe -r csfgpu
 load_gpu release=0
-check 'a driver that does not release its buffer keeps the machine awake' fails_with EBUSY hibernate test_resume
-check 'the log says what to do' is "$(logged 'driver csfgpu holds 1 protected buffers and does not release them; unbind the driver')" 1
-check 'the driver has its buffers' wait_until 5 bound_again
+check 'a driver that does not release its buffer prevents hibernation' fails_with EBUSY hibernate test_resume
+check 'the kernel logs a remedy for a driver that does not release its buffer' is "$(logged 'driver csfgpu holds 1 protected buffers and does not release them; unbind the driver')" 1
+check 'the driver has its buffers again after hibernation was refused' wait_until 5 bound_again
 need modprobe -r csfgpu
 load_gpu
 
-# From here on in the second boot.
-check 'the machine is powered off, and the next boot restores it' hibernate shutdown
-check 'the driver has its buffers again there' wait_until 5 bound_again
+# The rest runs in the second boot.
+check 'the machine powers off, and the next boot restores it' hibernate shutdown
+check 'the driver has its buffers again in the next boot' wait_until 5 bound_again
 need create_group
-check 'a protected group has one of them' is "$(attr suspend_in_use)" 1
+check 'a protected group has a suspend buffer in the next boot' is "$(attr suspend_in_use)" 1

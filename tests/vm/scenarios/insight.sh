@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: whoever looks for a fault finds it: counters, an event for every state, and words in the log, once each
+# about: faults can be found: counters, one uevent for each state, and one line in the kernel log for each step
 # source: kernel, handed
 
 load_tee
@@ -19,17 +19,17 @@ handed)
 	need store heap protected,secure-video
 	need store suspend_bytes 65536
 	need store suspend_count 2
-	check 'too small a buffer' fails_with EMSGSIZE hand_over suspend protected,secure-video 4096
-	check 'and another' fails_with EMSGSIZE hand_over suspend protected,secure-video 4096
-	check 'both are counted' is "$(counter refused-too-small)" 2
+	check 'the kernel refuses a buffer that is too small' fails_with EMSGSIZE hand_over suspend protected,secure-video 4096
+	check 'the kernel refuses a second buffer that is too small' fails_with EMSGSIZE hand_over suspend protected,secure-video 4096
+	check 'the kernel counts both refused buffers' is "$(counter refused-too-small)" 2
 	need hand_over firmware protected,secure-video 262144
 	need hand_over suspend protected,secure-video 65536
 	;;
 kernel)
 	need store heap protected,secure-video
 	need store firmware_bytes_wanted 99999999
-	check 'too large a buffer' fails_with ENOMEM store commit bind
-	check 'is counted' is "$(counter refused-heap-too-small)" 1
+	check 'the kernel refuses a buffer that is larger than the heap' fails_with ENOMEM store commit bind
+	check 'the kernel counts the failed allocation' is "$(counter refused-heap-too-small)" 1
 	need store firmware_bytes_wanted 262144
 	need store suspend_bytes 65536
 	need store suspend_count 2
@@ -46,10 +46,10 @@ case $(cat $CONFIG/sources) in
 handed) states='open;held;bound suspend;in-use suspend;bound suspend;in-use suspend;absent;' ;;
 *) states='open;held;bound;in-use;bound;in-use;absent;' ;;
 esac
-check 'every state has its uevent, in order' wait_until 2 is_count "$states" uevents
-check 'the window is in the log' is "$(log 'held for at most 5000 ms')" 1
-check 'the heap, and who decided' is "$(log 'bound to protected,secure-video by policy somebody')" 1
-check 'that it was taken back' is "$(log 'binding withdrawn, . protected buffers are still in use')" 1
-check 'nothing is held' is "$(counter state) $(counter buffers) $(counter bytes) $(counter in-use)" 'absent 0 0 0'
-check 'the window is spent' is "$(counter window-spent)" 1
+check 'the kernel sends a uevent for each state, in order' wait_until 2 is_count "$states" uevents
+check 'the kernel logs the hold once' is "$(log 'held for at most 5000 ms')" 1
+check 'the kernel logs the heap and the policy once' is "$(log 'bound to protected,secure-video by policy somebody')" 1
+check 'the kernel logs the withdrawal once' is "$(log 'binding withdrawn, . protected buffers are still in use')" 1
+check 'the kernel has no buffer when the driver is unbound' is "$(counter state) $(counter buffers) $(counter bytes) $(counter in-use)" 'absent 0 0 0'
+check 'the kernel counts the hold of the device as spent' is "$(counter window-spent)" 1
 kill $listener

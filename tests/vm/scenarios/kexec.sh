@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: before another kernel is started, every buffer goes back to the TEE, also what the GPU uses
+# about: before kexec starts another kernel, every buffer returns to the TEE, including those that the GPU uses
 # source: kernel, handed
 # tee: sim, dynamic
 # leave: kexec
@@ -11,4 +11,4 @@ make_binding protected,secure-video 65536 3
 load_gpu
 need create_group
 check 'the GPU uses its buffers' is "$(attr state) $(attr suspend_in_use)" 'in-use 1'
-check 'which the TEE has given out' is "$(given_out)" $((262144 + 3 * 65536))
+check 'the TEE has allocated the buffers that the GPU uses' is "$(given_out)" $((262144 + 3 * 65536))

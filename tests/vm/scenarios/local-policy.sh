@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: what root alone did not write, and under lockdown what is not of the image, neither replaces, refines nor masks a policy
+# about: files that other users can write, and under lockdown files outside the image, never replace, refine or mask a policy
 
 OTHER='protected,trusted-ui'
-# What every file of /etc wants: the other heap.
+# wish FILE: writes a policy that names the other heap
 wish() {
 	printf 'schema = 1\n[gpu."%s"]\nheaps = [{ name = "%s" }]\nsuspend = { count = 3 }\n' "$GPU" "$OTHER" >"$1"
 }
-# bound_to HEAP: what the binder binds
+# bound_to HEAP: the binder binds that heap
 bound_to() {
 	run_binder
 	is "$(attr heap) $(state_of /gpus/0/heap)" "$1 $1" && rmdir "$CONFIG/$GPU"
@@ -20,21 +20,21 @@ wish /etc/protheap/policies/radxa,rock-5b.toml
 wish /etc/protheap/policies/rockchip,rk3588.toml.d/wish.toml
 wish /run/protheap/policies/default.toml
 : >/etc/protheap/policies/rockchip,rk3588.toml
-check 'policies in /etc and /run count' bound_to "$OTHER"
+check 'policies in /etc and /run apply' bound_to "$OTHER"
 
 chmod 666 /etc/protheap/policies/*.toml /etc/protheap/policies/*/* /run/protheap/policies/*
-check 'those that others can write to do not' bound_to protected,secure-video
-check 'not a value of theirs' is "$(state_of /gpus/0/suspend_count)" 16
-check 'each is told' like "$(cat /run/binder.log)" '*rockchip,rk3588.toml: can be written*rock-5b.toml: can be written*'
-check 'and why' like "$(state_of /refused)" '*(mode 0666)*rock-5b.toml*'
+check 'policies that other users can write to do not apply' bound_to protected,secure-video
+check 'no value of a refused policy applies' is "$(state_of /gpus/0/suspend_count)" 16
+check 'the binder logs each policy that other users can write to' like "$(cat /run/binder.log)" '*rockchip,rk3588.toml: can be written*rock-5b.toml: can be written*'
+check 'state.json has the mode of each refused policy' like "$(state_of /refused)" '*(mode 0666)*rock-5b.toml*'
 chmod 644 /etc/protheap/policies/*.toml /etc/protheap/policies/*/* /run/protheap/policies/*
 chown 1000 /etc/protheap/policies/*.toml /etc/protheap/policies/*/* /run/protheap/policies/*
-check 'nor those that belong to others' bound_to protected,secure-video
+check 'policies that belong to other users do not apply' bound_to protected,secure-video
 chown -R 0 /etc/protheap /run/protheap
 chmod 777 /etc/protheap/policies /etc/protheap/policies/*.d /run/protheap/policies
-check 'nor any in directories that others can write to' bound_to protected,secure-video
+check 'policies in directories that other users can write to do not apply' bound_to protected,secure-video
 chmod 755 /etc/protheap/policies /etc/protheap/policies/*.d /run/protheap/policies
-check 'when all is as it should be, they count again' bound_to "$OTHER"
+check 'policies of root in directories of root apply again' bound_to "$OTHER"
 
 
 mv /etc/protheap/policies/radxa,rock-5b.toml /run/own.toml
@@ -46,30 +46,30 @@ for name in radxa,rock-5b.toml rockchip,rk3588.toml rockchip,rk3588.toml.d defau
 done
 rm /run/protheap/policies/default.toml
 chown 1000 /srv/theirs
-check 'a link that others can lead elsewhere masks nothing' bound_to protected,secure-video
-check 'and is told' like "$(state_of /refused)" '*leads through /srv/theirs, which belongs to user 1000*'
+check 'a link through a directory of another user masks no policy' bound_to protected,secure-video
+check 'state.json reports the link through a directory of another user' like "$(state_of /refused)" '*leads through /srv/theirs, which belongs to user 1000*'
 rm /etc/protheap/policies/*
 cp /run/own.toml /run/protheap/policies/default.toml
 mkdir /etc/protheap/policies/rockchip,rk3588.toml.d
 cp /run/own.toml /etc/protheap/policies/rockchip,rk3588.toml.d/wish.toml
 : >/etc/protheap/policies/rockchip,rk3588.toml
 mv /run/own.toml /etc/protheap/policies/radxa,rock-5b.toml
-check 'what is as it should be counts as before' bound_to "$OTHER"
+check 'policies of root apply as before' bound_to "$OTHER"
 
 echo 'local-policy = "never"' >/usr/lib/protheap/image.toml
-check 'unless the image says never' bound_to protected,secure-video
-check 'an entry for each directory says so' is "$(state_of /refused | grep -o 'does not count' | wc -l)" 2
+check 'local policies do not apply if the image sets local-policy to never' bound_to protected,secure-video
+check 'state.json has one entry for each local directory that does not apply' is "$(state_of /refused | grep -o 'does not count' | wc -l)" 2
 echo 'local-policy = "perhaps"' >/usr/lib/protheap/image.toml
-check 'a word that is none means never' bound_to protected,secure-video
-check 'and is told' like "$(state_of /refused)" '*1:16: expected*image.toml*'
+check 'an invalid value of local-policy means never' bound_to protected,secure-video
+check 'state.json reports the invalid value of local-policy' like "$(state_of /refused)" '*1:16: expected*image.toml*'
 rm /usr/lib/protheap/image.toml
 
 echo integrity >/sys/kernel/security/lockdown
-check 'under lockdown they do not count' bound_to protected,secure-video
-check 'not a value of theirs' is "$(state_of /gpus/0/suspend_count)" 16
-check 'protheapctl explains it: untrusted' is "$(explained /considered | grep -o untrusted | wc -l)" 4
-check 'and what applies' is "$(explained /policies/0/key) $(explained /policies/1/key)" 'rockchip,rk3588 default'
-check 'and what that comes to' is "$(explained /gpus/0/decision)" protected,secure-video
+check 'local policies do not apply under lockdown' bound_to protected,secure-video
+check 'no value of a local policy applies under lockdown' is "$(state_of /gpus/0/suspend_count)" 16
+check 'protheapctl reports four local policies as untrusted' is "$(explained /considered | grep -o untrusted | wc -l)" 4
+check 'protheapctl reports the policies that apply' is "$(explained /policies/0/key) $(explained /policies/1/key)" 'rockchip,rk3588 default'
+check 'protheapctl selects the heap of the policies that apply' is "$(explained /gpus/0/decision)" protected,secure-video
 echo 'local-policy = "always"' >/usr/lib/protheap/image.toml
-check 'unless the image says always' bound_to "$OTHER"
-check 'which protheapctl explains too' is "$(explained /gpus/0/decision)" "$OTHER"
+check 'local policies apply under lockdown if the image sets local-policy to always' bound_to "$OTHER"
+check 'protheapctl selects the heap of local policies if the image permits them' is "$(explained /gpus/0/decision)" "$OTHER"

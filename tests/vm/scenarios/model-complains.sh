@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: negative control: what a driver must not do with memory is found by the model
+# about: negative control: the simulated GPU reports a page that is mapped twice and a CPU write to protected memory
 
 bound_panthor 4
 keep_awake
-check 'all is well' is "$(check_model)" fine
+check 'the simulated GPU reports no violation before the first fault' is "$(check_model)" fine
 need inject page-twice
-check 'a page that is mapped twice is found' like "$(check_model)" '*is mapped twice*'
+check 'the simulated GPU reports a page that is mapped twice' like "$(check_model)" '*is mapped twice*'
 need inject cpu-write
-check 'so is a write of the CPU to the carve-out' like "$(check_model)" '*somebody else wrote to the carve-out*'
+check 'the simulated GPU reports a CPU write to the carve-out' like "$(check_model)" '*somebody else wrote to the carve-out*'

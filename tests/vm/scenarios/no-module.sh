@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a kernel without protheap.ko: nothing is held, and the state says so
+# about: on a kernel without protheap.ko, no GPU is held, and state.json reports why
 # without: protheap
 
 load_tee
 run_binder
-check 'the binder ends well' is "$BINDER_STATUS" 0
-check 'there is no delivery' is "$(state_of /delivery)" none
-check 'the reason is named' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-consumer'
-check 'the policy is told all the same' is "$(state_of /policies/0)" rockchip,rk3588
-check 'media stacks still find their heap' exists /run/protheap/heaps/secure-video
+check 'the binder exits with status 0' is "$BINDER_STATUS" 0
+check 'state.json reports the delivery as none' is "$(state_of /delivery)" none
+check 'state.json reports state unprotected and reason no-consumer' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-consumer'
+check 'state.json names the policy nevertheless' is "$(state_of /policies/0)" rockchip,rk3588
+check 'media stacks still find the heap by its usage' exists /run/protheap/heaps/secure-video
 load_gpu
-check 'the GPU probes as it always did' gpu_probed
+check 'the GPU probes without protheap.ko' gpu_probed

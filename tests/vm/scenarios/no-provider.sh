@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: nothing on the board could bring a heap: the GPU is not held at all
+# about: on a board that has no heap provider, the GPU is not held
 # overlay: no-tee
 
 load_protheap
 run_binder
-check 'the binder ends well' is "$BINDER_STATUS" 0
-check 'the reason is named' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-provider'
-check 'the GPU was not held' is "$(state_of /gpus/0/held_us)" 0
-check 'no binding was opened' absent "$CONFIG/$GPU"
+check 'the binder exits with status 0' is "$BINDER_STATUS" 0
+check 'state.json reports state unprotected and reason no-provider' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-provider'
+check 'the binder does not hold the GPU' is "$(state_of /gpus/0/held_us)" 0
+check 'the binder leaves no binding' absent "$CONFIG/$GPU"
 load_gpu
 check 'the GPU probes at once' gpu_probed
-check 'without protected memory' is "$(gpu bound)" 0
+check 'the GPU driver has no protected buffer' is "$(gpu bound)" 0

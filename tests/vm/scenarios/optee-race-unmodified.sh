@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: negative control of optee-race: the same with the driver as Linux 7.3 has it crashes the kernel
+# about: negative control of optee-race: with the OP-TEE driver of Linux 7.3, concurrent allocations crash the kernel
 # tee: dynamic
 # smp: 4
 # clock: host
@@ -9,4 +9,4 @@
 
 use_optee unmodified
 load_tee
-check 'four processes allocate and free' protheap-guest alloc-free protected,secure-video 65536 4 20000
+check 'four processes allocate and free buffers' protheap-guest alloc-free protected,secure-video 65536 4 20000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: processes allocate from a dynamic pool and free at the same time: the pool is set up and torn down by one at a time
+# about: concurrent allocations from a dynamic pool of OP-TEE are safe, because one process at a time sets up and tears down the pool
 # tee: dynamic
 # smp: 4
 # clock: host
@@ -7,6 +7,6 @@
 # limit: 60
 
 load_tee
-check 'four processes allocate and free' protheap-guest alloc-free protected,secure-video 65536 4 3000
+check 'four processes allocate and free buffers' protheap-guest alloc-free protected,secure-video 65536 4 3000
 check 'no buffer is left' is_zero given_out
-check 'the heap still gives memory' protheap-guest alloc protected,secure-video 4096
+check 'the heap still serves allocations' protheap-guest alloc protected,secure-video 4096

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the real panthor takes its firmware's section and its groups' suspend buffers from the binding
+# about: the real panthor takes its protected section and the suspend buffers of protected groups from the binding
 # board: rk3588 imx95 mt8196
 # source: kernel, handed
 # tee: sim, static, dynamic-8m, ffa
@@ -8,26 +8,26 @@ load_model
 load_tee
 load_protheap
 run_binder
-check 'the binding is made' is "$(attr state)" bound
+check 'the binder commits the binding' is "$(attr state)" bound
 load_panthor
 keep_awake
 check 'panthor probes' is "$(driver)" panthor
-check 'the binding is in use' is "$(attr state)" in-use
+check 'panthor uses the binding' is "$(attr state)" in-use
 check 'the protected section is in the carve-out' is "$(firmware_says protected-section)" carve-out
-check 'as a whole' is "$(firmware_says protected-section-pages)" 64
-check 'the firmware has prepared itself for protected mode' is "$(firmware_says prepared)" 1
-check 'at its only boot' is "$(model boots)" 1
+check 'all 64 pages of the protected section are in the carve-out' is "$(firmware_says protected-section-pages)" 64
+check 'the firmware has prepared protected mode' is "$(firmware_says prepared)" 1
+check 'the firmware has booted once' is "$(model boots)" 1
 
 check 'jobs run' is "$(panthor job --count 20)" 'jobs 20/20'
-check 'for which no suspend buffer is taken' is "$(attr suspend_in_use)" 0
+check 'ordinary jobs use no protected suspend buffer' is "$(attr suspend_in_use)" 0
 keep_groups 2 --job
-check 'nor for groups that are not protected' is "$(attr suspend_in_use)" 0
-check 'whose buffers are ordinary' is "$(group_buffers)" 'ordinary ordinary'
+check 'ordinary groups use no protected suspend buffer' is "$(attr suspend_in_use)" 0
+check 'the suspend buffers of ordinary groups are in ordinary memory' is "$(group_buffers)" 'ordinary ordinary'
 release_groups
 keep_groups 2 --protected --job
-check 'protected groups take one each' is "$(attr suspend_in_use)" 2
-check 'which is protected, and their other one is not' is "$(group_buffers)" 'ordinary carve-out'
-check 'of the size that the firmware says' is "$(awk '{ print $11 }' $MODEL/groups | sort -u)" 65536
+check 'each protected group uses one protected suspend buffer' is "$(attr suspend_in_use)" 2
+check 'a protected group has one ordinary and one protected suspend buffer' is "$(group_buffers)" 'ordinary carve-out'
+check 'the suspend buffers have the size that the firmware requests' is "$(awk '{ print $11 }' $MODEL/groups | sort -u)" 65536
 release_groups
-check 'and give it back' wait_until 2 holds "$CONFIG/$GPU/suspend_in_use" 0
-check 'the model has nothing to complain of' is "$(check_model)" fine
+check 'protected groups release their suspend buffers' wait_until 2 holds "$CONFIG/$GPU/suspend_in_use" 0
+check 'the simulated GPU reports no violation' is "$(check_model)" fine

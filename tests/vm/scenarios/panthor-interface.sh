@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: programs see the version, numbers and flags of Linux's own panthor; protected groups have ioctls of their own
+# about: the patched panthor reports the version, numbers and flags of Linux to programs, and has separate ioctls for protected groups
 # limit: 60
 
-# interface: of the panthor that is loaded, to programs that know Linux's own, and to those that know protected groups
+# interface: prints what the loaded panthor reports to programs, and the flags that it refuses
 interface() {
 	load_panthor
 	panthor query | grep -v protected-memory
@@ -16,24 +16,24 @@ use_panthor unmodified
 load_model
 unmodified=$(interface)
 say "$(echo "$unmodified" | tr '\n' ' ')"
-check 'without the patches there is a version' like "$unmodified" 'version 1.*'
-check 'each bit that is not assigned is refused' like "$unmodified" '*EINVAL 32'
-check 'the query of protected memory is not known' is "$(protected_memory)" ENOTTY
-check 'nor are protected groups' is "$(panthor group --protected 2>&1)" 'groups 0 ENOTTY'
+check 'without the patches, panthor reports a version' like "$unmodified" 'version 1.*'
+check 'without the patches, panthor refuses each unassigned flag' like "$unmodified" '*EINVAL 32'
+check 'without the patches, panthor does not know the query of protected memory' is "$(protected_memory)" ENOTTY
+check 'without the patches, panthor does not know protected groups' is "$(panthor group --protected 2>&1)" 'groups 0 ENOTTY'
 need rmmod panthor
 
 need cp /run/own.ko "$own"
-check 'with the patches all of that is the same' is "$(interface)" "$unmodified"
-check 'without protected memory the query says so' is "$(protected_memory)" no
-check 'and protected groups are refused' is "$(panthor group --protected 2>&1)" 'groups 0 EOPNOTSUPP'
+check 'with the patches, panthor has the same interface' is "$(interface)" "$unmodified"
+check 'without a binding, the query reports no protected memory' is "$(protected_memory)" no
+check 'without a binding, panthor refuses protected groups' is "$(panthor group --protected 2>&1)" 'groups 0 EOPNOTSUPP'
 need rmmod panthor
 
 load_tee
 load_protheap
 make_binding protected,secure-video 65536 4
-check 'with a binding all of that is the same' is "$(interface)" "$unmodified"
-check 'the query finds protected memory' is "$(protected_memory)" yes
-check 'protected groups work' is "$(panthor group --protected --job)" 'groups 1
+check 'with a binding, panthor has the same interface' is "$(interface)" "$unmodified"
+check 'with a binding, the query reports protected memory' is "$(protected_memory)" yes
+check 'with a binding, a protected group runs a job' is "$(panthor group --protected --job)" 'groups 1
 jobs 1/1
 destroyed 1/1'
-check 'the model has nothing to complain of' is "$(check_model)" fine
+check 'the simulated GPU reports no violation' is "$(check_model)" fine

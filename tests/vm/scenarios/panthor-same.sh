@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: without a binding, the patched panthor allocates what Linux's own does, byte for byte
+# about: without a binding, the patched panthor allocates exactly what the panthor of Linux 7.3 does
 
-# allocations: of a panthor that has just been loaded, and of one with three groups that have run
+# allocations: prints those of a panthor that was just loaded, and of one with three groups that have run
 allocations() {
 	load_panthor
 	keep_awake
@@ -12,7 +12,7 @@ allocations() {
 	need rmmod panthor
 }
 
-# sizes: what of it does not depend on who asked and where it is mapped
+# sizes: prints the columns that depend neither on the process nor on the mapping
 sizes() { awk '$7 ~ /^0x/ { $1 = $7 = ""; print }' "$1"; }
 
 load_model
@@ -22,9 +22,9 @@ use_panthor unmodified
 allocations >/run/unmodified
 need cp /run/own.ko "$own"
 allocations >/run/patched
-check 'there is something to compare' at_least "$(sizes /run/unmodified | wc -l)" 20
-check 'without protheap.ko it is the same' is "$(sizes /run/patched)" "$(sizes /run/unmodified)"
+check 'there are at least 20 allocations to compare' at_least "$(sizes /run/unmodified | wc -l)" 20
+check 'without protheap.ko, the patched panthor has the same allocations' is "$(sizes /run/patched)" "$(sizes /run/unmodified)"
 load_tee
 load_protheap
 allocations >/run/unbound
-check 'and with it, without a binding' is "$(sizes /run/unbound)" "$(sizes /run/unmodified)"
+check 'with protheap.ko and no binding, the patched panthor has the same allocations' is "$(sizes /run/unbound)" "$(sizes /run/unmodified)"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: panthor is unbound and bound while programs use it: they fail, and all comes back
+# about: when panthor is unbound while programs use it, the programs fail, and all buffers are released
 # tee: sim, static
 # smp: 2
 # clock: host
@@ -21,11 +21,11 @@ wait $stress
 ended=$?
 dmesg -n 8
 say "$(paste -s -d , /run/counts)"
-check 'no process failed' is $ended 0
-check 'there were jobs' at_least "$(count job)" 20
-check 'none did what it should not' is "$(count job-wrong)" 0
-check 'every suspend buffer is free' wait_until 10 holds "$CONFIG/$GPU/suspend_in_use" 0
-check 'the section is where it was' is "$(firmware_says protected-section-at)" "$at"
-check 'the GPU is well' is "$(panthor protected-job)" 'protected-jobs 1/1'
-check 'the model has nothing to complain of' is "$(check_model)" fine
+check 'no process of the stress fails' is $ended 0
+check 'the processes run at least 20 jobs' at_least "$(count job)" 20
+check 'no job has a wrong result' is "$(count job-wrong)" 0
+check 'no suspend buffer is in use' wait_until 10 holds "$CONFIG/$GPU/suspend_in_use" 0
+check 'the protected section has not moved' is "$(firmware_says protected-section-at)" "$at"
+check 'a protected job runs after panthor was bound again' is "$(panthor protected-job)" 'protected-jobs 1/1'
+check 'the simulated GPU reports no violation' is "$(check_model)" fine
 all_comes_back

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: panthor has the parameter, and its heap never comes: the boot waits for the hold, and no longer than the binder
+# about: with the parameter of panthor and a heap that never appears, the boot waits for the hold timeout, and only while the binder runs
 # without: protheap
 
 use_panthor parameter
@@ -8,12 +8,12 @@ protheap-bind >/run/binder.log 2>&1 &
 BINDER=$!
 need wait_until 5 exists "$STATE"
 need kill -KILL "$BINDER"
-check 'of a binder that was killed nothing is left' absent "$OPTIONS"
+check 'a killed binder leaves no option for modprobe' absent "$OPTIONS"
 
 before=$(now_ms)
 start_binder
-check 'the boot waited for the whole hold' at_least $(($(now_ms) - before)) 4900
+check 'the boot waits for the whole hold' at_least $(($(now_ms) - before)) 4900
 end_binder
-check 'the binder ends well' is "$BINDER_STATUS" 0
-check 'the reason is named' ends unprotected heap-late
-check 'no option is set' absent "$OPTIONS"
+check 'the binder exits with status 0' is "$BINDER_STATUS" 0
+check 'state.json reports state unprotected and reason heap-late' ends unprotected heap-late
+check 'the binder sets no option for modprobe' absent "$OPTIONS"

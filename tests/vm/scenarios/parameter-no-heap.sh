@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a panthor with the parameter, and no heap: nothing is written for modprobe, and panthor does not wait for one
+# about: with the parameter of panthor and no heap, the binder sets no option for modprobe, and panthor does not wait for a heap
 # without: protheap
 
 use_panthor parameter
 load_model
-# Of an earlier run that was killed.
+# A file of an earlier run that was killed.
 mkdir -p /run/modprobe.d
 echo 'options panthor protected_heap_name=gone' >"$OPTIONS"
 load_tee heaps=
 run_binder
-check 'the binder ends well' is "$BINDER_STATUS" 0
-check 'the delivery is told' is "$(state_of /delivery)" panthor-parameter
-check 'the reason is named' ends unprotected no-heap
-check 'no option is left' absent "$OPTIONS"
+check 'the binder exits with status 0' is "$BINDER_STATUS" 0
+check 'state.json reports the delivery as panthor-parameter' is "$(state_of /delivery)" panthor-parameter
+check 'state.json reports state unprotected and reason no-heap' ends unprotected no-heap
+check 'the binder removes the stale option' absent "$OPTIONS"
 load_panthor
 keep_awake
-check 'panthor has no heap to wait for' holds /sys/module/panthor/parameters/protected_heap_name '(null)'
-check 'and probes' is "$(driver)" panthor
-check 'without a protected section' is "$(firmware_says protected-section)" none
+check 'panthor is loaded without the name of a heap' holds /sys/module/panthor/parameters/protected_heap_name '(null)'
+check 'panthor probes without a heap' is "$(driver)" panthor
+check 'the firmware has no protected section' is "$(firmware_says protected-section)" none
 run_binder
-check 'to a later binder that is the same' ends unprotected no-heap
+check 'a later binder reports state unprotected and reason no-heap' ends unprotected no-heap

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a panthor without the parameter and no protheap.ko: no delivery, and nothing is written for modprobe
+# about: with a panthor without the parameter and no protheap.ko, there is no delivery, and the binder sets no option for modprobe
 # without: protheap
 
 use_panthor unmodified
 load_model
 load_tee
 run_binder
-check 'the binder ends well' is "$BINDER_STATUS" 0
-check 'there is no delivery' is "$(state_of /delivery)" none
-check 'the reason is named' ends unprotected no-consumer
-check 'no option is set' absent /run/modprobe.d
+check 'the binder exits with status 0' is "$BINDER_STATUS" 0
+check 'state.json reports the delivery as none' is "$(state_of /delivery)" none
+check 'state.json reports state unprotected and reason no-consumer' ends unprotected no-consumer
+check 'the binder makes no directory for modprobe' absent /run/modprobe.d
 load_panthor
-check 'panthor probes as it always did' is "$(driver)" panthor
-check 'this panthor has no such parameter' absent /sys/module/panthor/parameters/protected_heap_name
+check 'panthor probes without the parameter' is "$(driver)" panthor
+check 'the panthor of Linux 7.3 has no parameter protected_heap_name' absent /sys/module/panthor/parameters/protected_heap_name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a lower candidate is there, a higher one can still come: it is waited for
+# about: the binder waits for a higher candidate that can still appear, although a lower one exists
 # source: kernel, handed
 
 load_protheap
@@ -12,6 +12,6 @@ allow-unprotected = true
 END
 load_tee delay_ms=700
 start_binder
-check 'the lower one is not taken at once' is "$(attr state)" held
+check 'the binder does not bind the lower candidate at once' is "$(attr state)" held
 end_binder
-check 'the higher one is bound when it comes' is "$(attr state) $(attr heap)" 'bound protected,secure-video'
+check 'the binder binds the higher candidate when it appears' is "$(attr state) $(attr heap)" 'bound protected,secure-video'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the TEE probes without a heap: the GPU is released then, not at the hold timeout
+# about: when the TEE probes without a heap, the hold ends at once, not at its timeout
 
 load_protheap
 loaded=$(protheap-guest now)
@@ -8,13 +8,13 @@ start_binder
 check 'the GPU is held while the TEE is probing' is "$(attr state)" held
 load_gpu
 end_binder
-check 'the binder ends well' is "$BINDER_STATUS" 0
-check 'the reason is named' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-heap'
+check 'the binder exits with status 0' is "$BINDER_STATUS" 0
+check 'state.json reports state unprotected and reason no-heap' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-heap'
 released=$(($(step_us window-opened) + $(state_of /gpus/0/held_us)))
 check 'the GPU is held until the TEE has probed, 1.5 s after its driver was loaded' at_least $released $((loaded + 1500000))
 check 'the GPU is not held until the hold timeout' at_most "$(state_of /gpus/0/held_us)" 3500000
 check 'the GPU probes' wait_until 2 gpu_probed
-check 'the kernel knows that it was decided' is "$(attr state)" none
+check 'the kernel reports the commit of none' is "$(attr state)" none
 
 need rmdir "$CONFIG/$GPU"
 run_binder

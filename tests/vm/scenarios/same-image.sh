@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: one kernel and one initrd: each board finds its own policy
+# about: with the same kernel and initrd, each board applies its own policy
 # board: rk3588 imx95 mt8196
 
 case $BOARD in
@@ -10,8 +10,8 @@ esac
 load_tee
 load_protheap
 run_binder
-check 'the GPU is this board'"'"'s' is "$GPU" $gpu
-check 'its own policy applies, over the default' is "$(state_of /policies)" "[\"$key\",\"default\"]"
-check 'and binds' is "$BINDER_STATUS $(attr state) $(state_of /gpus/0/policy)" "0 bound $key"
+check 'the GPU is the one of this board' is "$GPU" $gpu
+check 'the policy of the board and the default apply' is "$(state_of /policies)" "[\"$key\",\"default\"]"
+check 'the binder binds by the policy of the board' is "$BINDER_STATUS $(attr state) $(state_of /gpus/0/policy)" "0 bound $key"
 load_gpu
-check 'the GPU has its buffers' is "$(attr state)" in-use
+check 'the GPU uses its buffers' is "$(attr state)" in-use

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: eight processes do at random what binders, administrators and GPU drivers do: nothing hangs, all comes back
+# about: eight processes act at random like binders, administrators and GPU drivers: none hangs, and no buffer leaks
 # overlay: second-gpu
 # smp: 2
 # clock: host
@@ -11,15 +11,15 @@ load_protheap
 load_gpu
 storm stress $((6 * SLOW))
 say "$(tr '\n' ' ' </run/counts)"
-check 'it was busy' at_least "$(count step)" 2000
+check 'the processes make at least 2000 steps' at_least "$(count step)" 2000
 for what in bound-handed bound-kernel withdrawn driver-bound driver-unbound group-create group-destroy group-keep \
 	kept-group-destroyed suspend-given heap-stored; do
-	check "$what, often" at_least "$(count $what)" 5
+	check "the processes succeed at $what at least 5 times" at_least "$(count $what)" 5
 done
 for what in decided-against seen-late tee-restarted; do
-	check "$what, now and then" at_least "$(count $what)" 2
+	check "$what happens at least twice" at_least "$(count $what)" 2
 done
 for what in give-small-EMSGSIZE give-mappable-EPERM give-other-heap-EPERM give-twice-EEXIST give-nobody-ENODEV; do
-	check "refused: $what" at_least "$(count $what)" 2
+	check "the kernel refuses $what at least twice" at_least "$(count $what)" 2
 done
 check_idle

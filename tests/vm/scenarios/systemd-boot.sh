@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: under systemd, the initrd's binder holds the GPU before udev loads panthor, and the next root's daemon takes over
+# about: under systemd, the binder of the initrd holds the GPU before udev loads panthor, and the daemon of the next root adopts the binding
 # init: systemd
 # source: kernel, handed
 # cmdline: simtee.delay_ms=200
@@ -14,21 +14,21 @@ writable() { nsenter -t "$(main_process protheapd)" -m busybox sh -c 'for path; 
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(main_process protheapd)/status"; }
 
 bound=$(kernel_us 'protheap: bound to')
-check 'the binder of the initrd is ready' at_least "$(ready protheap-bind.service initrd)" 1
-check 'before udev looks for drivers to load' at_least "$(began systemd-udev-trigger.service initrd)" "$(ready protheap-bind.service initrd)"
-check 'which loads that of the GPU when it is held' at_least "$(kernel_us 'csfmodel: GPU')" "$(kernel_us 'protheap: held')"
-check 'panthor probes when it is bound' at_least "$(kernel_us 'panthor fb000000.gpu')" "$bound"
-check 'all of that before the switch of root' at_least "$(began initrd-switch-root.service initrd)" "$bound"
-check 'the next root needs no binder' is "$(unit_says ConditionResult protheap-bind)" no
-check 'nor a modprobe of what is loaded' is "$(unit_says ConditionResult modprobe@protheap)" no
-check 'nothing was allocated twice' is "$(attr state) $(buffers)" 'in-use 17'
+check 'the binder of the initrd reports that it is ready' at_least "$(ready protheap-bind.service initrd)" 1
+check 'the binder is ready before udev triggers the loading of drivers' at_least "$(began systemd-udev-trigger.service initrd)" "$(ready protheap-bind.service initrd)"
+check 'udev loads the simulated GPU when the GPU is held' at_least "$(kernel_us 'csfmodel: GPU')" "$(kernel_us 'protheap: held')"
+check 'panthor probes after the binding was committed' at_least "$(kernel_us 'panthor fb000000.gpu')" "$bound"
+check 'the binding is committed before the switch of root' at_least "$(began initrd-switch-root.service initrd)" "$bound"
+check 'the next root does not start its binder' is "$(unit_says ConditionResult protheap-bind)" no
+check 'the next root does not load protheap.ko again' is "$(unit_says ConditionResult modprobe@protheap)" no
+check 'no buffer is allocated twice' is "$(attr state) $(buffers)" 'in-use 17'
 
-check 'the daemon is there' wait_until 10 unit_is active protheapd
-check 'and has adopted the binding' wait_until 5 adopted
-check 'everybody can read what it tells' is "$(stat -c %a /run/protheap $STATE /run/protheap/heaps | tr '\n' ' ')" '755 644 755 '
-check 'of /sys it can only write what it binds' is "$(writable /sys/block /sys/bus /sys/class /sys/devices /sys/fs/cgroup /sys/kernel /sys/kernel/config /sys/kernel/debug /sys/module $CONFIG)" $CONFIG
-check 'it can do nothing that only root can' is "$(status CapEff)" 0000000000000000
-check 'and not call the whole kernel' is "$(status Seccomp)" 2
+check 'systemd starts the daemon' wait_until 10 unit_is active protheapd
+check 'the daemon adopts the binding' wait_until 5 adopted
+check 'all users can read the state of the daemon' is "$(stat -c %a /run/protheap $STATE /run/protheap/heaps | tr '\n' ' ')" '755 644 755 '
+check 'the daemon can write to no directory of /sys except its own in configfs' is "$(writable /sys/block /sys/bus /sys/class /sys/devices /sys/fs/cgroup /sys/kernel /sys/kernel/config /sys/kernel/debug /sys/module $CONFIG)" $CONFIG
+check 'the daemon has no capability' is "$(status CapEff)" 0000000000000000
+check 'the daemon has a filter for system calls' is "$(status Seccomp)" 2
 check 'no unit has failed' empty failed_units
 check 'protheap-bind logs nothing' empty log_of protheap-bind
 check 'protheapd logs no warning' empty warnings_of protheapd
@@ -36,18 +36,18 @@ check 'protheapd logs no warning' empty warnings_of protheapd
 daemon=$(main_process protheapd)
 anew() { unit_is active protheapd && differs "$(main_process protheapd)" "$daemon"; }
 need kill -KILL "$daemon"
-check 'killed, it is started anew' wait_until 10 anew
-check 'and adopts the binding' wait_until 5 adopted
+check 'systemd restarts a killed daemon' wait_until 10 anew
+check 'the restarted daemon adopts the binding' wait_until 5 adopted
 
-# What only a sandbox that is not too tight lets it do: hear of heaps, allocate of them, and write what it binds.
+# The sandbox must permit the daemon to receive uevents, to allocate from heaps, and to write to configfs.
 need rmmod panthor
 need wait_until 5 ends bound adopted
 drop_tee
-check 'it sees the TEE go' wait_until 10 lost
+check 'the daemon detects that the TEE is gone' wait_until 10 lost
 check 'protheapd logs a warning of the failed binding' wait_until 10 warns
 restore_tee
-check 'and come back, and binds anew' wait_until 10 holds "$CONFIG/$GPU/state" bound
+check 'the daemon binds again when the TEE is back' wait_until 10 holds "$CONFIG/$GPU/state" bound
 need modprobe panthor
-check 'the GPU uses that' wait_until 5 holds "$CONFIG/$GPU/state" in-use
+check 'the GPU uses the new binding' wait_until 5 holds "$CONFIG/$GPU/state" in-use
 need systemctl stop protheapd
-check 'without the daemon the binding stays' is "$(attr state)" in-use
+check 'the binding remains in use when the daemon is stopped' is "$(attr state)" in-use

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: the module is unloaded while its own work lets the GPU probe that waited for a binding: it waits for that
+# about: unloading the module waits for its work item that probes the GPU which was held
 # smp: 2
 
 load_protheap
 load_gpu
 need protheap-guest unload "$GPU" "$(modinfo -n protheap)" 30
-check 'now and then the driver had no time to keep the module' at_least "$seen" 3
+check 'the module was unloaded at least 3 times before the driver could pin it' at_least "$seen" 3
 load_gpu
-check 'it is as good as new' protheap-guest mkdir "$CONFIG/$GPU"
+check 'the module makes a binding when it is loaded again' protheap-guest mkdir "$CONFIG/$GPU"

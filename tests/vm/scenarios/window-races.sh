@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: however a window ends, and whenever the GPU probes, the GPU never stays deferred
+# about: a GPU never stays deferred, however its hold ends and whenever it probes
 # source: handed
 # smp: 4
 # clock: host
-# why: the end of a window and a probe race only on processors that run in parallel
+# why: the end of a hold and a probe race only on processors that run in parallel
 # limit: 60
 
 DRIVER=/sys/bus/platform/drivers/csfgpu
@@ -11,17 +11,17 @@ HEAP=protected,secure-video
 load_tee
 load_gpu
 need protheap-guest write $DRIVER/unbind "$GPU"
-# Milliseconds of a window are 60 times this.
+# The hold is 60 times this, in milliseconds.
 UNIT=$SLOW
-# Ends the window: on time, or by the word given.
+# end_window HOW: ends the hold by that word; `timer` does nothing
 end_window() {
 	case $1 in
 	none | bind) echo "$1" >"$CONFIG/$GPU/commit" ;;
 	rmdir) rmdir "$CONFIG/$GPU" ;;
 	esac
 }
-# round HOW END PROBE: whether the GPU, probed after that many ms, has a driver in the end. The module is loaded
-# anew for each window, since a device gets one only.
+# round HOW END PROBE: holds the GPU, ends the hold after END units, probes after PROBE units, and succeeds if the GPU
+# has a driver in the end. The module is loaded again for each hold, because a device is held only once.
 round() {
 	load_protheap
 	need mkdir "$CONFIG/$GPU"
@@ -37,12 +37,12 @@ round() {
 	[ ! -e "$CONFIG/$GPU" ] || rmdir "$CONFIG/$GPU"
 	modprobe -r protheap
 }
-# deferred HOW: how often the probe came before the end of its window
+# deferred HOW: prints how many probes came before the end of their hold
 deferred() { grep -c "$1" /run/deferred; }
 : >/run/deferred
 for how in timer none bind rmdir; do
 	lost=''
-	# On a busy host, a process starts later than a short window ends.
+	# On a busy host, a process may start after a short hold has ended.
 	for UNIT in $SLOW $((2 * SLOW)) $((8 * SLOW)) $((32 * SLOW)); do
 		for end in 0 20 40; do
 			for probe in 0 10 20 30 40 50 60; do
@@ -51,8 +51,8 @@ for how in timer none bind rmdir; do
 		done
 		[ "$(deferred $how)" -lt 3 ] || break
 	done
-	check "the GPU always probes, where the window ends by $how" is "${lost:-none}" none
-	check 'and it was deferred, now and then' at_least "$(deferred $how)" 3
+	check "the GPU always probes when the hold ends by $how" is "${lost:-none}" none
+	check 'at least three probes are deferred by a hold' at_least "$(deferred $how)" 3
 	[ -z "$lost" ] || exit
 done
-check 'nothing leaks' wait_until 2 is_zero buffers
+check 'no dma-buf leaks' wait_until 2 is_zero buffers

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a binding is withdrawn while the kernel allocates suspend buffers for it: it does not get them, nothing stays
+# about: a binding that is withdrawn while the kernel allocates suspend buffers for it does not get them, and no buffer leaks
 
 load_protheap
-# Memory that has to be cleared takes its time.
+# Memory that has to be cleared takes long to allocate.
 load_gpu suspend_bytes=1048576
 for round in 1 2 3; do
 	need unbind_gpu
@@ -12,12 +12,12 @@ for round in 1 2 3; do
 	need store firmware_bytes_wanted 262144
 	need store suspend_count 128
 	need store commit bind
-	# Its driver tells the size of a suspend buffer, and holds the firmware's all the while.
+	# The driver reports the size of a suspend buffer, and holds the firmware buffer all the time.
 	need bind_gpu
 	need rmdir "$CONFIG/$GPU"
-	check "withdrawn, time $round: the driver has the firmware's buffer" is "$(counter in-use)" 1
-	check 'and nothing else is there' wait_until 2 is_count 1 counter buffers
+	check "withdrawn, time $round: the driver has the firmware buffer" is "$(counter in-use)" 1
+	check 'the kernel has no other buffer of the withdrawn binding' wait_until 2 is_count 1 counter buffers
 done
 need unbind_gpu
-check 'all is given back' wait_until 2 is_zero buffers
-check 'the next binding has its place' protheap-guest mkdir "$CONFIG/$GPU"
+check 'no buffer is left when the driver is unbound' wait_until 2 is_zero buffers
+check 'the kernel makes the next binding' protheap-guest mkdir "$CONFIG/$GPU"
