@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The guest of `bench image`: how long the boot took, by systemd: firmware and stub before the kernel, then until the
-# system was up, and until nothing was to be started any more.
+# The guest of `bench image`: prints the duration of the boot as systemd measures it: of firmware and stub, until the
+# system was up, and until the last job had finished.
 
 manager_us() { systemctl show --property "$1TimestampMonotonic" --value; }
 up_us() { systemctl show --property ActiveEnterTimestampMonotonic --value multi-user.target; }

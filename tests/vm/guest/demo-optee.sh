@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# One row of the demonstration on real firmware: what the shipped policies make of the OP-TEE that this machine has. The
-# real panthor drives the modelled GPU.
+# One row of `demo --optee`: the result of the shipped policies for the OP-TEE of this machine. The real panthor drives
+# the simulated GPU.
 
 load_model
 load_protheap
@@ -11,10 +11,10 @@ load_panthor
 need wait_until 20 gpu_probed
 end_binder
 if [ "$(attr state 2>/dev/null)" = in-use ]; then
-	# Of its own protected memory a program would find none in a pool of 1 MiB: the binding has it all.
+	# An ordinary job, because the binding uses all of a pool of 1 MiB, and a program could allocate no protected memory.
 	keep_groups 1 --protected --job
 	check 'a protected group has its suspend buffer' is "$(attr suspend_in_use)" 1
-	check 'the model has nothing to complain of' is "$(check_model)" fine
+	check 'the simulated GPU reports no violation' is "$(check_model)" fine
 	release_groups
 fi
 protheap-guest report "$GPU"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The guest of `demo --systemd --shell`: the same story on the console, and then a shell.
+# The guest of `demo --systemd --shell`: prints the events of `demo --systemd` on the console, and starts a shell.
 
 exec </dev/console >/dev/console 2>&1
 . /scenarios/demo-systemd.sh >/run/story
@@ -8,15 +8,15 @@ awk '$1 == "story" { at = $2 / 1e6; sub(/^story [0-9]+ /, ""); printf "  %7.3f s
 keep_groups 2 --protected
 cat <<END
 
-This is a virtual $BOARD, whose GPU has two protected groups. What to try:
+This is a virtual $BOARD, whose GPU has two protected groups. Commands to try:
 
-  protheapctl                    what became of the GPU
-  protheapctl explain            which heap, by which policy, and why not another
-  busctl tree org.protheap1      the same for programs
+  protheapctl                    show the state of the GPU
+  protheapctl explain            show the selected heap, its policy, and the rejected heaps
+  busctl tree org.protheap1      show the objects on D-Bus
   journalctl -b -u protheap-bind -u protheapd
-  poweroff                       ends it
+  poweroff                       power the machine off
 END
-# Busybox's own poweroff asks an init that is not systemd.
+# The poweroff of busybox signals an init that is not systemd.
 echo "alias poweroff=exit; PS1='guest# '" >/run/shell
 export ENV=/run/shell SYSTEMD_PAGER=cat
 setsid -c sh -i

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The guest of `demo --stand-in`: the TEE needs its time, everything else is there at once.
+# The guest of `demo --stand-in`: the driver of the TEE probes late, all other drivers at once.
 
 load_protheap
 load_tee

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The guest of `demo --uki`: what one signed image came to on this board, `fact NAME JSON` each.
+# The guest of `demo --uki`: prints the result of the signed image on this board, as lines `fact NAME JSON`.
 
 fact() { echo "fact $1 $2"; }
-# measured PCR: what the TPM has of it
+# measured PCR: prints the value of that PCR in the TPM
 measured() { fact "pcr$1" "\"$(cat "/sys/class/tpm/tpm0/pcr-sha256/$1")\""; }
 
 taken_over() { like "$(state_of /written_by)" 'protheapd *'; }
 need wait_until 30 taken_over
 
-# The value comes behind four bytes of attributes.
+# The value follows four bytes of attributes.
 secure=$(tail -c 1 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c | od -A n -t u1 | tr -d ' ')
 fact secure_boot "$([ "$secure" = 1 ] && echo true || echo false)"
 fact lockdown "\"$(sed 's/.*\[//; s/\].*//' /sys/kernel/security/lockdown)\""

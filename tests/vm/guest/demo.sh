@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The demo's guest: the TEE needs its time, everything else is there at once. The real panthor drives the modelled GPU.
+# The guest of `demo`: the driver of the TEE probes late, all other drivers at once. The real panthor drives the
+# simulated GPU.
 
 load_model
 load_protheap

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Not a scenario: makes initrds as distributions do, in a root of Debian's packages, which is in memory, and writes them,
-# and lists of what is in each, to the disk as a tar archive.
+# Not a scenario: makes initrds with the generators of distributions, in a root of Debian's packages in memory, and
+# writes the initrds and lists of their contents to the disk as a tar archive.
 
 RELEASE=$(uname -r)
 ROOT=/root
@@ -18,20 +18,20 @@ for dir in dev proc sys; do
 done
 need mount -t tmpfs tmpfs $ROOT/run
 
-# The test kernel has no name spaces for IPC.
+# The test kernel has no IPC namespaces.
 sed -i 's/namespaces |= CLONE_NEWIPC/pass/' $ROOT/usr/lib/python3/dist-packages/mkosi/sandbox.py
 
 inside() { chroot $ROOT env -i PATH=/usr/sbin:/usr/bin HOME=/root LC_ALL=C.UTF-8 "$@"; }
-# No maintainer script has run: dracut finds libraries by the cache of the linker.
+# No maintainer script has run, and dracut finds libraries by the cache of the linker.
 need inside ldconfig
 
 took() { say "$1 after $(sed 's/\..*//' /proc/uptime) s"; }
 
-# list NAME: the files of an archive, which is standard input. Without the path it would be busybox's cpio, which lists no
-# hard links.
+# list NAME: writes the list of files in the archive on standard input. The path prevents that busybox runs its cpio,
+# which lists no hard links.
 list() { inside /usr/bin/cpio --quiet -it >"$ROOT/lists/$1"; }
 
-# made NAME: the generator has ended, as its log says how
+# made NAME: lists the initrd of a generator that has ended, or prints its log if there is no initrd
 made() {
 	if [ -s "$ROOT/out/$1" ]; then
 		inside zstd -dc "/out/$1" | list "$1"
@@ -41,7 +41,7 @@ made() {
 	took "$1"
 }
 
-# by_dracut NAME OPTIONS...
+# by_dracut NAME OPTIONS...: makes an initrd with dracut
 by_dracut() {
 	name=$1
 	shift
@@ -49,7 +49,7 @@ by_dracut() {
 	made "$name"
 }
 
-# by_initramfs_tools NAME MODULE...: with these in the list of modules to be loaded
+# by_initramfs_tools NAME MODULE...: makes an initrd with initramfs-tools that loads these modules
 by_initramfs_tools() {
 	name=$1
 	shift
@@ -59,7 +59,7 @@ by_initramfs_tools() {
 	made "$name"
 }
 
-# by_mkosi NAME: of the root's own tree; an image for which the configuration of packaging/mkosi is included
+# by_mkosi NAME: makes an initrd with mkosi from the tree of the root, with the configuration in packaging/mkosi
 by_mkosi() {
 	mkdir -p $ROOT/image
 	cat >$ROOT/image/mkosi.conf <<-END
@@ -86,12 +86,12 @@ by_mkosi() {
 	else
 		sed "s/^/# $1: /" "/tmp/$1.log"
 	fi
-	# That for an image with a kernel cannot be built of trees: it is read.
+	# The configuration of an image with a kernel cannot be built from trees, so it is only parsed.
 	inside sh -c 'cd / && python3 -m mkosi --distribution custom --include /mkosi --no-pager summary' >"$ROOT/lists/$1-summary"
 	took "$1"
 }
 
-# Two processors have two of them at a time.
+# One generator for each of the two processors at a time.
 {
 	by_dracut dracut-without
 	by_dracut dracut --add drm
@@ -107,4 +107,4 @@ by_mkosi() {
 wait
 need tar -C $ROOT -cf /dev/vda out lists
 sync
-check 'all were made' is "$(ls $ROOT/lists | wc -l)" 9
+check 'each generator has made its initrds' is "$(ls $ROOT/lists | wc -l)" 9

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# PID 1 of the test guest: mounts, and runs the scenario.
-# busybox runs its applets without links, once /proc is there.
+# PID 1 of the test guest: mounts file systems, and runs the scenario.
+# busybox finds its applets without links once /proc is mounted.
 
 export PATH=/usr/bin:/bin
 /bin/busybox mount -t proc proc /proc

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Runs the scenario that the kernel command line names, as an init's last word or as a unit of systemd's, and leaves
-# as it says: poweroff, reboot, kexec or sysrq. Where the command line is signed, a disk of its own has these words.
+# Runs the scenario on the kernel command line, at the end of the init script or as a unit of systemd, and ends the
+# guest as specified there: poweroff, reboot, kexec or sysrq. If the command line is signed, a separate disk has these
+# words.
 
 SCENARIO='' BOARD='' WITHOUT='' LEAVE=poweroff SEED=1 CLOCK=host TEE=sim
 WORDS=''
@@ -21,11 +22,11 @@ for word in $(cat /proc/cmdline) $WORDS; do
 done
 export SCENARIO BOARD SEED CLOCK TEE
 
-# The port on which the script speaks: the secure world of a real TEE has the second serial one.
+# The port to which the script prints: the secure world of a real TEE uses the second serial port.
 PORT=/dev/ttyAMA1
 [ "$TEE" = sim ] || PORT=/dev/hvc0
 
-# A guest without a module: neither its file nor a word of it.
+# A guest without a module has neither its file nor an entry for it.
 for module in $WITHOUT; do
 	rm -f /lib/modules/*/"$module.ko"
 	sed -i "/$module\.ko/d" /lib/modules/*/modules.dep
@@ -33,17 +34,17 @@ for module in $WITHOUT; do
 done
 
 if [ "$SCENARIO" = shell ]; then
-	echo 'Functions of the scenarios: . /scenarios/lib.sh   The scenarios: ls /scenarios   To leave: poweroff -f'
+	echo 'Load functions: . /scenarios/lib.sh   List scenarios: ls /scenarios   Power off: poweroff -f'
 	setsid -c sh -i </dev/console >/dev/console 2>&1
 else
-	# What programs complain of belongs there too.
+	# Standard error of programs is part of the output.
 	sh -u -c '. /scenarios/lib.sh; . "/scenarios/$SCENARIO.sh"; finish' </dev/null >$PORT 2>&1
-	# Sets nothing new, but waits until everything is out.
+	# Changes no setting, but waits until all output has been sent.
 	stty -F $PORT sane
 fi
 case $LEAVE in
 kexec) protheap-guest kexec ;;
-# At once, where a driver would hang.
+# Resets the machine at once, without drivers that could hang.
 sysrq) echo b >/proc/sysrq-trigger ;;
 *) "$LEAVE" -f ;;
 esac

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Measures in the guest. Each figure is a line `figure NAME NANOSECONDS`.
+ * Measurements in the guest. Each figure is a line `figure NAME NANOSECONDS`.
  *
- * bench-tool run NAME COMMAND...              from fork to the command's end; fails if the command does
- * bench-tool trace COMMAND...                 tells the command's system calls; see trace()
- * bench-tool policies DIRECTORY COUNT         writes that many policy files
- * bench-tool heap NAME PATH BYTES COUNT       allocates and frees a buffer, mean of COUNT
- * bench-tool calls NAME PATH COUNT            what two calls take that do nothing, mean of COUNT
- * bench-tool write NAME PATH TEXT             writes once; tells when it began, too: `began NANOSECONDS`
- * bench-tool groups NAME PATH COUNT           writes `create` and `destroy` to a file, mean of COUNT pairs
+ * bench-tool run NAME COMMAND...              time of a command from fork to exit; fails if the command fails
+ * bench-tool trace COMMAND...                 print the system calls of a command; see trace()
+ * bench-tool policies DIRECTORY COUNT         write COUNT policy files
+ * bench-tool heap NAME PATH BYTES COUNT       time to allocate and free a buffer, mean of COUNT
+ * bench-tool calls NAME PATH COUNT            time of two system calls without an effect, mean of COUNT
+ * bench-tool write NAME PATH TEXT             time of one write; also prints its start: `began NANOSECONDS`
+ * bench-tool groups NAME PATH COUNT           time to write `create` and `destroy` to a file, mean of COUNT
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,8 +59,8 @@ static int run(const char *name, char **command)
 }
 
 /*
- * Arguments of system calls: i number, s string, d bytes (as many as the next argument says), w one word of input,
- * x what the ioctl's number says, o where an answer goes.
+ * Arguments of system calls: i number, s string, d bytes (the next argument is their number), w one word of input,
+ * x by the number of the ioctl, o memory for the result.
  */
 static const struct signature {
 	long number;
@@ -82,7 +82,7 @@ static const struct signature {
 	{ SYS_unlinkat, "isi" }, { SYS_write, "idi" },
 };
 
-/* A language's own: memory, signals, threads, its start and its end. A program in C does without. */
+/* Calls of the Rust runtime: memory, signals, threads, start and exit. A program in C does not need them. */
 static const long runtime[] = {
 	SYS_brk, SYS_clock_gettime, SYS_execve, SYS_exit, SYS_exit_group, SYS_futex, SYS_getpid, SYS_getrandom,
 	SYS_gettid, SYS_madvise, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_ppoll, SYS_prctl, SYS_prlimit64,
@@ -101,26 +101,26 @@ static const char *signature(const struct __ptrace_syscall_info *call)
 	for (size_t i = 0; i < sizeof(signatures) / sizeof(*signatures); i++)
 		if (signatures[i].number == (long)call->entry.nr)
 			return signatures[i].arguments;
-	fprintf(stderr, "bench-tool: system call %llu has no signature: add it to bench-tool.c\n",
+	fprintf(stderr, "bench-tool: system call %llu has no signature; add it to bench-tool.c\n",
 		(unsigned long long)call->entry.nr);
 	exit(1);
 }
 
-static void tell_bytes(FILE *out, int memory, uint64_t at, size_t count)
+static void print_bytes(FILE *out, int memory, uint64_t at, size_t count)
 {
 	for (size_t done = 0; done < count;) {
 		unsigned char part[256];
 		size_t want = count - done < sizeof(part) ? count - done : sizeof(part);
 
 		if (pread(memory, part, want, at + done) != (ssize_t)want)
-			fail("reading the command's memory");
+			fail("failed to read the memory of the command");
 		for (size_t i = 0; i < want; i++)
 			fprintf(out, "%02x", part[i]);
 		done += want;
 	}
 }
 
-static void tell_argument(FILE *out, int memory, const uint64_t *args, int index, char kind)
+static void print_argument(FILE *out, int memory, const uint64_t *args, int index, char kind)
 {
 	uint64_t value = args[index];
 	char byte = 1;
@@ -134,13 +134,13 @@ static void tell_argument(FILE *out, int memory, const uint64_t *args, int index
 		if (kind == 's') {
 			for (; byte; value++) {
 				if (pread(memory, &byte, 1, value) != 1)
-					fail("reading the command's memory");
+					fail("failed to read the memory of the command");
 				fprintf(out, "%02x", (unsigned char)byte);
 			}
 		} else if (kind == 'x') {
-			tell_bytes(out, memory, value, _IOC_SIZE(args[1]));
+			print_bytes(out, memory, value, _IOC_SIZE(args[1]));
 		} else {
-			tell_bytes(out, memory, value, kind == 'w' ? 4 : args[index + 1]);
+			print_bytes(out, memory, value, kind == 'w' ? 4 : args[index + 1]);
 		}
 	}
 }
@@ -158,9 +158,9 @@ static long rss_anon_kib(int status)
 }
 
 /*
- * A line `call NUMBER ARGUMENT... = RESULT` for each system call that is not the runtime's; an argument is i:NUMBER,
- * b:HEX (bytes that it points to) or o: (room for an answer). Between calls of any kind `gap NANOSECONDS` says how
- * long the command ran, stopping it included. At the end `peak KIB`, the most anonymous memory at any call.
+ * Prints a line `call NUMBER ARGUMENT... = RESULT` for each system call that is not of the runtime; an argument is
+ * i:NUMBER, b:HEX (the bytes that it points to) or o: (memory for the result). Between all calls, `gap NANOSECONDS` is
+ * the time that the command ran, including the stops. The last line is `peak KIB`, the maximum of anonymous memory.
  */
 static int trace(char **command)
 {
@@ -217,7 +217,7 @@ static int trace(char **command)
 				continue;
 			fprintf(out, "call %llu", (unsigned long long)call.entry.nr);
 			for (int i = 0; arguments[i]; i++)
-				tell_argument(out, memory, (const uint64_t *)call.entry.args, i, arguments[i]);
+				print_argument(out, memory, (const uint64_t *)call.entry.args, i, arguments[i]);
 			told = 1;
 		} else if (call.op == PTRACE_SYSCALL_INFO_EXIT && arguments) {
 			fprintf(out, " = %lld\n", (long long)call.exit.rval);
@@ -229,7 +229,7 @@ static int trace(char **command)
 	return WEXITSTATUS(status);
 }
 
-/* Policies of boards that this one is not. */
+/* Writes policies of other boards. */
 static int policies(const char *directory, long count)
 {
 	static const char text[] = "schema = 1\n"
@@ -266,7 +266,7 @@ static int heap(const char *name, const char *path, long bytes, long count)
 		struct dma_heap_allocation_data data = { .len = bytes, .fd_flags = O_RDWR | O_CLOEXEC };
 
 		if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data))
-			fail("allocating");
+			fail("failed to allocate a buffer");
 		close(data.fd);
 	}
 	printf("figure %s %ld\n", name, (now_ns() - started) / count);
@@ -281,7 +281,7 @@ static int calls(const char *name, const char *path, long count)
 	if (heap < 0)
 		fail(path);
 	for (long i = 0; i < count; i++) {
-		/* The heap does not know it; and no file has that number. */
+		/* The heap has no such ioctl, and no file has that number. */
 		if (!ioctl(heap, _IO('H', 99)) || !close(1000))
 			return 1;
 	}
@@ -337,6 +337,6 @@ int main(int argc, char **argv)
 		return write_once(argv[2], argv[3], argv[4]);
 	if (!strcmp(what, "groups") && argc == 5)
 		return groups(argv[2], argv[3], strtol(argv[4], NULL, 10));
-	fprintf(stderr, "bench-tool: wrong usage\n");
+	fprintf(stderr, "bench-tool: unknown command or wrong number of arguments; see the head of bench-tool.c\n");
 	return 2;
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# A boot until its GPU has probed, with the binder if the command line has xtask.bench=bind.
+# Measures a boot until the GPU has probed, with the binder if the command line has xtask.bench=bind.
 
 load_protheap
 load_tee

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What somebody would write for one board: its GPU, its heap and its sizes are known, nothing is asked. `by-hand.sh
-# kernel` is for a kernel that allocates by itself.
+# A script for one board, whose GPU, heap and sizes are constants, without policies. `by-hand.sh kernel` is for a kernel
+# that allocates the buffers.
 set -eu
 
 GPU=fb000000.gpu

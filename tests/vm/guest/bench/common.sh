@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What the measurements share, on top of the scenarios' lib.sh. Each figure is a line `figure NAME VALUE`.
+# Functions of all measurements, in addition to lib.sh of the scenarios. Each figure is a line `figure NAME VALUE`.
 
 ROUNDS=15
 
-# fresh: protheap.ko as just loaded, so that each run has a window of its own, and nothing in /run
+# fresh: loads protheap.ko again, so that the GPU can be held in each run, and empties /run/protheap
 fresh() {
 	[ ! -d "$CONFIG/$GPU" ] || need rmdir "$CONFIG/$GPU"
 	rm -rf /run/protheap
 	rmmod protheap 2>/dev/null
 	load_protheap
-	# What the kernel does after that is nobody's time.
+	# Work of the kernel after the loading is not measured.
 	sleep 0.1
 }
 
-# bound_by COMMAND...: it is, with all its buffers, and has told so
+# bound_by COMMAND...: runs a command that binds the GPU, with all buffers, and writes the state file
 bound_by() {
 	fresh
 	need "$@"

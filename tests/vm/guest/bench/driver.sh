@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# A binding by hand, of each source: what user space does until the commit has returned, and how long after the
-# commit was begun the GPU's probe begins that waited for it.
+# Measures a binding by hand from each source: the time in user space until the commit has returned, and the time from
+# the start of the commit to the start of the deferred probe of the GPU.
 
 . /scenarios/bench/common.sh
 HEAP=protected,secure-video
@@ -14,7 +14,7 @@ round() {
 	need mkdir "$CONFIG/$GPU"
 	need store source "$1"
 	need store hold_ms 10000
-	# The driver is sent away; it comes back when it is decided.
+	# The probe is deferred, and repeated after the commit.
 	bind_gpu >/dev/null
 	need absent "$DEVICES/$GPU/driver"
 	need store heap $HEAP

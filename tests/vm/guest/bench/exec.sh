@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# From exec to the end with a committed binding: the binder, a script, and the binder's system calls alone. Besides,
-# programs that do nothing: what starting and ending one takes.
+# Measures the time from exec to exit with a committed binding: of the binder, of a script, and of only the system calls
+# of the binder; and of empty programs, which only start and exit.
 
 . /scenarios/bench/common.sh
 load_tee
@@ -17,7 +17,7 @@ round() {
 	bench-tool run nothing-rust nothing-rust
 }
 
-# Caches are warm after the first.
+# The first round warms the caches.
 warm=$(round) || { echo "$warm"; exit 1; }
 for _ in $(seq $ROUNDS); do round; done
 bound_by replay --times

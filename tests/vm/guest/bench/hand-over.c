@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What a shell cannot do, for by-hand.sh: allocates a GPU's buffers from a heap and hands them to protheap.ko.
+ * Allocates the buffers of a GPU from a heap and hands them over to protheap.ko, for the shell script by-hand.sh.
  *
  * hand-over DEVICE HEAP FIRMWARE_BYTES SUSPEND_BYTES SUSPEND_COUNT
  */
@@ -28,16 +28,16 @@ static void hand_over(int heap, int protheap, const char *device, __u32 kind, __
 	struct protheap_hand_over buffer = { .kind = kind };
 
 	if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data))
-		fail("allocating");
-	/* Judged by the first one, as the binder does: what can be mapped is not protected. */
+		fail("failed to allocate a buffer");
+	/* Verifies the first buffer only, like the binder: memory that can be mapped is not protected. */
 	if (kind == PROTHEAP_FIRMWARE && mmap(NULL, bytes, PROT_READ, MAP_SHARED, data.fd, 0) != MAP_FAILED) {
 		errno = EPERM;
-		fail("the buffer can be mapped");
+		fail("buffer is not protected");
 	}
 	snprintf((char *)buffer.device, sizeof(buffer.device), "%s", device);
 	buffer.fd = data.fd;
 	if (ioctl(protheap, PROTHEAP_IOCTL_HAND_OVER, &buffer))
-		fail("handing over");
+		fail("failed to hand over a buffer");
 	close(data.fd);
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The plan, with few and with many policies installed.
+# Measures the plan with few and with many installed policies.
 
 . /scenarios/bench/common.sh
 load_tee
@@ -14,7 +14,7 @@ for count in 10 10000; do
 done
 rm -r $LIB/policies
 
-# planned_with COUNT
+# planned_with COUNT: measures the plan with that many policies
 planned_with() {
 	mv "$LIB/$1" $LIB/policies
 	need bench-tool run "plan-$1" protheap-bind --plan

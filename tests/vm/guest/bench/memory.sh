@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The binder's memory while it waits for a TEE that does not come.
+# Measures the memory of the binder while it waits for a TEE that never probes.
 
 . /scenarios/bench/common.sh
 load_protheap

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The binder on a board that has no protected memory, which is most of them.
+# Measures the binder on a board without protected memory, as most boards are.
 
 . /scenarios/bench/common.sh
 for _ in $(seq $ROUNDS); do

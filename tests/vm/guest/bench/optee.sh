@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Real OP-TEE: how long a GPU is held, what the first allocation of a pool costs, and the first protected group of a
-# binding on demand.
+# Measures with a real OP-TEE: the time for which a GPU is held, the first allocation from a pool, and the first
+# protected group of a binding on demand.
 
 . /scenarios/bench/common.sh
 ROUNDS=5
@@ -14,7 +14,7 @@ for _ in $(seq $ROUNDS); do
 	load_tee
 	end_binder
 	need is "$BINDER_STATUS $(attr state)" '0 bound'
-	# The attribute of the kernel is in ms, and what a report says is the binder's.
+	# The attribute of the kernel is in milliseconds, so the more precise value of the binder is used.
 	echo "figure held $(($(state_of /gpus/0/held_us) * 1000))"
 	need rmdir "$CONFIG/$GPU"
 	need rmmod protheap
@@ -26,7 +26,7 @@ for _ in $(seq $ROUNDS); do
 	need bench-tool heap first "$(heap protected,secure-video)" 65536 1
 	echo "$seen"
 done
-# As a player that has a buffer.
+# Holds a buffer, like a player.
 protheap-guest alloc protected,secure-video 65536 --hold 30 >/run/held &
 holder=$!
 need wait_until 5 has_lines /run/held 1

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Makes the system calls that protheap-bind was seen to make, in that order, with every answer known beforehand:
- * what a program for one board and one state of its machine would do at least. calls.h is written by
- * xtask/src/bench/replay.rs from a trace.
+ * Makes the system calls of a trace of protheap-bind in the same order, with all results known beforehand: the minimum
+ * for a program that supports one board in one state. xtask/src/bench/replay.rs writes calls.h from the trace.
  *
- * replay           only that
- * replay --times   and says how many nanoseconds each call took
+ * replay           make the calls
+ * replay --times   make the calls and print the time of each in nanoseconds
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,11 +13,11 @@
 
 struct call {
 	long number, arg[6];
-	/* What it returned; 0 where a number of bytes may differ. */
+	/* Its result in the trace; 0 if the number of bytes can differ. */
 	long result;
 };
 
-/* Where all answers go; nobody looks at them. */
+/* Memory for the results of all calls, which are not read. */
 static char scratch[1 << 20];
 
 #include "calls.h"

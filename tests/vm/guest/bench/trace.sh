@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Which system calls protheap-bind makes where its heap is there.
+# Traces the system calls of protheap-bind when its heap exists.
 
 . /scenarios/bench/common.sh
 load_tee

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Buffers: allocated from heaps, mapped, and handed over to protheap, also in ways that it must refuse.
+//! Allocates buffers from heaps, maps them, and hands them over to protheap, also in ways that it must refuse.
 
 use std::env;
 use std::ffi::c_void;
@@ -46,19 +46,19 @@ pub(crate) fn allocate(heap: &str, len: u64) -> io::Result<OwnedFd> {
 /// Allocates a dma-buf from a heap that is open.
 pub(crate) fn allocate_from(heap: impl AsFd, len: u64) -> io::Result<OwnedFd> {
     let mut data = Allocation { len, fd: 0, fd_flags: O_RDWR_CLOEXEC, heap_flags: 0 };
-    // SAFETY: the opcode is DMA_HEAP_IOCTL_ALLOC, which reads and writes this very structure.
+    // SAFETY: the opcode is DMA_HEAP_IOCTL_ALLOC, which reads and writes this structure.
     unsafe {
         ioctl(heap, Updater::<{ DMA_HEAP_IOCTL_ALLOC }, _>::new(&mut data))?;
     };
-    // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and nothing else uses it.
     Ok(unsafe { OwnedFd::from_raw_fd(data.fd.cast_signed()) })
 }
 
-/// Has `processes` processes allocate a buffer and free it, `count` times each.
+/// Starts `processes` processes, each of which allocates and frees a buffer `count` times, and waits for them.
 ///
 /// # Errors
 ///
-/// One of them failed.
+/// A process failed.
 pub(crate) fn allocate_in_processes(
     heap: &str,
     bytes: &str,
@@ -82,16 +82,16 @@ pub(crate) fn allocate_in_processes(
 pub(crate) fn map(buffer: &OwnedFd, bytes: u64) -> Outcome {
     let bytes = usize::try_from(bytes)?;
     let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: the kernel chooses the place, and the mapping is never accessed.
+    // SAFETY: the kernel chooses the address, and the mapping is never accessed.
     let at: *mut c_void =
         unsafe { mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, buffer, 0) }
             .map_err(io::Error::from)?;
-    // SAFETY: this is the mapping made above, and nothing points into it.
+    // SAFETY: this is the mapping from above, and no pointer into it exists.
     unsafe { munmap(at, bytes) }.map_err(io::Error::from)?;
     Ok(())
 }
 
-/// Hands buffers over as the options say; see the usage.
+/// Hands buffers over according to the options; see the usage.
 pub(crate) fn hand_over(
     device: &str,
     kind: &str,
@@ -128,7 +128,7 @@ pub(crate) fn hand_over(
                 data.device = [b'x'; 64];
                 rest
             }
-            _ => return Err(format!("hand-over: what is {option}?").into()),
+            _ => return Err(format!("hand-over: unknown option {option}").into()),
         };
     }
     for _ in 0..count {
@@ -149,7 +149,7 @@ pub(crate) fn hand_over(
     Ok(())
 }
 
-/// What a kind of buffer is called in the ioctl; a number is itself.
+/// Returns the number of a kind of buffer in the ioctl, from its name or its number.
 fn number(kind: &str) -> Outcome<u32> {
     Ok(match kind {
         "firmware" => 0,
@@ -159,7 +159,7 @@ fn number(kind: &str) -> Outcome<u32> {
 }
 
 impl HandOver {
-    /// Of that device and kind, without a buffer.
+    /// Returns an argument of the ioctl for that device and kind, without a buffer.
     pub(crate) fn new(device: &str, kind: u32) -> Self {
         let mut data = Self { device: [0; 64], fd: -1, kind, flags: 0 };
         // The last byte stays NUL.
@@ -177,7 +177,7 @@ pub(crate) fn open() -> io::Result<File> {
 
 fn send(protheap: &File, mut data: HandOver, fd: i32) -> io::Result<()> {
     data.fd = fd;
-    // SAFETY: the opcode is PROTHEAP_IOCTL_HAND_OVER, which reads this very structure.
+    // SAFETY: the opcode is PROTHEAP_IOCTL_HAND_OVER, which reads this structure.
     unsafe {
         ioctl(protheap, Setter::<{ PROTHEAP_IOCTL_HAND_OVER }, _>::new(data))?;
     };
@@ -190,7 +190,7 @@ pub(crate) fn give(device: &str, kind: u32, heap: &str, bytes: u64) -> io::Resul
     send(&open()?, HandOver::new(device, kind), buffer.as_raw_fd())
 }
 
-/// Hands a suspend buffer over to one device, and the same to another or the same.
+/// Hands a suspend buffer over to a device, and the same buffer to `other`, which can be the same device.
 pub(crate) fn give_twice(device: &str, other: &str, heap: &str, bytes: u64) -> io::Result<()> {
     let (protheap, buffer) = (open()?, allocate(heap, bytes)?);
     send(&protheap, HandOver::new(device, 1), buffer.as_raw_fd())?;

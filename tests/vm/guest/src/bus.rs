@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Clients of protheapd: one that asks by the rules, and those that do what a bus lets anybody do.
+//! Clients of protheapd: one that behaves well, and several that use everything that the bus permits.
 
 mod hostile;
 
@@ -20,16 +20,16 @@ use zbus::{Connection, DBusError as _, Message};
 
 use crate::{Outcome, buffer};
 
-/// Where the system bus listens.
+/// Socket of the system bus.
 const BUS: &str = "/run/dbus/system_bus_socket";
-/// A usage that a policy may have, and beyond its end any other.
+/// A usage in the shipped policies; a longer one begins with it.
 const USAGE: &str = "secure-video";
-/// How many questions wait for an answer at once: of more, or of more bytes, the bus would refuse some.
+/// Maximum number of calls without a reply: the bus would refuse some of more calls, or of more bytes.
 const AHEAD: u32 = 8;
-/// How many bytes a buffer of `fill` has.
+/// Size of a buffer of `fill`.
 const BYTES: u64 = 65536;
 
-/// What the words ask for.
+/// Runs `bus COMMAND ...`; see the usage.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     match words {
         ["reload"] => ask(async |bus| ManagerProxy::new(bus).await?.reload().await),
@@ -48,7 +48,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         ["methods", device, heap, bytes] => say(hostile::methods(device, heap, bytes.parse()?)),
         ["crowd", count, until] => hostile::crowd(count.parse()?, until),
         ["slowest", count] => say(hostile::slowest(count.parse()?)),
-        _ => Err("bus: what is that?".into()),
+        _ => Err("bus: unknown command, or a missing argument".into()),
     }
 }
 
@@ -57,7 +57,7 @@ fn say(outcome: Outcome<impl std::fmt::Display>) -> Outcome {
     Ok(())
 }
 
-/// Asks, and has errors of the service told by the last word of their name.
+/// Makes a call; an error of the service becomes the last word of its name.
 fn ask<T>(call: impl AsyncFnOnce(&Connection) -> protheap_client::Result<T>) -> Outcome<T> {
     zbus::block_on(async {
         let bus = Connection::system().await?;
@@ -69,13 +69,13 @@ fn ask<T>(call: impl AsyncFnOnce(&Connection) -> protheap_client::Result<T>) -> 
     })
 }
 
-/// Has a heap opened.
+/// Calls `Open` of a heap.
 fn open(heap: &str) -> Outcome<OwnedFd> {
     let opened = ask(async |bus| HeapProxy::new(bus, heap_path(heap)).await?.open().await)?;
     Ok(opened.into())
 }
 
-/// Has a heap opened, takes all that it has, says how many buffers that is, and keeps them until there is that file.
+/// Calls `Open` of a heap, allocates all of it, prints the number of buffers, and keeps them until `until` exists.
 fn fill(heap: &str, until: &str) -> Outcome {
     let heap = open(heap)?;
     let buffers: Vec<_> = std::iter::from_fn(|| buffer::allocate_from(&heap, BYTES).ok()).collect();
@@ -90,7 +90,7 @@ fn wait_for(file: &str) {
     }
 }
 
-/// A call of `FindHeap`, with a usage of so many bytes and so many devices.
+/// Returns a call of `FindHeap`, with a usage of that many bytes and that many devices.
 fn question(bytes: usize, devices: u32) -> Outcome<Message> {
     let usage: String = USAGE.chars().chain(std::iter::repeat('x')).take(bytes).collect();
     let devices: Vec<_> = (0..devices).map(|minor| (226_u32, 128 + minor)).collect();
@@ -100,17 +100,17 @@ fn question(bytes: usize, devices: u32) -> Outcome<Message> {
     Ok(call.build(&(usage, devices, BTreeMap::<&str, Variant<'_>>::new()))?)
 }
 
-/// The same call with another number: the bus answers to each number once.
+/// Returns the same call with another serial number: the bus replies to each number once.
 fn numbered(call: &Message, number: u32) -> Vec<u8> {
     let mut bytes = call.data().to_vec();
-    // Word 2 of a message, "Message Format"; the first number is `Hello`'s.
+    // Word 2 of a message, see "Message Format" in the D-Bus Specification; `Hello` has the first number.
     if let Some(serial) = bytes.get_mut(8..12) {
         serial.copy_from_slice(&(number + 2).to_le_bytes());
     }
     bytes
 }
 
-/// Asks so often, some questions ahead of their answers, and says how many came of which kind.
+/// Makes `count` calls, some of them before earlier replies, and returns the number of replies of each kind.
 fn find(count: u32, question: &Message) -> Outcome<String> {
     let (mut stream, mut answers) = connect()?;
     let mut counts = BTreeMap::new();
@@ -126,7 +126,8 @@ fn find(count: u32, question: &Message) -> Outcome<String> {
     Ok(counts.join(" "))
 }
 
-/// Asks so often and never reads an answer. Says how often the bus has taken it, and stays until there is that file.
+/// Makes `count` calls and never reads a reply. Prints the number of calls that the bus has accepted, and keeps the
+/// connection until `until` exists.
 fn deaf(count: u32, until: &str) -> Outcome {
     let question = question(USAGE.len(), 1)?;
     let (mut stream, _answers) = connect()?;
@@ -137,18 +138,18 @@ fn deaf(count: u32, until: &str) -> Outcome {
     Ok(())
 }
 
-/// A connection to the bus, of which every byte is ours.
+/// Connects to the bus without a D-Bus library, so that every byte can be chosen.
 fn connect() -> Outcome<(UnixStream, BufReader<UnixStream>)> {
     let mut stream = UnixStream::connect(BUS)?;
     let mut answers = BufReader::new(stream.try_clone()?);
-    // The kernel tells the bus who we are: this says the same.
+    // The bus compares this user with the one that the kernel reports.
     let user = getuid().as_raw().to_string();
     let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
     write!(stream, "\0AUTH EXTERNAL {user}\r\nBEGIN\r\n")?;
     let mut line = String::new();
     answers.read_line(&mut line)?;
     if !line.starts_with("OK ") {
-        return Err(format!("the bus said `{}`", line.trim()).into());
+        return Err(format!("the bus refused the client: `{}`", line.trim()).into());
     }
     let hello = Message::method_call("/org/freedesktop/DBus", "Hello")
         .destination("org.freedesktop.DBus")
@@ -160,9 +161,9 @@ fn connect() -> Outcome<(UnixStream, BufReader<UnixStream>)> {
     Ok((stream, answers))
 }
 
-/// The next answer: `answer`, or the last word of an error's name. A message begins as the D-Bus Specification says,
-/// "Message Format": what it is in the second byte, the lengths of its body and of the fields of its header in words 1
-/// and 3, and these fields, up to a multiple of 8.
+/// Returns the kind of the next reply: `answer`, or the last word of the name of an error. A message begins as
+/// specified in "Message Format" of the D-Bus Specification: its type in the second byte, the lengths of its body and
+/// of the header fields in words 1 and 3, and these fields, up to a multiple of 8.
 fn answer(stream: &mut impl Read) -> Outcome<String> {
     const RETURN: u8 = 2;
     const ERROR: u8 = 3;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Allocations and copies from user space that fail, as `CONFIG_FAULT_INJECTION` lets them: all that one operation
-//! makes, each for itself.
+//! Fails each allocation and each copy from user space of an operation once, by `CONFIG_FAULT_INJECTION`.
 
 use std::fs;
 use std::io;
@@ -8,17 +7,17 @@ use std::io;
 use crate::worker::{CONFIG, HEAP, bind, driver, let_go, store, write};
 use crate::{Outcome, buffer};
 
-/// Counts down in this process; the fault at its end fails.
+/// Counts down in this process; the allocation or copy that reaches zero fails.
 const NTH: &str = "/proc/self/fail-nth";
 
-/// Lets one fault happen from here on: the first, or that many later.
+/// Makes the `nth` allocation or copy from here on fail.
 pub(crate) fn begin(nth: usize) -> io::Result<()> {
     write(NTH, nth.to_string())
 }
 
-/// No fault happens any more. True: the one that was to happen has.
+/// Disables the fault, and returns whether it has happened.
 pub(crate) fn end() -> bool {
-    // What is left of the count may hit these very calls.
+    // A fault that is still pending can fail these calls as well.
     for _ in 0..100 {
         if let Ok(left) = fs::read_to_string(NTH) {
             let happened = left.trim() == "0";
@@ -30,7 +29,7 @@ pub(crate) fn end() -> bool {
     false
 }
 
-/// What is tried with each of its faults, and what makes it possible and undoes it.
+/// An operation that is run with each of its faults, and the steps that prepare it.
 struct Operation {
     name: &'static str,
     before: fn(&str) -> io::Result<()>,
@@ -82,8 +81,8 @@ fn bound(gpu: &str) -> io::Result<()> {
     bind(gpu, "handed", false, 65536)
 }
 
-/// Does each operation again and again, each time with another fault, until there is none left; tells how many
-/// faults each had. Whatever failed, the same works without a fault.
+/// Runs each operation once per fault, prints the number of its faults, and runs it without a fault, which must
+/// succeed.
 pub(crate) fn each(gpu: &str) -> Outcome {
     let gpus = [gpu.to_owned()];
     for Operation { name, before, run } in OPERATIONS {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What nobody sane does: random and nearly valid input at every place where user space reaches the driver, while
-//! the GPU's driver comes and goes and allocations fail.
+//! Random and nearly valid input to every interface of the module, while the GPU driver is bound and unbound and
+//! allocations fail.
 
 use std::ffi::{OsStr, c_void};
 use std::fs::{self, File, OpenOptions};
@@ -23,7 +23,7 @@ const PAGE: usize = 4096;
 /// Least number of steps of each process.
 const STEPS: u64 = 500;
 
-/// Files of a binding, and one that is none.
+/// Attributes of a binding, and a name that is none.
 const ATTRIBUTES: [&str; 17] = [
     "heap",
     "source",
@@ -44,8 +44,8 @@ const ATTRIBUTES: [&str; 17] = [
     "nothing",
 ];
 
-/// Values that mean something somewhere, and their neighbours. No large size: a heap that is not protected would
-/// give all memory that there is.
+/// Values that are valid for an attribute, and similar ones. No size is large: a heap that is not protected would
+/// allocate all memory.
 const VALUES: [&str; 30] = [
     "",
     "\n",
@@ -79,11 +79,11 @@ const VALUES: [&str; 30] = [
     "default_cma_region",
 ];
 
-/// What a process has at hand.
+/// Open files and memory of a process.
 struct Hands {
     protheap: File,
     buffers: Vec<OwnedFd>,
-    /// Attributes that are kept open, also when their directory has gone.
+    /// Attributes that stay open, also when their directory has been removed.
     files: Vec<File>,
     memory: Memory,
 }
@@ -97,7 +97,7 @@ pub(crate) fn worker(words: &[&str]) -> Outcome {
         memory: Memory::new()?,
     };
     run(words, STEPS, |worker| {
-        // One allocation or copy of what follows fails.
+        // One allocation or copy of the step fails.
         let fault = worker.random.one_in(3).then(|| 1 + worker.random.below(40));
         let fault = fault.and_then(|nth| faults::begin(nth).ok());
         step(worker, &mut hands);
@@ -162,7 +162,7 @@ fn step(worker: &mut Worker, hands: &mut Hands) {
             }
         }
         98 => {
-            // The ioctl is all that this file can do.
+            // This file supports only the ioctl.
             let mut bytes = [0; 16];
             let read = (&hands.protheap).read(&mut bytes);
             worker.count("device-read", read);
@@ -178,7 +178,7 @@ fn step(worker: &mut Worker, hands: &mut Hands) {
             let read = File::open(&path).and_then(|file| read(&mut worker.random, &file));
             worker.count("debugfs-read", read);
             if worker.random.one_in(2) {
-                // A binding that can be bound, whatever was stored before.
+                // Makes the binding valid, whatever was stored before.
                 for (attribute, value) in [
                     ("source", "handed"),
                     ("heap", HEAP),
@@ -192,7 +192,7 @@ fn step(worker: &mut Worker, hands: &mut Hands) {
     }
 }
 
-/// One of a few; the list is of at most that many.
+/// Adds a value to the list, or replaces one if the list has `most` of them.
 fn put<T>(random: &mut Random, list: &mut Vec<T>, value: T, most: usize) {
     if list.len() < most {
         list.push(value);
@@ -202,7 +202,7 @@ fn put<T>(random: &mut Random, list: &mut Vec<T>, value: T, most: usize) {
     }
 }
 
-/// A directory in configfs: mostly a GPU's.
+/// Returns the path of a directory in configfs, mostly that of a GPU.
 fn directory(random: &mut Random, gpu: &str) -> Vec<u8> {
     let mut path = format!("{CONFIG}/").into_bytes();
     match random.below(12) {
@@ -240,20 +240,20 @@ fn value(random: &mut Random) -> Vec<u8> {
             vec![*random.pick(b"0aA9\n\0\xff"); *random.pick(&[1, 20, 255, 256, 4094, 4095, 8192])]
         }
         2 => {
-            // One byte of a good value is another.
+            // Flips one bit of a valid value.
             let mut value = random.pick(&VALUES).as_bytes().to_vec();
             if !value.is_empty() {
                 let place = random.below(value.len());
                 value[place] ^= 1 << random.below(8);
             }
-            // Never a size that could be had, and is large.
+            // Never a large size that the heap could allocate.
             if value.len() > 6 && value.iter().any(u8::is_ascii_digit) { Vec::new() } else { value }
         }
         _ => random.pick(&VALUES).as_bytes().to_vec(),
     }
 }
 
-/// Reads so much from there, which may be nothing, or behind its end.
+/// Reads a random number of bytes at a random offset, which can be none, or behind the end.
 fn read(random: &mut Random, file: &File) -> io::Result<usize> {
     let mut bytes = vec![0; *random.pick(&[0, 1, 2, 7, 4095, 4096, 4097, 9000])];
     let offset = *random.pick(&[
@@ -270,7 +270,7 @@ fn read(random: &mut Random, file: &File) -> io::Result<usize> {
     file.read_at(&mut bytes, offset)
 }
 
-/// Opens an attribute to keep it, or uses one that is kept.
+/// Opens an attribute and keeps it open, or uses an open one.
 fn keep_open(worker: &mut Worker, hands: &mut Hands, gpu: &str) {
     if hands.files.is_empty() || worker.random.one_in(3) {
         let path = attribute(&mut worker.random, gpu);
@@ -292,13 +292,13 @@ fn keep_open(worker: &mut Worker, hands: &mut Hands, gpu: &str) {
     }
 }
 
-/// Any ioctl at all.
+/// An ioctl of any number and argument.
 struct Any {
     command: Opcode,
     argument: *mut c_void,
 }
 
-// SAFETY: what the kernel writes through the pointer, it writes to memory that nobody else uses.
+// SAFETY: the kernel writes through the pointer only to memory that nothing else uses.
 unsafe impl Ioctl for Any {
     type Output = ();
     const IS_MUTATING: bool = true;
@@ -316,7 +316,7 @@ unsafe impl Ioctl for Any {
     }
 }
 
-/// Sends an ioctl: half of them are good but for their buffer, the others are bad in one way or more.
+/// Sends an ioctl: half of them are valid except for the buffer, the others have at least one fault.
 fn send(worker: &mut Worker, hands: &mut Hands, gpu: &str) {
     let random = &mut worker.random;
     let mut data = HandOver::new(gpu, *random.pick(&[0, 1, 1, 1]));
@@ -329,7 +329,7 @@ fn send(worker: &mut Worker, hands: &mut Hands, gpu: &str) {
     } else {
         spoil(random, hands, &mut data);
         command = match random.below(6) {
-            // Its number, its type, its size and its direction, each a bit beside.
+            // A fault in the number, the type, the size or the direction.
             0 => command ^ 1 << random.below(32),
             1 => command.wrapping_add(u32::try_from(random.below(5)).unwrap_or_default()),
             2 => Opcode::try_from(random.next() >> 32).unwrap_or_default(),
@@ -342,15 +342,15 @@ fn send(worker: &mut Worker, hands: &mut Hands, gpu: &str) {
         }
     };
     let name = if command == PROTHEAP_IOCTL_HAND_OVER { "ioctl" } else { "other-ioctl" };
-    // SAFETY: no ioctl of this device writes to user space; a pointer that is not ours is for the kernel to refuse.
+    // SAFETY: no ioctl of this device writes to user space; the kernel refuses an invalid pointer.
     let sent = unsafe { ioctl(&hands.protheap, Any { command, argument }) };
     worker.count(name, sent.map_err(io::Error::from));
 }
 
-/// Makes one or both of descriptor and meaning bad.
+/// Makes the descriptor, another field, or both invalid.
 fn spoil(random: &mut Random, hands: &Hands, data: &mut HandOver) {
     if random.one_in(8) {
-        // Nowhere a zero: what looks for one leaves the structure.
+        // Without a zero, so that a search for one would leave the structure.
         let x = u32::from_le_bytes([b'x'; 4]);
         *data = HandOver {
             device: [b'x'; 64],
@@ -381,39 +381,39 @@ fn spoil(random: &mut Random, hands: &Hands, data: &mut HandOver) {
     }
 }
 
-/// A page of memory with nothing behind it.
+/// A page of memory that is followed by an unmapped one.
 struct Memory(*mut u8);
 
 impl Memory {
     fn new() -> io::Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the kernel chooses the place.
+        // SAFETY: the kernel chooses the address.
         let at = unsafe { mmap_anonymous(ptr::null_mut(), 2 * PAGE, access, MapFlags::PRIVATE) }?;
-        // SAFETY: this is the second page of what was mapped above, and nothing points into it.
+        // SAFETY: this is the second page of the mapping from above, and no pointer into it exists.
         unsafe { munmap(at.cast::<u8>().add(PAGE).cast(), PAGE) }?;
         Ok(Self(at.cast()))
     }
 
-    /// Puts `data` there, that many bytes before the page ends.
+    /// Writes `data` so that it ends `before` bytes before the end of the page, and returns its address.
     fn place(&self, data: &HandOver, before: usize) -> *mut c_void {
         let at = self.0.wrapping_add(PAGE - size_of::<HandOver>() - before);
-        // SAFETY: it is within the page, which is ours, and its place need not be aligned.
+        // SAFETY: the address is within the page, which nothing else uses, and need not be aligned.
         unsafe { ptr::write_unaligned(at.cast(), *data) };
         at.cast()
     }
 
-    /// Where the kernel must not read.
+    /// Returns an address that the kernel must not read.
     fn bad_place(&self, random: &mut Random) -> *mut c_void {
         let size = size_of::<HandOver>();
         match random.below(7) {
             0 => ptr::null_mut(),
             1 => ptr::without_provenance_mut(1),
-            // Where the kernel's own memory is, and where none can be.
+            // In the memory of the kernel, and where no memory can be.
             2 => ptr::without_provenance_mut(0xffff_8000_8000_0000),
             3 => ptr::without_provenance_mut(usize::MAX - random.below(100)),
             4 => ptr::without_provenance_mut(0x00ff_0000_0000_0000),
             5 => ptr::without_provenance_mut(0x0000_ffff_ffff_ffff - random.below(100)),
-            // The page ends before it does.
+            // The structure extends beyond the page.
             _ => self.0.wrapping_add(PAGE - size + 1 + random.below(size)).cast(),
         }
     }

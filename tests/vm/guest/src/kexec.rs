@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Starting another kernel: four instructions that power the machine off. What the first kernel does before it
-//! jumps there is what a scenario is about.
+//! Starts another kernel, which consists of four instructions that power the machine off. A scenario checks how the
+//! first kernel shuts down before.
 
 use std::arch::asm;
 use std::ffi::c_void;
@@ -10,10 +10,10 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::Outcome;
 
-/// How the machine's firmware is called: `method` of its PSCI node.
+/// Instruction that calls the firmware of the machine: `method` of its PSCI node.
 const METHOD: &str = "/proc/device-tree/psci/method";
 
-/// PSCI's SYSTEM_OFF, by `hvc` or `smc`.
+/// Returns instructions that call SYSTEM_OFF of PSCI, by `hvc` or `smc`.
 fn kernel(method: &[u8]) -> io::Result<[u32; 4]> {
     let call = match method {
         b"hvc\0" => 0xd400_0002, // hvc #0
@@ -28,7 +28,7 @@ fn kernel(method: &[u8]) -> io::Result<[u32; 4]> {
     ])
 }
 
-/// Where it is put: in the machine's memory, which begins at 1 GiB, far from all that is reserved.
+/// Address of the kernel: in the memory of the machine, which begins at 1 GiB, far from all reservations.
 const PLACE: usize = 0x4800_0000;
 const PAGE: usize = 4096;
 /// `__NR_kexec_load` of asm-generic/unistd.h.
@@ -45,7 +45,7 @@ struct Segment {
     memsz: usize,
 }
 
-/// Loads that kernel and starts it; returns only if something fails.
+/// Loads that kernel and starts it; returns only on failure.
 pub(crate) fn kexec() -> Outcome {
     let kernel = kernel(&fs::read(METHOD)?)?;
     let segment = Segment {
@@ -60,7 +60,7 @@ pub(crate) fn kexec() -> Outcome {
 
 fn load(segment: &Segment) -> io::Result<()> {
     let mut result: isize = PLACE.cast_signed();
-    // SAFETY: kexec_load(2) reads one segment and its buffer, and changes nothing of this process.
+    // SAFETY: kexec_load(2) reads one segment and its buffer, and does not change this process.
     unsafe {
         asm!(
             "svc #0",

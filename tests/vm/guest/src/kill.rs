@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kills a program in front of a system call by which it changes something: a binding, a buffer, or what it tells in
-//! `/run/protheap`. What it has done by then is done, and nothing else will be.
+//! Kills a program before a system call that changes a binding, a buffer, or a file in `/run/protheap`. The program has
+//! then made all changes before this one, and none after it.
 
 use std::ffi::{c_int, c_long, c_uint, c_void};
 use std::fs::{self, File};
@@ -15,23 +15,23 @@ use std::ptr::null_mut;
 use crate::Outcome;
 use crate::worker::CONFIG;
 
-/// Where changes count.
+/// Paths below which changes are counted.
 const PLACES: [&str; 4] = [CONFIG, "/dev/dma_heap", "/dev/protheap", "/run/protheap"];
-/// A stop at a system call is told from other stops by this bit of its signal: ptrace(2), `PTRACE_O_TRACESYSGOOD`.
+/// Signal of a stop at a system call: `PTRACE_O_TRACESYSGOOD` sets a bit that other stops do not have, see ptrace(2).
 const SYSCALL_STOP: c_int = libc::SIGTRAP | 0x80;
 
-/// Runs a command, and kills it in front of the change of this number; tells which that was. If it ends before, tells
-/// how many changes there were.
+/// Runs a command, kills it before its change of this number, and returns that change. Returns the number of changes if
+/// the command exits before.
 pub(crate) fn kill_at(number: u32, program: &str, arguments: &[&str]) -> Outcome<String> {
     let mut command = Command::new(program);
     command.args(arguments);
-    // SAFETY: one system call, which allocates nothing.
+    // SAFETY: the closure makes one system call, and allocates no memory.
     unsafe { command.pre_exec(|| trace(libc::PTRACE_TRACEME, 0, null_mut(), 0).map(drop)) };
     let main = c_int::try_from(command.spawn()?.id())?;
     let mut changes = 0;
     loop {
         let mut status = 0;
-        // SAFETY: waitpid(2) writes the status, and nothing else.
+        // SAFETY: waitpid(2) writes only the status.
         let task = unsafe { libc::waitpid(-1, &mut status, libc::__WALL) };
         if task < 0 {
             return Err(io::Error::last_os_error().into());
@@ -53,7 +53,7 @@ pub(crate) fn kill_at(number: u32, program: &str, arguments: &[&str]) -> Outcome
                 }
                 0
             }
-            // It begins; or a thread does, which is stopped until it is traced.
+            // The program or one of its threads starts, and is stopped until it is resumed here.
             libc::SIGTRAP | libc::SIGSTOP => {
                 let options = libc::PTRACE_O_TRACESYSGOOD
                     | libc::PTRACE_O_TRACECLONE
@@ -64,7 +64,7 @@ pub(crate) fn kill_at(number: u32, program: &str, arguments: &[&str]) -> Outcome
             signal => signal,
         };
         match trace(libc::PTRACE_SYSCALL, task, null_mut(), signal.into()) {
-            // Another thread has ended all of them.
+            // Another thread has terminated the process.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             resumed => drop(resumed?),
         }
@@ -72,22 +72,22 @@ pub(crate) fn kill_at(number: u32, program: &str, arguments: &[&str]) -> Outcome
 }
 
 fn trace(request: c_uint, task: c_int, address: *mut c_void, data: c_long) -> io::Result<c_long> {
-    // SAFETY: every caller gives what its request takes: ptrace(2).
+    // SAFETY: every caller passes the arguments that ptrace(2) requires for its request.
     match unsafe { libc::ptrace(request, task, address, data) } {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
     }
 }
 
-/// Kills a process, and returns when it has gone with all that it had open.
+/// Kills a process, and returns when it has terminated and its files are closed.
 fn kill(process: c_int) -> io::Result<()> {
-    // SAFETY: kill(2) and waitpid(2) touch no memory but the status.
+    // SAFETY: kill(2) and waitpid(2) access no memory except the status.
     unsafe {
         if libc::kill(process, libc::SIGKILL) != 0 {
             return Err(io::Error::last_os_error());
         }
         let mut status = 0;
-        // Its threads come first.
+        // Its threads are reported first.
         loop {
             let task = libc::waitpid(-1, &mut status, libc::__WALL);
             if task < 0 {
@@ -100,17 +100,17 @@ fn kill(process: c_int) -> io::Result<()> {
     }
 }
 
-/// What the task is about to change, as `NAME PATH`; `None`: nothing that counts.
+/// Returns the change that the task is about to make, as `NAME PATH`, or `None` if it is not counted.
 fn change(task: c_int) -> Outcome<Option<String>> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     let size = size_of::<libc::ptrace_syscall_info>();
     trace(libc::PTRACE_GET_SYSCALL_INFO, task, size as *mut c_void, info.as_mut_ptr() as c_long)?;
-    // SAFETY: all zeroes are a value of this structure, and the kernel wrote what it knows over them.
+    // SAFETY: all zeroes are a valid value of this structure, and the kernel has written over a part of them.
     let info = unsafe { info.assume_init() };
     if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
         return Ok(None);
     }
-    // SAFETY: it is an entry, of which the kernel tells the number and arguments.
+    // SAFETY: `op` is an entry, for which the kernel has written number and arguments.
     let (number, args) = unsafe { (info.u.entry.nr, info.u.entry.args) };
     let [first, second, third, ..] = args;
     let flags = |flags: u64| c_int::try_from(flags).is_ok_and(|flags| flags & libc::O_CREAT != 0);
@@ -131,19 +131,19 @@ fn change(task: c_int) -> Outcome<Option<String>> {
     Ok(counts.then(|| format!("{name} {}", path.display())))
 }
 
-/// What a descriptor of the task is open on.
+/// Returns the path of an open descriptor of the task.
 fn descriptor(task: c_int, descriptor: u64) -> PathBuf {
     fs::read_link(format!("/proc/{task}/fd/{descriptor}")).unwrap_or_default()
 }
 
-/// The path that a directory's descriptor and a string of the task name together.
+/// Returns the path that a descriptor of a directory and a string in the memory of the task specify.
 fn path(task: c_int, directory: u64, address: u64) -> Outcome<PathBuf> {
     let mut bytes = [0; 512];
-    // A string may be the last before memory that is not there: what is read is shorter then.
+    // The read is short if the string lies at the end of mapped memory.
     let length = File::open(format!("/proc/{task}/mem"))?.read_at(&mut bytes, address)?;
     let end = bytes.iter().take(length).position(|byte| *byte == 0).ok_or("a path is too long")?;
     let name = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
-    // An absolute path does not need the directory.
+    // `join` ignores the directory if the path is absolute.
     Ok(descriptor(task, directory).join(Path::new(&name)))
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The scenarios' helper in the test guest: what a shell cannot do, or not fast enough.
+//! Helper of the scenarios in the test guest, for operations that a shell cannot perform, or not fast enough.
 //!
-//! A command that meets an errno prints its name, `EBUSY`, and exits with 1, so that scripts can compare it.
+//! A command that fails with an errno prints its name, such as `EBUSY`, and exits with 1, so that scripts can compare
+//! it.
 
 mod buffer;
 mod bus;
@@ -32,76 +33,77 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 const USAGE: &str = "usage: protheap-guest COMMAND
-  now                                      CLOCK_MONOTONIC in microseconds
-  get FILE POINTER                         a member of a JSON file, as RFC 6901 names it
-  step FILE INDEX STEP                     when a GPU's timeline came to a step, in microseconds
-  write FILE TEXT                          one write to a file that exists
-  mkdir PATH                               makes a directory
-  count-fds PID                            open files of a process
-  as UID COMMAND...                        becomes that command, with that user and group
-  lock FILE LOCKED UNTIL                   has a file's lock, from when there is the second file until there is the third
-  listen SOCKET SECONDS                    waits for a service to say READY=1 there, as to systemd
-  uevents FILE SECONDS                     writes what protheap tells, once the file is there: STATE WANT
-  alloc HEAP BYTES [--hold SECONDS]        allocates a buffer
-  alloc-free HEAP BYTES PROCESSES COUNT    allocates a buffer and frees it COUNT times in each of PROCESSES processes
-  mmap-test HEAP BYTES                     says `mapped`, or the errno
-  hand-over DEVICE KIND HEAP BYTES [...]   gives buffers to protheap; KIND is firmware, suspend or a number
-      --count N         that many buffers
-      --again DEV KIND  the same buffer once more
-      --flags N         with these flags
-      --file PATH       this file, not a buffer
-      --fd N            this number, open or not
-      --unterminated    a device name of 64 bytes without NUL
-  stress SEED SECONDS GPU...               does everything at once; says how often what succeeded
-  fuzz SEED SECONDS GPU...                 does what nobody sane does; says how often what succeeded or failed
-  faults GPU                               each allocation of each operation fails once; says how many there are
-  unload GPU FILE COUNT                    unloads protheap, whose file that is, while it still has something to do
-  panthor COMMAND                          uses the GPU that panthor drives, by the driver's real interface:
-      query             the version of the driver, and what the firmware has
-      job               jobs in a group, one after the other
-      protected-job     the same in protected mode, where each writes protected memory
-      unprotected-write tells what comes of a job that writes it, but not in protected mode
-      group             makes groups
-      group-bits        tries to create groups with a bit set that must be zero
-      churn             creates protected groups and destroys them with their jobs, keeping --groups N of them
-      lose-groups       runs a protected region in ordinary groups, each of which is lost
-      oversubscribe     jobs in more groups than the firmware has slots, all at once
-      clients N         N processes that run jobs, and N more that run protected ones
-      stress SEED SECONDS PROCESSES GPU...  does everything at once; says how often what came of it
-    with options, where they mean something:
-      --gpu DEVICE      this GPU, not any
-      --count N         that many jobs (in each group), or groups; 1 else
-      --gap MS          a pause between jobs
-      --pass N          each job has N instructions more, and takes longer
-      --heap NAME       where protected memory comes from
-      --protected       the groups are protected, with ordinary jobs
-      --ordinary        the group of protected-job is not
-      --groups N, --protected-groups N  of which `oversubscribe` has 12, and none
-      --job             `group` runs a job in each
-      --hold FILE       keeps the groups until that file is there; with --job, another job runs in each then
-    and PANTHOR_TIMEOUT is how many seconds a job may take: 10 else
-  bus COMMAND                              asks protheapd over D-Bus; an error is the last word of its name:
-      reload            reads the policies again
-      rebind DEVICE     decides anew for a GPU
-      open HEAP         opens a heap
-      fill HEAP FILE    opens a heap, takes all of it, says how many buffers, and keeps them until that file is there
-      find COUNT BYTES DEVICES  so many FindHeap, some at once, with a usage of so many bytes and so many devices; says
-                        how many answers of which kind came
-      deaf COUNT FILE   so many of them, and reads no answer; says how many the bus took, and stays until that file
-      options COUNT     a FindHeap with so many options; says which answer came
-      methods DEVICE HEAP BYTES  every method, with a text of so many bytes; says how many answers of which kind came
-      crowd COUNT FILE  so many callers send long calls until that file is there; says when each has sent one
-      slowest COUNT     asks so often for a property; says how many milliseconds the slowest answer took
-  node PATH                                the hardware behind a device node, as Protheap finds it: NUMBER DEVICE COMPATIBLE...
-  querycap PATH                            the driver of a video node, and what the node is
-  kill-at N COMMAND...                     runs it, and kills it in front of its N-th change to bindings, buffers or
-                                           /run/protheap: says which, or `ended COUNT` if it was over before
-  kexec                                    starts another kernel, which powers the machine off
-  watch DEVICE FILE SECONDS                tells the GPU's story until that file is there
-  report DEVICE [HELD BEFORE]              tells the demo's result: who does not know how long the GPU was held, in
-                                           milliseconds, and whether it was bound before its driver probed, is told";
+  now                                      Print CLOCK_MONOTONIC in microseconds
+  get FILE POINTER                         Print the member of a JSON file at a JSON pointer (RFC 6901)
+  step FILE INDEX STEP                     Print the time of a step in the timeline of a GPU, in microseconds
+  write FILE TEXT                          Write once to an existing file
+  mkdir PATH                               Make a directory
+  count-fds PID                            Print the number of open files of a process
+  as UID COMMAND...                        Execute a command with that user and group
+  lock FILE LOCKED UNTIL                   Lock FILE, create LOCKED, and keep the lock until UNTIL exists
+  listen SOCKET SECONDS                    Wait on a socket for READY=1 of a service, like systemd
+  uevents FILE SECONDS                     Create FILE and append a line `STATE WANT` for each uevent of protheap
+  alloc HEAP BYTES [--hold SECONDS]        Allocate a buffer
+  alloc-free HEAP BYTES PROCESSES COUNT    Allocate and free a buffer COUNT times in each of PROCESSES processes
+  mmap-test HEAP BYTES                     Map a buffer and print `mapped`, or the errno
+  hand-over DEVICE KIND HEAP BYTES [...]   Hand buffers over to protheap; KIND is firmware, suspend or a number
+      --count N         Hand N buffers over
+      --again DEV KIND  Hand the same buffer over once more
+      --flags N         Set these flags
+      --file PATH       Hand this file over, not a buffer
+      --fd N            Hand this descriptor over, whether it is open or not
+      --unterminated    Set a device name of 64 bytes without NUL
+  stress SEED SECONDS GPU...               Run valid operations in parallel and print how often each succeeded
+  fuzz SEED SECONDS GPU...                 Run random operations in parallel and print the number of each result
+  faults GPU                               Fail each allocation of each operation once and print their number
+  unload GPU FILE COUNT                    Unload protheap.ko, which is FILE, COUNT times while its work item is pending
+  panthor COMMAND                          Use a GPU through the interface of panthor:
+      query             Print the version of the driver and properties of the firmware
+      job               Run jobs in a group, one after the other
+      protected-job     Run jobs in protected mode, each of which writes to protected memory
+      unprotected-write Run a job that writes to protected memory outside of protected mode, and print its result
+      group             Make groups
+      group-bits        Try to create groups with a bit set that must be zero
+      churn             Create protected groups and destroy them with their jobs, keeping --groups N of them
+      lose-groups       Run a protected region in ordinary groups, each of which is lost
+      oversubscribe     Run jobs in more groups than the firmware has slots, all at once
+      clients N         Run jobs in N processes, and protected jobs in N more
+      stress SEED SECONDS PROCESSES GPU...  Run all operations in parallel and print how often each succeeded or failed
+    Options, each for the commands to which it applies:
+      --gpu DEVICE      Use this GPU, not any
+      --count N         Run N jobs (in each group), or make N groups; 1 by default
+      --gap MS          Pause between jobs
+      --pass N          Add N instructions to each job, so that it takes longer
+      --heap NAME       Allocate protected memory from this heap
+      --protected       Make protected groups, with ordinary jobs
+      --ordinary        Make an ordinary group for protected-job
+      --groups N, --protected-groups N  Make N groups for `oversubscribe`; 12 and none by default
+      --job             Run a job in each group of `group`
+      --hold FILE       Keep the groups until FILE exists; with --job, run another job in each then
+    PANTHOR_TIMEOUT is the timeout of a job in seconds, 10 by default
+  bus COMMAND                              Call protheapd over D-Bus; an error is the last word of its name:
+      reload            Read the policies again
+      rebind DEVICE     Run the selection for a GPU again
+      open HEAP         Open a heap
+      fill HEAP FILE    Open a heap, allocate all of it, print the number of buffers, and keep them until FILE exists
+      find COUNT BYTES DEVICES  Call FindHeap COUNT times, with a usage of BYTES bytes and DEVICES devices, and print
+                        the number of replies of each kind
+      deaf COUNT FILE   Call FindHeap COUNT times without reading a reply, print the number of calls that the bus has
+                        accepted, and keep the connection until FILE exists
+      options COUNT     Call FindHeap with COUNT options and print the kind of reply
+      methods DEVICE HEAP BYTES  Call each method with a text of BYTES bytes and print the replies of each kind
+      crowd COUNT FILE  Send long calls from COUNT callers until FILE exists; print COUNT when each has sent one
+      slowest COUNT     Read a property COUNT times and print the time of the slowest reply in milliseconds
+  node PATH                                Print the hardware behind a device node: NUMBER DEVICE COMPATIBLE...
+  querycap PATH                            Print the driver and the kind of a video node
+  kill-at N COMMAND...                     Run a command and kill it before its N-th change to bindings, buffers or
+                                           /run/protheap; print that change, or `ended COUNT` if there were only COUNT
+  kexec                                    Start another kernel, which powers the machine off
+  watch DEVICE FILE SECONDS                Print the events of a GPU until FILE exists
+  report DEVICE [HELD BEFORE]              Print the result of the demo; HELD is the duration of the hold in
+                                           milliseconds, BEFORE whether the GPU was bound before its driver probed";
 
-/// What goes wrong, as scripts read it.
+/// Result of a command; scripts read the text of the error.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
@@ -136,7 +138,7 @@ fn run(words: &[&str]) -> Outcome {
             let mut file = fs::OpenOptions::new().write(true).open(file)?;
             let written = file.write(text.as_bytes())?;
             if written != text.len() {
-                return Err(format!("{written} of {} bytes were taken", text.len()).into());
+                return Err(format!("the kernel accepted {written} of {} bytes", text.len()).into());
             }
         }
         ["mkdir", path] => fs::create_dir(path)?,
@@ -160,7 +162,7 @@ fn run(words: &[&str]) -> Outcome {
             let size = socket.recv(&mut message)?;
             let message = String::from_utf8_lossy(message.get(..size).unwrap_or_default());
             if !message.lines().any(|line| line == "READY=1") {
-                return Err(format!("heard `{message}`").into());
+                return Err(format!("received `{message}`, which has no READY=1").into());
             }
         }
         ["uevents", file, seconds] => uevents(file, Duration::from_secs(seconds.parse()?))?,
@@ -216,8 +218,8 @@ fn run(words: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Unloads protheap.ko right after a binding was withdrawn for which the GPU waits, and loads it again, so often. Says
-/// how often the GPU's driver was not faster.
+/// Withdraws the binding of a held GPU, unloads protheap.ko at once, and loads it again, `count` times. Returns how
+/// often the module was unloaded before the GPU driver probed.
 fn unload(gpu: &str, file: &str, count: u32) -> Outcome<u32> {
     let file = fs::File::open(file)?;
     let directory = format!("{}/{gpu}", worker::CONFIG);
@@ -227,13 +229,13 @@ fn unload(gpu: &str, file: &str, count: u32) -> Outcome<u32> {
         fs::create_dir(&directory)?;
         worker::store(gpu, "hold_ms", "10000")?;
         if worker::driver("bind", gpu).is_ok() {
-            return Err("the GPU did not wait".into());
+            return Err("the GPU probed although it is held".into());
         }
         fs::remove_dir(&directory)?;
         if delete_module(c"protheap", 0).is_ok() {
             at_once += 1;
         } else {
-            // The driver was faster, and keeps the module.
+            // The driver has probed, and pins the module.
             let mut unloaded = false;
             while !unloaded {
                 let _ = worker::driver("unbind", gpu);
@@ -246,7 +248,7 @@ fn unload(gpu: &str, file: &str, count: u32) -> Outcome<u32> {
     Ok(at_once)
 }
 
-/// Writes a line for each event of protheap, of any device.
+/// Writes a line to `path` for each uevent of protheap, of any device.
 fn uevents(path: &str, limit: Duration) -> Outcome {
     let mut uevents = Uevents::open().map_err(|problem| problem.to_string())?;
     let mut file = fs::File::create(path)?;
@@ -261,7 +263,7 @@ fn uevents(path: &str, limit: Duration) -> Outcome {
         }
         while let Some(received) = uevents.receive().map_err(|problem| problem.to_string())? {
             let Received::Event(event) = received else {
-                return Err("events were lost".into());
+                return Err("the kernel dropped uevents".into());
             };
             if let Some(state) = event.property("PROTHEAP_STATE") {
                 let want = event.property("PROTHEAP_WANT").unwrap_or_default();
@@ -271,7 +273,7 @@ fn uevents(path: &str, limit: Duration) -> Outcome {
     }
 }
 
-/// CLOCK_MONOTONIC in microseconds.
+/// Returns CLOCK_MONOTONIC in microseconds.
 pub(crate) fn now_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
@@ -282,13 +284,13 @@ pub(crate) fn json(path: &str) -> Outcome<Value> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
-/// An errno's name, where the standard library speaks in sentences; or what else the error says.
+/// Returns the name of the errno, or the text of an error without one.
 pub(crate) fn errno_text(error: &io::Error) -> String {
     let name = error.raw_os_error().and_then(errno_name);
     name.map_or_else(|| error.to_string(), str::to_owned)
 }
 
-/// Names of the errnos that Protheap, heaps, configfs and panthor give.
+/// Returns the name of an errno that Protheap, heaps, configfs or panthor returns.
 fn errno_name(errno: i32) -> Option<&'static str> {
     Some(match errno {
         1 => "EPERM",

@@ -28,7 +28,7 @@ struct Capability {
 const VIDIOC_QUERYCAP: u32 = opcode::read::<Capability>(b'V', 0);
 const V4L2_CAP_VIDEO_M2M_MPLANE: u32 = 0x4000;
 
-/// The number of the node at `path`, and the hardware behind it.
+/// Returns the number of the node at `path`, and the hardware behind it.
 pub(crate) fn hardware(path: &str) -> Outcome<String> {
     let device = fstat(File::open(path)?).map_err(io::Error::from)?.st_rdev;
     let number = Number { major: major(device), minor: minor(device) };
@@ -36,7 +36,7 @@ pub(crate) fn hardware(path: &str) -> Outcome<String> {
     Ok(format!("{number} {} {}", found.name, found.compatible.join(" ")))
 }
 
-/// What the video node at `path` says that it is.
+/// Returns the driver of the video node at `path`, and the kind of node.
 pub(crate) fn querycap(path: &str) -> Outcome<String> {
     let node = File::options().read(true).write(true).open(path)?;
     let mut capability = Capability {
@@ -48,7 +48,7 @@ pub(crate) fn querycap(path: &str) -> Outcome<String> {
         device_caps: 0,
         reserved: [0; 3],
     };
-    // SAFETY: the opcode is VIDIOC_QUERYCAP, which writes this very structure.
+    // SAFETY: the opcode is VIDIOC_QUERYCAP, which writes this structure.
     unsafe {
         ioctl(&node, Updater::<{ VIDIOC_QUERYCAP }, _>::new(&mut capability))
             .map_err(io::Error::from)?;

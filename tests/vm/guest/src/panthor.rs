@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What programs do with a GPU that panthor drives, by its real interface.
+//! Programs that use a GPU through the interface of panthor.
 
 mod context;
 mod device;
@@ -40,11 +40,11 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
             stress::lead(seed, seconds, processes, gpus)
         }
         ["stress-worker", rest @ ..] => stress::worker(rest),
-        _ => Err("panthor: no such command, or a word is missing".into()),
+        _ => Err("panthor: unknown command, or a missing argument".into()),
     }
 }
 
-/// What a command is told.
+/// Options of a command.
 #[derive(Debug)]
 struct Options<'a> {
     gpu: Option<&'a str>,
@@ -99,17 +99,17 @@ impl<'a> Options<'a> {
                         "--gap" => options.gap = Duration::from_millis(value.parse()?),
                         "--pass" => options.pass = value.parse()?,
                         "--hold" => options.hold = Some(value),
-                        _ => return Err(format!("panthor: what is {option}?").into()),
+                        _ => return Err(format!("panthor: unknown option {option}").into()),
                     }
                     rest
                 }
-                (option, []) => return Err(format!("panthor: {option} of what?").into()),
+                (option, []) => return Err(format!("panthor: {option} needs a value").into()),
             };
         }
         Ok(options)
     }
 
-    /// A new client of the GPU, with an address space.
+    /// Opens the GPU as a new client, and creates an address space.
     fn vm(&self) -> io::Result<Vm> {
         Vm::create(&Device::open(self.gpu, limit())?)
     }
@@ -148,7 +148,7 @@ fn protected_job(options: &Options<'_>) -> Outcome {
     jobs("protected-jobs", Context::create(&vm, purpose)?, &vm, options)
 }
 
-/// Runs jobs one after the other, and says how many.
+/// Runs jobs one after the other, and prints their number.
 fn jobs(name: &str, mut context: Context, vm: &Vm, options: &Options<'_>) -> Outcome {
     let said = tally(name, 0..options.count, |number| {
         if number > 0 {
@@ -156,7 +156,7 @@ fn jobs(name: &str, mut context: Context, vm: &Vm, options: &Options<'_>) -> Out
         }
         context.run()
     });
-    // An errno is often the same for a group that was killed and a job that failed.
+    // A killed group and a failed job often have the same errno.
     let said = said.map_err(|said| match context.group().state() {
         Ok(state) => format!("{said}, group {state}"),
         Err(_) => said,
@@ -167,7 +167,7 @@ fn jobs(name: &str, mut context: Context, vm: &Vm, options: &Options<'_>) -> Out
     Ok(())
 }
 
-/// Does something for each, until it fails; says for how many it succeeded, and the error.
+/// Runs `step` for each element until it fails; returns the number of successes, and the error.
 fn tally<T>(
     name: &str,
     each: impl ExactSizeIterator<Item = T>,
@@ -180,13 +180,13 @@ fn tally<T>(
     Ok(format!("{name} {count}/{count}"))
 }
 
-/// Complains if jobs did not do what they had to.
+/// Fails if jobs have a wrong result.
 fn right(context: &Context) -> Result<(), String> {
     let (begun, ended) = context.counted();
     if context.is_right() { Ok(()) } else { Err(format!("wrong: {begun} began, {ended} ended")) }
 }
 
-/// Writes to protected memory as nobody may, and says what comes of it.
+/// Writes to protected memory outside of protected mode, and prints the result.
 fn unprotected_write(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
     let access = Access::Unprotected(map_protected(&vm, options.heap)?);
@@ -200,7 +200,7 @@ fn unprotected_write(options: &Options<'_>) -> Outcome {
     Ok(context.destroy(&vm)?)
 }
 
-/// Makes groups in one address space. Those that are held are kept until they may go, whatever fails.
+/// Makes groups in one address space. With `--hold`, the groups are kept until the file exists, whatever fails.
 fn group(options: &Options<'_>) -> Outcome {
     let say = |line: Result<String, String>| match line {
         Err(line) if options.hold.is_none() => Err(line),
@@ -235,7 +235,7 @@ fn group(options: &Options<'_>) -> Outcome {
     Ok(say(tally("destroyed", contexts.into_iter(), |context| context.destroy(&vm)))?)
 }
 
-/// Tries to create ordinary groups with a bit set that must be zero, and says for how many bits which errno came.
+/// Tries to create ordinary groups with a bit set that must be zero, and prints the number of bits for each errno.
 fn group_bits(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
     let mut answers = BTreeMap::new();
@@ -252,8 +252,8 @@ fn group_bits(options: &Options<'_>) -> Outcome {
     Ok(())
 }
 
-/// Creates protected groups as fast as it can, and destroys each with a job that has not ended: more than it may have,
-/// if those that were destroyed did not count. Says how many were refused.
+/// Creates protected groups as fast as possible, and destroys each while its job is running. If destroyed groups did
+/// not count, the client would have more groups than permitted. Prints how many groups were created and refused.
 fn churn(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
     let purpose = options.purpose(true, Access::None);
@@ -279,7 +279,7 @@ fn churn(options: &Options<'_>) -> Outcome {
     Ok(())
 }
 
-/// Runs a protected region in one ordinary group after the other, each of which is lost. Says how many were.
+/// Runs a protected region in one ordinary group after the other, each of which is lost, and prints their number.
 fn lose_groups(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
     let access = Access::Protected(map_protected(&vm, options.heap)?);
@@ -293,7 +293,7 @@ fn lose_groups(options: &Options<'_>) -> Outcome {
     Ok(())
 }
 
-/// Makes more groups than the firmware has slots, each a client of its own, and keeps all of them busy at once.
+/// Makes more groups than the firmware has slots, each as a separate client, and runs jobs in all of them at once.
 fn oversubscribe(options: &Options<'_>) -> Outcome {
     let mut clients = Vec::new();
     for number in 0..options.groups + options.protected_groups {
@@ -322,7 +322,7 @@ fn oversubscribe(options: &Options<'_>) -> Outcome {
     Ok(())
 }
 
-/// Runs `job` and `protected-job` with those options, each in so many processes at once.
+/// Runs `job` and `protected-job` with these options, each in `count` processes at once.
 fn clients(count: u32, options: &[&str]) -> Outcome {
     let mut processes = Vec::new();
     for command in ["job", "protected-job"].iter().cycle().take(2 * count as usize) {

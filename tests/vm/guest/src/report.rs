@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The demo: what happens to one GPU, as it happens, and what came of it. Everything is read from the system;
-//! nothing is remembered from what the demo did.
+//! The demo: prints the events of one GPU when they happen, and the result. All values are read from the system.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,13 +13,13 @@ use crate::{json, now_us};
 
 const STATE: &str = "/run/protheap/state.json";
 
-/// When a timeline came to a step, in microseconds.
+/// Returns the time of a step in a timeline, in microseconds.
 pub(crate) fn step_us(state: &Value, timeline: &str, step: &str) -> Option<u64> {
     let steps = state.pointer(timeline)?.as_array()?;
     steps.iter().find(|entry| entry["step"] == step)?["at_us"].as_u64()
 }
 
-/// One GPU as the system shows it.
+/// State of one GPU, as the system reports it.
 #[derive(Debug)]
 struct Gpu<'a> {
     device: &'a str,
@@ -37,7 +36,7 @@ impl<'a> Gpu<'a> {
         Self { device, state, index }
     }
 
-    /// Its entry in state.json.
+    /// Returns its entry in state.json.
     fn entry(&self) -> &Value {
         self.index.map_or(&Value::Null, |index| &self.state["gpus"][index])
     }
@@ -50,7 +49,8 @@ impl<'a> Gpu<'a> {
         line(&format!("/sys/kernel/debug/csfgpu/{}/{name}", self.device))?.parse().ok()
     }
 
-    /// When its driver had probed, in microseconds: the stand-in says it; panthor boots the modelled firmware then.
+    /// Returns the time at which its driver probed, in microseconds: csfgpu reports it; panthor boots the simulated
+    /// firmware when it probes.
     fn probed_us(&self) -> Option<u64> {
         let at = self
             .debug("probed_at_us")
@@ -69,24 +69,24 @@ impl<'a> Gpu<'a> {
     }
 }
 
-/// What a file of the modelled GPU says under that name.
+/// Returns a value from a file of the simulated GPU.
 fn modelled(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/sys/kernel/debug/csfmodel/{file}")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     Some(value.to_owned())
 }
 
-/// A number that the modelled GPU counts.
+/// Returns a counter of the simulated GPU.
 fn counted(name: &str) -> Option<u64> {
     modelled("counters", name)?.parse().ok()
 }
 
-/// First line of a small file.
+/// Returns the contents of a small file, without trailing white space.
 fn line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim_end().to_owned())
 }
 
-/// Tells the story until a file is there, or that long.
+/// Prints the events of a GPU until the file `until` exists, but not longer than `limit`.
 pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
     let started = Instant::now();
     let (mut known, mut pending) = (BTreeSet::new(), BTreeSet::new());
@@ -99,8 +99,8 @@ pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
                 (entry["step"].as_str().unwrap_or("?"), entry["detail"].as_str().unwrap_or(""));
             let text = match step {
                 "window-opened" => format!("{device} is held"),
-                "provider-settled" => "the TEE's driver has settled".to_owned(),
-                "judged" => "the heap was judged".to_owned(),
+                "provider-settled" => "the heap provider has probed or failed".to_owned(),
+                "judged" => "the heap was verified".to_owned(),
                 "bound" => format!("{device} is bound"),
                 other => other.replace('-', " "),
             };
@@ -109,7 +109,7 @@ pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
         }
         let heaps_now = heaps();
         for heap in heaps_now.difference(&before) {
-            news.push((now_us(), format!("kernel         heap {heap} is there")));
+            news.push((now_us(), format!("kernel         heap {heap} appeared")));
         }
         before = heaps_now;
         let driver = gpu.driver().unwrap_or_default();
@@ -122,7 +122,7 @@ pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
         if let Some(count) = gpu.number("suspend_in_use").filter(|&count| count > 0) {
             let bytes = gpu.number("suspend_bytes").unwrap_or(0);
             let text =
-                format!("a protected group took a suspend buffer: {count} of {bytes} bytes in use");
+                format!("a protected group uses a suspend buffer: {count} of {bytes} bytes in use");
             news.push((now_us(), format!("{driver:<14} {text}")));
         }
         if counted("protected-entries") > Some(0) {
@@ -131,7 +131,7 @@ pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
         }
         pending.extend(news.into_iter().filter(|(_, text)| known.insert(text.clone())));
         let over = Path::new(until).exists() || started.elapsed() >= limit;
-        // State is written later than what it tells of: news wait a little to come in order.
+        // The state is written after the events in it: events are printed with a delay, to be in order.
         let settled = if over { u64::MAX } else { now_us().saturating_sub(200_000) };
         let later = pending.split_off(&(settled, String::new()));
         for (at, text) in std::mem::replace(&mut pending, later) {
@@ -149,8 +149,9 @@ fn heaps() -> BTreeSet<String> {
     names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The demo's result, but for the board's name, which only the host knows. `known` is how long the GPU was held, in
-/// milliseconds, and whether it was bound before its driver probed: a daemon that took the binding over does not tell.
+/// Returns the result of the demo, except the name of the board, which only the host has. `known` is the duration of
+/// the hold in milliseconds, and whether the GPU was bound before its driver probed, for callers that have measured
+/// them: the state of a daemon that adopted the binding has neither.
 pub(crate) fn report(device: &str, known: Option<(u64, bool)>) -> Value {
     let gpu = Gpu::read(device);
     let entry = gpu.entry();

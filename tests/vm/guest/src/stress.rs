@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What binders, administrators and GPU drivers do, all at once and in no order: mostly right, each now and then
-//! wrong in a way that has to be refused.
+//! Operations of binders, administrators and GPU drivers, in parallel and in random order; some of them are invalid,
+//! and have to be refused.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,10 +12,10 @@ use crate::Outcome;
 use crate::buffer;
 use crate::worker::{CONFIG, HEAP, Worker, bind, driver, let_go, run, store, write};
 
-/// While this is there, everybody lets go: the TEE waits for the last of its buffers.
+/// While this file exists, every process releases its buffers, because the TEE waits for the last one.
 const QUIET: &str = "/run/quiet";
 
-/// How long the TEE stays, and after how many steps it leaves at the latest.
+/// Time until the TEE is removed, and the number of steps after which it is removed at the latest.
 const RESTARTS: Duration = Duration::from_millis(1500);
 const STEPS_BETWEEN: u32 = 100;
 /// Least number of steps of each process.
@@ -81,7 +81,7 @@ fn step(worker: &mut Worker) {
         }
         80..90 => hand_over_badly(worker, &gpu),
         90..93 => {
-            // What was handed over before is let go.
+            // This frees the buffers that were handed over before.
             let stored = store(&gpu, "heap", HEAP);
             worker.count("heap-stored", stored);
         }
@@ -89,7 +89,7 @@ fn step(worker: &mut Worker) {
     }
 }
 
-/// Hands over what is refused, or would be if nobody else were there.
+/// Hands over a buffer that the kernel refuses, or would refuse without the other processes.
 fn hand_over_badly(worker: &mut Worker, gpu: &str) {
     let kind = *worker.random.pick(&[0, 1]);
     let (name, result) = match worker.random.below(5) {
@@ -105,7 +105,7 @@ fn hand_over_badly(worker: &mut Worker, gpu: &str) {
     worker.count(name, result);
 }
 
-/// Reads all that there is to read of a GPU.
+/// Reads all files of a GPU.
 fn look(worker: &mut Worker, gpu: &str) {
     for dir in [format!("{CONFIG}/{gpu}"), format!("/sys/kernel/debug/csfgpu/{gpu}")] {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -122,13 +122,13 @@ fn look(worker: &mut Worker, gpu: &str) {
     worker.count("read", shown);
 }
 
-/// Lets the TEE go, and come back after a while.
+/// Removes the TEE and restores it after some time.
 fn restart_tee(gpus: &[String]) -> io::Result<()> {
     let tee = "/sys/kernel/debug/simtee";
     let is_alive = || buffer::allocate(HEAP, 4096).is_ok();
     File::create(QUIET)?;
-    // Before, not after: Linux 7.3 frees a TEE that waits for its last buffer while who puts that still unlocks it
-    // (tee_device_put() completes under its mutex).
+    // All buffers are released first: Linux 7.3 can free a TEE that waits for its last buffer while the task that puts
+    // that buffer still unlocks its mutex (tee_device_put() completes under it).
     let quiet = wait(|| {
         let_go(gpus);
         fs::read_to_string(format!("{tee}/given_out")).is_ok_and(|bytes| bytes.trim() == "0")
@@ -142,14 +142,14 @@ fn restart_tee(gpus: &[String]) -> io::Result<()> {
     });
     fs::remove_file(QUIET)?;
     if gone.is_ok() {
-        // Meanwhile the others meet a dead heap.
+        // Meanwhile the other processes use a dead heap.
         sleep(Duration::from_millis(300));
     }
     write(&format!("{tee}/restore"), "1")?;
     gone.and_then(|()| wait(is_alive))
 }
 
-/// Waits until that is true, for at most a minute: longer is a hang, however busy the host is.
+/// Waits until `is_true`, for at most a minute: longer is a hang, however busy the host is.
 fn wait(mut is_true: impl FnMut() -> bool) -> io::Result<()> {
     let started = Instant::now();
     while !is_true() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes that all do something to the same GPUs at once, for a while, and count what came of it.
+//! Processes that operate on the same GPUs in parallel for some time, and count the results.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -9,28 +9,28 @@ use std::time::{Duration, Instant};
 
 use crate::{Outcome, buffer, errno_name};
 
-/// The binding's directories.
+/// Directory of the bindings.
 pub(crate) const CONFIG: &str = "/sys/kernel/config/protheap";
-/// The heap of the TEE.
+/// Name of the heap of the TEE.
 pub(crate) const HEAP: &str = "protected,secure-video";
-/// How many processes there are, mostly.
+/// Default number of processes.
 pub(crate) const WORKERS: u32 = 8;
 
-/// Numbers that look random, the same for the same seed (xorshift64*).
+/// Pseudo-random numbers, the same for the same seed (xorshift64*).
 #[derive(Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Those of a worker.
+    /// Returns the numbers of a worker.
     fn new(seed: u64, worker: u32) -> Self {
-        // Neighbouring seeds must not give neighbouring numbers, and zero would give zeroes only.
+        // Neighbouring seeds must not result in neighbouring numbers, and zero would result in zeroes only.
         let mut random =
             Self((seed ^ u64::from(worker) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         random.next();
         random
     }
 
-    /// Any number.
+    /// Returns the next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -38,23 +38,23 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap_or_default() % end
     }
 
-    /// True once in so many times.
+    /// Returns true once in `times` calls on average.
     pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// One of those, of which there must be some.
+    /// Returns an element of `from`, which must not be empty.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let place = self.below(from.len());
         &from[place]
     }
 
-    /// So many random bytes.
+    /// Returns `count` random bytes.
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.next().to_le_bytes()[7]).collect()
     }
@@ -63,11 +63,11 @@ impl Random {
 /// One of the processes.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// Its number.
+    /// Number of the process.
     pub(crate) number: u32,
-    /// What decides what it does.
+    /// Random numbers that select its operations.
     pub(crate) random: Random,
-    /// The GPUs' devices.
+    /// Device names of the GPUs.
     pub(crate) gpus: Vec<String>,
     counts: BTreeMap<String, u64>,
 }
@@ -87,14 +87,13 @@ impl Worker {
         value
     }
 
-    /// One of the GPUs.
+    /// Returns one of the GPUs.
     pub(crate) fn gpu(&mut self) -> String {
         self.random.pick(&self.gpus).clone()
     }
 }
 
-/// Leads so many processes: starts each as `COMMAND NUMBER SEED SECONDS GPU...`, and tells the sum of what they
-/// counted, one line each.
+/// Starts `workers` processes as `COMMAND NUMBER SEED SECONDS GPU...`, and prints the sum of each of their counts.
 pub(crate) fn lead(command: &[&str], workers: u32, words: &[&str]) -> Outcome {
     let workers = (0..workers).map(|number| {
         let mut worker = Command::new("/proc/self/exe");
@@ -114,7 +113,7 @@ pub(crate) fn lead(command: &[&str], workers: u32, words: &[&str]) -> Outcome {
         }
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let (name, count) =
-                line.rsplit_once(' ').ok_or("a worker's words are not understood")?;
+                line.rsplit_once(' ').ok_or("failed to parse the output of a worker")?;
             *counts.entry(name.to_owned()).or_default() += count.parse::<u64>()?;
         }
     }
@@ -124,8 +123,8 @@ pub(crate) fn lead(command: &[&str], workers: u32, words: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Runs one of them, with `NUMBER SEED SECONDS GPU...`: repeats `step` for that long, and at least `steps` times: on a
-/// busy host less is done in a second.
+/// Runs one of these processes, with `NUMBER SEED SECONDS GPU...`: repeats `step` for that long, and at least `steps`
+/// times, because a process on a busy host makes fewer steps in a second.
 pub(crate) fn run(words: &[&str], steps: u64, mut step: impl FnMut(&mut Worker)) -> Outcome {
     let [number, seed, seconds, gpus @ ..] = words else {
         return Err("NUMBER SEED SECONDS GPU... are missing".into());
@@ -153,7 +152,7 @@ pub(crate) fn run(words: &[&str], steps: u64, mut step: impl FnMut(&mut Worker))
     Ok(())
 }
 
-/// One write to a file that exists.
+/// Writes once to an existing file.
 pub(crate) fn write(path: &str, text: impl AsRef<[u8]>) -> io::Result<()> {
     let written = OpenOptions::new().write(true).open(path)?.write(text.as_ref())?;
     if written == text.as_ref().len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
@@ -164,16 +163,16 @@ pub(crate) fn store(gpu: &str, attribute: &str, value: &str) -> io::Result<()> {
     write(&format!("{CONFIG}/{gpu}/{attribute}"), value)
 }
 
-/// Binds the GPU to its driver, or unbinds it.
+/// Binds the GPU to its driver (`bind`), or unbinds it (`unbind`).
 pub(crate) fn driver(what: &str, gpu: &str) -> io::Result<()> {
     write(&format!("/sys/bus/platform/drivers/csfgpu/{what}"), gpu)
 }
 
-/// Makes a binding, as a binder would; it stops where something fails.
+/// Makes a binding as the binder does, and returns at the first failure.
 pub(crate) fn bind(gpu: &str, source: &str, hold: bool, suspend_bytes: u64) -> io::Result<()> {
     fs::create_dir(format!("{CONFIG}/{gpu}"))?;
     if hold {
-        // A device has one window only.
+        // A device is held only once.
         let _ = store(gpu, "hold_ms", "20");
     }
     store(gpu, "source", source)?;
@@ -188,7 +187,7 @@ pub(crate) fn bind(gpu: &str, source: &str, hold: bool, suspend_bytes: u64) -> i
     store(gpu, "commit", "bind")
 }
 
-/// Lets go of all that can be held: bindings, drivers, groups. What was not there is no matter.
+/// Unbinds the drivers, and removes bindings and groups, as far as they exist.
 pub(crate) fn let_go(gpus: &[String]) {
     for gpu in gpus {
         let _ = driver("unbind", gpu);

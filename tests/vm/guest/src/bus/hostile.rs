@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Callers that send calls which are far too long, and one that measures how long its own take meanwhile.
+//! Callers that send calls which are far too long, and one that measures the time of its own calls meanwhile.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write as _};
@@ -21,11 +21,11 @@ use crate::Outcome;
 /// Bytes of a message up to the fields of its header.
 const HEAD: usize = 16;
 
-/// Time between two calls of a caller. dbus-broker needs some 7 ms of an emulated processor for a call of 70 kB, so that
-/// all callers together take a third of it.
+/// Time between two calls of a caller. dbus-broker needs some 7 ms of an emulated processor for a call of 70 kB, so
+/// that all callers together take a third of it.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// Methods of every interface, of which none can use what is sent: path, interface, method.
+/// Methods of every interface, as path, interface and method; none of them accepts the argument that is sent.
 const METHODS: [(&str, &str, &str); 9] = [
     (MANAGER_PATH, "org.protheap1.Manager", "Reload"),
     (MANAGER_PATH, "org.protheap1.Manager", "Explain"),
@@ -38,20 +38,20 @@ const METHODS: [(&str, &str, &str); 9] = [
     ("/org/protheap1/nowhere", "org.protheap1.Manager", "FindHeap"),
 ];
 
-/// An option as a message has it: a name of one byte, and a byte.
+/// Encoding of an option with a name of one byte and a value of one byte.
 const OPTION: [u8; 16] = [1, 0, 0, 0, b'k', 0, 1, b'y', 0, 1, 0, 0, 0, 0, 0, 0];
-/// Zeros at its end, for the next one to begin at a multiple of 8: behind the last there are none.
+/// Zeroes at its end, so that the next one begins at a multiple of 8; the last option has none.
 const PADDING: usize = 6;
 
-/// The bytes of a call of `FindHeap` with so many options. They are put behind a call without any: to serialize them
-/// would take an emulated processor minutes.
+/// Returns the bytes of a call of `FindHeap` with that many options. They are appended to a call without options,
+/// because serializing them would take minutes on an emulated processor.
 fn with_options(count: usize) -> Outcome<Vec<u8>> {
     let none = BTreeMap::<&str, Variant<'_>>::new();
     let body = (USAGE, vec![(226_u32, 128_u32)], none);
     let call = call(MANAGER_PATH, "org.protheap1.Manager", "FindHeap", &body)?;
     let mut bytes = call.data().to_vec();
     let options = (count * OPTION.len()).saturating_sub(PADDING);
-    // The length of the options is the last word of the body but for padding, and that of the body word 1.
+    // The last word of the body before padding is the length of the options, word 1 that of the body.
     let end = bytes.len();
     for (place, length) in [(end - 8, options), (4, call.body().len() + options)] {
         let word = bytes.get_mut(place..place + 4).ok_or("too short")?;
@@ -70,7 +70,7 @@ fn call(
     Ok(Message::method_call(path, method).destination(SERVICE).interface(interface).build(body)?)
 }
 
-/// Sends one call, and says which answer came.
+/// Sends one call, and returns the kind of reply.
 fn send(message: &[u8]) -> Outcome<String> {
     let (mut stream, mut answers) = connect()?;
     stream.write_all(&with_number(message, 2))?;
@@ -78,7 +78,7 @@ fn send(message: &[u8]) -> Outcome<String> {
     answer(&mut answers)
 }
 
-/// The beginning of a message, with another number.
+/// Returns the beginning of a message, with another serial number.
 fn with_number(message: &[u8], number: u32) -> Vec<u8> {
     let mut head = message.get(..HEAD).unwrap_or_default().to_vec();
     if let Some(serial) = head.get_mut(8..12) {
@@ -87,12 +87,12 @@ fn with_number(message: &[u8], number: u32) -> Vec<u8> {
     head
 }
 
-/// Sends one `FindHeap` with so many options.
+/// Sends one `FindHeap` with that many options, and returns the kind of reply.
 pub(super) fn options(count: usize) -> Outcome<String> {
     send(&with_options(count)?)
 }
 
-/// Sends a call of each method with a text of so many bytes, and says how many answers of which kind came.
+/// Sends a call of each method with a text of that many bytes, and returns the number of replies of each kind.
 pub(super) fn methods(device: &str, heap: &str, bytes: usize) -> Outcome<String> {
     let text = "x".repeat(bytes);
     let (gpu, heap) = (gpu_path(device), heap_path(heap));
@@ -108,15 +108,15 @@ pub(super) fn methods(device: &str, heap: &str, bytes: usize) -> Outcome<String>
     Ok(counts.join(" "))
 }
 
-/// So many callers send calls, for as long as that file is not there. Says how many there are once each has sent
-/// a call, and in the end how many calls were answered.
+/// Starts `count` callers that send calls until the file `until` exists. Prints their number when each has sent a call,
+/// and the number of replies at the end.
 pub(super) fn crowd(count: usize, until: &str) -> Outcome {
-    // A little more than the daemon reads.
+    // Slightly more than the limit of the daemon.
     let text = "x".repeat(70_000);
     let data = |call: Message| call.data().to_vec();
     let calls = [
         with_options(4_400)?,
-        // Not too long, and all of it has to be looked at.
+        // Slightly less than the limit, so that the daemon has to read all of it.
         with_options(4_000)?,
         data(call(MANAGER_PATH, "org.protheap1.Manager", "Reload", &text)?),
         data(call(MANAGER_PATH, "org.freedesktop.DBus.Properties", "Get", &text)?),
@@ -124,30 +124,30 @@ pub(super) fn crowd(count: usize, until: &str) -> Outcome {
     ];
     let calls = calls.map(Arc::<[u8]>::from);
     let (begun, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    // All are connected before one of them floods the bus, which then takes its time to let others in.
+    // All callers connect before one of them floods the bus, which then accepts connections slowly.
     let streams = (0..count).map(|_| connect()).collect::<Outcome<Vec<_>>>()?;
     let mut callers = Vec::new();
     for (number, (stream, call)) in streams.into_iter().zip(calls.iter().cycle()).enumerate() {
         let (call, until) = (Arc::clone(call), until.to_owned());
         let (begun, answered) = (Arc::clone(&begun), Arc::clone(&answered));
-        // Every third never reads.
+        // Every third caller never reads a reply.
         let call = move || pester(stream, &call, number % 3 != 0, &until, &begun, &answered);
         callers.push(Builder::new().stack_size(65536).spawn(call)?);
     }
     while begun.load(Ordering::Relaxed) < count {
         if callers.iter().all(std::thread::JoinHandle::is_finished) {
-            return Err("every caller has ended".into());
+            return Err("all callers have ended".into());
         }
         sleep(Duration::from_millis(20));
     }
     println!("{count}");
     wait_for(until);
     println!("{}", answered.load(Ordering::Relaxed));
-    // Those that wait for the bus would wait on.
+    // Callers that wait for the bus would not end.
     std::process::exit(0);
 }
 
-/// Sends that call again and again, with pauses; reads the answer before each, or never one.
+/// Sends the same call repeatedly, with pauses, and reads each reply, or none.
 fn pester(
     (mut stream, mut answers): (UnixStream, BufReader<UnixStream>),
     call: &[u8],
@@ -176,8 +176,7 @@ fn pester(
     }
 }
 
-/// Asks so often for a property, each time when the answer before is there, and says how many milliseconds the slowest
-/// took.
+/// Reads a property `count` times, one call after the other, and returns the time of the slowest in milliseconds.
 pub(super) fn slowest(count: u32) -> Outcome<u128> {
     let question = call(
         MANAGER_PATH,

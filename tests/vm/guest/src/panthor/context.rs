@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A group with work: each job counts in a word of memory, so that it can be seen what ran, and in which order.
+//! A group with jobs: each job counts in a word of memory, which shows the jobs that ran, and their order.
 
 use std::env;
 use std::io;
@@ -15,33 +15,33 @@ use super::group::{Fence, Group, QUEUES};
 use super::stream::Stream;
 use super::uapi::Priority;
 
-/// What a job adds to its word when it begins, and when it ends.
+/// Numbers that a job adds to its word when it begins and when it ends.
 const BEGUN: u64 = 1;
 const ENDED: u64 = 1 << 32;
-/// Of a buffer of protected memory.
+/// Size of a buffer of protected memory.
 const PROTECTED_BYTES: u64 = 1 << 20;
 
-/// What a job does between its beginning and its end.
+/// Memory access of a job between its beginning and its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Access {
-    /// Nothing but to take its time.
+    /// No access.
     None,
     /// Adds to the word at that address in protected mode.
     Protected(u64),
-    /// Adds to it in ordinary mode.
+    /// Adds to the word at that address in ordinary mode.
     Unprotected(u64),
 }
 
-/// What a group is for.
+/// Properties of a group and its jobs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose {
     /// Whether it is created as a protected group.
     pub(super) protected: bool,
-    /// How urgent it is.
+    /// Priority of the group.
     pub(super) priority: Priority,
-    /// What its jobs do.
+    /// Memory access of its jobs.
     pub(super) access: Access,
-    /// How many instructions more each has, which do nothing.
+    /// Number of additional instructions of each job, which have no effect.
     pub(super) pass: u16,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Context {
     jobs: u64,
 }
 
-/// The jobs' stream, and after it the word, in one buffer.
+/// The stream of the jobs, followed by the word, in one buffer.
 #[derive(Debug)]
 struct Memory {
     words: Words,
@@ -70,14 +70,14 @@ impl Context {
         match Memory::create(vm, purpose.access, purpose.pass) {
             Ok(memory) => Ok(Self { group, memory, jobs: 0 }),
             Err(error) => {
-                // The first error is the one to tell.
+                // The caller needs the first error.
                 let _ = group.destroy();
                 Err(error)
             }
         }
     }
 
-    /// Begins a job, on one queue after the other.
+    /// Submits a job, to one queue after the other.
     pub(super) fn submit(&mut self) -> io::Result<Fence> {
         let queue = (self.jobs % u64::from(QUEUES)) as u32;
         let fence = self.group.submit(queue, self.memory.address, self.memory.stream_bytes)?;
@@ -85,29 +85,29 @@ impl Context {
         Ok(fence)
     }
 
-    /// Runs a job to its end.
+    /// Submits a job and waits for its end.
     pub(super) fn run(&mut self) -> io::Result<()> {
         self.submit()?.wait(limit())
     }
 
-    /// How many jobs began and how many ended, by what they did.
+    /// Returns the number of jobs that have begun and the number that have ended, from their word.
     pub(super) fn counted(&self) -> (u64, u64) {
         let word = self.memory.words.all().get(self.memory.word);
         let word = word.map_or(0, |word| word.load(Ordering::Acquire));
         (word % ENDED, word / ENDED)
     }
 
-    /// Whether each job did what it had to, once all have ended.
+    /// Returns whether the result of each job is right, once all have ended.
     pub(super) fn is_right(&self) -> bool {
         self.counted() == (self.jobs, self.jobs)
     }
 
-    /// The group.
+    /// Returns the group.
     pub(super) fn group(&self) -> &Group {
         &self.group
     }
 
-    /// Ends the group, and gives its memory back.
+    /// Destroys the group, and frees its memory.
     pub(super) fn destroy(self, vm: &Vm) -> io::Result<()> {
         self.group.destroy()?;
         vm.unmap(self.memory.address, self.memory.bytes)
@@ -116,7 +116,7 @@ impl Context {
 
 impl Memory {
     fn create(vm: &Vm, access: Access, pass: u16) -> io::Result<Self> {
-        // Its size does not depend on addresses.
+        // The size of a stream does not depend on addresses.
         let stream_bytes = size_of_val(stream(access, pass, 0)?.as_slice()) as u64;
         let word = stream_bytes.next_multiple_of(PAGE);
         let buffer = Buffer::create(vm.device(), word + PAGE)?;
@@ -132,7 +132,7 @@ impl Memory {
     }
 }
 
-/// What a job runs that counts at that address.
+/// Returns the instructions of a job that counts at that address.
 fn stream(access: Access, pass: u16, word: u64) -> io::Result<Vec<u64>> {
     let mut stream = Stream::default();
     stream.add(word, BEGUN);
@@ -153,7 +153,7 @@ fn stream(access: Access, pass: u16, word: u64) -> io::Result<Vec<u64>> {
     Ok(stream.finish())
 }
 
-/// Maps protected memory of that heap; returns its address.
+/// Maps protected memory of that heap, and returns its address.
 pub(super) fn map_protected(vm: &Vm, heap: &str) -> io::Result<u64> {
     let dma_buf = buffer::allocate(heap, PROTECTED_BYTES)?;
     let buffer = Buffer::import(vm.device(), dma_buf, PROTECTED_BYTES)?;
@@ -162,7 +162,7 @@ pub(super) fn map_protected(vm: &Vm, heap: &str) -> io::Result<u64> {
     Ok(address)
 }
 
-/// How long a job may take: the seconds that `PANTHOR_TIMEOUT` says, or 10.
+/// Returns the timeout of a job: the seconds in `PANTHOR_TIMEOUT`, or 10.
 pub(super) fn limit() -> Duration {
     let seconds = env::var("PANTHOR_TIMEOUT").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(10))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The GPU's node, its address spaces, and the buffers in them.
+//! The render node of a GPU, its address spaces, and the buffers in them.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -23,12 +23,12 @@ use super::uapi::{
     VmBindOp, VmCreate, VmDestroy,
 };
 
-/// Where buffers begin in an address space; nothing is at 0.
+/// First address of buffers in an address space; address 0 stays unmapped.
 const FIRST_ADDRESS: u64 = 0x1000_0000;
-/// What addresses and sizes are multiples of.
+/// Unit of addresses and sizes.
 pub(super) const PAGE: u64 = 4096;
 
-/// An open render node. What was made with it goes when the last clone does.
+/// An open render node. The kernel frees its objects when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Device(Rc<File>);
 
@@ -71,7 +71,7 @@ impl Device {
         Err(Errno::NODEV.into())
     }
 
-    /// Major and minor version of the driver's interface.
+    /// Returns the major and the minor version of the driver's interface.
     pub(super) fn version(&self) -> io::Result<(i32, i32)> {
         let texts = [(0, Address::NULL); 3];
         let mut version = Version { major: 0, minor: 0, patchlevel: 0, texts };
@@ -79,17 +79,17 @@ impl Device {
         Ok((version.major, version.minor))
     }
 
-    /// What GPU it is.
+    /// Returns the properties of the GPU.
     pub(super) fn gpu(&self) -> io::Result<GpuInfo> {
         self.query()
     }
 
-    /// What its firmware can.
+    /// Returns the properties of its firmware.
     pub(super) fn csif(&self) -> io::Result<CsifInfo> {
         self.query()
     }
 
-    /// Whether the device has protected memory. `ENOTTY` if the driver has no protected groups.
+    /// Returns whether the device has protected memory. `ENOTTY` if the driver has no protected groups.
     pub(super) fn has_protected_memory(&self) -> io::Result<bool> {
         let mut query = ProtheapQuery::default();
         self.call(&mut query)?;
@@ -108,19 +108,19 @@ impl Device {
     }
 }
 
-/// Whether opening a node fails like that before it is registered: sysfs lists it first, then `/dev` has it, then DRM
-/// finds it.
+/// Returns whether opening a node fails with that error before the node is registered: sysfs lists it first, then
+/// `/dev` has it, then DRM finds it.
 fn is_early(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NODEV | Errno::NOENT))
 }
 
-/// Whether a driver is bound to `gpu`, or panthor to any GPU if none is named. sysfs has the link from the beginning of
-/// probe to the end of remove.
+/// Returns whether a driver is bound to `gpu`, or panthor to any GPU if none is named. sysfs has the link from the
+/// beginning of probe to the end of remove.
 fn is_driven(gpu: Option<&str>) -> bool {
     match gpu {
         Some(gpu) => Path::new("/sys/bus/platform/devices").join(gpu).join("driver").exists(),
         None => fs::read_dir("/sys/bus/platform/drivers/panthor").is_ok_and(|entries| {
-            // Devices, and the module.
+            // The entries are devices and the module.
             entries.flatten().any(|entry| entry.path().join("driver").exists())
         }),
     }
@@ -132,7 +132,7 @@ impl AsFd for Device {
     }
 }
 
-/// Sends an ioctl to any file.
+/// Sends an ioctl to a file.
 pub(super) fn call<T: Request>(file: impl AsFd, argument: &mut T) -> io::Result<()> {
     // SAFETY: `Request` promises that the ioctl takes this structure.
     Ok(unsafe { ioctl(file, Call(argument)) }?)
@@ -168,24 +168,24 @@ pub(super) struct Vm {
 }
 
 impl Vm {
-    /// Makes one, empty.
+    /// Creates an empty address space.
     pub(super) fn create(device: &Device) -> io::Result<Self> {
         let mut request = VmCreate { flags: 0, id: 0, user_va_range: 0 };
         device.call(&mut request)?;
         Ok(Self { device: device.clone(), id: request.id, next: Cell::new(FIRST_ADDRESS) })
     }
 
-    /// Whose it is.
+    /// Returns the device of the address space.
     pub(super) fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Its number.
+    /// Returns the number of the address space.
     pub(super) fn id(&self) -> u32 {
         self.id
     }
 
-    /// Maps all of a buffer where nothing was yet; returns the address there.
+    /// Maps all of a buffer at an unused address, and returns the address.
     pub(super) fn map(&self, buffer: &Buffer) -> io::Result<u64> {
         let va = self.next.get();
         self.bind(MAP_NOEXEC, buffer.handle, va, buffer.bytes)?;
@@ -193,7 +193,7 @@ impl Vm {
         Ok(va)
     }
 
-    /// Unmaps what is there.
+    /// Unmaps a buffer.
     pub(super) fn unmap(&self, va: u64, bytes: u64) -> io::Result<()> {
         self.bind(UNMAP, 0, va, bytes)
     }
@@ -203,7 +203,7 @@ impl Vm {
         self.device.call(&mut VmBind { vm_id: self.id, flags: 0, ops: ObjArray::of(&ops) })
     }
 
-    /// Ends it. Groups that still run in it lose their memory.
+    /// Destroys the address space. Groups that still run in it lose their memory.
     pub(super) fn destroy(self) -> io::Result<()> {
         self.device.call(&mut VmDestroy { id: self.id, pad: 0 })
     }
@@ -218,7 +218,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Ordinary memory, of whole pages.
+    /// Creates a buffer of ordinary memory, in whole pages.
     pub(super) fn create(device: &Device, bytes: u64) -> io::Result<Self> {
         let size = bytes.next_multiple_of(PAGE);
         let mut request = BoCreate { size, flags: 0, exclusive_vm_id: 0, handle: 0, pad: 0 };
@@ -226,7 +226,7 @@ impl Buffer {
         Ok(Self { device: device.clone(), handle: request.handle, bytes: request.size })
     }
 
-    /// A dma-buf of that size, which the GPU keeps when the descriptor is closed.
+    /// Imports a dma-buf of that size, which remains when the descriptor is closed.
     pub(super) fn import(device: &Device, dma_buf: impl AsFd, bytes: u64) -> io::Result<Self> {
         let fd = dma_buf.as_fd().as_raw_fd();
         let mut request = PrimeHandle { handle: 0, flags: 0, fd };
@@ -234,18 +234,18 @@ impl Buffer {
         Ok(Self { device: device.clone(), handle: request.handle, bytes })
     }
 
-    /// Its size.
+    /// Returns the size of the buffer.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Makes it readable and writable here.
+    /// Maps the buffer into this process, readable and writable.
     pub(super) fn words(&self) -> io::Result<Words> {
         let mut request = BoMmapOffset { handle: self.handle, pad: 0, offset: 0 };
         self.device.call(&mut request)?;
         let bytes = usize::try_from(self.bytes).map_err(|_| Errno::OVERFLOW)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the kernel chooses the place.
+        // SAFETY: the kernel chooses the address.
         let at = unsafe {
             let shared = MapFlags::SHARED;
             mmap(ptr::null_mut(), bytes, access, shared, &self.device, request.offset)
@@ -254,20 +254,20 @@ impl Buffer {
         Ok(Words(NonNull::slice_from_raw_parts(at, bytes / size_of::<AtomicU64>())))
     }
 
-    /// Lets go of it; what maps it keeps it.
+    /// Closes the handle of the buffer; mappings keep its memory.
     pub(super) fn close(self) -> io::Result<()> {
         self.device.call(&mut GemClose { handle: self.handle, pad: 0 })
     }
 }
 
-/// A buffer as this process sees it. The GPU may change it at any time.
+/// A buffer that is mapped into this process. The GPU can change it at any time.
 #[derive(Debug)]
 pub(super) struct Words(NonNull<[AtomicU64]>);
 
 impl Words {
-    /// All of it.
+    /// Returns the words of the buffer.
     pub(super) fn all(&self) -> &[AtomicU64] {
-        // SAFETY: it is mapped with that length until it is dropped, zeroed at first, and never touched but as atomics.
+        // SAFETY: the mapping has that length until it is dropped, begins as zeroes, and is accessed only by atomics.
         unsafe { self.0.as_ref() }
     }
 }
@@ -275,7 +275,7 @@ impl Words {
 impl Drop for Words {
     fn drop(&mut self) {
         let bytes = size_of_val(self.all());
-        // SAFETY: it was mapped with that length, and nothing borrows it any more.
+        // SAFETY: the mapping has that length, and no borrow of it exists any more.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), bytes) };
     }
 }

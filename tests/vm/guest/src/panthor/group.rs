@@ -15,9 +15,9 @@ use super::uapi::{
     SyncobjCreate, SyncobjDestroy, SyncobjHandle, SyncobjWait,
 };
 
-/// How many queues a group has.
+/// Number of queues of a group.
 pub(super) const QUEUES: u32 = 2;
-/// Of each queue.
+/// Size of the ring buffer of each queue.
 const RING_BYTES: u32 = 65536;
 
 /// A group.
@@ -75,7 +75,7 @@ impl Group {
         Ok(Self { device: vm.device().clone(), handle })
     }
 
-    /// Runs the stream at that address on one of its queues.
+    /// Submits the stream at that address to one of its queues.
     pub(super) fn submit(&self, queue: u32, address: u64, bytes: u32) -> io::Result<Fence> {
         let fence = Fence::create(&self.device)?;
         let syncs = [SyncOp { flags: SIGNAL_SYNCOBJ, handle: fence.syncobj, timeline_value: 0 }];
@@ -92,7 +92,7 @@ impl Group {
         Ok(fence)
     }
 
-    /// What has become of it: `fine`, or what `DRM_PANTHOR_GROUP_STATE_*` says.
+    /// Returns the state of the group: `fine`, or the flags `DRM_PANTHOR_GROUP_STATE_*`.
     pub(super) fn state(&self) -> io::Result<String> {
         let mut request =
             GroupGetState { group_handle: self.handle, state: 0, fatal_queues: 0, pad: 0 };
@@ -100,7 +100,7 @@ impl Group {
         Ok(state_words(request.state))
     }
 
-    /// Ends it; jobs that have not ended yet do so with an error.
+    /// Destroys the group; jobs that are still running end with an error.
     pub(super) fn destroy(self) -> io::Result<()> {
         self.device.call(&mut GroupDestroy { group_handle: self.handle, pad: 0 })
     }
@@ -116,7 +116,7 @@ fn state_words(state: u32) -> String {
     }
 }
 
-/// Tells the end of a job.
+/// Fence that is signalled at the end of a job.
 #[derive(Debug)]
 pub(super) struct Fence {
     device: Device,
@@ -130,7 +130,7 @@ impl Fence {
         Ok(Self { device: device.clone(), syncobj: request.handle })
     }
 
-    /// Waits for the end, at most that long (else ETIME); the error is the job's.
+    /// Waits for the end of the job, at most that long (else ETIME), and returns the error of the job.
     pub(super) fn wait(&self, limit: Duration) -> io::Result<()> {
         let handles = [self.syncobj];
         let end = u128::from(now_us()) * 1000 + limit.as_nanos();
@@ -146,7 +146,7 @@ impl Fence {
         self.result()
     }
 
-    /// What came of a job that has ended: a syncobj does not tell, but a sync file does.
+    /// Returns the result of a job that has ended: a sync file has it, a syncobj does not.
     fn result(&self) -> io::Result<()> {
         let mut export = SyncobjHandle {
             handle: self.syncobj,
@@ -156,7 +156,7 @@ impl Fence {
             point: 0,
         };
         self.device.call(&mut export)?;
-        // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor, and nothing else uses it.
         let file = unsafe { OwnedFd::from_raw_fd(export.fd) };
         let mut info = SyncFileInfo {
             name: [0; 32],
@@ -176,7 +176,7 @@ impl Fence {
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        // The GPU may have gone, and its fences with it.
+        // The driver can have been unbound, and its fences removed.
         let _ = self.device.call(&mut SyncobjDestroy { handle: self.syncobj, pad: 0 });
     }
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Command streams: 64-bit instructions with the opcode in bits 56 to 63.
 //!
-//! `MOV48` and `SYNC_ADD64` are as the driver itself writes them (`prepare_job_instrs()` in panthor_sched.c);
-//! `PROT_REGION` is as Mesa describes it (genxml of v10).
+//! The encodings of `MOV48` and `SYNC_ADD64` are those of the driver (`prepare_job_instrs()` in panthor_sched.c), the
+//! encoding of `PROT_REGION` is from Mesa (genxml of v10).
 
 const MOV48: u64 = 1;
 const PROT_REGION: u64 = 41;
 const SYNC_ADD64: u64 = 51;
 
-/// Registers, each the first of two: the kernel's own are the last ones.
+/// Registers, each the first of two; the driver uses the last ones.
 const ADDRESS: u64 = 0;
 const VALUE: u64 = 2;
 
-/// What a GPU prefetches at a time; a stream has no less.
+/// Size of a prefetch of the GPU, which is the minimum of a stream.
 const LINE: usize = 64;
 
 /// Instructions for a queue.
@@ -24,16 +24,16 @@ impl Stream {
     pub(super) fn add(&mut self, address: u64, value: u64) {
         self.0.push(mov48(ADDRESS, address));
         self.0.push(mov48(VALUE, value));
-        // Bit 0: errors are told.
+        // Bit 0: errors are reported.
         self.0.push(SYNC_ADD64 << 56 | ADDRESS << 40 | VALUE << 32 | 1);
     }
 
-    /// Does nothing for so many instructions.
+    /// Adds that many instructions without an effect.
     pub(super) fn pass(&mut self, instructions: u16) {
         self.0.resize(self.0.len() + usize::from(instructions), 0);
     }
 
-    /// Does that in protected mode. None if it is too long for that: it is told in 16 bits.
+    /// Adds `part` as a region in protected mode. `None` if its length does not fit 16 bits.
     pub(super) fn protect(&mut self, part: &Self) -> Option<()> {
         let count = u16::try_from(part.0.len()).ok()?;
         self.0.push(PROT_REGION << 56 | u64::from(count));
@@ -41,7 +41,7 @@ impl Stream {
         Some(())
     }
 
-    /// The instructions, with as many that do nothing as the last line lacks.
+    /// Returns the instructions, padded to a multiple of a prefetch.
     pub(super) fn finish(mut self) -> Vec<u64> {
         self.0.resize(self.0.len().next_multiple_of(LINE / size_of::<u64>()), 0);
         self.0

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What programs do with a GPU, all at once and in no order, some of which end without a word.
+//! Operations of programs on a GPU, in parallel and in random order; some programs exit without cleaning up.
 
 use std::io;
 use std::mem;
@@ -15,7 +15,7 @@ use super::context::{Access, Context, Purpose, limit, map_protected};
 use super::device::{Buffer, Device, Vm};
 use super::uapi::Priority;
 
-/// How many clients a process is at most, and how many groups each has.
+/// Maximum number of clients in a process, and of groups of a client.
 const CLIENTS: usize = 4;
 const GROUPS: usize = 6;
 
@@ -29,7 +29,7 @@ struct Client {
     contexts: Vec<Context>,
 }
 
-/// Leads so many processes for so many seconds.
+/// Runs that many processes for that many seconds.
 pub(super) fn lead(seed: &str, seconds: &str, processes: &str, gpus: &[&str]) -> Outcome {
     let words = [&[seed, seconds], gpus].concat();
     worker::lead(&["panthor", "stress-worker"], processes.parse()?, &words)
@@ -49,7 +49,7 @@ fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
     if clients.is_empty() || what < 6 && clients.len() < CLIENTS {
         match worker.count("client", Client::open(&gpu)) {
             Some(client) => clients.push(client),
-            // The driver may be away for a while.
+            // The driver can be unbound for some time.
             None => sleep(Duration::from_millis(10)),
         }
         return;
@@ -68,7 +68,7 @@ fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
         }
         13..16 => {
             for context in &mut client.contexts {
-                // Nobody waits for it.
+                // The job is not waited for.
                 let submitted = context.submit().map(drop);
                 worker.count("job-left", submitted);
             }
@@ -94,7 +94,7 @@ fn step(worker: &mut Worker, clients: &mut Vec<Client>) {
     if went_well || client.vm.device().csif().is_ok() {
         clients.push(client);
     } else {
-        // The driver has left it, and has another node if it comes back.
+        // The driver was unbound, and has another node when it is bound again.
         worker.count("client-lost", Ok(()));
     }
 }
@@ -105,7 +105,7 @@ impl Client {
         Ok(Self { vm, protected: None, contexts: Vec::new() })
     }
 
-    /// The address of its protected memory, which it gets when it first wants some.
+    /// Address of its protected memory, which is mapped at its first use.
     fn protected(&mut self) -> io::Result<u64> {
         if let Some(address) = self.protected {
             return Ok(address);
@@ -115,7 +115,7 @@ impl Client {
         Ok(address)
     }
 
-    /// Gives everything back.
+    /// Destroys the groups and the address space.
     fn destroy(self) -> io::Result<()> {
         for context in self.contexts {
             context.destroy(&self.vm)?;
@@ -167,7 +167,7 @@ fn busy(worker: &mut Worker, client: &mut Client) -> bool {
     let went_well = !failed.contains(&true);
     for (context, failed) in mem::take(&mut client.contexts).into_iter().zip(failed) {
         if failed {
-            // It would take no more.
+            // The group would accept no more jobs.
             let destroyed = context.destroy(&client.vm);
             worker.count("group-given-up", destroyed);
         } else {
@@ -180,7 +180,7 @@ fn busy(worker: &mut Worker, client: &mut Client) -> bool {
     went_well
 }
 
-/// Imports protected memory, and lets go of it.
+/// Imports protected memory, and releases it.
 fn import(client: &Client) -> io::Result<()> {
     let bytes = 65536;
     Buffer::import(client.vm.device(), buffer::allocate(HEAP, bytes)?, bytes)?.close()

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What panthor and DRM take and give: include/uapi/drm/{panthor_drm,drm}.h and linux/sync_file.h of Linux 7.3, as far
-//! as it is used here, and panthor_protheap.h, which Protheap's patch of panthor adds.
+//! The user-space interface of panthor and DRM: the used parts of include/uapi/drm/{panthor_drm,drm}.h and
+//! linux/sync_file.h of Linux 7.3, and panthor_protheap.h, which Protheap's patch of panthor adds.
 //!
-//! Fields are named as there; what must be zero is called `pad`.
+//! Fields have the names of the headers; fields that must be zero are named `pad`.
 
 use std::marker::PhantomData;
 use std::ptr;
 
 use rustix::ioctl::{Opcode, opcode};
 
-/// What an ioctl takes.
+/// Argument of an ioctl.
 ///
 /// # Safety
 ///
-/// The ioctl of that number takes this structure, and reads and writes nothing else but what it borrows.
+/// The ioctl of that number takes this structure, and accesses no other memory except what the structure borrows.
 pub(super) unsafe trait Request {
     /// Direction, type, number and size.
     const OPCODE: Opcode;
 }
 
-/// An ioctl of DRM, or of its driver from 0x40 on.
+/// Returns the number of an ioctl of DRM, or of its driver from 0x40 on.
 const fn drm<T>(number: u8) -> Opcode {
     opcode::read_write::<T>(b'd', number)
 }
@@ -29,7 +29,7 @@ const PROTHEAP: u8 = 0xbb;
 
 macro_rules! requests {
     ($($argument:ty = $opcode:expr;)*) => { $(
-        // SAFETY: so the headers say. Addresses in it are those of what it borrows, or null.
+        // SAFETY: the headers specify so. Addresses in the structure are those of borrowed memory, or null.
         unsafe impl Request for $argument {
             const OPCODE: Opcode = $opcode;
         }
@@ -59,21 +59,21 @@ requests! {
     SyncFileInfo<'_> = opcode::read_write::<Self>(b'>', 4);
 }
 
-/// An address of this process in a `__u64`. What is there stays borrowed.
+/// An address of this process in a `__u64`. The memory at the address stays borrowed.
 #[derive(Debug, Clone, Copy)]
 #[repr(transparent)]
 pub(super) struct Address<'a>(u64, PhantomData<&'a ()>);
 
 impl<'a> Address<'a> {
-    /// Of nothing.
+    /// The null pointer.
     pub(super) const NULL: Self = Self(0, PhantomData);
 
-    /// Where the kernel reads.
+    /// Returns the address of memory that the kernel reads.
     pub(super) fn of<T>(slice: &'a [T]) -> Self {
         Self(slice.as_ptr().expose_provenance() as u64, PhantomData)
     }
 
-    /// Where the kernel writes.
+    /// Returns the address of memory that the kernel writes.
     fn of_mut<T>(value: &'a mut T) -> Self {
         Self(ptr::from_mut(value).expose_provenance() as u64, PhantomData)
     }
@@ -89,12 +89,12 @@ pub(super) struct ObjArray<'a> {
 }
 
 impl<'a> ObjArray<'a> {
-    /// Of nothing.
+    /// An array without elements.
     pub(super) const EMPTY: Self = Self { stride: 0, count: 0, array: Address::NULL };
 
     /// `DRM_PANTHOR_OBJ_ARRAY()`
     pub(super) fn of<T>(objects: &'a [T]) -> Self {
-        // There are a few of each, and all are small.
+        // The arrays have few and small elements.
         Self {
             stride: size_of::<T>() as u32,
             count: objects.len() as u32,
@@ -103,14 +103,14 @@ impl<'a> ObjArray<'a> {
     }
 }
 
-/// `struct drm_version`, where pointers have 64 bits
+/// `struct drm_version`, with pointers of 64 bits
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Version<'a> {
     pub(super) major: i32,
     pub(super) minor: i32,
     pub(super) patchlevel: i32,
-    /// Lengths and addresses of three texts, none of which is wanted.
+    /// Lengths and addresses of three texts, none of which is requested.
     pub(super) texts: [(u64, Address<'a>); 3],
 }
 
@@ -198,18 +198,18 @@ pub(super) struct DevQuery<'a> {
     pointer: Address<'a>,
 }
 
-/// What can be asked of a device.
+/// Result of a query of a device.
 ///
 /// # Safety
 ///
-/// All bytes mean something, whatever they are.
+/// All byte patterns are valid values.
 pub(super) unsafe trait Info: Default {
     /// `enum drm_panthor_dev_query_type`
     const KIND: u32;
 }
 
 impl<'a> DevQuery<'a> {
-    /// Asks for this.
+    /// Returns a query whose result is written to `info`.
     pub(super) fn of<T: Info>(info: &'a mut T) -> Self {
         Self { kind: T::KIND, size: size_of::<T>() as u32, pointer: Address::of_mut(info) }
     }
@@ -259,7 +259,7 @@ unsafe impl Info for CsifInfo {
 pub(super) struct VmCreate {
     pub(super) flags: u32,
     pub(super) id: u32,
-    /// 0: as the driver likes.
+    /// 0: the driver chooses.
     pub(super) user_va_range: u64,
 }
 
@@ -425,7 +425,7 @@ pub(super) struct GroupGetState {
 mod tests {
     use super::*;
 
-    /// The numbers are those that a C program prints which includes the headers.
+    /// The expected numbers are the output of a C program that includes the headers.
     #[test]
     fn ioctls_have_the_numbers_of_the_headers() {
         for (here, there) in [
