@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Opens the holds before udev loads GPU drivers. Where no device is named like a GPU nothing is executed, and where that
-# is another GPU, the binder once. protheap.ko or configfs may be missing: the binder finds out. securityfs says whether
-# the kernel is locked down.
+# Starts the holds before udev loads GPU drivers. Executes nothing if no device is named like a GPU, and only the
+# binder, once, if it is another GPU. The binder detects whether protheap.ko or configfs is missing. securityfs reports
+# whether the kernel is locked down.
 
 for gpu in /sys/bus/platform/devices/*.gpu* /sys/bus/platform/devices/*.mali* /etc/protheap/policies/*.toml*; do
     [ -e "$gpu" ] || continue

@@ -1,23 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The binder and protheap.ko, with all that they read, go where a driver for Mali CSF GPUs goes, and nowhere else. It is
-# the last module by its number, so that it sees which drivers the others installed.
+# Adds the binder and protheap.ko, with all files that they read, to images that contain a driver for Mali CSF GPUs, and
+# to no others. By its number it is the last module, so that it sees the drivers that other modules have installed.
 
-# Variables of dracut's.
+# dracut sets these variables.
 # shellcheck disable=SC2154
 
-# Whoever asks for it by name gets the drivers as well.
+# Returns whether the user requested this module by name, which adds the drivers as well.
 requested() {
     [[ " $dracutmodules $add_dracutmodules $force_add_dracutmodules " == *" protheap "* ]]
 }
 
-# Prints where in the image a module is.
+# Prints the paths of a kernel module in the image.
 module() {
     find "$initdir/lib/modules/$kernel/" -name "$1.ko*" 2> /dev/null
 }
 
-# A driver is there, or dracut will install it when all its modules had their turn.
+# Returns whether the image contains a driver, or dracut will install one after all of its modules.
 wanted() {
     local later=" ${drivers-} ${add_drivers-} ${force_drivers-} "
     requested && return 0
@@ -25,7 +25,7 @@ wanted() {
     [[ $(module panthor) || $(module tyr) ]]
 }
 
-# What is read there, as it is here: a link to /dev/null masks a policy.
+# Copies a file or directory unchanged, because a link to /dev/null masks a policy.
 copy() {
     local path=${1#/}
     [[ -e $dracutsysrootdir/$path ]] || return 0
@@ -42,14 +42,14 @@ check() {
 # called by dracut
 installkernel() {
     if ! wanted; then
-        # All that lies in updates/ is in every image.
+        # dracut adds all modules in updates/ to every image.
         module protheap | xargs -r rm
         return 0
     fi
-    # Whatever the host has: this image may be for other boards. What is not built for this kernel is left out.
+    # Independent of the host, because the image can be for other boards. Modules that this kernel lacks are omitted.
     hostonly='' instmods protheap optee ffa-module panthor tyr
     if [[ ! $(module protheap) ]]; then
-        dwarn "there is no protheap.ko for $kernel: its GPU driver will not wait for protected memory"
+        dwarn "no protheap.ko for $kernel: its GPU driver will probe without protected memory; build the module"
     fi
 }
 
@@ -61,9 +61,9 @@ install() {
     inst_simple /usr/lib/modprobe.d/protheap.conf
     copy /usr/lib/protheap/policies
     copy /usr/lib/protheap/image.toml
-    # This machine's own, which a generic image does not have.
+    # The policies of this machine, which a generic image does not contain.
     [[ $hostonly ]] && copy /etc/protheap/policies
-    # Also for the binder, which reads in it how much memory it needs, and for drivers that do not name it.
+    # The firmware, for drivers that do not declare it, and for the binder, which reads the size of the buffer from it.
     for dir in $fw_dir; do
         inst_multiple -o "$dir/arm/mali/*/mali_csffw.bin*"
     done
@@ -72,7 +72,7 @@ install() {
         inst_multiple \
             "$systemdsystemunitdir/protheap-bind.service" \
             "$systemdsystemunitdir/modprobe@.service"
-        # An image's own conditions are here as well, for a GPU with another name.
+        # Includes conditions of an image for a GPU with another device name.
         copy "$systemdsystemunitdir/modprobe@protheap.service.d"
         [[ $hostonly ]] && copy "$systemdsystemconfdir/modprobe@protheap.service.d"
         inst_simple "$moddir/configfs.conf" \

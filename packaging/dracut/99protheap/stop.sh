@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Ends a binder that still waits for a heap: with this root go /dev and /proc, by which it works. The window is the
-# kernel's and stays open, and the next root's binder goes on until the same deadline.
+# Terminates a binder that still waits for a heap, because /dev and /proc are moved to the next root. The hold belongs
+# to the kernel and continues, and the binder of the next root waits until the same deadline.
 
 # Only a binder that has found a GPU makes this directory.
 if [ -d /run/protheap ]; then
