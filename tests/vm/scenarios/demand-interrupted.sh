@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: a program that waits for a binding on demand is killed: the next program demands the binding again at once
+# about: after a program that waits for a binding on demand was killed, the next program demands the binding again at once
 # source: kernel, handed
 
 load_tee

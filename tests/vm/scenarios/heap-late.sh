@@ -16,6 +16,6 @@ check 'the binder exits with status 0' is "$BINDER_STATUS" 0
 check 'the GPU probes' wait_until 2 gpu_probed
 check 'the GPU probes after the binding was committed' at_least "$(gpu probed_at_us)" "$(step_us bound)"
 check 'the binding is committed after the heap appeared' at_least "$(step_us bound)" "$(step_us heap-appeared)"
-check 'the GPU was held until the heap came' at_least "$(state_of /gpus/0/held_us)" 1500000
+check 'the GPU is held until the heap appears' at_least "$(state_of /gpus/0/held_us)" 1500000
 check 'the GPU is not held until the hold timeout' at_most "$(state_of /gpus/0/held_us)" 4500000
 check 'the GPU uses its protected buffers' is "$(attr state)" in-use

@@ -18,7 +18,7 @@ check 'all 64 pages of the protected section are in the carve-out' is "$(firmwar
 check 'the firmware has prepared protected mode' is "$(firmware_says prepared)" 1
 check 'the firmware has booted once' is "$(model boots)" 1
 
-check 'jobs run' is "$(panthor job --count 20)" 'jobs 20/20'
+check 'ordinary jobs run' is "$(panthor job --count 20)" 'jobs 20/20'
 check 'ordinary jobs use no protected suspend buffer' is "$(attr suspend_in_use)" 0
 keep_groups 2 --job
 check 'ordinary groups use no protected suspend buffer' is "$(attr suspend_in_use)" 0

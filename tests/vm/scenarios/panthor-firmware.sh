@@ -10,6 +10,6 @@ check 'panthor probes' is "$(driver)" panthor
 say "$(dmesg | sed -n 's/.*Firmware git sha/git sha/p')"
 check 'the protected section is in the carve-out' is "$(firmware_says protected-section)" carve-out
 check 'all 64 pages of the protected section are in the carve-out' is "$(firmware_says protected-section-pages)" 64
-check 'jobs run' is "$(panthor job --count 3)" 'jobs 3/3'
+check 'ordinary jobs run' is "$(panthor job --count 3)" 'jobs 3/3'
 check 'protected jobs run' is "$(panthor protected-job --count 3)" 'protected-jobs 3/3'
 check 'the simulated GPU reports no violation' is "$(check_model)" fine

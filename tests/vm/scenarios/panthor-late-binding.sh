@@ -8,7 +8,7 @@ load_tee
 load_protheap
 load_panthor
 check 'panthor probes without protected memory' is "$(driver) $(firmware_says protected-section)" 'panthor none'
-check 'a protected group is refused' is "$(panthor group --protected 2>&1)" 'groups 0 EOPNOTSUPP'
+check 'panthor refuses a protected group without a binding' is "$(panthor group --protected 2>&1)" 'groups 0 EOPNOTSUPP'
 keep_groups 3 --job
 make_binding protected,secure-video 65536 4
 check 'panthor boots the firmware again' wait_until 5 is_count 2 model boots

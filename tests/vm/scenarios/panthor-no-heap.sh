@@ -10,7 +10,7 @@ load_panthor
 keep_awake
 check 'panthor probes' is "$(driver)" panthor
 check 'the firmware has no protected section' is "$(firmware_says protected-section)" none
-check 'jobs run' is "$(panthor job --count 20)" 'jobs 20/20'
+check 'ordinary jobs run' is "$(panthor job --count 20)" 'jobs 20/20'
 check 'panthor refuses a protected group' is "$(panthor group --protected 2>&1)" 'groups 0 EOPNOTSUPP'
 keep_groups 2 --job
 check 'the suspend buffers of ordinary groups are in ordinary memory' is "$(group_buffers)" 'ordinary ordinary'

@@ -19,4 +19,4 @@ check 'the kernel reports the commit of none' is "$(attr state)" none
 need rmdir "$CONFIG/$GPU"
 run_binder
 check 'the binder does not wait for a TEE that has probed before' is "$(state_of /gpus/0/held_us)" 0
-check 'the binder opens no binding for such a TEE' absent "$CONFIG/$GPU"
+check 'the binder leaves no binding for a TEE that has probed before' absent "$CONFIG/$GPU"

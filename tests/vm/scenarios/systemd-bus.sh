@@ -74,7 +74,7 @@ printf 'schema = 1\n[gpu."arm,mali-valhall-csf"]\nbind = "demand"\n' \
 need bus reload
 check 'with bind = "demand", the daemon withdraws an unused binding' wait_until 20 reason_is on-demand
 check 'an unprivileged user cannot call Bind' like "$(as_user 65534 busctl call org.protheap1 "$GPU_OBJECT" org.protheap1.Gpu Bind 2>&1)" '*denied*'
-check 'root may call Bind' empty bind
+check 'root can call Bind' empty bind
 check 'the GPU uses the binding after Bind' wait_until 5 state_is in-use
 rm -r /etc/protheap/policies
 need bus reload

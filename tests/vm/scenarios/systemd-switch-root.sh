@@ -14,7 +14,7 @@ stopped=$(unit_us protheap-bind.service stopped initrd)
 switched=$(unit_us initrd-switch-root.service starting initrd)
 check 'panthor probes after the binding was committed' at_least "$(kernel_us "panthor $GPU")" "$bound"
 check 'the hold does not time out' hold_ended_in_time
-check "the initrd's binder is at work until the switch of root" at_least "$stopped" "$held"
+check 'the binder of the initrd runs until the switch of root' at_least "$stopped" "$held"
 check 'the binder of the initrd exits before the switch of root' at_least "$switched" "$stopped"
 check 'the switch of root does not wait for the heap' at_least "$bound" "$switched"
 check 'the next root starts its binder' at_least "$(unit_says ExecMainStartTimestampMonotonic protheap-bind)" "$switched"
