@@ -2,14 +2,14 @@
 # about: the heap appears after the hold has ended: the daemon binds it, and notifies the GPU driver
 # source: kernel, handed
 
-window=$((SLOW > 1 ? 5000 : 500))
+hold_ms=$((SLOW > 1 ? 5000 : 500))
 policy radxa,rock-5b <<END
 schema = 1
 [gpu."arm,mali-valhall-csf"]
-hold = "${window}ms"
+hold = "${hold_ms}ms"
 END
 load_protheap
-load_tee delay_ms=$((window + 2000))
+load_tee delay_ms=$((hold_ms + 2000))
 start_binder
 start_daemon
 check 'the daemon does not end the hold of a binder' is "$(attr state)" held

@@ -14,7 +14,7 @@ say "$(tr '\n' ' ' </run/counts)"
 check 'the processes make at least 2000 steps' at_least "$(count step)" 2000
 for what in bound-handed bound-kernel withdrawn driver-bound driver-unbound group-create group-destroy group-keep \
 	kept-group-destroyed suspend-given heap-stored; do
-	check "the processes succeed at $what at least 5 times" at_least "$(count $what)" 5
+	check "the processes count $what at least 5 times" at_least "$(count $what)" 5
 done
 for what in decided-against seen-late tee-restarted; do
 	check "$what happens at least twice" at_least "$(count $what)" 2

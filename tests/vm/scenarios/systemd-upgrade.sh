@@ -11,7 +11,7 @@ file_it_runs() { stat -L -c %i "/proc/$(main_process protheapd)/exe"; }
 
 need wait_until 10 ends in-use adopted
 keep_groups 2 --protected
-told=$(step_us bound)
+bound=$(step_us bound)
 daemon=$(main_process protheapd)
 
 # As package managers do: a running program keeps the old file.
@@ -26,7 +26,7 @@ check 'the new daemon replaces the old one' started_anew protheapd "$daemon"
 check 'the new daemon runs the new file' is "$(file_it_runs)" "$(stat -c %i /usr/bin/protheapd)"
 check 'systemd has the new unit' is "$(unit_says Description protheapd)" Another
 check 'the binding remains in use during the upgrade' is "$(attr state) $(attr suspend_in_use) $(buffers)" 'in-use 2 17'
-check 'the new daemon keeps the timeline' is "$(step_us bound)" "$told"
+check 'the new daemon keeps the timeline' is "$(step_us bound)" "$bound"
 
 need systemctl stop protheapd
 cat >/run/other.json <<END

@@ -171,7 +171,7 @@ static int trace(char **command)
 	const char *arguments = NULL;
 	char path[64];
 	int status, memory, state;
-	int told = 0;
+	int printed = 0;
 	pid_t child = fork();
 
 	if (!child) {
@@ -210,7 +210,7 @@ static int trace(char **command)
 			long anonymous = rss_anon_kib(state);
 
 			peak = anonymous > peak ? anonymous : peak;
-			if (told)
+			if (printed)
 				fprintf(out, "gap %ld\n", entered - resumed);
 			arguments = signature(&call);
 			if (!arguments)
@@ -218,7 +218,7 @@ static int trace(char **command)
 			fprintf(out, "call %llu", (unsigned long long)call.entry.nr);
 			for (int i = 0; arguments[i]; i++)
 				print_argument(out, memory, (const uint64_t *)call.entry.args, i, arguments[i]);
-			told = 1;
+			printed = 1;
 		} else if (call.op == PTRACE_SYSCALL_INFO_EXIT && arguments) {
 			fprintf(out, " = %lld\n", (long long)call.exit.rval);
 		}
