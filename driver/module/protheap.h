@@ -2,9 +2,9 @@
 /*
  * Protected buffers for the drivers of Mali CSF GPUs.
  *
- * Reach these functions by symbol_get(): where protheap.ko is not loaded, the
- * GPU is driven without protected mode. Keep the symbols for as long as
- * anything that came from them is kept. All of them may sleep.
+ * Look up these functions with symbol_get(): if protheap.ko is not loaded, the
+ * GPU runs without protected mode. Keep each symbol until everything that was
+ * obtained through it has been released. All functions may sleep.
  *
  * symbol_get() compares neither prototypes nor structures. The prototype of
  * protheap_attach() therefore never changes, and the version that it is passed
@@ -18,7 +18,7 @@
 struct device;
 struct dma_buf;
 
-/* Version of this file: of all structures, and of all functions but protheap_attach(). */
+/* Version of this file: of all structures, and of all functions except protheap_attach(). */
 #define PROTHEAP_ABI	1
 
 /** struct protheap - a GPU driver's attachment to its device's binding */
@@ -26,16 +26,16 @@ struct protheap;
 
 /**
  * struct protheap_ops - functions of an attached driver
- * @bound: a binding came after protheap_attach(): take the firmware's buffer
+ * @bound: the device was bound after protheap_attach(): take the firmware buffer
  *	and boot the firmware again. Called from a work item with the device's
  *	lock held, so probe has ended and remove has not begun. The work item
  *	is freezable: the system does not suspend meanwhile.
- *	May be NULL. May call everything below but protheap_detach().
+ *	May be NULL. May call all functions below except protheap_detach().
  * @release: the system is about to hibernate, or a binding on demand is idle:
- *	stop using the firmware's buffer, boot the firmware again without it, and call
+ *	stop using the firmware buffer, boot the firmware again without it, and call
  *	protheap_firmware_put(). There is no protected group, and no suspend
  *	buffer can be taken. @bound is called when there is a buffer again.
- *	Called as @bound is. If it is NULL, or if the buffer is still in use when
+ *	Called like @bound. If it is NULL, or if the buffer is still in use when
  *	it returns, the system does not hibernate.
  */
 struct protheap_ops {
@@ -44,8 +44,8 @@ struct protheap_ops {
 };
 
 /**
- * struct protheap_suspend - one suspend buffer, taken from the binding
- * @dmabuf: the buffer; no reference of its own, valid until
+ * struct protheap_suspend - suspend buffer that was taken from the binding
+ * @dmabuf: the buffer, without a reference of its own; valid until
  *	protheap_suspend_put()
  */
 struct protheap_suspend {
@@ -53,40 +53,40 @@ struct protheap_suspend {
 };
 
 /**
- * protheap_attach() - attach a driver to its device, bound to a heap or not
+ * protheap_attach() - attach a driver to its device
  * @dev:	the GPU
  * @ops:	may be NULL; must stay valid until protheap_detach()
  * @abi:	PROTHEAP_ABI
  *
- * The first thing in probe, before clocks and power.
+ * Call it first in probe, before clocks and power are enabled.
  *
- * Return: the attachment; ERR_PTR(-EPROBE_DEFER) while a decision about the
- * device is still awaited (the device is probed again when it is over);
+ * Return: the attachment, also if the device is not bound to a heap;
+ * ERR_PTR(-EPROBE_DEFER) while it is held (it is probed again after the hold);
  * ERR_PTR(-EPROTONOSUPPORT) if protheap.ko has another version of this file;
- * ERR_PTR(-EBUSY) if a driver is attached already; ERR_PTR(-ENOMEM).
+ * ERR_PTR(-EBUSY) if a driver is already attached; ERR_PTR(-ENOMEM).
  */
 struct protheap *protheap_attach(struct device *dev, const struct protheap_ops *ops, u32 abi);
 
 /**
  * protheap_detach() - end an attachment; waits for a running function of @ops
- * @protheap:	the attachment; the firmware's buffer must no longer be in use.
+ * @protheap:	the attachment; the firmware buffer must no longer be in use.
  *	Suspend buffers may outlive it.
  */
 void protheap_detach(struct protheap *protheap);
 
 /**
- * protheap_firmware_buffer() - the buffer for the firmware's protected section
+ * protheap_firmware_buffer() - get the buffer for the firmware's protected section
  * @protheap:	the attachment
  * @size:	bytes that the section needs
  *
- * Return: a new reference to the same buffer at each call, ended by
+ * Return: a new reference to the same buffer at each call, to be released with
  * dma_buf_put(); ERR_PTR(-ENOENT) if the device is not bound to a heap;
  * ERR_PTR(-EMSGSIZE) if the buffer is too small.
  */
 struct dma_buf *protheap_firmware_buffer(struct protheap *protheap, size_t size);
 
 /**
- * protheap_firmware_put() - stop using the firmware's buffer
+ * protheap_firmware_put() - stop using the firmware buffer
  * @protheap:	the attachment
  *
  * For a driver that failed to map the buffer, or that releases it before it
@@ -95,20 +95,20 @@ struct dma_buf *protheap_firmware_buffer(struct protheap *protheap, size_t size)
 void protheap_firmware_put(struct protheap *protheap);
 
 /**
- * protheap_on_demand() - tell if protheap_suspend_get() would bind the device
+ * protheap_on_demand() - check if protheap_suspend_get() binds the device
  * @protheap:	the attachment
  *
- * Return: 1 if the device is not bound and user space binds it on demand, else 0.
+ * Return: 1 if the device is not bound and user space binds it on demand, otherwise 0.
  */
 int protheap_on_demand(struct protheap *protheap);
 
 /**
- * protheap_suspend_configure() - tell how large a suspend buffer must be
+ * protheap_suspend_configure() - set the size of suspend buffers
  * @protheap:	the attachment
- * @size:	bytes, as the running firmware says, in place of what the policy
- *	said; buffers that are smaller are replaced, the others stay
+ * @size:	bytes that the running firmware reports, instead of the size in
+ *	the policy; smaller buffers are replaced, the others remain
  *
- * The new ones are there some time after: protheap_suspend_get() waits for
+ * New buffers are allocated asynchronously: protheap_suspend_get() waits for
  * them.
  *
  * Return: 0, or -ENOENT if the device is not bound to a heap.
@@ -118,28 +118,28 @@ int protheap_suspend_configure(struct protheap *protheap, size_t size);
 /**
  * protheap_suspend_get() - take a suspend buffer for a new protected group
  * @protheap:	the attachment
- * @held:	number of suspend buffers that the group's client holds already;
+ * @held:	number of suspend buffers that the group's client already holds;
  *	a client is an open file of the driver's node
- * @limit:	most suspend buffers of one client, or 0 for half of those that
- *	the binding has, at least 1
+ * @limit:	maximum number of suspend buffers per client, or 0 for half of those
+ *	that the binding has, but at least 1
  *
- * Waits for a free one for at most 100 ms, interruptibly. If the device is to be
- * bound on demand, has user space bind it first, and waits for at most 2 s until
- * @bound has returned. Never call it where a fence waits.
+ * Waits for a free buffer for at most 100 ms, interruptibly. If the device is bound
+ * on demand, asks user space to bind it first, and waits for at most 2 s until
+ * @bound has returned. Not to be called while a fence depends on its return.
  *
  * Return: the buffer; ERR_PTR(-ENOENT) if the device is not bound to a heap;
- * ERR_PTR(-ENOBUFS) if none came free; ERR_PTR(-EDQUOT) if the client holds as
+ * ERR_PTR(-ENOBUFS) if none became free; ERR_PTR(-EDQUOT) if the client holds as
  * many as it may; ERR_PTR(-ERESTARTSYS).
  */
 struct protheap_suspend *protheap_suspend_get(struct protheap *protheap,
 					      unsigned int held, unsigned int limit);
 
 /**
- * protheap_suspend_put() - give a suspend buffer back
+ * protheap_suspend_put() - return a suspend buffer to the binding
  * @suspend:	the buffer, or NULL
  *
- * Valid after protheap_detach(), as groups outlive unbind. It may sleep, and
- * takes locks under which memory is allocated: not for shrinkers.
+ * Valid after protheap_detach(), because groups outlive unbind. It may sleep, and
+ * takes locks under which memory is allocated: not to be called in reclaim.
  */
 void protheap_suspend_put(struct protheap_suspend *suspend);
 
