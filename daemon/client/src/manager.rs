@@ -4,37 +4,38 @@
 
 use crate::{FindHeapDetails, FindHeapOptions};
 
-/// At /org/protheap1, beside org.freedesktop.DBus.ObjectManager. Reading is free for everybody.
+/// The board, its policies and its common heaps. The object path is /org/protheap1, where the
+/// service also implements org.freedesktop.DBus.ObjectManager. Everybody can read all properties.
 #[zbus::proxy(
     interface = "org.protheap1.Manager",
     default_service = "org.protheap1",
     default_path = "/org/protheap1"
 )]
 pub trait Manager {
-    /// Of protheapd.
+    /// Version of protheapd.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> crate::Result<String>;
 
-    /// The device tree's root `compatible`, most specific first.
+    /// Compatible strings of the device tree's root, the most specific first.
     #[zbus(property(emits_changed_signal = "const"))]
     fn compatible(&self) -> crate::Result<Vec<String>>;
 
-    /// The device tree's `model`; empty if it has none.
+    /// Model in the device tree; empty if it has none.
     #[zbus(property(emits_changed_signal = "const"))]
     fn model(&self) -> crate::Result<String>;
 
-    /// The keys of the policy files that apply, most specific first.
+    /// Keys of the policy files that apply, the most specific first.
     #[zbus(property)]
     fn policies(&self) -> crate::Result<Vec<String>>;
 
-    /// How a binding reaches the GPU's driver: `module`, `panthor-parameter` or `none`.
+    /// How a binding reaches the GPU driver: `module`, `panthor-parameter` or `none`.
     #[zbus(property)]
     fn delivery(&self) -> crate::Result<String>;
 
-    /// The heap that all these devices can use for this usage. Devices are the major and minor
-    /// numbers of their render, KMS, V4L2 or media nodes. Options: `allow-unknown` (b): devices
-    /// that no policy knows are left out of account. Details: `node` (s), `protection` (s),
-    /// `exporter` (s), `worst-rank` (u), `unknown` (a(uu)). Errors: NoCommonHeap, UnknownDevice,
+    /// Finds the heap that all of the devices can use for the usage. A device is identified by the
+    /// major and minor number of its render, KMS, V4L2 or media node. Options: `allow-unknown` (b)
+    /// ignores devices that no policy describes. Details: `node` (s), `protection` (s), `exporter`
+    /// (s), `worst-rank` (u), `unknown` (a(uu)). Errors: NoCommonHeap, UnknownDevice,
     /// InvalidArgument.
     fn find_heap(
         &self,
@@ -43,9 +44,10 @@ pub trait Manager {
         options: FindHeapOptions,
     ) -> crate::Result<(zbus::OwnedObjectPath, String, FindHeapDetails)>;
 
-    /// Why the GPU is bound as it is: its part of state.json. Errors: NoSuchGpu.
+    /// Returns the GPU's object in state.json, which contains the reason of its state. Errors:
+    /// NoSuchGpu.
     fn explain(&self, gpu: &zbus::ObjectPath<'_>) -> crate::Result<String>;
 
-    /// Reads the policies again, now. Polkit: org.protheap1.manage.
+    /// Reads the policies again. Polkit: org.protheap1.manage.
     fn reload(&self) -> crate::Result<()>;
 }
