@@ -24,7 +24,7 @@ bool protheap_symbols_get(struct protheap_symbols *symbols)
 
 void protheap_symbols_put(const struct protheap_symbols *symbols)
 {
-	/* Each that was found counts as one user of the module. */
+	/* Each symbol that was found holds one reference to the module. */
 	if (symbols->attach)
 		symbol_put(protheap_attach);
 	if (symbols->detach)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The functions of protheap.h, looked up at run time: symbol_get() is a macro, which Rust cannot use.
+ * Functions of protheap.h, looked up at run time: symbol_get() is a macro, which Rust cannot use.
  */
 #ifndef _PROTHEAP_SYMBOLS_H
 #define _PROTHEAP_SYMBOLS_H
@@ -18,7 +18,7 @@ struct protheap_symbols {
 	typeof(protheap_suspend_put) *suspend_put;
 };
 
-/* Fills @symbols, and pins protheap.ko until protheap_symbols_put(). False where it is not loaded. */
+/* Fills @symbols and pins protheap.ko until protheap_symbols_put(). Returns false if it is not loaded. */
 bool protheap_symbols_get(struct protheap_symbols *symbols);
 void protheap_symbols_put(const struct protheap_symbols *symbols);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What must always be true of the driver's use of memory, and the complaints where it is not.
+ * Invariants of the driver's use of memory. A violation is reported as a complaint.
  *
- * The firmware's address space has no page twice, and shares none with another one: so no two
- * objects that the firmware or protected mode uses overlap. And the CPU has written to no page of
- * the carve-out.
+ * The firmware's address space maps no page twice, and shares no page with another address space.
+ * Therefore no two objects that the firmware or protected mode uses overlap. The CPU does not write
+ * to the carve-out.
  */
 
 #include <linux/bitmap.h>
@@ -15,29 +15,29 @@
 #include "csfmodel.h"
 
 #define MAX_COMPLAINTS	32
-/* Physical addresses that are looked at: those of the test boards. */
+/* Physical addresses that are checked: those of the test boards. */
 #define WINDOW_PAGES	(2 * SZ_4G / PAGE_SIZE)
-/* Ticks between two looks: at least, where there is a reason, and at most. */
+/* Minimum number of ticks between two requested checks, and maximum between any two. */
 #define AT_LEAST	200
 #define AT_MOST		2000
 
 static char complaints[MAX_COMPLAINTS][128];
 static u32 complaint_count;
 
-/* The largest carve-out that can be looked after. */
+/* Size of the largest carve-out that can be checked. */
 #define MAX_CARVEOUT	SZ_16M
 
-/* The one that the board has, while another one is lent. */
+/* The carve-out of the board, while another one is lent. */
 static struct carveout fixed;
 static bool lent;
 
-static unsigned long *firmware_pages;	/* a bit for each page of the window that it maps */
+static unsigned long *firmware_pages;	/* bitmap of the pages that the firmware maps */
 static u64 last_look;
 static bool soon;
 
 enum suspect { NONE, TWICE, OUTSIDE, ENDLESS };
 
-/* Without holes: two are compared as a whole. */
+/* Has no padding: compared with memcmp(). */
 struct suspicion {
 	u64 address;
 	u64 va;
@@ -47,7 +47,7 @@ struct suspicion {
 
 static struct suspicion suspicion;
 
-/* Each complaint is kept once. */
+/* Stores each complaint once. */
 void complain(const char *format, ...)
 {
 	char text[sizeof(complaints[0])];
@@ -67,7 +67,7 @@ void complain(const char *format, ...)
 	pr_warn("csfmodel: %s\n", text);
 }
 
-/* The complaints, from 0 on; NULL behind the last one. */
+/* Returns complaint number @index, counted from 0, or NULL if there are fewer. */
 const char *complaint(u32 index)
 {
 	return index < complaint_count ? complaints[index] : NULL;
@@ -98,7 +98,7 @@ static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 
 	return true;
 }
 
-static void tell(const struct suspicion *found)
+static void report(const struct suspicion *found)
 {
 	switch (found->what) {
 	case TWICE:
@@ -110,14 +110,14 @@ static void tell(const struct suspicion *found)
 			 found->address);
 		break;
 	case ENDLESS:
-		complain("AS%u cannot be looked at as a whole", found->space);
+		complain("AS%u has too many page tables to check", found->space);
 		break;
 	case NONE:
 		break;
 	}
 }
 
-/* By the firmware, or a group that runs. What nobody uses may have page tables that were freed. */
+/* Used by the firmware or a running group. Page tables of any other space may have been freed. */
 static bool is_used(u32 space)
 {
 	bool used = !space;
@@ -128,9 +128,9 @@ static bool is_used(u32 space)
 }
 
 /*
- * With several processors, the driver changes and frees page tables meanwhile. A page on its way
- * from one user to the next may be seen twice, and anything in a table that is none any more: but
- * not the same by two looks in a row.
+ * With several processors, the driver changes and frees page tables during a check. A page that
+ * moves from one user to another can be seen twice, and a freed table can contain anything. Only
+ * what two checks in a row find is therefore reported.
  */
 static void look(void)
 {
@@ -148,7 +148,7 @@ static void look(void)
 		break;
 	}
 	if (!memcmp(&found, &suspicion, sizeof(found)))
-		tell(&found);
+		report(&found);
 	suspicion = found;
 }
 
@@ -175,13 +175,13 @@ static void complain_spoilt(phys_addr_t where)
 	complain("somebody else wrote to the carve-out, at %llx", (u64)where);
 }
 
-/* Whether somebody else than the model has written to the carve-out, and where. */
+/* Returns whether something other than the model has written to the carve-out, and where. */
 static bool is_spoilt(const struct carveout *carveout, phys_addr_t *where)
 {
 	for (size_t offset = 0; offset < carveout->bytes; offset += sizeof(u64)) {
 		u64 *word = carveout->memory + offset;
 
-		/* Looked at after the word: the model marks a page before it writes. */
+		/* Test the bit after the word, because the model sets it before it writes. */
 		if (READ_ONCE(*word) == pattern(offset) ||
 		    test_bit(offset / PAGE_SIZE, model.written))
 			continue;
@@ -201,12 +201,12 @@ static void look_at_carveout(void)
 	if (!is_spoilt(&carveout, &where))
 		return;
 	guard(raw_spinlock_irqsave)(&model.lock);
-	/* Unless it was given back meanwhile. */
+	/* Ignore a carve-out that was reclaimed meanwhile. */
 	if (model.carveout.start == carveout.start)
 		complain_spoilt(where);
 }
 
-/* Looks at everything. True: there has been no complaint, now or before. */
+/* Runs all checks. Returns true if there has never been a complaint. */
 bool check_now(void)
 {
 	for (u32 i = 0; i < 2; i++) {
@@ -217,7 +217,7 @@ bool check_now(void)
 	return !complaint(0);
 }
 
-/* Writes to the carve-out as no CPU may. */
+/* Writes to the carve-out, which no CPU may do. */
 int check_spoil(void)
 {
 	u64 *last = model.carveout.memory + model.carveout.bytes - sizeof(u64);
@@ -235,7 +235,7 @@ static void fill(void)
 		*(u64 *)(model.carveout.memory + offset) = pattern(offset);
 }
 
-/* The kernel has lent this memory of its own to the secure world. */
+/* The kernel has lent memory to the secure world. */
 void check_lent(phys_addr_t start, size_t bytes)
 {
 	guard(raw_spinlock_irqsave)(&model.lock);
@@ -243,7 +243,7 @@ void check_lent(phys_addr_t start, size_t bytes)
 		complain("memory is lent twice: at %pa, and now at %pa", &model.carveout.start,
 			 &start);
 	else if (bytes > MAX_CARVEOUT)
-		complain("%zu bytes are lent: MAX_CARVEOUT is less", bytes);
+		complain("%zu bytes are lent, which exceeds MAX_CARVEOUT", bytes);
 	if (lent || bytes > MAX_CARVEOUT)
 		return;
 	pr_info("csfmodel: lent pa %pa, size %#zx\n", &start, bytes);
@@ -253,7 +253,7 @@ void check_lent(phys_addr_t start, size_t bytes)
 	fill();
 }
 
-/* The kernel gets it back. */
+/* The kernel reclaims the memory. */
 void check_reclaimed(phys_addr_t start)
 {
 	phys_addr_t where;
@@ -282,7 +282,7 @@ static int find_carveout(void)
 		     resource_size(&carveout) > MAX_CARVEOUT))
 		ret = -EINVAL;
 	if (ret) {
-		pr_err("csfmodel: reading the carve-out's node failed: %d; has it no-map?\n", ret);
+		pr_err("csfmodel: failed to use the carve-out: %d; check reg and no-map\n", ret);
 		return ret;
 	}
 	model.carveout = (struct carveout){

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the modelled GPU share: its state, and who does what. */
+/* State of the simulated GPU, and the functions of each file. */
 #ifndef CSFMODEL_H
 #define CSFMODEL_H
 
@@ -16,16 +16,16 @@
 #define GROUPS		8	/* command stream group slots */
 #define STREAMS		8	/* command streams of a group */
 #define SPACES		8	/* address spaces; the firmware's is 0 */
-#define CALLS		4	/* calls within calls */
+#define CALLS		4	/* depth of nested calls */
 
-/* Where the firmware's sections are in its address space: the same in every image that is known. */
+/* Addresses of the firmware's sections: the same in every known image. */
 #define SHARED_VA	0x04000000
-#define SHARED_BYTES	0xb000	/* as much of it as the interfaces need */
+#define SHARED_BYTES	0xb000	/* the part that the interfaces use */
 #define SECTION_VA	0x03000000
 #define SECTION_BYTES	0x40000
 #define SECTION_PAGES	(SECTION_BYTES / PAGE_SIZE)
 
-/* What MCU_CONTROL holds after a boot that failed: nothing that a driver writes. */
+/* Value of MCU_CONTROL after a failed boot: no driver writes it. */
 #define MCU_CONTROL_FAILED	0xff
 
 enum counter {
@@ -38,10 +38,10 @@ enum counter {
 
 enum interrupt { JOB, MMU, GPU, INTERRUPTS };
 
-/* Where memory lies. */
+/* Kind of the memory behind a range of addresses. */
 enum where { NOWHERE, ORDINARY, CARVE_OUT };
 
-/* Why a stream went no further. */
+/* Why a stream stopped. */
 enum progress { OFF, DRAINED, BUSY, WAITING, PROTECTED, STALLED };
 
 struct call {
@@ -52,26 +52,26 @@ struct call {
 struct stream {
 	u32 registers[256];
 	struct call calls[CALLS];
-	u32 depth;	/* of the call that runs; 0: the ring */
-	u32 region;	/* instructions of the protected region that are still to run */
-	bool wants;	/* protected mode: a region is to begin, or to go on */
-	bool asked;	/* and has asked the host for it */
+	u32 depth;	/* of the running call; 0: the ring */
+	u32 region;	/* remaining instructions of the protected region */
+	bool wants;	/* needs protected mode, to start or continue a region */
+	bool asked;	/* has requested it from the host */
 	bool faulted;	/* writes nothing until the next ERROR_BARRIER */
-	bool dead;	/* until its group is started again */
+	bool dead;	/* until the group is started again */
 };
 
 struct group {
-	u32 state;	/* CSG_STATE_*, as the host was told */
+	u32 state;	/* CSG_STATE_*, as reported to the host */
 	u32 space;
 	u64 suspend_va;
 	u64 protected_va;
-	u64 saved;	/* what its protected suspend buffer holds; 0: nothing */
-	bool busy;	/* has something to run, or to look at */
-	bool ran;	/* an instruction, in this tick */
+	u64 saved;	/* contents of the protected suspend buffer; 0: none */
+	bool busy;	/* has instructions to run, or requests to handle */
+	bool ran;	/* has run an instruction in this tick */
 	struct stream streams[STREAMS];
 };
 
-/* A stream, and its instruction that is next. */
+/* A stream and its next instruction. */
 struct context {
 	u32 slot;
 	u32 index;
@@ -82,7 +82,7 @@ struct context {
 	u64 instruction;
 };
 
-/* Memory that the bus guards. */
+/* Memory behind the simulated firewall of the bus. */
 struct carveout {
 	phys_addr_t start;
 	size_t bytes;
@@ -90,7 +90,7 @@ struct carveout {
 };
 
 struct model {
-	raw_spinlock_t lock;	/* over everything here */
+	raw_spinlock_t lock;	/* protects all other members */
 	void __iomem *registers;
 	resource_size_t bytes;
 	int irq[INTERRUPTS];
@@ -103,28 +103,28 @@ struct model {
 	void *shared[SHARED_BYTES / PAGE_SIZE];
 	struct group groups[GROUPS];
 
-	/* The protected section, as the last boot found it; a page that is not mapped is 0. */
+	/* Pages of the protected section at the last boot; 0 if not mapped. */
 	u64 section[SECTION_PAGES];
 	u32 section_pages;
 	enum where section_where;
-	bool prepared;	/* what protected mode needs, at the last fresh boot */
-	u64 booted_at;	/* the last fresh boot, in microseconds of CLOCK_MONOTONIC */
-	u64 report_at;	/* when to raise the interrupt of that boot; 0 if it was raised */
+	bool prepared;	/* the last full boot found the protected section */
+	u64 booted_at;	/* last full boot, in microseconds of CLOCK_MONOTONIC */
+	u64 report_at;	/* time to raise the interrupt of that boot; 0: raised */
 
 	/* Protected mode. */
 	bool protected;
-	int runs;	/* the slot whose regions run, or -1 */
-	u32 ticks_left;	/* at least */
+	int runs;	/* slot whose protected regions run, or -1 */
+	u32 ticks_left;	/* minimum until protected mode ends */
 
-	/* What was asked for through debugfs. */
-	bool hung;	/* the firmware, until it is booted */
+	/* Faults injected through debugfs. */
+	bool hung;	/* the firmware does nothing until its next boot */
 	bool boot_fails;
 	bool halt_fails;
 	bool protected_stuck;
 	bool protected_dead;
 
 	struct carveout carveout;
-	unsigned long *written;	/* a bit for each page that the model wrote to */
+	unsigned long *written;	/* bitmap of the pages that the model has written to */
 };
 
 extern struct model model;

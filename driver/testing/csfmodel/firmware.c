@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The firmware as the host sees it: boot, interfaces in the shared section, global requests. */
+/* Firmware as seen by the host: boot, interfaces in the shared section, global requests. */
 
 #include "csfmodel.h"
 
-/* Its interfaces, from the beginning of the shared section. Panthor expects the first two there. */
+/* Offsets of the interfaces in the shared section. panthor requires those of the first two. */
 #define GROUP_CONTROL(slot)		(0x1000 + (slot) * 0x100)
 #define STREAM_CONTROL(slot, index)	(GROUP_CONTROL(slot) + 0x40 + (index) * 0xc)
 #define GLOBAL_INPUT			0x2000
@@ -12,12 +12,12 @@
 #define GROUP_OUTPUT(slot)		(GROUP_INPUT(slot) + 0x200)
 #define STREAM_INPUT(slot, index)	(GROUP_INPUT(slot) + 0x400 + (index) * 0x180)
 #define STREAM_OUTPUT(slot, index)	(STREAM_INPUT(slot, index) + 0x80)
-/* What a firmware that was halted finds where it left it, unless the driver has loaded it anew. */
+/* Written when the firmware halts, and found again unless the driver has reloaded the firmware. */
 #define HALTED				0xf00
 #define HALTED_MAGIC			0x48414c544544ULL
 
 #define VERSION				0x01010000	/* 1.1.0 */
-/* 96 registers, of which the number less one is told, and 8 scoreboards. */
+/* 96 registers, encoded as 95, and 8 scoreboards. */
 #define STREAM_FEATURES			(95 | 8 << 8 | CS_FEATURES_COMPUTE | \
 					 CS_FEATURES_FRAGMENT | CS_FEATURES_TILER)
 
@@ -85,13 +85,13 @@ void stream_event(u32 slot, u32 index, u32 bit)
 	u32 acknowledged;
 
 	WRITE_ONCE(out->ack, pending(out->ack, READ_ONCE(stream_input(slot, index)->req), bit));
-	mb(); /* the host acknowledges first and looks then, so this looks last */
+	mb(); /* the host acknowledges before it reads, so read after writing */
 	acknowledged = READ_ONCE(group_input(slot)->cs_irq_ack);
 	WRITE_ONCE(group->cs_irq_req, pending(group->cs_irq_req, acknowledged, BIT(index)));
 	raise(JOB, JOB_INT_CSG_IF(slot));
 }
 
-/* Its end cannot be seen in the page tables: buffers may follow it. */
+/* The page tables do not show where the section ends: buffers may follow it. */
 static bool locate_shared(void)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(model.shared); i++) {
@@ -131,7 +131,7 @@ static void locate_section(void)
 	if (moved)
 		count(SECTION_MOVED);
 	if (model.section_where == ORDINARY)
-		complain("the protected section is not wholly in the carve-out");
+		complain("the protected section is not entirely in the carve-out");
 }
 
 static void write_interfaces(void)
@@ -164,7 +164,7 @@ static void write_interfaces(void)
 	}
 }
 
-/* The driver starts the MCU by the same write again: it is seen as a change of this. */
+/* The driver restarts the MCU by writing the same value: detect it as a change of this one. */
 static void fail(void)
 {
 	set(MCU_CONTROL_BASE + MCU_CONTROL, MCU_CONTROL_FAILED);
@@ -194,7 +194,7 @@ void firmware_boot(void)
 		model.hung = false;
 		memset(model.groups, 0, sizeof(model.groups));
 		write_interfaces();
-		/* Only here: who comes back from a halt goes on with what it knew. */
+		/* Only at a full boot: firmware that resumes from a halt keeps its state. */
 		model.prepared = model.section_where != NOWHERE;
 		check_soon();
 		if (boot_interrupt_ms)
@@ -207,7 +207,7 @@ void firmware_boot(void)
 		raise(JOB, JOB_INT_GLOBAL_IF);
 }
 
-/* lost: it will not be able to go on from where it was */
+/* @lost: the firmware cannot resume from its current state */
 void firmware_stop(bool lost)
 {
 	protected_forget();
@@ -258,7 +258,7 @@ static void global_request(void)
 		halt();
 }
 
-/* A doorbell is that of every stream which is configured for it. */
+/* A doorbell can be shared: it wakes every stream that is configured for it. */
 static void stream_doorbell(u32 doorbell)
 {
 	for (u32 slot = 0; slot < GROUPS; slot++) {
@@ -276,7 +276,7 @@ void firmware_tick(void)
 	if (!model.up || model.hung || (model.protected && model.protected_dead))
 		return;
 	if (!shared_is_there()) {
-		complain("the firmware's memory went while it ran");
+		complain("the memory of the firmware was unmapped while it ran");
 		firmware_stop(true);
 		fail();
 		return;
@@ -285,12 +285,12 @@ void firmware_tick(void)
 		model.report_at = 0;
 		raise(JOB, JOB_INT_GLOBAL_IF);
 	}
-	/* Each is cleared first: what is rung meanwhile is rung for the next tick. */
+	/* Clear each doorbell first: one that is rung meanwhile is handled at the next tick. */
 	for (u32 i = 0; model.up && i <= GROUPS; i++) {
 		if (!get(CSF_DOORBELL(i)))
 			continue;
 		set(CSF_DOORBELL(i), 0);
-		mb(); /* before what it was rung for is read */
+		mb(); /* clear the doorbell before reading the request */
 		if (i == CSF_GLB_DOORBELL_ID)
 			global_request();
 		else

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Command stream groups: what the host wants of each, and what a suspend buffer keeps of one. */
+/* Command stream groups: requests of the host, and contents of suspend buffers. */
 
 #include <linux/jhash.h>
 
@@ -7,15 +7,15 @@
 
 #define SAVED_MAGIC	0x53555350454e44ULL
 
-/* What is in a suspend buffer. */
+/* Contents of a suspend buffer. */
 struct saved {
 	u64 magic;
-	u64 protected;	/* as struct group has it */
+	u64 protected;	/* `saved` of struct group */
 	u64 hash;
 	struct stream streams[STREAMS];
 };
 
-/* One at a time, under the lock; too large for a stack. */
+/* Protected by the lock of the model; too large for the stack. */
 static struct saved saved;
 
 bool group_runs(u32 slot)
@@ -25,7 +25,7 @@ bool group_runs(u32 slot)
 	return state == CSG_STATE_START || state == CSG_STATE_RESUME;
 }
 
-/* The higher, the sooner. */
+/* Higher values run first. */
 u32 group_priority(u32 slot)
 {
 	return CSG_EP_REQ_PRIORITY_GET(READ_ONCE(group_input(slot)->endpoint_req));
@@ -47,7 +47,7 @@ static void suspend(u32 slot)
 	saved.hash = hash();
 	if (sizeof(saved) > suspend_bytes ||
 	    !mmu_copy(0, group->suspend_va, &saved, sizeof(saved), true, false))
-		complain("slot %u: its buffer at %llx cannot be written", slot, group->suspend_va);
+		complain("slot %u: failed to write its buffer at %llx", slot, group->suspend_va);
 }
 
 static void resume(u32 slot)
@@ -60,7 +60,7 @@ static void resume(u32 slot)
 	    saved.magic == SAVED_MAGIC && saved.hash == hash()) {
 		count(RESUMED_INTACT);
 	} else {
-		complain("slot %u: its buffer at %llx is not as it was", slot, group->suspend_va);
+		complain("slot %u: its buffer at %llx has changed", slot, group->suspend_va);
 		memset(&saved, 0, sizeof(saved));
 	}
 	group->saved = saved.protected;
@@ -130,7 +130,7 @@ void group_request(u32 slot)
 	if (changed & CSG_STATE_MASK) {
 		u32 state = req & CSG_STATE_MASK;
 
-		/* Who stops has to leave protected mode, and keeps its state if suspended. */
+		/* A group that stops leaves protected mode; suspending it saves its state. */
 		if (model.protected && model.runs == slot)
 			protected_leave(state == CSG_STATE_SUSPEND);
 		change_state(slot, state);
@@ -141,7 +141,7 @@ void group_request(u32 slot)
 	model.groups[slot].busy = true;
 }
 
-/* Whether a stream that got there counts as idle: the host says so, for each reason. */
+/* Returns whether a stream in this state is idle: the host configures this for each reason. */
 static bool counts_as_idle(u32 slot, u32 index, enum progress progress)
 {
 	u32 config = stream_output(slot, index)->ack;
@@ -160,7 +160,7 @@ static bool counts_as_idle(u32 slot, u32 index, enum progress progress)
 	}
 }
 
-/* Whether the group is idle now, and was not before. */
+/* Returns whether the group has become idle. */
 static bool run(u32 slot)
 {
 	struct panthor_fw_csg_output_iface *out = group_output(slot);
@@ -175,7 +175,7 @@ static bool run(u32 slot)
 	}
 	model.groups[slot].busy = busy;
 	WRITE_ONCE(out->status_state, idle ? CSG_STATUS_STATE_IS_IDLE : 0);
-	/* A group that has run a whole job meanwhile was not idle, either. */
+	/* A group that has run a complete job meanwhile was not idle either. */
 	idle &= !was_idle || model.groups[slot].ran;
 	if (idle)
 		group_event(slot, CSG_IDLE);

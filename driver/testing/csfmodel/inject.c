@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What can be made to go wrong, by a word written to debugfs:
+ * Fault injection, by a word written to debugfs:
  *
- *   hang, unhang    the firmware does nothing any more, until then, or until it is booted anew
- *   fatal           the first group that runs has an unrecoverable error: the driver resets the GPU
- *   gpu-fault       a fault of the GPU, without more
- *   mmu-fault       one of the address space of the first group that runs
- *   boot-fails      the next boot
- *   halt-fails      the next halt is not answered
- *   protm-stuck     what runs in protected mode, now or the next time, gets no further
- *                   until it is left early: by a ping, or what else ends it
- *   protm-dead      nor is it left but by a reset
+ *   hang, unhang    stop the firmware, until it is booted again or until unhang
+ *   fatal           report an unrecoverable error of the first running group, so that the driver
+ *                   resets the GPU
+ *   gpu-fault       report a fault of the GPU
+ *   mmu-fault       report a fault in the address space of the first running group
+ *   boot-fails      let the next boot fail
+ *   halt-fails      ignore the next halt
+ *   protm-stuck     block the streams in protected mode, now or the next time, until protected
+ *                   mode is terminated by a ping or another request
+ *   protm-dead      stop the firmware in protected mode until a reset
  *
- * And what a driver must not do, for the checks to find:
+ * Violations that the checks must detect:
  *
- *   page-twice      a page of the firmware is mapped at two addresses
- *   cpu-write       the CPU writes to the carve-out
+ *   page-twice      map a page of the firmware at two addresses
+ *   cpu-write       write to the carve-out from the CPU
  */
 
 #include <linux/debugfs.h>

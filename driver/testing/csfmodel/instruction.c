@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The few instructions that panthor and the tests use.
+ * The instructions that panthor and the tests use.
  *
- * Opcodes and fields are those of the v10 description of Mesa's Panfrost driver (genxml). Which
- * instructions a fault skips is an assumption, and so is that a region calls nothing.
+ * Opcodes and fields are those of the v10 description of Mesa's Panfrost driver (genxml). It is an
+ * assumption which instructions are skipped after a fault, and that a region contains no calls.
  */
 
 #include "csfmodel.h"
 
-/* Bits 63 to 56 of an instruction. What is not here does nothing. */
+/* Bits 63 to 56 of an instruction. All other opcodes do nothing. */
 enum opcode {
 	MOVE48 = 1,
 	MOVE32 = 2,
@@ -54,7 +54,7 @@ static void store(struct context *context)
 static void synchronise(struct context *context, enum opcode opcode)
 {
 	u64 va = pair(context, 40), value = pair(context, 32);
-	/* A synchronisation object: a value, and behind it whether something had failed. */
+	/* A synchronisation object: a value, followed by an error flag. */
 	u64 *object = stream_memory(context, va, sizeof(*object),
 				    AS_FAULTSTATUS_ACCESS_TYPE_ATOMIC);
 
@@ -67,7 +67,7 @@ static void synchronise(struct context *context, enum opcode opcode)
 	group_event(context->slot, CSG_SYNC_UPDATE);
 }
 
-/* Whether the stream has to wait, which it then tells. */
+/* Returns whether the stream has to wait, and reports this to the host. */
 static bool waits(struct context *context)
 {
 	struct panthor_fw_cs_output_iface *out = stream_output(context->slot, context->index);
@@ -100,13 +100,13 @@ static void call(struct context *context)
 		stream_advance(context);
 		return;
 	}
-	/* The caller goes on behind it; the ring is moved when the call has returned. */
+	/* The caller continues after the call; the ring advances when the call returns. */
 	if (stream->depth)
 		stream->calls[stream->depth - 1].at += sizeof(u64);
 	stream->calls[stream->depth++] = (struct call){ .at = va, .end = va + bytes };
 }
 
-/* Runs one instruction. BUSY: there may be more. */
+/* Runs one instruction. Returns BUSY if there may be more. */
 enum progress instruction_run(struct context *context)
 {
 	struct stream *stream = context->stream;
@@ -143,7 +143,7 @@ enum progress instruction_run(struct context *context)
 			break;
 		if (stream_waits_for_protection(context))
 			return PROTECTED;
-		/* The instructions that follow, and this one. */
+		/* The number of instructions that follow, plus this one. */
 		stream->region = (context->instruction & GENMASK(15, 0)) + 1;
 		break;
 	case ERROR_BARRIER:

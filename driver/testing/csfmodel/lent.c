@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The carve-out of a real OP-TEE with a dynamic pool: memory of the kernel's that its OP-TEE driver
- * lends to the secure world, and takes back. Nothing announces that but the driver's own functions,
- * so these are probed as soon as it is loaded.
+ * The carve-out of a real OP-TEE with a dynamic pool: memory of the kernel that the OP-TEE driver
+ * lends to the secure world and reclaims. There are no events for this, so the functions of the
+ * driver are probed as soon as it is loaded.
  */
 
 #include <linux/kprobes.h>
@@ -15,7 +15,7 @@ struct lend {
 	const struct tee_shm *memory;
 };
 
-/* Both take the driver's state and the memory. */
+/* The functions that are probed take the driver's state and the memory. */
 static const struct tee_shm *memory_of(struct pt_regs *regs)
 {
 	return (const struct tee_shm *)regs_get_kernel_argument(regs, 1);
@@ -52,7 +52,7 @@ static int reclaim_begins(struct kprobe *probe, struct pt_regs *regs)
 	.maxactive = 4,							\
 }
 
-/* By SMC and by FF-A; the driver has both. */
+/* The driver has one function for SMC and one for FF-A. */
 static struct kretprobe lends[] = {
 	LEND("optee_smc_lend_protmem"),
 	LEND("optee_ffa_lend_protmem"),
@@ -66,7 +66,7 @@ static struct kprobe reclaims[] = {
 static DEFINE_MUTEX(probing);
 static bool probed;
 
-/* The driver may not be loaded, or be built without one of the two. */
+/* The driver may not be loaded yet, or be built without one of the two. */
 static void begin(void)
 {
 	u32 found = 0;
@@ -85,7 +85,7 @@ static void begin(void)
 	probed = found;
 }
 
-/* The kernel forgets the probes of a module that goes, and they have to be set up anew. */
+/* The kernel drops the probes of an unloaded module. Reset them, to register them again later. */
 static void end(void)
 {
 	guard(mutex)(&probing);
@@ -123,7 +123,7 @@ int lent_begin(void)
 {
 	int ret = register_module_notifier(&modules);
 
-	/* It may be loaded already. */
+	/* The driver may be loaded already. */
 	if (!ret)
 		begin();
 	return ret;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * csfmodel.ko: a modelled Mali CSF GPU, for the kernel's own panthor driver. For tests only.
+ * csfmodel.ko: a simulated Mali CSF GPU, for the kernel's own panthor driver. For tests only.
  *
- * The device tree puts the GPU's registers on memory that the kernel does not use. A timer looks
- * at them: what the driver wrote there is done, as hardware and firmware would do it, and what they
- * would answer is put there. The firmware's code is never run; its image only says where its memory
- * is.
+ * In the device tree the GPU's registers are memory that the kernel does not use. A timer polls
+ * them, executes what the driver wrote as hardware and firmware would, and writes their responses.
+ * The code of the firmware is never run: its image only determines where its memory is.
  *
- * It proves what a driver puts into page tables, interfaces and ring buffers, and in which order.
- * It proves nothing about TLBs, caches, memory attributes, real firmware, or the security of a bus.
+ * The model verifies what a driver writes to page tables, interfaces and ring buffers, and in which
+ * order. It proves nothing about TLBs, caches, memory attributes, real firmware, or the security of
+ * a bus.
  *
- * With several processors, what the driver clears between a look and its answer can be lost, as on
- * no hardware; then the same interrupt comes again, and nothing else happens.
+ * With several processors, a bit that the driver clears between a poll and the response can be set
+ * again, which does not happen on hardware. The only effect is that an interrupt is repeated.
  *
- * /sys/kernel/debug/csfmodel: counters, firmware, groups, map and complaints show; check looks at
- * everything now; inject has things go wrong (inject.c).
+ * Files in /sys/kernel/debug/csfmodel: counters, firmware, groups, map and complaints show the
+ * state, reading check runs all checks, and inject causes faults (inject.c).
  */
 
 #include <linux/hrtimer.h>
@@ -28,23 +28,23 @@ struct model model;
 
 static uint period_us = 50;
 module_param(period_us, uint, 0644);
-MODULE_PARM_DESC(period_us, "Microseconds between two looks at the registers");
+MODULE_PARM_DESC(period_us, "Microseconds between two polls of the registers");
 
 uint suspend_bytes = 0x20000;
 module_param(suspend_bytes, uint, 0444);
-MODULE_PARM_DESC(suspend_bytes, "What the firmware says a suspend buffer needs");
+MODULE_PARM_DESC(suspend_bytes, "Size of a suspend buffer that the firmware reports, in bytes");
 
 uint protected_suspend_bytes = 0x10000;
 module_param(protected_suspend_bytes, uint, 0444);
-MODULE_PARM_DESC(protected_suspend_bytes, "What it says a protected suspend buffer needs");
+MODULE_PARM_DESC(protected_suspend_bytes, "Size of a protected suspend buffer that the firmware reports, in bytes");
 
 uint protected_ticks = 20;
 module_param(protected_ticks, uint, 0644);
-MODULE_PARM_DESC(protected_ticks, "How many looks protected mode lasts, at least");
+MODULE_PARM_DESC(protected_ticks, "Minimum duration of protected mode, in polls");
 
 uint boot_interrupt_ms;
 module_param(boot_interrupt_ms, uint, 0644);
-MODULE_PARM_DESC(boot_interrupt_ms, "Milliseconds from a boot of the firmware to the interrupt that reports it");
+MODULE_PARM_DESC(boot_interrupt_ms, "Delay between a boot of the firmware and its interrupt, in milliseconds");
 
 static struct hrtimer timer;
 
@@ -58,7 +58,7 @@ static enum hrtimer_restart tick(struct hrtimer *unused)
 		check_tick();
 		interrupts_tick();
 	}
-	/* From now on: on a slow machine the driver needs its time as well. */
+	/* Relative to now, so that the driver gets time to run on a slow machine. */
 	hrtimer_set_expires(&timer, ktime_add_us(ktime_get(), max(period_us, 1)));
 	return HRTIMER_RESTART;
 }
@@ -70,7 +70,7 @@ static int find_gpu(struct resource *registers)
 	int ret;
 
 	if (!node) {
-		pr_err("csfmodel: no node of this board has protheap,modelled-gpu\n");
+		pr_err("csfmodel: no device-tree node has protheap,modelled-gpu\n");
 		return -ENODEV;
 	}
 	ret = of_property_read_u32(node, "protheap,modelled-gpu", &model.gpu_id);
@@ -82,14 +82,14 @@ static int find_gpu(struct resource *registers)
 			ret = model.irq[i] ?: -ENXIO;
 	}
 	if (ret)
-		pr_err("csfmodel: reading %pOF failed: %d\n", node, ret);
+		pr_err("csfmodel: failed to read %pOF: %d\n", node, ret);
 	of_node_put(node);
 	return ret;
 }
 
 static int map_registers(const struct resource *registers)
 {
-	/* The last doorbell is the end of what the model touches. */
+	/* The model accesses registers up to the last doorbell. */
 	if (resource_size(registers) < CSF_DOORBELL(GROUPS + 1)) {
 		pr_err("csfmodel: %pR is too small for a CSF GPU\n", registers);
 		return -ENODEV;
@@ -140,5 +140,5 @@ static void __exit csfmodel_exit(void)
 
 module_init(csfmodel_init);
 module_exit(csfmodel_exit);
-MODULE_DESCRIPTION("A modelled Mali CSF GPU for panthor, for tests");
+MODULE_DESCRIPTION("Simulated Mali CSF GPU for panthor, for tests");
 MODULE_LICENSE("GPL");

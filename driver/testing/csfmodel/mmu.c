@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The GPU's MMU: page tables (AArch64, 4 KiB granule, 48 bits), the registers of the address
- * spaces, and the bus behind it, which lets nobody at the carve-out but in protected mode.
+ * MMU of the GPU: page tables (AArch64, 4 KiB granule, 48 bits), the registers of the address
+ * spaces, and the bus, which denies access to the carve-out except in protected mode.
  */
 
 #include "csfmodel.h"
@@ -11,10 +11,10 @@
 #define VALID		BIT_ULL(0)
 #define TABLE		BIT_ULL(1)	/* or, at the last level, a page */
 #define ADDRESS		GENMASK_ULL(47, 12)
-/* Tables that one walk reads, at most: more than the tests' guests have memory for. */
+/* Maximum number of tables that a walk reads: more than fit into the memory of the guests. */
 #define MAX_TABLES	512
 
-static u64 held_tables[SPACES];	/* when protected mode was entered */
+static u64 held_tables[SPACES];	/* at the entry to protected mode */
 
 static u32 level_shift(u32 level)
 {
@@ -31,7 +31,7 @@ static u64 *entry_of(u64 table, u32 index)
 	return pfn_is_map_memory(PHYS_PFN(table)) ? (u64 *)phys_to_virt(table) + index : NULL;
 }
 
-/* The driver may have freed a table since: what is read then is as good as what was there. */
+/* The driver may have freed a table meanwhile: the walk tolerates any contents. */
 static bool read_entry(u64 table, u32 index, u64 *entry)
 {
 	u64 *at = entry_of(table, index);
@@ -42,7 +42,7 @@ static bool read_entry(u64 table, u32 index, u64 *entry)
 	return *entry & VALID;
 }
 
-/* The entry that maps an address, and how much it maps; NULL: none does. */
+/* Returns the entry that maps an address, and the size of its mapping, or NULL. */
 static u64 *find_entry(u32 space, u64 va, u32 *shift)
 {
 	u64 table = top_table(space);
@@ -75,7 +75,7 @@ bool mmu_translate(u32 space, u64 va, u64 *address)
 	return true;
 }
 
-/* Has a page mapped a second time, where the next one was: what no driver may do. */
+/* Maps a page a second time, in place of the next page, which no driver may do. */
 bool mmu_map_twice(u32 space, u64 va)
 {
 	u32 shift;
@@ -118,7 +118,7 @@ static bool walk_table(struct walk *walk, u64 table, u32 level, u64 va)
 	return true;
 }
 
-/* Visits each mapping of an address space. False if the visitor, or the walk, had enough. */
+/* Visits each mapping of an address space. Returns false if the visitor or the limit ended it. */
 bool mmu_walk(u32 space, mmu_visit visit, void *context)
 {
 	struct walk walk = { .space = space, .visit = visit, .context = context };
@@ -127,7 +127,7 @@ bool mmu_walk(u32 space, mmu_visit visit, void *context)
 	return !table || walk_table(&walk, table, 0, 0);
 }
 
-/* The memory behind an address, up to the end of its page; secure: for what runs protected. */
+/* Returns the memory at an address, to the end of its page. @secure: accessed in protected mode. */
 void *mmu_memory(u32 space, u64 va, bool secure)
 {
 	u64 address;
@@ -139,7 +139,7 @@ void *mmu_memory(u32 space, u64 va, bool secure)
 
 		if (!secure || !model.protected) {
 			count(DENIED);
-			complain("protected memory was denied: %llx of AS%u", va, space);
+			complain("access to protected memory was denied: %llx of AS%u", va, space);
 			return ERR_PTR(-EACCES);
 		}
 		count(PROTECTED_ACCESSES);
@@ -151,7 +151,7 @@ void *mmu_memory(u32 space, u64 va, bool secure)
 	return phys_to_virt(address);
 }
 
-/* Copies between a buffer and memory of the GPU. */
+/* Copies between a buffer and the memory of the GPU. */
 bool mmu_copy(u32 space, u64 va, void *buffer, size_t bytes, bool write, bool secure)
 {
 	while (bytes) {
@@ -172,8 +172,8 @@ bool mmu_copy(u32 space, u64 va, void *buffer, size_t bytes, bool write, bool se
 }
 
 /*
- * Where a range lies: in the carve-out only if all of it does. And how many bytes of it, from its
- * beginning, are mapped to memory without a gap.
+ * Returns the kind of memory behind a range: CARVE_OUT only if all of it is. @mapped is the number
+ * of bytes, from the beginning, that are mapped to contiguous memory.
  */
 enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped)
 {
@@ -207,7 +207,7 @@ void mmu_fault(u32 space, u64 va, u32 access)
 	raise(MMU, BIT(space));
 }
 
-/* In protected mode the MMU executes no command: it looks busy until then. */
+/* In protected mode the MMU executes no command, and reports that it is busy. */
 void mmu_hold(bool hold)
 {
 	for (u32 i = 0; i < SPACES; i++) {
@@ -229,13 +229,13 @@ void mmu_tick(void)
 		if (command)
 			complain("MMU command %u for AS%u in protected mode", command, i);
 		if (top_table(i) != held_tables[i]) {
-			complain("AS%u got another page table in protected mode", i);
+			complain("the page table of AS%u was changed in protected mode", i);
 			held_tables[i] = top_table(i);
 		}
 	}
 }
 
-/* No address space has page tables any more. */
+/* Clears the page tables of all address spaces. */
 void mmu_reset(void)
 {
 	memset_io(model.registers + MMU_AS_BASE, 0, MMU_AS(SPACES));

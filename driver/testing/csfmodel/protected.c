@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Protected mode: only the firmware and one group run, and only what that group has in protected
- * regions.
+ * Protected mode: only the firmware and the protected regions of one group run.
  *
- * It ends when these are done, but not before protected_ticks, and at once when the host pings,
- * halts, or suspends the group: what is not done is then kept in its protected suspend buffer.
+ * Protected mode ends when these regions have been executed, but not before protected_ticks. If the
+ * host pings, halts, or suspends the group, it ends immediately, and the state of unfinished
+ * regions is saved to the protected suspend buffer.
  */
 
 #include "csfmodel.h"
 
 #define STATE_MAGIC	0x50524f5400000000ULL
 
-/* How many streams of a group wait for protected mode, or run in it. */
+/* Returns the number of streams of a group that wait for protected mode or run in it. */
 u32 protected_streams(u32 slot)
 {
 	u32 streams = 0;
@@ -21,7 +21,7 @@ u32 protected_streams(u32 slot)
 	return streams;
 }
 
-/* The group that runs: of those that asked, the one with the highest priority; -1: none asked. */
+/* Returns the slot with the highest priority among those that wait for protected mode, or -1. */
 static int pick(void)
 {
 	u32 best = 0;
@@ -53,7 +53,7 @@ static bool buffer_is_its_own(u32 slot)
 	return true;
 }
 
-/* Whether all that protected mode needs is there, and where it has to be. */
+/* Checks that everything that protected mode needs exists and is in the carve-out. */
 static bool can_enter(int slot)
 {
 	u64 va;
@@ -61,7 +61,7 @@ static bool can_enter(int slot)
 	if (!model.prepared)
 		return false;
 	if (mmu_where(0, SECTION_VA, SECTION_BYTES, NULL) != CARVE_OUT) {
-		complain("protected mode is entered, but its section is not in the carve-out");
+		complain("protected mode is entered, but the section is not in the carve-out");
 		return false;
 	}
 	if (slot < 0)
@@ -72,13 +72,13 @@ static bool can_enter(int slot)
 		return false;
 	}
 	if (!buffer_is_its_own(slot)) {
-		complain("slot %d: its protected buffer at %llx is another's too", slot, va);
+		complain("slot %d: its protected buffer at %llx overlaps another", slot, va);
 		return false;
 	}
 	return true;
 }
 
-/* What the firmware itself does there: it counts, in its section. */
+/* The firmware counts entries in its protected section. */
 static void use_section(void)
 {
 	u64 *entries = mmu_memory(0, SECTION_VA, true);
@@ -98,7 +98,7 @@ static void restore(u32 slot)
 	    found == group->saved)
 		count(PROTECTED_RESUMES_INTACT);
 	else
-		complain("slot %u: its protected buffer at %llx is not as it was", slot,
+		complain("slot %u: its protected buffer at %llx has changed", slot,
 			 group->protected_va);
 	group->saved = 0;
 }
@@ -110,11 +110,11 @@ static void save(u32 slot)
 	count(PROTECTED_SUSPENDS);
 	group->saved = STATE_MAGIC | lower_32_bits(model.counts[PROTECTED_SUSPENDS]);
 	if (!mmu_copy(0, group->protected_va, &group->saved, sizeof(group->saved), true, true))
-		complain("slot %u: its protected buffer at %llx cannot be written", slot,
+		complain("slot %u: failed to write its protected buffer at %llx", slot,
 			 group->protected_va);
 }
 
-/* Whoever asked, and runs now, asks no more. */
+/* Acknowledges the requests of the streams that run now. */
 static void answer(u32 slot)
 {
 	for (u32 index = 0; index < STREAMS; index++) {
@@ -151,7 +151,7 @@ void protected_enter(void)
 	}
 }
 
-/* Without a word to the host: reset, or the end of the firmware. */
+/* Leaves protected mode without notifying the host: after a reset, or when the firmware stops. */
 void protected_forget(void)
 {
 	if (!model.protected)
@@ -170,7 +170,7 @@ void protected_leave(bool keep)
 		return;
 	if (keep && model.runs >= 0 && protected_streams(model.runs))
 		save(model.runs);
-	/* What is left, and who was passed over, will have to ask again. */
+	/* Unfinished streams, and those of other groups, have to request protected mode again. */
 	for (u32 slot = 0; slot < GROUPS; slot++) {
 		for (u32 index = 0; index < STREAMS; index++)
 			model.groups[slot].streams[index].asked = false;

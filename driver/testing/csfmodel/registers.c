@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The GPU's own registers: what it is, its interrupts, commands and power, and its MCU's switch. */
+/* Registers of the GPU: identification, interrupts, commands, power, and control of the MCU. */
 
 #include <linux/interrupt.h>
 
@@ -24,8 +24,8 @@ void raise(enum interrupt interrupt, u32 bits)
 }
 
 /*
- * What the GPU is. Only what panthor's probe and its users rely on has to be true: 40 bits of
- * physical and 48 of virtual addresses, ACE-Lite, the address spaces, and blocks to power up.
+ * Properties of the GPU. Only those that panthor and its users depend on have to be correct: 40-bit
+ * physical and 48-bit virtual addresses, ACE-Lite, the address spaces, and the power domains.
  */
 void registers_begin(void)
 {
@@ -40,7 +40,7 @@ void registers_begin(void)
 	set(GPU_THREAD_MAX_WORKGROUP_SIZE, 1024);
 	set(GPU_THREAD_MAX_BARRIER_SIZE, 1024);
 	set(GPU_COHERENCY_FEATURES, GPU_COHERENCY_PROT_BIT(ACE_LITE));
-	/* The names of GPUs since arch 11 depend on these: ten cores that trace rays. */
+	/* Since arch 11 the name of a GPU depends on these: ten cores with ray tracing. */
 	if (GPU_ARCH_MAJOR(model.gpu_id) >= 11) {
 		set64(GPU_FEATURES, GPU_FEATURES_RAY_INTERSECTION);
 		set64(GPU_SHADER_PRESENT, GENMASK(9, 0));
@@ -118,7 +118,7 @@ static void mcu_tick(void)
 
 void registers_tick(void)
 {
-	/* First: what is cleared was raised at an earlier tick. */
+	/* Clear first: the driver clears interrupts that were raised at an earlier tick. */
 	for (int i = 0; i < INTERRUPTS; i++) {
 		u32 clear = get(interrupt_base[i] + INT_CLEAR);
 		u32 raw = interrupt_base[i] + INT_RAWSTAT;
@@ -135,7 +135,7 @@ void registers_tick(void)
 	mcu_tick();
 }
 
-/* The lines are level-triggered: as long as one is asserted, each tick sets it pending again. */
+/* The lines are level-triggered: each tick sets an asserted line pending again. */
 void interrupts_tick(void)
 {
 	for (int i = 0; i < INTERRUPTS; i++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What debugfs shows: a name and a value in each line, or a thing in each line. */
+/* Files in debugfs: each line has a name and a value, or describes one object. */
 
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -74,7 +74,7 @@ static int firmware_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(firmware);
 
-/* A group that waits outside of the slots is in the page tables only: see map. */
+/* A group that is in no slot is visible in the page tables only: see map. */
 static int groups_show(struct seq_file *file, void *unused)
 {
 	guard(raw_spinlock_irqsave)(&model.lock);
@@ -135,7 +135,7 @@ static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 
 	return true;
 }
 
-/* A GPU that sleeps has no page tables: `on` in its power/control keeps it awake. */
+/* A suspended GPU has no page tables: write `on` to its power/control to prevent that. */
 static int map_show(struct seq_file *file, void *unused)
 {
 	struct extent extent = { .file = file };
@@ -143,7 +143,7 @@ static int map_show(struct seq_file *file, void *unused)
 	guard(raw_spinlock_irqsave)(&model.lock);
 	for (u32 space = 0; space < SPACES; space++) {
 		if (!mmu_walk(space, visit, &extent))
-			seq_printf(file, "%u is not shown as a whole\n", space);
+			seq_printf(file, "%u has more mappings\n", space);
 		show_extent(&extent);
 	}
 	return 0;

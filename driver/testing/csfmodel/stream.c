@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Command streams: rings of instructions, and what they call. */
+/* Command streams: rings of instructions, and the buffers that they call. */
 
 #include "csfmodel.h"
 
-/* Instructions that a stream runs in one tick, at most. */
+/* Maximum number of instructions that a stream runs in one tick. */
 #define BUDGET	64
 
-/* The host sees it, and lets the stream go on. */
+/* Reports a fault to the host, which then lets the stream continue. */
 void stream_fault(struct context *context, u32 exception, u64 va)
 {
 	struct panthor_fw_cs_output_iface *out = stream_output(context->slot, context->index);
 
 	count(FAULTS);
 	context->stream->faulted = true;
-	/* What a region would still write, it will not. */
+	/* The rest of a protected region is skipped. */
 	context->stream->region = 0;
 	context->stream->wants = false;
 	WRITE_ONCE(out->fault, exception);
@@ -21,7 +21,7 @@ void stream_fault(struct context *context, u32 exception, u64 va)
 	stream_event(context->slot, context->index, CS_FAULT);
 }
 
-/* Memory for an instruction; where there is none for it, the stream has faulted. */
+/* Returns the memory that an instruction accesses. If it is not accessible, the stream faults. */
 void *stream_memory(struct context *context, u64 va, u32 alignment, u32 access)
 {
 	void *memory;
@@ -43,7 +43,7 @@ void *stream_memory(struct context *context, u64 va, u32 alignment, u32 access)
 	return memory;
 }
 
-/* Whether the stream has to wait for protected mode, which it asks for once. */
+/* Returns whether the stream has to wait for protected mode, and requests it once. */
 bool stream_waits_for_protection(struct context *context)
 {
 	struct panthor_fw_cs_output_iface *out = stream_output(context->slot, context->index);
@@ -74,13 +74,13 @@ void stream_advance(struct context *context)
 
 		if (call->at < call->end)
 			break;
-		/* Only now the ring is past the CALL, as the host can see. */
+		/* The host sees the ring advance past the CALL only when the call returns. */
 		if (!--stream->depth)
 			context->ring->extract += sizeof(u64);
 	}
 }
 
-/* Finds the instruction that is next. BUSY: here it is. */
+/* Reads the next instruction. Returns BUSY if there is one. */
 static enum progress fetch(struct context *context, const struct panthor_fw_cs_input_iface *in,
 			   u64 insert)
 {
@@ -109,7 +109,7 @@ static void unblock(struct panthor_fw_cs_output_iface *out)
 	WRITE_ONCE(out->status_blocked_reason, CS_STATUS_BLOCKED_REASON_UNBLOCKED);
 }
 
-/* Runs a stream, secure: only what it has to run in protected mode. */
+/* Runs a stream. @secure: only its protected regions. */
 enum progress stream_run(u32 slot, u32 index, bool secure)
 {
 	struct panthor_fw_cs_input_iface *in = stream_input(slot, index);
@@ -124,7 +124,7 @@ enum progress stream_run(u32 slot, u32 index, bool secure)
 
 	if ((out->ack & CS_STATE_MASK) != CS_STATE_START || !in->ringbuf_size)
 		return OFF;
-	/* A fault, too, holds it until the host has seen it. */
+	/* A fault stops the stream until the host has acknowledged it. */
 	if (stream->dead || (READ_ONCE(in->req) ^ out->ack) & CS_FAULT)
 		return STALLED;
 	ring = mmu_memory(0, in->ringbuf_input, false);
@@ -149,7 +149,7 @@ enum progress stream_run(u32 slot, u32 index, bool secure)
 	return progress;
 }
 
-/* The group of a stream was started or resumed: the host says where in the ring it begins. */
+/* The group was started or resumed: the host sets the position in the ring. */
 void stream_start(u32 slot, u32 index)
 {
 	struct panthor_fw_cs_input_iface *in = stream_input(slot, index);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A dma-buf heap that breaks its contract, in the way that the parameter `fault` names. Its buffers have no memory:
- * devices can map them, but nothing may access them. For tests only.
+ * A faulty dma-buf heap. The parameter `fault` selects the fault. Its buffers have no memory: devices can map them, but
+ * must not access them. For tests only.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
@@ -23,12 +23,12 @@ enum fault {
 };
 
 static const char * const fault_names[] = {
-	[FAULT_NONE] = "none",		/* nothing is wrong */
-	[FAULT_SHORT] = "short",	/* a page less than asked for */
-	[FAULT_SAME] = "same",		/* the first buffer since this fault was set, again and again */
-	[FAULT_MAPPABLE] = "mappable",	/* a buffer that offers the CPU a mapping */
+	[FAULT_NONE] = "none",		/* no fault */
+	[FAULT_SHORT] = "short",	/* one page less than requested */
+	[FAULT_SAME] = "same",		/* the first buffer since this fault was set, each time */
+	[FAULT_MAPPABLE] = "mappable",	/* a buffer that supports mmap() */
 	[FAULT_EXPORTER] = "exporter",	/* a buffer of another exporter */
-	[FAULT_ENOSPC] = "enospc",	/* no memory, by an errno of the exporter's own */
+	[FAULT_ENOSPC] = "enospc",	/* out of memory, but with another error code */
 	[FAULT_UNMAPPED] = "unmapped",	/* a buffer that no device can map */
 };
 
@@ -143,10 +143,10 @@ static const struct kernel_param_ops fault_ops = {
 	.get = fault_get,
 };
 module_param_cb(fault, &fault_ops, NULL, 0644);
-MODULE_PARM_DESC(fault, "What is wrong with buffers: none, short, same, mappable, exporter, enospc, unmapped");
+MODULE_PARM_DESC(fault, "Fault: none, short, same, mappable, exporter, enospc, unmapped");
 
 module_param(allocations, uint, 0444);
-MODULE_PARM_DESC(allocations, "How many buffers were asked for");
+MODULE_PARM_DESC(allocations, "Number of allocations that were requested");
 
 static int __init simheap_init(void)
 {
@@ -155,12 +155,12 @@ static int __init simheap_init(void)
 		.ops = &heap_ops,
 	};
 
-	/* A heap can never be removed, nor can this module. */
+	/* A heap cannot be removed, so this module cannot be unloaded. */
 	return PTR_ERR_OR_ZERO(dma_heap_add(&info));
 }
 module_init(simheap_init);
 
 MODULE_IMPORT_NS("DMA_BUF");
 MODULE_IMPORT_NS("DMA_BUF_HEAP");
-MODULE_DESCRIPTION("A dma-buf heap that breaks its contract, for tests");
+MODULE_DESCRIPTION("Faulty dma-buf heap, for tests");
 MODULE_LICENSE("GPL");

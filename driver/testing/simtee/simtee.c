@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A trusted execution environment that is not there: it binds the board's OP-TEE node and registers a TEE device
- * whose protected heaps are the kernel's own (drivers/tee/tee_heap.c), over a reserved carve-out. For tests only.
+ * A simulated trusted execution environment: it binds to the board's OP-TEE node and registers a TEE device with the
+ * protected heaps of the kernel (drivers/tee/tee_heap.c), over a reserved carve-out. For tests only.
  *
- * As in OP-TEE's driver, the heaps come before the TEE's device does.
+ * As in OP-TEE's driver, the heaps are registered before the TEE device.
  */
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
@@ -28,23 +28,23 @@ MODULE_PARM_DESC(heaps, "Names of the heaps, separated by ';'; empty: a TEE with
 
 static ulong size;
 module_param(size, ulong, 0444);
-MODULE_PARM_DESC(size, "Bytes of each heap; 0: an equal share of the carve-out");
+MODULE_PARM_DESC(size, "Size of each heap in bytes; 0: an equal share of the carve-out");
 
 static int delay_ms;
 module_param(delay_ms, int, 0444);
-MODULE_PARM_DESC(delay_ms, "How long the probe sleeps before it registers anything; -1: for ever");
+MODULE_PARM_DESC(delay_ms, "Time that the probe sleeps before it registers anything, in ms; -1: forever");
 
 static int fail;
 module_param(fail, int, 0644);
-MODULE_PARM_DESC(fail, "What the probe returns after its sleep, such as -22 or -517 (EPROBE_DEFER); 0: it succeeds");
+MODULE_PARM_DESC(fail, "Error that the probe returns after its sleep, such as -22 or -517 (EPROBE_DEFER); 0: none");
 
 static bool ordinary;
 module_param(ordinary, bool, 0444);
-MODULE_PARM_DESC(ordinary, "A TEE that lies: its heaps are of ordinary memory");
+MODULE_PARM_DESC(ordinary, "Allocate the heaps from ordinary memory");
 
 static char *revision = "4.6";
 module_param(revision, charp, 0444);
-MODULE_PARM_DESC(revision, "The TEE's revision, as its driver reports it");
+MODULE_PARM_DESC(revision, "Revision of the TEE that the driver reports");
 
 static const struct {
 	const char *name;
@@ -55,12 +55,12 @@ static const struct {
 	{ "protected,secure-video-record", TEE_DMA_HEAP_SECURE_VIDEO_RECORD },
 };
 
-/* The TEE, once probed. */
+/* The TEE, after a successful probe. */
 static DEFINE_MUTEX(lock);
 static struct tee_device *tee;
 static struct tee_shm_pool *shm_pool;
 
-/* Ends the probe's sleep: the module goes, or the machine does. */
+/* Ends the sleep of the probe: the module is unloaded, or the machine shuts down. */
 static DECLARE_WAIT_QUEUE_HEAD(leave);
 static bool leaving;
 
@@ -101,7 +101,7 @@ static const struct tee_desc tee_desc = {
 	.owner = THIS_MODULE,
 };
 
-/* The core wants a pool for shared memory; nothing is ever shared. */
+/* The TEE core requires a pool for shared memory. Nothing is ever allocated from it. */
 static int shm_alloc(struct tee_shm_pool *pool, struct tee_shm *shm, size_t size, size_t align)
 {
 	return -ENOMEM;
@@ -122,7 +122,7 @@ static const struct tee_shm_pool_ops shm_ops = {
 	.destroy_pool = shm_destroy,
 };
 
-/* A heap's pool that knows how much of it is given out, as a TEE does. */
+/* Pool of a heap that counts the allocated bytes, as a TEE does. */
 struct counting_pool {
 	struct tee_protmem_pool pool;
 	struct tee_protmem_pool *inner;
@@ -198,7 +198,7 @@ static struct tee_protmem_pool *make_pool(phys_addr_t base, size_t bytes)
 
 #define ORDINARY_BYTES	SZ_4M
 
-/* What heaps are made of, if it is no carve-out. */
+/* Memory of the heaps if there is no carve-out. */
 static struct page *ordinary_pages;
 
 static int find_carveout(struct resource *res)
@@ -275,7 +275,7 @@ static int add_heaps(void)
 	while (!ret && (name = strsep(&next, ";"))) {
 		ret = bytes > end - base ? -ENOSPC : add_heap(name, base, bytes);
 		if (ret)
-			pr_err("simtee: no heap %s of %zu bytes: %d\n", name, bytes, ret);
+			pr_err("simtee: failed to add heap %s of %zu bytes: %d\n", name, bytes, ret);
 		base += bytes;
 	}
 	kfree(names);
@@ -286,7 +286,7 @@ static void drop_tee(void)
 {
 	mutex_lock(&lock);
 	if (tee) {
-		/* Waits for as long as a buffer of its heaps lives. */
+		/* Waits until the last buffer of its heaps has been freed. */
 		tee_device_unregister(tee);
 		tee_shm_pool_free(shm_pool);
 		tee = NULL;
@@ -328,7 +328,7 @@ unlock:
 	return ret;
 }
 
-/* A TEE that restarts does so on its own: whoever asks for it does not wait. */
+/* Drop and restore the TEE in the background: the writer does not wait. */
 static void run_drop(struct work_struct *work)
 {
 	drop_tee();
@@ -339,7 +339,7 @@ static void run_restore(struct work_struct *work)
 	int ret = add_tee();
 
 	if (ret)
-		pr_err("simtee: did not come back: %d\n", ret);
+		pr_err("simtee: failed to restore the TEE: %d\n", ret);
 }
 
 static DECLARE_WORK(drop_work, run_drop);
@@ -403,7 +403,7 @@ static void simtee_remove(struct platform_device *pdev)
 	drop_tee();
 }
 
-/* From here on the next kernel, or nobody, knows what is given out. */
+/* After this the memory belongs to the next kernel, which does not know these buffers. */
 static void simtee_shutdown(struct platform_device *pdev)
 {
 	pr_info("simtee: shut down with %ld bytes given out\n", atomic_long_read(&given_out));
@@ -440,7 +440,7 @@ static void end_sleep(void)
 	wake_up_all(&leave);
 }
 
-/* A shutdown waits for probes that run. */
+/* End the sleep, because a shutdown waits for running probes. */
 static int on_reboot(struct notifier_block *nb, unsigned long action, void *data)
 {
 	end_sleep();
@@ -458,8 +458,8 @@ static int __init simtee_init(void)
 	if (ret)
 		return ret;
 	/*
-	 * A probe that sleeps must not hold up insmod. PROBE_PREFER_ASYNCHRONOUS would not help: the end of each
-	 * insmod waits for all asynchronous probes.
+	 * A sleeping probe must not block insmod. PROBE_PREFER_ASYNCHRONOUS would not help: each insmod waits for all
+	 * asynchronous probes before it returns.
 	 */
 	queue_work(system_dfl_wq, &register_work);
 	if (!delay_ms) {
@@ -485,4 +485,4 @@ static void __exit simtee_exit(void)
 module_init(simtee_init);
 module_exit(simtee_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("A TEE with protected heaps, for tests");
+MODULE_DESCRIPTION("Simulated TEE with protected heaps, for tests");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A video decoder that decodes nothing: it binds the board's decoder node and registers a video node, which can be
- * opened and asked what it is. It touches no register. For tests only.
+ * A video decoder without a function: it binds to the board's decoder node and registers a video node, which can be
+ * opened and queried. It accesses no registers. For tests only.
  */
 #include <linux/module.h>
 #include <linux/of.h>
@@ -13,7 +13,7 @@
 #include <media/v4l2-fh.h>
 #include <media/v4l2-ioctl.h>
 
-/* Lives as long as the video node is open anywhere. */
+/* Freed when the last open file of the video node is closed. */
 struct simvideo {
 	struct v4l2_device v4l2;
 	struct video_device video;
@@ -98,4 +98,4 @@ static struct platform_driver simvideo_driver = {
 module_platform_driver(simvideo_driver);
 
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("A video node with a decoder's device, for tests");
+MODULE_DESCRIPTION("Video node of a decoder device, for tests");
