@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for the driver of a Mali CSF GPU: it takes protected buffers exactly when such a
-//! driver would, and touches no hardware. For tests only.
+//! Test driver for a Mali CSF GPU: it takes protected buffers exactly when such a driver would, and
+//! accesses no hardware. For tests only.
 //!
-//! `/sys/kernel/debug/csfgpu/<device>/` shows what it got, and `groups` creates and destroys
-//! protected groups. A group that is kept outlives its driver, as that of an open file does: it is
-//! destroyed by `/sys/kernel/debug/csfgpu/kept`.
+//! `/sys/kernel/debug/csfgpu/<device>/` shows its buffers. Writing to `groups` creates and destroys
+//! protected groups. A group that is kept outlives the driver, like one of an open file. Writing to
+//! `/sys/kernel/debug/csfgpu/kept` destroys it.
 
 mod dma_buf;
 mod protheap;
@@ -45,10 +45,10 @@ use protheap::{
     SuspendBuffer, //
 };
 
-/// Bytes of the protected section, the same in every firmware image that is known.
+/// Size of the protected section in bytes: the same in every known firmware image.
 const FIRMWARE_BYTES: usize = 256 * 1024;
 
-/// Bytes of a page, in what is shown.
+/// Size of a page in bytes, for debugfs.
 const PAGE: usize = 4096;
 
 kernel::sync::global_lock! {
@@ -63,28 +63,28 @@ kernel::sync::global_lock! {
 
 /// A protected group.
 struct Group {
-    // Goes before the buffer is given back.
+    // Dropped before the buffer is returned.
     _suspended: Mapping,
     buffer: SuspendBuffer,
 }
 
-/// What the driver has of protheap.ko, in the order in which it goes.
+/// Everything that was obtained from protheap.ko, in the order in which it is dropped.
 #[derive(Default)]
 struct Protected {
     groups: KVec<Group>,
     firmware: Option<Mapping>,
     late_bounds: u32,
-    /// How long taking a suspend buffer and giving it back took, in nanoseconds.
+    /// Mean time to take and return a suspend buffer, in nanoseconds.
     suspend_ns: i64,
     attachment: Option<Attachment>,
 }
 
 impl Protected {
-    /// Takes the firmware's buffer, and tells what the firmware then says about suspend buffers.
+    /// Takes the firmware buffer, and configures the size of suspend buffers.
     fn boot(&mut self, dev: &Device<Bound>) -> Result {
         if let (Some(attachment), None) = (&self.attachment, &self.firmware) {
             let buffer = attachment.firmware_buffer(FIRMWARE_BYTES)?;
-            // SAFETY: `unbind()` drops it, and so does a probe that fails.
+            // SAFETY: `unbind()` and a failed probe drop it.
             let mapping = unsafe { Mapping::new(dev, buffer) };
             let mapping = mapping.inspect_err(|_| attachment.put_firmware_buffer())?;
             self.firmware = Some(mapping);
@@ -93,7 +93,7 @@ impl Protected {
         Ok(())
     }
 
-    /// Releases the firmware's buffer.
+    /// Releases the firmware buffer.
     fn release(&mut self) {
         if let (Some(attachment), Some(mapping)) = (&self.attachment, self.firmware.take()) {
             drop(mapping);
@@ -103,7 +103,7 @@ impl Protected {
 
     fn create_group(&mut self, dev: &Device<Bound>) -> Result {
         let attachment = self.attachment.as_ref().ok_or(ENODEV)?;
-        // Each group counts as the first of its client.
+        // Each group is the first one of its client.
         let buffer = attachment.suspend_buffer(0)?;
         let group = Group {
             // SAFETY: `unbind()` drops it.
@@ -113,15 +113,15 @@ impl Protected {
         Ok(self.groups.push(group, GFP_KERNEL)?)
     }
 
-    /// Lets the last group outlive the driver; what is mapped for the device goes.
+    /// Unmaps the buffer of the last group, and lets it outlive the driver.
     fn keep_group(&mut self) -> Result {
         let group = self.groups.pop().ok_or(ENOENT)?;
         Ok(KEPT.lock().push(group.buffer, GFP_KERNEL)?)
     }
 
-    /// Takes a suspend buffer and gives it back that many times, and keeps the mean.
+    /// Takes and returns a suspend buffer `count` times, and stores the mean time.
     fn time_suspend(&mut self, count: u32) -> Result {
-        // Nothing can interrupt it.
+        // The loop cannot be interrupted, so limit it.
         if !(1..=1_000_000).contains(&count) {
             return Err(EINVAL);
         }
@@ -136,17 +136,17 @@ impl Protected {
     }
 }
 
-/// What debugfs shows of a GPU.
+/// State of a GPU, for debugfs.
 #[pin_data]
 struct Gpu {
     dev: ARef<Device>,
-    /// When it was probed, in microseconds.
+    /// Time of the probe, in microseconds.
     probed_at: i64,
     #[pin]
     protected: Mutex<Protected>,
 }
 
-/// The driver, and what it keeps for a bound device.
+/// The driver, and its data for a bound device.
 struct CsfGpu {
     gpu: Pin<KBox<debugfs::Scope<Gpu>>>,
 }
@@ -166,8 +166,8 @@ impl platform::Driver for CsfGpu {
         dev: &'bound platform::Device<Core<'_>>,
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Self, Error> + 'bound {
-        // A GPU has its own page tables: no buffer is too large for it.
-        // SAFETY: Nothing is mapped for the device while it is probed.
+        // The GPU's MMU maps segments of any size.
+        // SAFETY: Nothing is mapped for the device during its probe.
         unsafe { dev.dma_set_max_seg_size(u32::MAX) };
         fsleep(Delta::from_millis(
             module_parameters::probe_ms.value().into(),
@@ -178,8 +178,7 @@ impl platform::Driver for CsfGpu {
             dev_info!(dev, "version {abi} of protheap.h: {refused:?}\n");
         }
         let attachment = if module_parameters::attach.value() != 0 {
-            // SAFETY: `Self` is what probes the device; `unbind()` drops the attachment, and so does
-            // a probe that fails.
+            // SAFETY: `Self` probes the device; `unbind()` and a failed probe drop the attachment.
             unsafe { Attachment::new::<Self>(dev) }?
         } else {
             None
@@ -220,7 +219,7 @@ impl platform::Driver for CsfGpu {
 
     fn unbind<'bound>(_dev: &'bound platform::Device<Core<'_>>, this: Pin<&Self>) {
         let protected = core::mem::take(&mut *this.gpu.protected.lock());
-        // Not under the lock: detaching waits for `bound()`, which takes it.
+        // Not under the lock: detaching waits for `bound()`, which takes the lock.
         drop(protected);
     }
 }
@@ -243,7 +242,7 @@ impl protheap::Consumer for CsfGpu {
     }
 }
 
-/// The files in debugfs.
+/// Files in debugfs.
 impl Gpu {
     fn show_probed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.probed_at)
@@ -285,7 +284,7 @@ impl Gpu {
         let command = word(reader, &mut buf)?;
         let mut protected = self.protected.lock();
         match command {
-            // SAFETY: The file is removed before the driver's data goes, so the device is bound.
+            // SAFETY: The file is removed before the driver's data, so the device is bound.
             b"create" => protected.create_group(unsafe { self.dev.as_bound() }),
             b"destroy" => protected.groups.pop().map(drop).ok_or(ENOENT),
             b"keep" => protected.keep_group(),
@@ -305,7 +304,7 @@ impl Gpu {
     }
 }
 
-/// The file of groups that outlived their driver.
+/// File of the groups that have outlived their driver.
 struct Kept;
 
 impl Kept {
@@ -321,7 +320,7 @@ impl Kept {
     }
 }
 
-/// What is written to a file, without the newline at its end.
+/// Returns the text that is written to a file, without the newline at its end.
 fn word<'a>(reader: &mut UserSliceReader, buf: &'a mut [u8; 16]) -> Result<&'a [u8]> {
     let len = reader.len().min(buf.len());
     let text = buf.get_mut(..len).ok_or(EINVAL)?;
@@ -333,29 +332,29 @@ module! {
     type: Module,
     name: "csfgpu",
     authors: ["The Protheap developers"],
-    description: "A stand-in for the driver of a Mali CSF GPU, for tests",
+    description: "Test driver for a Mali CSF GPU",
     license: "GPL",
     imports_ns: ["DMA_BUF"],
     params: {
         suspend_bytes: usize {
             default: 65536,
-            description: "Bytes of a suspend buffer, as its firmware would tell",
+            description: "Size of a suspend buffer in bytes, as reported by the firmware",
         },
         attach: u8 {
             default: 1,
-            description: "0: a driver that does not attach",
+            description: "0: do not attach to protheap.ko",
         },
         release: u8 {
             default: 1,
-            description: "0: a driver that does not release the firmware's buffer",
+            description: "0: do not release the firmware buffer",
         },
         abi: u32 {
             default: 0,
-            description: "A version of protheap.h to attach by, in vain",
+            description: "Version of protheap.h with which attaching must fail; 0: none",
         },
         probe_ms: u32 {
             default: 0,
-            description: "How long the probe takes before the driver attaches, in ms",
+            description: "Duration of the probe before the driver attaches, in ms",
         },
     },
 }
@@ -388,7 +387,7 @@ impl kernel::InPlaceModule for Module {
 #[pinned_drop]
 impl PinnedDrop for Module {
     fn drop(self: Pin<&mut Self>) {
-        // A static is never dropped. The directory goes with its last child.
+        // Statics are never dropped. The directory is removed with its last child.
         *DEBUGFS.lock() = None;
         *KEPT.lock() = KVec::new();
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! As much of dma-buf as a driver needs to use a buffer that it did not allocate.
+//! The part of dma-buf that a driver needs to use a buffer of another exporter.
 
 use core::ptr::NonNull;
 use kernel::{
@@ -18,10 +18,10 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The pointer is valid, and one reference to what it points to is owned by `self`.
+/// The pointer is valid, and `self` owns one reference to the dma-buf.
 pub(crate) struct DmaBuf(NonNull<bindings::dma_buf>);
 
-// SAFETY: A dma-buf is reference-counted; its last reference may go in any thread.
+// SAFETY: A dma-buf is reference-counted; its last reference can be dropped in any thread.
 unsafe impl Send for DmaBuf {}
 // SAFETY: Through `&self` only fields are read that never change.
 unsafe impl Sync for DmaBuf {}
@@ -31,25 +31,25 @@ impl DmaBuf {
     ///
     /// # Safety
     ///
-    /// `ptr` must be valid, with a reference that the caller gives away.
+    /// `ptr` must be valid, with a reference whose ownership the caller transfers.
     pub(crate) unsafe fn from_raw(ptr: NonNull<bindings::dma_buf>) -> Self {
         // INVARIANT: By the safety requirements.
         Self(ptr)
     }
 
-    /// Takes a further reference.
+    /// Takes another reference.
     ///
     /// # Safety
     ///
     /// `ptr` must be valid for the duration of the call.
     pub(crate) unsafe fn get(ptr: NonNull<bindings::dma_buf>) -> Self {
-        // SAFETY: By the safety requirements; the file is what counts a dma-buf's references.
+        // SAFETY: By the safety requirements; the references of a dma-buf are those of its file.
         unsafe { bindings::get_file((*ptr.as_ptr()).file) };
-        // INVARIANT: Just taken.
+        // INVARIANT: The reference was taken above.
         Self(ptr)
     }
 
-    /// Its bytes.
+    /// Returns the size of the buffer in bytes.
     pub(crate) fn size(&self) -> usize {
         // SAFETY: Valid by the type invariant; the size never changes.
         unsafe { (*self.0.as_ptr()).size }
@@ -72,7 +72,7 @@ pub(crate) struct Mapping {
     attachment: NonNull<bindings::dma_buf_attachment>,
     table: NonNull<bindings::sg_table>,
     dma_buf: DmaBuf,
-    // The attachment points to it.
+    // Referenced by the attachment.
     _device: ARef<Device>,
 }
 
@@ -115,12 +115,12 @@ impl Mapping {
         }
     }
 
-    /// Its bytes.
+    /// Returns the size of the buffer in bytes.
     pub(crate) fn size(&self) -> usize {
         self.dma_buf.size()
     }
 
-    /// Where the device sees the first of them.
+    /// Returns the DMA address of the first segment.
     pub(crate) fn address(&self) -> u64 {
         // SAFETY: By the type invariant the table is mapped, so it has a first entry.
         unsafe { bindings::sg_dma_address((*self.table.as_ptr()).sgl) }

@@ -14,7 +14,7 @@
 //!     }
 //! }
 //!
-//! // First thing in probe. SAFETY: `MyDriver` is what probes this device; its unbind drops this.
+//! // First in probe. SAFETY: `MyDriver` probes this device; its unbind drops the attachment.
 //! let protheap = unsafe { Attachment::new::<MyDriver>(pdev) }?;
 //! ```
 
@@ -40,8 +40,8 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// Types of `protheap.h`, named as there: the names of a function's types are its identity where
-/// the kernel checks indirect calls (`CONFIG_CFI`).
+/// Types of `protheap.h`, with the same names: a kernel with `CONFIG_CFI` identifies a function by
+/// the names of its types.
 #[allow(non_camel_case_types)]
 mod c {
     use kernel::bindings;
@@ -73,7 +73,7 @@ mod c {
 ///
 /// # Invariants
 ///
-/// All are found, and protheap.ko is pinned.
+/// All functions were found, and protheap.ko is pinned.
 #[repr(C)]
 struct Symbols {
     attach: unsafe extern "C" fn(
@@ -91,44 +91,45 @@ struct Symbols {
 }
 
 extern "C" {
-    // Both take `struct protheap_symbols *`.
+    // Both functions take `struct protheap_symbols *`.
     fn protheap_symbols_get(symbols: *mut c_void) -> bool;
     fn protheap_symbols_put(symbols: *const c_void);
 }
 
 impl Symbols {
-    /// The functions, or [`None`] where protheap.ko is not loaded.
+    /// Looks up the functions. Returns [`None`] if protheap.ko is not loaded.
     fn get() -> Option<Self> {
         let mut symbols = MaybeUninit::<Self>::uninit();
-        // SAFETY: Valid for writes. All fields are set if it returns true.
+        // SAFETY: Valid for writes. All fields are set if the function returns true.
         unsafe { protheap_symbols_get(symbols.as_mut_ptr().cast()).then(|| symbols.assume_init()) }
     }
 }
 
 impl Drop for Symbols {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant they were found, and are not used again.
+        // SAFETY: The functions were found by the type invariant, and are not used again.
         unsafe { protheap_symbols_put(core::ptr::from_mut(self).cast()) };
     }
 }
 
-/// A driver to which a binding can come late, and which can do without it again.
+/// A driver that supports late binding and the release of the firmware buffer.
 pub(crate) trait Consumer: platform::Driver {
-    /// `dev` was bound to a protected heap after the driver had attached: the firmware's buffer can
-    /// be had now.
+    /// `dev` was bound to a protected heap after the driver had attached: the firmware buffer is
+    /// now available.
     ///
     /// Called with the device's lock held: probe has ended, and unbind has not begun. Dropping the
-    /// [`Attachment`] here would wait for ever.
+    /// [`Attachment`] here would deadlock.
     fn bound<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>);
 
-    /// The system is about to hibernate: unmap the firmware's buffer, boot the firmware again
-    /// without it, and call [`Attachment::put_firmware_buffer`]. No suspend buffer is in use.
+    /// The system is about to hibernate, or a binding on demand is idle: unmap the firmware buffer,
+    /// boot the firmware again without it, and call [`Attachment::put_firmware_buffer`]. No suspend
+    /// buffer is in use.
     ///
-    /// Called as [`Consumer::bound`] is, which is called when there is a buffer again.
+    /// Called like [`Consumer::bound`], which is called when there is a buffer again.
     fn release<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>);
 }
 
-/// What a driver's attachment to its device's binding.
+/// A driver's attachment to the binding of its device.
 ///
 /// # Invariants
 ///
@@ -140,21 +141,21 @@ pub(crate) struct Attachment {
 
 // SAFETY: The functions of protheap.ko may be called from any thread.
 unsafe impl Send for Attachment {}
-// SAFETY: And at the same time.
+// SAFETY: The functions of protheap.ko may be called concurrently.
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
-    /// Attaches the driver `D` to its device, whether or not that has a binding; the first thing in
-    /// probe, before clocks and power. [`None`] where protheap.ko is not loaded.
+    /// Attaches the driver `D` to its device, whether or not the device is bound to a heap. Call
+    /// this first in probe, before clocks and power are enabled. Returns [`None`] if protheap.ko is
+    /// not loaded.
     ///
-    /// `EPROBE_DEFER`, to be returned from probe, while a decision about the device is still
-    /// awaited.
+    /// Returns `EPROBE_DEFER`, to be returned from probe, while the device is held.
     ///
     /// # Safety
     ///
-    /// `D` must be the driver that probes `dev` right now. The attachment must be dropped before
-    /// the driver is unbound or its probe has failed: `D` would be called for another driver's
-    /// device.
+    /// `D` must be the driver that is probing `dev`. The attachment must be dropped before the
+    /// driver is unbound or its probe has failed; otherwise `D` would be called for a device of
+    /// another driver.
     pub(crate) unsafe fn new<D: Consumer>(
         dev: &platform::Device<Core<'_>>,
     ) -> Result<Option<Self>> {
@@ -173,8 +174,8 @@ impl Attachment {
         Ok(Some(Self { raw, symbols }))
     }
 
-    /// The errno with which protheap.ko refuses a driver that has another version of `protheap.h`;
-    /// for tests.
+    /// Returns the error with which protheap.ko refuses a driver that was built with another
+    /// version of `protheap.h`. For tests.
     pub(crate) fn refused_version(dev: &platform::Device<Core<'_>>, abi: u32) -> Option<Error> {
         let symbols = Symbols::get()?;
         // SAFETY: The device is valid. Without ops and with an unknown version, nothing is attached.
@@ -182,42 +183,44 @@ impl Attachment {
             .err()
     }
 
-    /// The buffer for the firmware's protected section of `size` bytes: the same one each time.
+    /// Returns the buffer for the firmware's protected section of `size` bytes: the same one each
+    /// time.
     ///
-    /// `ENOENT` if the device is not bound to a heap, `EMSGSIZE` if the buffer is too small.
+    /// Returns `ENOENT` if the device is not bound to a heap, and `EMSGSIZE` if the buffer is too
+    /// small.
     pub(crate) fn firmware_buffer(&self, size: usize) -> Result<DmaBuf> {
         // SAFETY: Attached by the type invariant.
         let ptr = from_err_ptr(unsafe { (self.symbols.firmware_buffer)(self.raw.as_ptr(), size) })?;
         let ptr = NonNull::new(ptr).ok_or(ENOENT)?;
-        // SAFETY: The function gave us a reference.
+        // SAFETY: The function returned a new reference.
         Ok(unsafe { DmaBuf::from_raw(ptr) })
     }
 
-    /// Stops using the firmware's buffer: it could not be mapped, or was unmapped. All references
-    /// to it must be gone.
+    /// Stops using the firmware buffer, after it was unmapped or if mapping it failed. All
+    /// references to it must have been dropped.
     pub(crate) fn put_firmware_buffer(&self) {
         // SAFETY: Attached by the type invariant.
         unsafe { (self.symbols.firmware_put)(self.raw.as_ptr()) };
     }
 
-    /// Tells the size of a suspend buffer, once the firmware has told it.
+    /// Sets the size of suspend buffers to the one that the firmware reports.
     ///
-    /// `ENOENT` if the device is not bound to a heap.
+    /// Returns `ENOENT` if the device is not bound to a heap.
     pub(crate) fn configure_suspend(&self, size: usize) -> Result {
         // SAFETY: Attached by the type invariant.
         to_result(unsafe { (self.symbols.suspend_configure)(self.raw.as_ptr(), size) })
     }
 
-    /// Takes a suspend buffer for a client that holds `held` of them; waits for at most 100 ms,
-    /// interruptibly. It may outlive the attachment.
+    /// Takes a suspend buffer for a client that already holds `held` of them. Waits for at most
+    /// 100 ms, interruptibly. The buffer can outlive the attachment.
     ///
-    /// `ENOENT` if the device is not bound to a heap, `ENOBUFS` if no buffer came free, `EDQUOT` if
-    /// the client holds half of them, `ERESTARTSYS`.
+    /// Returns `ENOENT` if the device is not bound to a heap, `ENOBUFS` if no buffer became free,
+    /// `EDQUOT` if the client holds half of the buffers, or `ERESTARTSYS`.
     pub(crate) fn suspend_buffer(&self, held: u32) -> Result<SuspendBuffer> {
         // SAFETY: Attached by the type invariant.
         let raw = from_err_ptr(unsafe { (self.symbols.suspend_get)(self.raw.as_ptr(), held, 0) })?;
         let raw = NonNull::new(raw).ok_or(ENOENT)?;
-        // INVARIANT: Just taken.
+        // INVARIANT: Returned by `suspend_get`.
         Ok(SuspendBuffer {
             raw,
             symbols: self.symbols.clone(),
@@ -232,7 +235,7 @@ impl Drop for Attachment {
     }
 }
 
-/// A suspend buffer, taken from the device's binding, and given back when dropped.
+/// A suspend buffer of the device's binding, which is returned when dropped.
 ///
 /// # Invariants
 ///
@@ -248,8 +251,8 @@ unsafe impl Send for SuspendBuffer {}
 unsafe impl Sync for SuspendBuffer {}
 
 impl SuspendBuffer {
-    /// A reference to the buffer. It must be gone before `self` is: the next group gets the same
-    /// buffer.
+    /// Returns a reference to the buffer. It must be dropped before `self`, because the next group
+    /// can get the same buffer.
     pub(crate) fn dma_buf(&self) -> Result<DmaBuf> {
         // SAFETY: Valid by the type invariant.
         let ptr = NonNull::new(unsafe { self.raw.as_ref() }.dmabuf).ok_or(EINVAL)?;
@@ -260,7 +263,7 @@ impl SuspendBuffer {
 
 impl Drop for SuspendBuffer {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, and not used again.
+        // SAFETY: Valid by the type invariant, and not used again.
         unsafe { (self.symbols.suspend_put)(self.raw.as_ptr()) };
     }
 }
@@ -271,7 +274,7 @@ fn as_raw(dev: &Device<impl kernel::device::DeviceContext>) -> *mut bindings::de
 
 /// # Safety
 ///
-/// `dev` must be valid and bound to the driver `D`, which stays so until this returns.
+/// `dev` must be valid, and bound to the driver `D` until this returns.
 unsafe extern "C" fn call_bound<D: Consumer>(dev: *mut bindings::device) {
     // SAFETY: By the safety requirements.
     unsafe { call::<D>(dev, D::bound) };
@@ -279,7 +282,7 @@ unsafe extern "C" fn call_bound<D: Consumer>(dev: *mut bindings::device) {
 
 /// # Safety
 ///
-/// As of [`call_bound`].
+/// As for [`call_bound`].
 unsafe extern "C" fn call_release<D: Consumer>(dev: *mut bindings::device) {
     // SAFETY: By the safety requirements.
     unsafe { call::<D>(dev, D::release) };
@@ -287,7 +290,7 @@ unsafe extern "C" fn call_release<D: Consumer>(dev: *mut bindings::device) {
 
 /// # Safety
 ///
-/// As of [`call_bound`].
+/// As for [`call_bound`].
 unsafe fn call<D: Consumer>(
     dev: *mut bindings::device,
     function: for<'a> fn(&'a platform::Device<Bound>, Pin<&D::Data<'a>>),
@@ -300,8 +303,8 @@ unsafe fn call<D: Consumer>(
     // SAFETY: The device is valid.
     let data = unsafe { bindings::dev_get_drvdata(as_raw(dev)) };
     if !data.is_null() {
-        // SAFETY: The platform bus keeps there what the probe of `D` returned, in a box, until `D`
-        // is unbound.
+        // SAFETY: The driver data is what the probe of `D` returned, in a box, until `D` is
+        // unbound.
         function(pdev, unsafe { Pin::<KBox<D::Data<'_>>>::borrow(data) });
     }
 }
