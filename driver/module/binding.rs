@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A binding of one GPU to one protected heap: user space's decision, and the buffers.
+//! A binding of one GPU to one protected heap: what user space committed, and the buffers.
 //!
 //! Nothing here locks, sleeps or knows a driver; [`crate::gpu`] does.
 
@@ -52,11 +52,11 @@ use kernel::{
     }, //
 };
 
-/// Progress of the decision.
+/// Progress of the commit.
 enum Phase {
-    /// Undecided; the GPU is free to probe.
+    /// Not committed; the GPU can probe.
     Open,
-    /// Undecided; the GPU's probe is deferred until then.
+    /// Not committed; the GPU's probe is deferred until then.
     Held(Instant<Monotonic>),
     /// To be bound when the driver needs a suspend buffer.
     OnDemand {
@@ -65,7 +65,7 @@ enum Phase {
     },
     /// Bound.
     Bound,
-    /// Decided: no protected memory.
+    /// Committed to no protected memory.
     None(Reason),
 }
 
@@ -95,9 +95,9 @@ pub(crate) struct Binding<O> {
     pub(crate) statistics: Statistics,
 }
 
-/// The decision.
+/// Commit.
 impl<O> Binding<O> {
-    /// Creates an undecided binding of `owner`.
+    /// Creates a binding of `owner` that is not committed.
     pub(crate) fn new(owner: NonNull<O>) -> Self {
         Self {
             options: Options::new(),
@@ -140,7 +140,7 @@ impl<O> Binding<O> {
         }
     }
 
-    /// Returns the decision, if there is one.
+    /// Returns what the binding is committed to.
     pub(crate) fn decision(&self) -> Option<Decision> {
         match self.phase {
             Phase::Open | Phase::Held(_) => None,
@@ -150,13 +150,13 @@ impl<O> Binding<O> {
         }
     }
 
-    /// Returns whether user space has bound the GPU or decided against that.
+    /// Returns whether the binding is committed to `Bind` or `None`.
     fn is_final(&self) -> bool {
         matches!(self.phase, Phase::Bound | Phase::None(_))
     }
 
-    /// Returns the options for a change. `EBUSY` after the decision or while it is made, `EAGAIN`
-    /// while the binding is parked.
+    /// Returns the options for a change. `EBUSY` after or during a commit, `EAGAIN` while the
+    /// binding is parked.
     pub(crate) fn options_mut(&mut self) -> Result<&mut Options> {
         if self.is_parked {
             return Err(EAGAIN);
@@ -206,7 +206,7 @@ impl<O> Binding<O> {
 
     /// Begins to bind. The request is to be allocated and passed to [`Binding::bind`].
     ///
-    /// `EBUSY` after the decision or while it is made; `EAGAIN` while the binding is parked;
+    /// `EBUSY` after or during a commit; `EAGAIN` while the binding is parked;
     /// `ENODATA` if the size of the firmware's buffer is unknown.
     pub(crate) fn prepare(&mut self) -> Result<Request> {
         let wanted = self.options_mut()?.firmware_bytes_wanted;
@@ -250,8 +250,8 @@ impl<O> Binding<O> {
         Ok(())
     }
 
-    /// Decides against a binding. `EBUSY` after the decision or while it is made, `EAGAIN` while the
-    /// binding is parked.
+    /// Commits to no protected memory. `EBUSY` after or during a commit, `EAGAIN` while the binding
+    /// is parked.
     pub(crate) fn reject(&mut self, driver: Driver) -> Result {
         self.options_mut()?;
         self.buffers.release_unused();
@@ -259,10 +259,11 @@ impl<O> Binding<O> {
         Ok(())
     }
 
-    /// Chooses to bind on demand. Releases all buffers but a firmware buffer that the driver holds.
+    /// Commits to binding on demand. Releases all buffers except a firmware buffer that the driver
+    /// holds.
     ///
-    /// `EBUSY` after a decision against a binding, while a decision is made, or while a group has a
-    /// suspend buffer; `EAGAIN` while the binding is parked.
+    /// `EBUSY` after a commit to `None`, during a commit, or while a group has a suspend buffer;
+    /// `EAGAIN` while the binding is parked.
     pub(crate) fn bind_on_demand(&mut self) -> Result {
         if self.is_parked {
             return Err(EAGAIN);
@@ -350,13 +351,13 @@ impl<O> Binding<O> {
         self.buffers.take_firmware(bytes)
     }
 
-    /// Notes that the driver no longer uses the firmware's buffer.
+    /// Records that the driver no longer uses the firmware's buffer.
     pub(crate) fn put_firmware(&mut self) {
         let keep = !self.is_withdrawn && !self.is_parked && !self.awaits_demand();
         self.buffers.put_firmware(keep);
     }
 
-    /// Sets the size of a suspend buffer, as the driver has it. Larger ones stay.
+    /// Sets the size of a suspend buffer to that of the driver. Larger ones remain.
     pub(crate) fn configure_suspend(&mut self, bytes: usize) {
         self.options.suspend_bytes = bytes;
         self.release_small();

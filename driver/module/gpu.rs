@@ -228,7 +228,7 @@ impl Gpu {
     }
 
     /// Waits for a change for at most `patience`, and returns the time that is left. `ERESTARTSYS` if
-    /// a signal comes first.
+    /// a signal arrives first.
     fn wait(&self, inner: &mut MutexGuard<'_, Inner>, patience: Jiffies) -> Result<Jiffies> {
         inner.waiting += 1;
         let woken = self.changed.wait_interruptible_timeout(inner, patience);

@@ -17,10 +17,10 @@ static SHUT_DOWN: Atomic<bool> = Atomic::new(false);
 /// An image of the kernel is being taken or restored.
 static IMAGE: Atomic<bool> = Atomic::new(false);
 
-/// Notes that `cause` begins.
+/// Records that `cause` begins.
 ///
-/// Must be called before any GPU's lock is taken to release its buffers: who takes the lock later
-/// sees the change.
+/// Must be called before any GPU's lock is taken to release its buffers: whatever takes the lock
+/// later sees the change.
 pub(crate) fn begin(cause: Cause) {
     match cause {
         Cause::ShutDown => SHUT_DOWN.store(true, Relaxed),

@@ -2,9 +2,10 @@
 
 //! Binds Mali CSF GPUs to the protected dma-buf heap of their board before the GPU's driver probes.
 //!
-//! User space decides ([`configfs`]) and may hand buffers over ([`misc`]). The GPU's driver waits for
-//! the decision, for a bounded time, and takes the buffers ([`consumer`]). A [`gpu`] is shared by
-//! both sides; the [`registry`] has all of them. A GPU has a [`binding`], and that has buffers.
+//! User space commits bindings ([`configfs`]) and can hand over buffers ([`misc`]). The driver of the
+//! GPU waits for the commit, for a limited time, and takes the buffers ([`consumer`]). A [`gpu`] is
+//! shared by both sides; the [`registry`] has all of them. A GPU has a [`binding`], and a binding has
+//! buffers.
 
 mod abstractions;
 mod binding;
@@ -63,7 +64,7 @@ impl kernel::InPlaceModule for Module {
         try_pin_init!(Self {
             // First: `/dev/protheap` can be opened from here on, and the probe of a built-in driver is
             // no longer deferred, even if what follows fails.
-            // SAFETY: The module is initialised once, and nothing of it can be reached before.
+            // SAFETY: The module is initialised once, and nothing of it can be used before.
             registration: unsafe { registry::Registration::new() },
             misc <- misc::Misc::register(),
             _: { registration.announce_by(misc.device()) },

@@ -41,7 +41,7 @@ impl<'a> DeviceLock<'a> {
         Self(dev)
     }
 
-    /// Waits for the lock. `EINTR` if a signal comes first.
+    /// Waits for the lock. `EINTR` if a signal arrives first.
     pub(crate) fn new_interruptible(dev: &'a Device) -> Result<Self> {
         // SAFETY: The device is valid.
         to_result(unsafe { protheap_glue_lock_device_interruptible(as_raw(dev).cast()) })?;
@@ -84,8 +84,8 @@ pub(crate) fn release_driver(dev: &Device) {
 
 /// Displays the name of the device's driver, or of its bus if it has no driver.
 ///
-/// Only for log lines about a driver that is bound: as with `dev_printk()`, the name could go with
-/// the driver's module otherwise.
+/// Only for log lines about a driver that is bound: otherwise the name could be freed with the
+/// module of the driver, as with `dev_printk()`.
 pub(crate) struct DriverName<'a>(pub(crate) &'a Device);
 
 impl fmt::Display for DriverName<'_> {

@@ -18,7 +18,7 @@ use kernel::{
 #[derive(PartialEq)]
 pub(crate) struct DmaBuf(NonNull<bindings::dma_buf>);
 
-// SAFETY: A dma-buf is reference-counted; its last reference may go in any thread.
+// SAFETY: A dma-buf is reference-counted; its last reference can be dropped in any thread.
 unsafe impl Send for DmaBuf {}
 // SAFETY: Through `&self` only fields are read that do not change after the dma-buf was exported.
 unsafe impl Sync for DmaBuf {}
@@ -91,7 +91,7 @@ impl DmaBuf {
 
 impl Clone for DmaBuf {
     fn clone(&self) -> Self {
-        // SAFETY: Valid by the type invariant; the file is what counts a dma-buf's references.
+        // SAFETY: Valid by the type invariant; the references of a dma-buf are those of its file.
         unsafe { bindings::get_file((*self.as_ptr()).file) };
         // INVARIANT: The new reference is the clone's.
         Self(self.0)

@@ -79,7 +79,7 @@ impl<O> Buffers<O> {
         Ok(DmaBuf::clone(buffer))
     }
 
-    /// Notes that the driver no longer holds the firmware's buffer, and releases that unless `keep`
+    /// Records that the driver no longer holds the firmware's buffer, and releases it unless `keep`
     /// is set.
     pub(super) fn put_firmware(&mut self, keep: bool) {
         self.firmware_in_use = false;

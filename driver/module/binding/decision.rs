@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decisions of user space.
+//! Arguments of a commit.
 
-/// A decision for a GPU.
+/// Argument of a commit: `bind`, `none` or `demand`.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Decision {
     /// Bind the GPU to the heap.

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Name of the heap. For buffers that were handed over, unverified: a dma-buf does not name its
     /// heap.
     pub(crate) heap: KVec<u8>,
-    /// Name of the policy that decided, for people.
+    /// Policy that selected the heap, for the kernel log.
     pub(crate) origin: KVec<u8>,
     /// Allocator of the buffers.
     pub(crate) source: &'static dyn Source,

@@ -7,15 +7,15 @@
 pub(crate) enum State {
     /// There is no binding.
     Absent,
-    /// Undecided; the GPU is free to probe.
+    /// Not committed; the GPU can probe.
     Open,
-    /// Undecided; the GPU's probe is deferred.
+    /// Not committed; the GPU's probe is deferred.
     Held,
     /// Bound; the GPU's driver holds no buffer.
     Bound,
     /// Bound; the GPU's driver holds buffers.
     InUse,
-    /// Decided: no protected memory.
+    /// Committed to no protected memory.
     None,
     /// To be bound when the GPU's driver needs a suspend buffer.
     OnDemand,
@@ -41,11 +41,11 @@ impl State {
 pub(crate) enum Reason {
     /// No particular reason.
     Empty,
-    /// The GPU's driver had attached before anything was decided.
+    /// The GPU's driver had attached before the commit.
     AlreadyProbed,
     /// The GPU's driver does not attach.
     NoConsumer,
-    /// The hold timed out before anything was decided.
+    /// The hold expired before the commit.
     HeapLate,
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum Driver {
 }
 
 impl Driver {
-    /// Returns the word that debugfs has for it.
+    /// Returns the name in debugfs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Driver::Absent => "absent",

@@ -42,7 +42,7 @@ impl Gpu {
         });
     }
 
-    /// Has the driver release the firmware's buffer, if it implements that and `when` says so.
+    /// Makes the driver release the firmware's buffer, if it implements this and `when` is true.
     pub(super) fn call_release(&self, when: impl Fn(&Binding) -> bool) {
         let holds = |inner: &Inner| {
             let binding = inner.binding.as_ref();
@@ -52,7 +52,7 @@ impl Gpu {
     }
 
     /// Calls the function of the attached driver that `begin` returns, with the device's lock held,
-    /// if `when` says so.
+    /// if `when` is true.
     fn call(
         &self,
         when: impl Fn(&Inner) -> bool,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! User space's side: it opens a binding, hands buffers over, decides, and withdraws the binding.
+//! Operations of user space: opens a binding, hands over buffers, commits, and withdraws it.
 
 use super::{
     Binding,
@@ -40,7 +40,7 @@ impl Gpu {
     /// Withdraws the binding. Buffers that the driver holds stay until it releases them.
     pub(crate) fn withdraw(&self) {
         self.take_back();
-        // The driver may wait for the decision.
+        // The driver may wait for the commit.
         self.update.queue(0);
     }
 
@@ -73,7 +73,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Decides; see [`Binding::prepare`], [`Binding::bind`], [`Binding::reject`] and
+    /// Commits; see [`Binding::prepare`], [`Binding::bind`], [`Binding::reject`] and
     /// [`Binding::bind_on_demand`].
     pub(crate) fn commit(&self, decision: Decision) -> Result {
         let inner = match decision {
@@ -149,7 +149,7 @@ impl Gpu {
     }
 }
 
-/// Displays the policy that decided at the end of a log line, or nothing if it is not known.
+/// Displays the policy that selected the heap, for the end of a log line. Empty if it is unknown.
 struct Origin<'a>(&'a [u8]);
 
 impl fmt::Display for Origin<'_> {

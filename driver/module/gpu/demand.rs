@@ -41,8 +41,8 @@ impl Gpu {
         inner.binding.as_ref().is_some_and(Binding::awaits_demand)
     }
 
-    /// Has user space bind the GPU, if that is to be bound on demand. Waits until it is bound and the
-    /// driver was notified. `ERESTARTSYS` if a signal comes first.
+    /// Asks user space to bind the GPU, if it is to be bound on demand. Waits until it is bound and
+    /// the driver was notified. `ERESTARTSYS` if a signal arrives first.
     pub(super) fn demand(&self) -> Result {
         let mut inner = self.inner.lock();
         if let Some(binding) = &mut inner.binding {
@@ -70,7 +70,7 @@ impl Gpu {
         waited.map(|_| ())
     }
 
-    /// Waits for at most [`DEMAND_WAIT`]. Returns whether there is no more to wait for.
+    /// Waits for at most [`DEMAND_WAIT`]. Returns whether the wait ended before that.
     fn wait_for_binding(&self, inner: &mut MutexGuard<'_, Inner>) -> Result<bool> {
         let mut patience = msecs_to_jiffies(DEMAND_WAIT);
         while patience > 0 && inner.is_on_its_way() {

@@ -133,8 +133,8 @@ impl Gpu {
             if !waited {
                 waited = true;
                 binding.statistics.waits = binding.statistics.waits.saturating_add(1);
-                // An allocation may have failed before, and the heap may have more memory since. None
-                // is tried for a client at its limit.
+                // An allocation may have failed before, and the heap may have more memory now. Nothing
+                // is allocated for a client at its limit.
                 if err != EDQUOT {
                     self.supply.queue(0);
                 }

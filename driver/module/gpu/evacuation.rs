@@ -6,7 +6,7 @@
 //!
 //! The secure world keeps its own account of protected memory. A kernel that was started or restored
 //! meanwhile knows nothing of that account: it may use memory that the firewall still denies to it,
-//! or take memory for protected that nothing protects any more.
+//! or consider memory protected that nothing protects any more.
 
 use super::{
     Gpu,
@@ -69,8 +69,8 @@ impl Gpu {
                         self.dev,
                         "protheap: releasing protected buffers before OP-TEE's driver is unbound\n"
                     );
-                    // No event: user space is to see first that the TEE is gone, which is why it has
-                    // no binding.
+                    // No event: user space must notice first that the TEE is gone, which is why
+                    // there are no buffers.
                     drop(self.release_unused());
                 }
                 Ok(())
@@ -79,7 +79,7 @@ impl Gpu {
         self.inner.lock().evacuated = evacuated;
     }
 
-    /// Returns whether the binding has buffers of the kernel's TEE heap driver, whichever TEE's.
+    /// Returns whether the binding has buffers of the kernel's TEE heap driver, of any TEE.
     fn is_bound_to_tee(&self) -> bool {
         let inner = self.inner.lock();
         let binding = inner.binding.as_ref();

@@ -27,7 +27,7 @@ const HOLD_MAX: Msecs = 10_000;
 impl Gpu {
     /// Holds the GPU for that many milliseconds, at most for those of the module's parameter `hold`.
     ///
-    /// `EBUSY` after the decision, or if the device has a driver; `EINVAL` for more than
+    /// `EBUSY` after a commit, or if the device has a driver; `EINVAL` for more than
     /// [`HOLD_MAX`]; `EPERM` if the module was loaded with `hold=0`; `EALREADY` if the device was
     /// held before. Waits until a running probe has ended.
     pub(crate) fn hold(&self, hold: u64) -> Result {
@@ -60,7 +60,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// The task of [`Gpu::update`], after a decision, a timeout or an evacuation: restores a parked
+    /// The task of [`Gpu::update`], after a commit, a timeout or an evacuation: restores a parked
     /// binding, ends the hold, probes the device, notifies the driver.
     pub(super) fn update(&self) {
         self.refill();
