@@ -32,18 +32,19 @@ struct found {
 	const char *path, *name, *node, *protection, *exporter;
 };
 
-static int failed(int error, const char *what)
+static int failed(int error, const char *verb, const char *object)
 {
-	fprintf(stderr, "player: %s: %s\n", what, strerror(error < 0 ? -error : error));
+	fprintf(stderr, "player: failed to %s %s: %s\n", verb, object, strerror(error < 0 ? -error : error));
 	return -1;
 }
 
 /* Prints why a call failed, with the service's own message, which includes the remedy. */
-static int refused(int error, const sd_bus_error *reply, const char *what)
+static int refused(int error, const sd_bus_error *reply, const char *verb, const char *object)
 {
 	if (!sd_bus_error_is_set(reply))
-		return failed(error, what);
-	fprintf(stderr, "player: %s: %s: %s\n", what, reply->name, reply->message ? reply->message : "");
+		return failed(error, verb, object);
+	fprintf(stderr, "player: failed to %s %s: %s: %s\n", verb, object, reply->name,
+		reply->message ? reply->message : "");
 	return -1;
 }
 
@@ -55,13 +56,13 @@ static int number(const char *path, dev_t *device)
 	int status;
 
 	if (fd < 0)
-		return failed(errno, path);
+		return failed(errno, "open", path);
 	status = fstat(fd, &stat);
 	close(fd);
 	if (status < 0)
-		return failed(errno, path);
+		return failed(errno, "stat", path);
 	if (!S_ISCHR(stat.st_mode))
-		return failed(ENODEV, path);
+		return failed(ENODEV, "use", path);
 	*device = stat.st_rdev;
 	return 0;
 }
@@ -113,7 +114,6 @@ static int read_reply(sd_bus_message *reply, struct found *found)
 
 static int find_heap(sd_bus *bus, const dev_t *devices, size_t count, struct found *found, sd_bus_message **reply)
 {
-	static const char what[] = "asking for the heap that these devices have in common";
 	__attribute__((cleanup(sd_bus_error_free))) sd_bus_error error = SD_BUS_ERROR_NULL;
 	__attribute__((cleanup(sd_bus_message_unrefp))) sd_bus_message *call = NULL;
 	int r = sd_bus_message_new_method_call(bus, &call, SERVICE, "/org/protheap1", SERVICE ".Manager", "FindHeap");
@@ -132,9 +132,9 @@ static int find_heap(sd_bus *bus, const dev_t *devices, size_t count, struct fou
 	if (r >= 0)
 		r = sd_bus_call(bus, call, 0, &error, reply);
 	if (r < 0)
-		return refused(r, &error, what);
+		return refused(r, &error, "find", "a common heap");
 	r = read_reply(*reply, found);
-	return r < 0 ? failed(r, what) : 0;
+	return r < 0 ? failed(r, "read", "the reply to FindHeap") : 0;
 }
 
 /* Opens the heap's node, directly or through protheapd. */
@@ -147,18 +147,18 @@ static int open_heap(sd_bus *bus, const struct found *found)
 
 	if (heap >= 0)
 		return heap;
-	printf("%s: %s; asking protheapd for it\n", found->node, strerror(errno));
+	printf("%s: %s; requesting it from protheapd\n", found->node, strerror(errno));
 	r = sd_bus_call_method(bus, SERVICE, found->path, SERVICE ".Heap", "Open", &error, &reply, "");
 	if (r >= 0)
 		r = sd_bus_message_read(reply, "h", &heap);
 	if (r < 0)
-		return refused(r, &error, "having the heap opened");
+		return refused(r, &error, "open", found->name);
 	/* The reply owns the descriptor and closes it when it is freed. */
 	heap = fcntl(heap, F_DUPFD_CLOEXEC, 3);
-	return heap < 0 ? failed(errno, "keeping the heap's descriptor") : heap;
+	return heap < 0 ? failed(errno, "duplicate", "the descriptor of the heap") : heap;
 }
 
-/* Allocates a buffer and tries to map it, as a process would that wants to read the buffer. */
+/* Allocates a buffer and tries to map it, like a process that reads it. */
 static int try_buffer(int heap, const char *name)
 {
 	struct dma_heap_allocation_data data = { .len = BYTES, .fd_flags = O_RDWR | O_CLOEXEC };
@@ -166,7 +166,7 @@ static int try_buffer(int heap, const char *name)
 	int error;
 
 	if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) < 0)
-		return failed(errno, "allocating a buffer");
+		return failed(errno, "allocate a buffer from", name);
 	printf("buffer      %d bytes\n", BYTES);
 	address = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, (int)data.fd, 0);
 	error = errno;
@@ -174,7 +174,7 @@ static int try_buffer(int heap, const char *name)
 	close((int)data.fd);
 	if (address != MAP_FAILED) {
 		munmap(address, BYTES);
-		fprintf(stderr, "player: the buffer can be mapped, so it is not protected: do not use %s\n", name);
+		fprintf(stderr, "player: the buffer is not protected, because it can be mapped; do not use %s\n", name);
 		return -1;
 	}
 	printf("mmap        refused: %s\n", strerror(error));
@@ -183,7 +183,7 @@ static int try_buffer(int heap, const char *name)
 
 static const char *or_unknown(const char *word)
 {
-	return *word ? word : "unknown: no buffer was judged yet";
+	return *word ? word : "unknown: no buffer has been examined yet";
 }
 
 static int play(const char *render, const char *video)
@@ -198,7 +198,7 @@ static int play(const char *render, const char *video)
 		return -1;
 	r = sd_bus_open_system(&bus);
 	if (r < 0)
-		return failed(r, "connecting to the system bus");
+		return failed(r, "connect to", "the system bus");
 	if (find_heap(bus, devices, 2, &found, &reply) < 0)
 		return -1;
 	printf("heap        %s\n", found.name);

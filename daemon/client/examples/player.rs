@@ -46,12 +46,12 @@ fn main() -> ExitCode {
 
 async fn play(render: &str, video: &str) -> Result<()> {
     let devices = [number(render)?, number(video)?];
-    let connection = Connection::system().await.context("connecting to the system bus")?;
+    let connection = Connection::system().await.context("failed to connect to the system bus")?;
     let manager = ManagerProxy::new(&connection).await?;
     let (path, name, details) = manager
         .find_heap(USAGE, &devices, FindHeapOptions::default())
         .await
-        .with_context(|| format!("asking for the heap that {render} and {video} have in common"))?;
+        .with_context(|| format!("failed to find a common heap of {render} and {video}"))?;
     println!("heap        {name}");
     println!("protection  {}", or_unknown(&details.protection));
     println!("exporter    {}", or_unknown(&details.exporter));
@@ -59,16 +59,20 @@ async fn play(render: &str, video: &str) -> Result<()> {
     let heap = match open(&details.node) {
         Ok(heap) => heap,
         Err(error) => {
-            println!("{}: {error}; asking protheapd for it", details.node);
+            println!("{}: {error}; requesting it from protheapd", details.node);
             let heap = HeapProxy::new(&connection, path).await?;
-            heap.open().await.with_context(|| format!("having the heap {name} opened"))?.into()
+            heap.open()
+                .await
+                .with_context(|| format!("failed to open {name} through protheapd"))?
+                .into()
         }
     };
-    let buffer = allocate(&heap).with_context(|| format!("{name}: allocating {BYTES} bytes"))?;
+    let buffer =
+        allocate(&heap).with_context(|| format!("failed to allocate {BYTES} bytes from {name}"))?;
     println!("buffer      {BYTES} bytes");
     match map(&buffer) {
         Err(errno) => println!("mmap        refused: {errno}"),
-        Ok(()) => bail!("the buffer can be mapped, so it is not protected: do not use {name}"),
+        Ok(()) => bail!("the buffer is not protected, because it can be mapped; do not use {name}"),
     }
     println!(
         "next        give it to the decoder (V4L2_MEMORY_DMABUF) and to the GPU \
@@ -78,7 +82,7 @@ async fn play(render: &str, video: &str) -> Result<()> {
 }
 
 fn number(path: &str) -> Result<(u32, u32)> {
-    open(path).and_then(device_of).with_context(|| format!("opening {path}"))
+    open(path).and_then(device_of).with_context(|| format!("failed to open {path}"))
 }
 
 /// Opens a node for reading and writing.
@@ -87,7 +91,7 @@ fn open(path: &str) -> io::Result<OwnedFd> {
 }
 
 fn or_unknown(word: &str) -> &str {
-    if word.is_empty() { "unknown: no buffer was judged yet" } else { word }
+    if word.is_empty() { "unknown: no buffer has been examined yet" } else { word }
 }
 
 /// `struct dma_heap_allocation_data` of linux/dma-heap.h.
@@ -114,7 +118,7 @@ fn allocate(heap: &OwnedFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Tries to map a buffer, as a process would that wants to read it.
+/// Tries to map a buffer, like a process that reads it.
 fn map(buffer: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: this creates a new mapping at an address chosen by the kernel, and nothing reads it.
     let address =
