@@ -275,7 +275,7 @@ impl Gpu {
         let inner = self.inner.lock();
         let driver = inner.driver(has_driver);
         writeln!(out, "driver {}", driver.name())?;
-        writeln!(out, "window-spent {}", u8::from(inner.is_hold_spent))?;
+        writeln!(out, "hold-spent {}", u8::from(inner.is_hold_spent))?;
         match &inner.binding {
             Some(binding) => binding.show(driver, out),
             None => writeln!(out, "state absent\nbuffers 0\nbytes 0\nin-use 0"),

@@ -21,7 +21,7 @@ use protheap_core::facts::Platform;
 use protheap_core::state_file::Refused;
 use protheap_policy::name::Key;
 use protheap_policy::sanitize;
-use protheap_runtime::executor::Executor;
+use protheap_runtime::executor::EarlyExecutor;
 use protheap_runtime::log::{Log, one_line};
 use protheap_runtime::survey::Survey;
 use protheap_runtime::{Result, ready};
@@ -127,7 +127,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bind { detach: false } => {
             // Open the socket first, so that no event is missed while facts are read.
             let uevents = Uevents::open()?;
-            let failed = Executor::new(Root::open("/".as_ref())?, LOG)?.run(uevents)?;
+            let failed = EarlyExecutor::new(Root::open("/".as_ref())?, LOG)?.run(uevents)?;
             return Ok(ExitCode::from(u8::from(failed)));
         }
     }

@@ -361,7 +361,7 @@ mod tests {
         assert!(driver_of(&found, "arm-ffa-1").probing);
         // A running probe proves that a driver exists.
         let probing = scan(&root, "", &[], &[], &mut problems);
-        assert!(!probing.providers[&DeviceName::new("firmware:optee").unwrap()].settled());
+        assert!(!probing.providers[&DeviceName::new("firmware:optee").unwrap()].has_finished());
         std::fs::remove_file(tree.path(waiting)).unwrap();
         tree.file("sys/class/tee/tee0/implementation_id", "1\n");
         assert_eq!(driver_of(&found, "firmware:optee").driver.as_deref(), Some("optee"));
@@ -386,10 +386,10 @@ mod tests {
             tree.file(&format!("{FFA}/arm-ffa-1/uuid"), format!("{uuid}\n"));
             tree.file(&format!("{FFA}/arm-ffa-1/modalias"), format!("arm_ffa:8000:{uuid}\n"));
             let without = scanned(&tree).unwrap();
-            assert!(without.settled() && !without.loadable, "no driver is installed");
+            assert!(without.has_finished() && !without.loadable, "no driver is installed");
             tree.file("lib/modules/7.3.4/modules.dep", "kernel/drivers/tee/optee/optee.ko.xz:\n");
             let pending = scanned(&tree).unwrap();
-            assert!(pending.loadable && !pending.settled());
+            assert!(pending.loadable && !pending.has_finished());
             tree.file("sys/bus/arm_ffa/drivers/optee/uevent", "");
             assert!(scanned(&tree).unwrap().failure.is_some(), "it has refused the partition");
             tree.file(&format!("{FFA}/arm-ffa-1/uuid"), "0011-22\n");
@@ -419,13 +419,13 @@ mod tests {
     fn provider_without_driver_has_failed_once_its_driver_is_registered() {
         let (tree, name) = undriven(b"linaro,optee-tz\0");
         let pending = found(&tree, &name);
-        assert!(!pending.settled() && !pending.probing, "its module is not loaded");
+        assert!(!pending.has_finished() && !pending.probing, "its module is not loaded");
         tree.file("sys/bus/platform/drivers/optee/uevent", "");
         let failed = found(&tree, &name);
         let failure = failed.failure.clone().unwrap();
         let said = "driver optee is registered and not bound to it: it has refused the firmware";
         assert!(failure.message.starts_with(said), "{}", failure.message);
-        assert!(failed.settled() && failure.certain);
+        assert!(failed.has_finished() && failure.certain);
         assert_eq!(provider(&tree.root(), &name, &pending), failed);
         // Bind the driver, then unbind it.
         tree.link("/sys/bus/platform/drivers/optee", "sys/devices/platform/svp/driver");
@@ -445,7 +445,7 @@ mod tests {
         assert!(!failure.certain, "nothing says that the kernel has not deferred it");
         tree.file(DEFERRED, "svp2\t\nfd000000.svp\tsupplier x not ready\nsvp\n");
         let deferred = found(&tree, &name);
-        assert!(deferred.probing && !deferred.settled());
+        assert!(deferred.probing && !deferred.has_finished());
         tree.file(DEFERRED, "svp2\t\n");
         assert!(found(&tree, &name).failure.unwrap().certain);
     }
@@ -456,7 +456,7 @@ mod tests {
         let info = b"optee.license=GPL v2\0optee.alias=of:N*T*Clinaro,optee-tz\0";
         std::fs::remove_file(tree.path("lib/modules/7.3.4/modules.alias")).unwrap();
         tree.file("lib/modules/7.3.4/modules.builtin.modinfo", info);
-        assert!(!found(&tree, &name).settled());
+        assert!(!found(&tree, &name).has_finished());
         tree.file("sys/bus/platform/drivers/optee/uevent", "");
         assert!(found(&tree, &name).failure.is_some());
     }
@@ -467,9 +467,9 @@ mod tests {
         let alias = "alias of:N*T*Cacme,svpC* acme_svp\nalias of:N*T*Clinaro,optee-tz optee\n";
         tree.file("lib/modules/7.3.4/modules.alias", alias);
         tree.file("sys/bus/platform/drivers/optee/uevent", "");
-        assert!(!found(&tree, &name).settled());
+        assert!(!found(&tree, &name).has_finished());
         tree.file("sys/bus/platform/drivers/acme-svp/uevent", "");
-        assert!(found(&tree, &name).settled());
+        assert!(found(&tree, &name).has_finished());
     }
 
     #[test]

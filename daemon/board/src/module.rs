@@ -177,9 +177,9 @@ pub struct Setup<'a> {
 
 /// Result of starting a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
+pub enum Hold {
     /// The hold has started: the GPU's probe is deferred.
-    Opened,
+    Started,
     /// `protheap.hold=0` forbids holds.
     Forbidden,
     /// The device had its hold in this boot already.
@@ -441,15 +441,15 @@ impl Binding {
     ///
     /// # Errors
     ///
-    /// Returns an error if the kernel's answer is none of those in [`Window`].
-    pub fn open_window(&self, ms: u32) -> Result<Window, Error> {
+    /// Returns an error if the kernel's answer is none of those in [`Hold`].
+    pub fn start_hold(&self, ms: u32) -> Result<Hold, Error> {
         // The attribute shows the time left.
         let left = |found: &str| found.parse().is_ok_and(|left: u32| left <= ms);
         match self.directory.write("hold_ms", &ms.to_string(), &left) {
-            Ok(()) => Ok(Window::Opened),
-            Err(AttributeError::Refused { errno: Errno::PERM, .. }) => Ok(Window::Forbidden),
-            Err(AttributeError::Refused { errno: Errno::ALREADY, .. }) => Ok(Window::Spent),
-            Err(AttributeError::Refused { errno: Errno::BUSY, .. }) => Ok(Window::TooLate),
+            Ok(()) => Ok(Hold::Started),
+            Err(AttributeError::Refused { errno: Errno::PERM, .. }) => Ok(Hold::Forbidden),
+            Err(AttributeError::Refused { errno: Errno::ALREADY, .. }) => Ok(Hold::Spent),
+            Err(AttributeError::Refused { errno: Errno::BUSY, .. }) => Ok(Hold::TooLate),
             Err(e) => Err(e.into()),
         }
     }

@@ -161,7 +161,8 @@ impl Search<'_> {
             Pattern::Exact(name) => self.consider_heap(candidate, name),
             Pattern::Prefix(_) => {
                 if self.can_come(candidate) {
-                    let detail = "counted when every provider has settled".to_owned();
+                    let detail =
+                        "counted once every provider has probed or failed to probe".to_owned();
                     return (Outcome::Awaited, detail, Some(Plan::Wait));
                 }
                 let heaps = self.facts.heaps.iter();
@@ -242,7 +243,7 @@ impl Search<'_> {
                 .facts
                 .providers
                 .values()
-                .any(|provider| !provider.settled() && is_provider_of(provider, candidate))
+                .any(|provider| !provider.has_finished() && is_provider_of(provider, candidate))
     }
 
     /// Returns the probe failures of the candidate's providers, or an empty string.

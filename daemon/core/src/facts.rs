@@ -61,12 +61,12 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Returns the word for the mechanism that delivers a binding to the GPU driver.
-    pub fn delivery(&self) -> &'static str {
+    /// Returns the mechanism that delivers a binding to the GPU driver.
+    pub fn delivery(&self) -> Delivery {
         match (&self.module, &self.parameter) {
-            (Some(_), _) => "module",
-            (None, Some(_)) => "panthor-parameter",
-            (None, None) => "none",
+            (Some(_), _) => Delivery::Module,
+            (None, Some(_)) => Delivery::PanthorParameter,
+            (None, None) => Delivery::None,
         }
     }
 
@@ -77,6 +77,18 @@ impl Kernel {
             (None, Some(_)) => Source::Driver,
             (None, None) => Source::Handed,
         }
+    }
+}
+
+words! {
+    /// Mechanism that delivers a binding to the GPU driver.
+    Delivery {
+        /// protheap.ko hands the buffers to a driver that asks for them.
+        Module = "module",
+        /// panthor allocates from the heap that its parameter names.
+        PanthorParameter = "panthor-parameter",
+        /// No driver takes a binding.
+        None = "none",
     }
 }
 
@@ -262,7 +274,7 @@ impl Facts {
 impl Provider {
     /// Returns whether no more heaps can be expected from the device: its driver has probed or has
     /// failed to probe, or there is no driver.
-    pub fn settled(&self) -> bool {
+    pub fn has_finished(&self) -> bool {
         self.driver.is_some() || self.failure.is_some() || !self.loadable
     }
 }
@@ -291,6 +303,19 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { allocated, wanted, why } = self;
         write!(f, "{allocated} of {wanted} suspend buffers: {why}")
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allocated { protection, exporter, shortage } => {
+                write!(f, "protection {protection}, exporter {exporter}")?;
+                shortage.as_ref().map_or(Ok(()), |shortage| write!(f, "; {shortage}"))
+            }
+            Self::TooSmall(why) => write!(f, "too small: {why}"),
+            Self::Dead => f.write_str("dead"),
+        }
     }
 }
 

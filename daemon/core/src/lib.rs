@@ -3,7 +3,7 @@
 //! Facts, selection, the states of a binding, and the state file. Pure.
 //!
 //! A [`Policy`](protheap_policy::policy::Policy) and [`Facts`](facts::Facts) become a
-//! [`Decision`](decision::Decision), and the [`Engine`](engine::Engine) turns decisions into actions
+//! [`Decision`](decision::Decision), and a [`Machine`](engine::Machine) turns decisions into actions
 //! as facts change. This crate performs no input or output, reads no clock, and contains no unsafe
 //! code.
 

@@ -1,31 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Builds the state file from an engine.
+//! Builds the state file from a machine.
 
 use std::collections::BTreeMap;
 
 use protheap_policy::name::DeviceName;
 use protheap_policy::policy::GpuPolicy;
 
-use crate::engine::{Binding, Engine};
+use crate::engine::{Binding, Machine};
 use crate::facts::{Gpu, KernelBinding, Source, Verdict};
 use crate::share::common_heaps;
 use crate::state_file::{GpuState, Refused, SCHEMA, StateFile};
 
 /// Returns the state file of `engine`. `written_by` is the name and version of the program.
-pub fn report<const DAEMON: bool>(
-    engine: &Engine<DAEMON>,
-    refused: &[Refused],
-    written_by: String,
-) -> StateFile {
+pub fn report(engine: &impl Machine, refused: &[Refused], written_by: String) -> StateFile {
     let facts = engine.facts();
-    let bindings = engine.bindings().iter();
+    let bindings = engine.bindings();
     StateFile {
         schema: SCHEMA,
         written_by,
         platform: facts.platform.clone(),
         policies: engine.policy().keys().into_iter().cloned().collect(),
-        delivery: facts.kernel.delivery().to_owned(),
+        delivery: Some(facts.kernel.delivery()),
         refused: refused.to_vec(),
         gpus: bindings.map(|(device, binding)| gpu_state(engine, device, binding)).collect(),
         heaps: common_heaps(engine.policy(), &facts.heaps),
@@ -33,13 +29,9 @@ pub fn report<const DAEMON: bool>(
 }
 
 /// Returns the state of one GPU.
-pub fn gpu_state<const DAEMON: bool>(
-    engine: &Engine<DAEMON>,
-    device: &DeviceName,
-    binding: &Binding,
-) -> GpuState {
+pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) -> GpuState {
     let gpu = engine.facts().gpus.get(device).unwrap_or(&NO_GPU);
-    let kernel = if DAEMON { binding.kernel() } else { None };
+    let kernel = engine.kernel(device);
     let request = binding.request();
     // The kernel's binding takes precedence over the request.
     let judged = match (kernel, binding.heap().and_then(|heap| gpu.verdicts.get(heap))) {
@@ -83,7 +75,7 @@ pub fn gpu_state<const DAEMON: bool>(
             .or(kernel.and_then(unknown_shortage))
             .filter(|_| suspend_buffers.is_some() && suspend_buffers < suspend_count)
             .map(str::to_owned),
-        next: if DAEMON { engine.next(device) } else { None },
+        next: engine.next(device),
         held_us: binding.held(),
         considered: engine.considered(device, binding).into_owned(),
         timeline: binding.timeline().to_vec(),

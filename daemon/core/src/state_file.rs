@@ -12,7 +12,7 @@ use protheap_policy::name::{DeviceName, HeapName, Key};
 use protheap_policy::schema::EvidenceStatus;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, Platform, Protection, Verdict};
+use crate::facts::{Delivery, Facts, Platform, Protection, Verdict};
 use crate::next::Next;
 use crate::state::{Reason, State, optional_word};
 use crate::timeline::{Monotonic, Step};
@@ -39,9 +39,8 @@ pub struct StateFile {
     /// Keys of the applicable policy files, most specific first.
     #[serde(default)]
     pub policies: Vec<Key>,
-    /// Word for the mechanism that delivers a binding to the GPU driver.
-    #[serde(default)]
-    pub delivery: String,
+    /// Mechanism that delivers a binding to the GPU driver.
+    pub delivery: Option<Delivery>,
     /// Rejected files and attributes.
     #[serde(default)]
     pub refused: Vec<Refused>,

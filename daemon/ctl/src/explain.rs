@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::devicetree::{Node, OKAY};
 use anyhow::Result;
 use protheap_core::decision::{Plan, decide};
-use protheap_core::facts::{Facts, Gpu, Platform, Protection};
+use protheap_core::facts::{Delivery, Facts, Gpu, Platform, Protection};
 use protheap_core::state::{Reason, State};
 use protheap_core::state_file::{GpuState, StateFile};
 use protheap_core::trace::Considered;
@@ -92,7 +92,7 @@ struct KernelReport<'a> {
     release: &'a str,
     lockdown: bool,
     /// Mechanism that delivers a binding to the GPU driver. Assumed for a device tree blob.
-    delivery: &'static str,
+    delivery: Delivery,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,7 +127,7 @@ struct ProviderReport<'a> {
     device: &'a DeviceName,
     compatible: &'a [String],
     driver: Option<&'a str>,
-    settled: bool,
+    finished: bool,
     /// Reason why no driver is bound although a matching one is registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
@@ -165,7 +165,7 @@ impl<'a> LastRun<'a> {
         Self {
             device: &gpu.device,
             state: gpu.state,
-            reason: gpu.reason.map_or("", Reason::as_str),
+            reason: Reason::optional_str(gpu.reason),
             heap: gpu.heap.as_ref(),
             protection: gpu.protection,
             exporter: gpu.exporter.as_deref(),
@@ -245,7 +245,7 @@ impl<'a> Report<'a> {
                     device,
                     compatible: &provider.compatible,
                     driver: provider.driver.as_deref(),
-                    settled: provider.settled(),
+                    finished: provider.has_finished(),
                     failure: provider.failure.as_ref().map(|failure| failure.message.as_str()),
                 })
                 .collect(),

@@ -79,7 +79,7 @@ struct Gpu {
 impl From<status::gpu::Status> for Gpu {
     fn from(status: status::gpu::Status) -> Self {
         let status::gpu::Status { device, state, reason, heap, .. } = status;
-        let reason = reason.map(|reason| reason.map_or("", Reason::as_str));
+        let reason = reason.map(Reason::optional_str);
         Self { device, state, reason, heap }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::config::{self, Choice, Config};
 use protheap_board::cma;
 use protheap_board::kernel::has_module;
+use protheap_core::facts::Delivery;
 use protheap_core::state::Reason;
 use protheap_core::state_file::Refused;
 use protheap_policy::name::HeapName;
@@ -39,7 +40,7 @@ pub(crate) struct Situation<'a> {
     /// Whether protheapd is running, if known.
     pub(crate) daemon_runs: Option<bool>,
     /// Mechanism that delivers a binding to the GPU driver, if known.
-    pub(crate) delivery: Option<&'static str>,
+    pub(crate) delivery: Option<Delivery>,
 }
 
 /// A required option of the kernel.
@@ -92,7 +93,7 @@ impl Situation<'_> {
     }
 
     fn lacks_module(&self) -> bool {
-        self.delivery == Some("none")
+        self.delivery == Some(Delivery::None)
     }
 
     /// Returns whether there is an OP-TEE whose driver is bound (`driven`) or not.
@@ -126,7 +127,7 @@ pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
     }
     files(at, &mut found);
     // protheapd needs the module, and does not start early at boot.
-    let of_use = !at.gpus.is_empty() && at.delivery == Some("module");
+    let of_use = !at.gpus.is_empty() && at.delivery == Some(Delivery::Module);
     if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_pending) {
         found.push(Obstacle {
             what: "not-running",
@@ -202,7 +203,7 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
         let message = match &next.heap {
             Some(heap) => format!("it would get {heap} now{}", policy.unwrap_or_default()),
             None => {
-                let reason = next.reason.map_or("", Reason::as_str);
+                let reason = Reason::optional_str(next.reason);
                 format!("it would get no heap now: {reason}")
             }
         };
@@ -224,7 +225,7 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
     }
     match gpu.reason {
         // The missing module is an obstacle of its own.
-        Some(Some(Reason::NoConsumer)) if at.delivery == Some("none") => {}
+        Some(Some(Reason::NoConsumer)) if at.delivery == Some(Delivery::None) => {}
         Some(Some(Reason::NoConsumer)) => {
             let driver = gpu.driver.as_deref().unwrap_or("its driver");
             add(

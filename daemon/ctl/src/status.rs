@@ -14,7 +14,7 @@ use anyhow::Result;
 use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
 use protheap_board::root::Root;
-use protheap_core::facts::Platform;
+use protheap_core::facts::{Delivery, Platform};
 use protheap_core::state::State;
 use protheap_core::state_file::{Refused, StateFile};
 use protheap_policy::cascade::{Judged, Outcome};
@@ -65,7 +65,7 @@ pub(crate) struct Report {
     schema: u32,
     board: Platform,
     kernel: Option<String>,
-    delivery: Option<&'static str>,
+    delivery: Option<Delivery>,
     writer: Option<Writer>,
     policies: Option<Vec<Key>>,
     pub(crate) gpus: Vec<Status>,

@@ -75,7 +75,7 @@ struct Gpu {
     state: State,
     reason: &'static str,
     /// Time of the hold, in microseconds since boot. The end is null while the hold lasts.
-    window: Option<Window>,
+    hold: Option<Hold>,
     /// Steps in chronological order.
     steps: Vec<Step>,
     /// Lanes without any step.
@@ -83,7 +83,7 @@ struct Gpu {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Window {
+struct Hold {
     from_us: u64,
     to_us: Option<u64>,
 }
@@ -107,7 +107,7 @@ enum Lane {
     Tee,
     Heaps,
     /// The hold of the GPU's probe.
-    Window,
+    Hold,
     /// Selections and bindings.
     Bind,
     /// The GPU driver has probed.
@@ -117,21 +117,14 @@ enum Lane {
 }
 
 impl Lane {
-    const ALL: [Self; 7] = [
-        Self::Modules,
-        Self::Tee,
-        Self::Heaps,
-        Self::Window,
-        Self::Bind,
-        Self::Probe,
-        Self::Buffers,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Modules, Self::Tee, Self::Heaps, Self::Hold, Self::Bind, Self::Probe, Self::Buffers];
 
     fn of(step: &str) -> Self {
         match step {
-            "provider-settled" | "provider-failed" => Self::Tee,
+            "provider-probed" | "provider-failed" => Self::Tee,
             "heap-appeared" => Self::Heaps,
-            "window-opened" | "no-window" => Self::Window,
+            "hold-started" | "no-hold" => Self::Hold,
             "already-probed" | "no-consumer" => Self::Probe,
             "tried" | "in-use" | "supplied" | "supply-failed" => Self::Buffers,
             _ => Self::Bind,
@@ -143,7 +136,7 @@ impl Lane {
             Self::Modules => "modules",
             Self::Tee => "tee",
             Self::Heaps => "heaps",
-            Self::Window => "window",
+            Self::Hold => "hold",
             Self::Bind => "bind",
             Self::Probe => "probe",
             Self::Buffers => "buffers",
@@ -197,8 +190,8 @@ impl Gpu {
         Self {
             device: gpu.device.clone(),
             state: gpu.state,
-            reason: gpu.reason.map_or("", Reason::as_str),
-            window: window(gpu),
+            reason: Reason::optional_str(gpu.reason),
+            hold: hold(gpu),
             unknown: Lane::ALL.into_iter().filter(|lane| !is_known(lane)).collect(),
             steps,
         }
@@ -206,10 +199,10 @@ impl Gpu {
 }
 
 /// Returns when the GPU was held. A device is held once in each boot.
-fn window(gpu: &GpuState) -> Option<Window> {
-    let from_us = gpu.timeline.iter().find(|step| step.step == "window-opened")?.at.0;
+fn hold(gpu: &GpuState) -> Option<Hold> {
+    let from_us = gpu.timeline.iter().find(|step| step.step == "hold-started")?.at.0;
     let to_us = gpu.state.is_end().then(|| from_us.saturating_add(gpu.held_us));
-    Some(Window { from_us, to_us })
+    Some(Hold { from_us, to_us })
 }
 
 /// Formats microseconds as milliseconds.

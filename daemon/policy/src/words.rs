@@ -24,6 +24,11 @@ macro_rules! words {
                     $(Self::$variant => $word,)*
                 }
             }
+
+            /// Returns the word for an optional value: an empty string for `None`.
+            pub fn optional_str(value: Option<Self>) -> &'static str {
+                value.map_or("", Self::as_str)
+            }
         }
 
         impl ::std::fmt::Display for $type {

@@ -14,26 +14,28 @@ mod publish;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use protheap_board::module::{self, Module};
+use protheap_board::module::Module;
 use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::{Problem, clock, panthor};
-use protheap_core::engine::{Action, Engine, Event, Monotonic, Opened, Supplied};
-use protheap_core::facts::{Facts, Parameter, Source, Verdict};
+use protheap_core::engine::{Action, Binder, Event, Keeper, Machine, Monotonic, Opened, Supplied};
+use protheap_core::facts::{Facts, Parameter};
 use protheap_core::state_file::Refused;
 use protheap_policy::cascade::LastGood;
 use protheap_policy::name::{DeviceName, HeapName};
 
+use crate::kernel::Kernel;
 use crate::log::Log;
 use crate::survey::{Survey, closed_by, log_problem};
 use crate::{Result, ready};
 use allocate::Buffers;
+use commit::bound_event;
 pub use events::Collected;
 use probes::{POLL, log_failure};
 
 /// Binds all GPUs of this machine, as the early binder or as a daemon.
 #[derive(Debug)]
-pub struct Executor<const DAEMON: bool> {
+pub struct Executor<M, K: Kernel> {
     root: Root,
     log: Log,
     /// `/run/protheap`, if it can be written. A daemon keeps it open only during an action, because
@@ -44,8 +46,8 @@ pub struct Executor<const DAEMON: bool> {
     lock: Option<Lock>,
     /// protheap.ko. A daemon keeps it open only during an action, because an open file prevents the
     /// module from being unloaded.
-    module: Option<Module>,
-    engine: Engine<DAEMON>,
+    module: Option<K>,
+    engine: M,
     /// Rejected files and attributes. Those about policies come first.
     refused: Vec<Refused>,
     /// Number of rejected items that concern policies.
@@ -57,7 +59,7 @@ pub struct Executor<const DAEMON: bool> {
     /// Error of the last write, already logged.
     unwritten: Option<Problem>,
     /// Buffers that were allocated and not handed over yet, by GPU.
-    buffers: Vec<(DeviceName, Buffers)>,
+    buffers: Vec<(DeviceName, Buffers<K::Buffer>)>,
     wake: Option<Monotonic>,
     /// Providers whose probe seems to have failed, and since when; see [`Executor::doubt`].
     suspects: BTreeMap<DeviceName, Monotonic>,
@@ -65,11 +67,17 @@ pub struct Executor<const DAEMON: bool> {
     ready: bool,
 }
 
+/// The executor of the early binder.
+pub type EarlyExecutor = Executor<Binder, Module>;
+
+/// The executor of the daemon.
+pub type DaemonExecutor = Executor<Keeper, Module>;
+
 fn now() -> Monotonic {
     Monotonic(clock::now_us())
 }
 
-impl<const DAEMON: bool> Executor<DAEMON> {
+impl<M: Machine, K: Kernel> Executor<M, K> {
     /// Reads the policy and the facts. No GPU is held yet. The caller must already receive the
     /// kernel's events, so that none is missed from now on.
     ///
@@ -78,11 +86,11 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     /// Returns an error if protheap.ko is loaded and cannot be used.
     pub fn new(root: Root, log: Log) -> Result<Self> {
         let mut last_good = LastGood::default();
-        let mut look = || Survey::of(&root, log, DAEMON.then_some(&mut last_good));
+        let mut look = || Survey::of(&root, log, M::KEEPS.then_some(&mut last_good));
         let mut survey = look();
         // On a machine without a GPU, no directory is created.
         let (mut run, mut lock) = (None, None);
-        if !DAEMON && !survey.facts.gpus.is_empty() {
+        if !M::KEEPS && !survey.facts.gpus.is_empty() {
             match Self::run_alone(&root, log, Self::withholds(&survey.facts)) {
                 Ok((directory, taken, waited)) => {
                     (run, lock) = (Some(directory), Some(taken));
@@ -96,7 +104,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         let Survey { mut policy, mut facts, mut refused, files } = survey;
         let mut suspects = BTreeMap::new();
         for (name, provider) in &mut facts.providers {
-            if !DAEMON && provider.failure.as_ref().is_some_and(|failure| !failure.certain) {
+            if !M::KEEPS && provider.failure.as_ref().is_some_and(|failure| !failure.certain) {
                 Self::doubt(&mut suspects, name, provider);
             }
             if let Some(failure) = &provider.failure
@@ -118,7 +126,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             refused.extend(problems.into_iter().map(|problem| log_problem(log, problem)));
         }
         let module = match facts.kernel.module {
-            Some(_) if !DAEMON => Some(Module::open(&root)?),
+            Some(_) if !M::KEEPS => Some(K::open(&root)?),
             _ => None,
         };
         Ok(Self {
@@ -127,7 +135,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             run,
             lock,
             module,
-            engine: Engine::new(policy, facts),
+            engine: M::new(policy, facts),
             refused,
             files,
             last_good,
@@ -143,7 +151,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     /// Returns whether the binder must delay the boot: the kernel cannot hold a driver that takes
     /// its heap from a parameter.
     fn withholds(facts: &Facts) -> bool {
-        !DAEMON && facts.kernel.parameter == Some(Parameter::Open)
+        !M::KEEPS && facts.kernel.parameter == Some(Parameter::Open)
     }
 
     /// Waits for another running binder, so that two never hand over buffers to one binding.
@@ -168,7 +176,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     /// Starts the engine. Reports readiness when the holds have started or bindings are adopted.
     pub fn start(&mut self) {
         let mut results = self.handle((now(), Event::Started));
-        if DAEMON {
+        if M::KEEPS {
             // Bindings are adopted once they have been read.
             results = results.into_iter().flat_map(|event| self.handle(event)).collect();
             // Programs that wait for readiness read the state file.
@@ -193,11 +201,11 @@ impl<const DAEMON: bool> Executor<DAEMON> {
 
     /// Publishes the state after all pending actions, and closes the daemon's files.
     fn finish(&mut self) {
-        if DAEMON {
+        if M::KEEPS {
             (self.lock, self.module) = (None, None);
         }
         self.publish();
-        if DAEMON {
+        if M::KEEPS {
             self.run = None;
         }
     }
@@ -227,46 +235,36 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                 let opened = opened.unwrap_or_else(|error| Opened::Refused(error.to_string()));
                 Some((now(), Event::Opened(device, opened)))
             }
-            Action::Try(device, request) if request.source != Source::Kernel => {
-                let verdict = self.allocate(&device, &request);
-                Some((now(), Event::Tried(device, request.heap, verdict)))
+            Action::Allocate(device, request) => {
+                let (verdict, buffers) = self.allocate(&device, &request);
+                self.buffers.extend(buffers.map(|buffers| (device.clone(), buffers)));
+                Some((now(), Event::Allocated(device, request.heap, verdict)))
             }
-            Action::Try(device, request) => Some(match self.bind(&device, &request) {
-                Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
-                Err(error) => {
-                    let verdict = error.downcast_ref().and_then(module::Error::verdict);
-                    let verdict = verdict.map(|verdict| self.too_small(&request, verdict));
-                    match &verdict {
-                        Some(Verdict::TooSmall(why)) => {
-                            self.log.gpu(&device, format_args!("{}: {why}", request.heap));
-                        }
-                        _ => self.log.gpu(&device, format_args!("{}: {error}", request.heap)),
-                    }
-                    (
-                        now(),
-                        match verdict {
-                            Some(verdict) => Event::Tried(device, request.heap, verdict),
-                            None => Event::Bound(device, Err(error.to_string())),
-                        },
-                    )
-                }
-            }),
-            Action::Bind(device, request) => Some(match self.bind(&device, &request) {
-                Ok((at, bound)) => (at, Event::Bound(device, Ok(bound))),
-                Err(error) => (now(), Event::Bound(device, Err(error.to_string()))),
-            }),
+            Action::Classify(device, request) => {
+                let (verdict, _) = self.allocate(&device, &request);
+                Some((now(), Event::Allocated(device, request.heap, verdict)))
+            }
+            Action::HandOver(device, request) => {
+                let bound = self.hand_over(&device, &request);
+                Some(bound_event(device, bound))
+            }
+            Action::Commit(device, request) => Some(self.commit(device, request)),
+            Action::NameHeap(device, request) => {
+                let bound = self.name_heap(&device, &request);
+                Some(bound_event(device, bound))
+            }
             Action::BindOnDemand(device) => {
                 self.take_buffers(&device);
                 let outcome = self.bind_on_demand(&device).map_err(|error| error.to_string());
                 Some((now(), Event::OnDemand(device, outcome)))
             }
-            Action::Release(device) => {
+            Action::EndHold(device, reason) => {
                 self.take_buffers(&device);
-                let released = self.release(&device);
-                self.warn(&device, "failed to end the hold, which expires by itself", released);
+                let ended = self.end_hold(&device, reason);
+                self.warn(&device, "failed to end the hold, which expires by itself", ended);
                 None
             }
-            Action::Remove(device) => {
+            Action::Withdraw(device) => {
                 let removed = self.module().and_then(|module| match module.remove(&device) {
                     // Another program has already withdrawn it.
                     Err(error) if error.is_absent() => Ok(()),
@@ -275,16 +273,16 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                 self.warn(&device, "failed to withdraw the binding", removed);
                 None
             }
-            // Only a daemon's engine returns these.
-            Action::Look(_) | Action::Supply(..) | Action::Tell(..) if !DAEMON => None,
-            Action::Look(device) => Some((now(), self.look(device))),
+            // Only the keeper requests these.
+            Action::Read(_) | Action::Supply(..) | Action::Log(..) if !M::KEEPS => None,
+            Action::Read(device) => Some((now(), self.read(device))),
             Action::Supply(device, heap) => {
                 let supplied = self.supply(&device, &heap);
                 let supplied =
                     supplied.unwrap_or_else(|error| Supplied::Refused(error.to_string()));
                 Some((now(), Event::Supplied(device, supplied)))
             }
-            Action::Tell(device, text) => {
+            Action::Log(device, text) => {
                 self.log.gpu(&device, format_args!("{text}"));
                 None
             }
@@ -296,8 +294,8 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     }
 
     /// Returns the module for a change, after acquiring the lock if `/run` is writable.
-    fn module(&mut self) -> Result<&Module> {
-        if DAEMON && self.lock.is_none() {
+    fn module(&mut self) -> Result<&K> {
+        if M::KEEPS && self.lock.is_none() {
             self.make_run();
             let (log, ready) = (self.log, self.ready);
             // Another program is running, so that the boot may continue.
@@ -314,9 +312,9 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         self.module_to_read()
     }
 
-    fn module_to_read(&mut self) -> Result<&Module> {
-        if self.module.is_none() && DAEMON {
-            self.module = Some(Module::open(&self.root)?);
+    fn module_to_read(&mut self) -> Result<&K> {
+        if self.module.is_none() && M::KEEPS {
+            self.module = Some(K::open(&self.root)?);
         }
         Ok(self.module.as_ref().ok_or("protheap.ko is not loaded")?)
     }
@@ -342,3 +340,6 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

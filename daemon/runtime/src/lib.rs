@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod executor;
+pub mod kernel;
 pub mod log;
 pub mod ready;
 pub mod state_file;

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use protheap_board::root::Root;
-use protheap_runtime::executor::Executor;
+use protheap_runtime::executor::DaemonExecutor;
 use protheap_runtime::log::{Log, Message};
 
 /// Messages logged so far.
@@ -81,7 +81,7 @@ fn write_error_is_logged_once_and_write_is_retried() {
     fs::remove_dir(machine.path("run")).unwrap();
     fs::write(machine.path("run"), "").unwrap();
     let root = Root::open(&machine.0).unwrap();
-    let mut daemon = Executor::<true>::new(root, Log { program: "test", sink: say }).unwrap();
+    let mut daemon = DaemonExecutor::new(root, Log { program: "test", sink: say }).unwrap();
     daemon.start();
     daemon.reload();
     assert!(matches!(&logged()[..], [logged] if logged.contains("/run/protheap: cannot be made")));
@@ -125,7 +125,7 @@ fn repaired_policy_is_no_longer_rejected() {
     let policies = "etc/protheap/policies";
     machine.chmod(policies, 0o777);
     let root = Root::open(&machine.0).unwrap();
-    let mut daemon = Executor::<true>::new(root, Log { program: "test", sink: silent }).unwrap();
+    let mut daemon = DaemonExecutor::new(root, Log { program: "test", sink: silent }).unwrap();
     daemon.start();
     for _ in 0..2 {
         let [refused] = daemon.refused() else { panic!("{:?}", daemon.refused()) };

@@ -11,7 +11,7 @@ use anyhow::Context;
 use protheap_board::root::Root;
 use protheap_core::engine::{NoDemand, NoRebind};
 use protheap_policy::name::DeviceName;
-use protheap_runtime::executor::Executor;
+use protheap_runtime::executor::DaemonExecutor;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tokio::sync::{oneshot, watch};
@@ -120,7 +120,7 @@ impl Bindings {
 #[cfg(test)]
 impl Bindings {
     /// Returns a handle with a fixed snapshot and without a thread.
-    pub(crate) fn given(engine: &protheap_core::engine::Engine<true>) -> Self {
+    pub(crate) fn given(engine: &protheap_core::engine::Keeper) -> Self {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
         let snapshot = Arc::new(Snapshot::new(engine, &[]));
         let root = Arc::new(Root::open("/".as_ref()).unwrap());
@@ -137,7 +137,7 @@ fn run(
     // Open the monitor first, so that no event is missed while facts are read.
     let monitor = Monitor::open()
         .context("listening to the kernel's events; a sandbox must allow AF_NETLINK")?;
-    let opened = Executor::<true>::new(root, journal::LOG);
+    let opened = DaemonExecutor::new(root, journal::LOG);
     let mut executor = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.restore();
     executor.start();
@@ -166,7 +166,7 @@ fn run(
 
 /// Executes a request. Publishes its changes before sending the answer. The client may no longer be
 /// waiting for the answer.
-fn serve(command: Command, executor: &mut Executor<true>, publish: &watch::Sender<Arc<Snapshot>>) {
+fn serve(command: Command, executor: &mut DaemonExecutor, publish: &watch::Sender<Arc<Snapshot>>) {
     match command {
         Command::Reload(answer) => {
             let changed = executor.reload();
@@ -189,7 +189,7 @@ fn serve(command: Command, executor: &mut Executor<true>, publish: &watch::Sende
     }
 }
 
-fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, executor: &Executor<true>) {
+fn publish_changes(publish: &watch::Sender<Arc<Snapshot>>, executor: &DaemonExecutor) {
     let (engine, refused) = (executor.engine(), executor.refused());
     let before = Arc::clone(&publish.borrow());
     if before.engine != *engine || before.refused != refused {

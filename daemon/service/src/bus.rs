@@ -106,7 +106,7 @@ impl Served {
     fn of(snapshot: &Arc<Snapshot>) -> Self {
         Self {
             snapshot: Arc::clone(snapshot),
-            gpus: snapshot.engine.bindings().keys().cloned().collect(),
+            gpus: snapshot.gpus().iter().map(|gpu| gpu.device.clone()).collect(),
             heaps: snapshot.heaps(),
         }
     }

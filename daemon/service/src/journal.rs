@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::os::linux::fs::MetadataExt;
 use std::sync::Mutex;
 
+use protheap_core::engine::Machine as _;
 use protheap_core::state::{Reason, State};
 use protheap_core::state_file::GpuState;
 use protheap_policy::name::Key;
@@ -159,7 +160,7 @@ pub(crate) fn log_changes(before: &Snapshot, now: &Snapshot) {
 }
 
 fn log_gpu(gpu: &GpuState) {
-    let (state, reason) = (gpu.state.as_str(), gpu.reason.map_or("", Reason::as_str));
+    let (state, reason) = (gpu.state.as_str(), Reason::optional_str(gpu.reason));
     let heap = gpu.heap.as_ref().map_or("", |heap| heap.as_str());
     let device = gpu.device.as_str();
     let reasons = if reason.is_empty() { String::new() } else { format!(" ({reason})") };

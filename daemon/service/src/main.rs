@@ -28,6 +28,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bindings::Bindings;
 use policies::Policies;
+use protheap_core::engine::Machine as _;
 use protheap_runtime::log::one_line;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use protheap_board::uevents::{Event, Received};
-use protheap_runtime::executor::{Collected, Executor};
+use protheap_runtime::executor::{Collected, DaemonExecutor};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use udev::{MonitorBuilder, MonitorSocket};
@@ -49,7 +49,7 @@ impl Monitor {
     }
 
     /// Collects all queued events.
-    pub(crate) fn receive(&self, executor: &Executor<true>) -> Collected {
+    pub(crate) fn receive(&self, executor: &DaemonExecutor) -> Collected {
         let mut collected = Collected::default();
         loop {
             // libudev returns the reason for no event in errno, which its Rust bindings ignore.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use protheap_core::engine::{Binding, Engine};
+use protheap_core::engine::{Keeper, Machine as _};
 use protheap_core::named::named_heaps;
 use protheap_core::report::gpu_state;
 use protheap_core::state_file::{GpuState, Refused};
@@ -13,15 +13,15 @@ use protheap_policy::name::{DeviceName, HeapName};
 /// The state of all bindings at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
-    pub(crate) engine: Engine<true>,
+    pub(crate) engine: Keeper,
     pub(crate) refused: Vec<Refused>,
     /// In the order of the engine's bindings: by device name.
     gpus: Vec<GpuState>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(engine: &Engine<true>, refused: &[Refused]) -> Self {
-        let bindings = engine.bindings().iter();
+    pub(crate) fn new(engine: &Keeper, refused: &[Refused]) -> Self {
+        let bindings = engine.bindings();
         let gpus = bindings.map(|(device, binding)| gpu_state(engine, device, binding)).collect();
         Self { engine: engine.clone(), refused: refused.to_vec(), gpus }
     }
@@ -40,14 +40,16 @@ impl Snapshot {
     /// Returns the present heaps that the policies name or that are bound.
     pub(crate) fn heaps(&self) -> BTreeSet<HeapName> {
         let facts = self.engine.facts();
-        let bound = self.engine.bindings().values().filter_map(Binding::kernel);
-        let bound = bound.map(|kernel| &kernel.heap).filter(|heap| facts.heaps.contains(heap));
+        let bound = self
+            .engine
+            .kernels()
+            .map(|kernel| &kernel.heap)
+            .filter(|heap| facts.heaps.contains(heap));
         named_heaps(self.engine.policy(), facts).into_iter().chain(bound).cloned().collect()
     }
 
     /// Returns whether no GPU waits for buffers.
     pub(crate) fn gpus_have_buffers(&self) -> bool {
-        let wants = |gpu: &Binding| gpu.kernel().is_some_and(|kernel| kernel.suspend_wanted > 0);
-        self.engine.is_done() && !self.engine.bindings().values().any(wants)
+        self.engine.is_done() && self.engine.kernels().all(|kernel| kernel.suspend_wanted == 0)
     }
 }

@@ -14,6 +14,6 @@ need hand_over suspend protected,secure-video 65536 --count 16
 load_gpu
 run_binder
 check 'the next binder binds a heap whose memory suffices for one set of buffers' is "$BINDER_STATUS" 0
-check 'the next binder has a hold' at_least "$(step_us window-opened)" 1
+check 'the next binder has a hold' at_least "$(step_us hold-started)" 1
 check 'the GPU uses its buffers' wait_until 2 holds "$CONFIG/$GPU/state" in-use
 check 'no buffer of the first binder is left' is "$(buffers)" 17

@@ -11,8 +11,8 @@ load_protheap
 load_tee delay_ms=1500
 start_binder
 load_gpu
-need wait_until 2 step_us window-opened
-opened=$(step_us window-opened)
+need wait_until 2 step_us hold-started
+opened=$(step_us hold-started)
 need kill -9 "$BINDER"
 end_binder
 check 'the GPU is still held after the binder was killed' is "$(attr state)" held
@@ -28,8 +28,8 @@ load_protheap
 load_tee delay_ms=-1
 start_binder
 load_gpu
-need wait_until 2 step_us window-opened
-opened=$(step_us window-opened)
+need wait_until 2 step_us hold-started
+opened=$(step_us hold-started)
 need kill -9 "$BINDER"
 end_binder
 check 'without another binder, the GPU probes' wait_until 5 gpu_probed

@@ -3,7 +3,7 @@
 # limit: 60
 
 # story: prints how long the GPU was held, and the times of three steps
-story() { echo "$(state_of /gpus/0/held_us) $(step_us window-opened) $(step_us heap-appeared) $(step_us bound)"; }
+story() { echo "$(state_of /gpus/0/held_us) $(step_us hold-started) $(step_us heap-appeared) $(step_us bound)"; }
 adopted() { is "$(attr state) $(ends in-use adopted) $(buffers)" 'in-use  17'; }
 
 load_protheap
@@ -31,7 +31,7 @@ left() {
 	start_daemon
 	check "state.json is $1: the daemon adopts the binding" adopted
 	check 'the daemon replaces state.json by a regular file' is "$(stat -c %F $STATE) $(state_of /schema)" 'regular file 1'
-	check 'the daemon starts a new timeline' fails step_us window-opened
+	check 'the daemon starts a new timeline' fails step_us hold-started
 	stop_daemon
 }
 

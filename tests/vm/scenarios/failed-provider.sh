@@ -38,7 +38,7 @@ check 'the GPU is held while the probe runs' is "$(attr state)" held
 load_gpu
 end_binder
 check 'a probe that fails ends the hold' is "$BINDER_STATUS $(state_of /gpus/0/reason)" '0 no-heap'
-released=$(($(step_us window-opened) + $(state_of /gpus/0/held_us)))
+released=$(($(step_us hold-started) + $(state_of /gpus/0/held_us)))
 check 'the GPU is held until the probe fails, 1.5 s after the driver was loaded' at_least $released $((loaded + 1500000))
 check 'a probe that fails: the GPU is not held until the hold timeout' at_most "$(state_of /gpus/0/held_us)" 3500000
 check 'the candidate has the failure of the probe that ended the hold' is "$(state_of /gpus/0/considered/0/detail)" "$FAILED"

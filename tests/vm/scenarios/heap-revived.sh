@@ -13,5 +13,5 @@ load_gpu
 load_tee
 end_binder
 check 'the binder exits with status 0' is "$BINDER_STATUS" 0
-check 'the timeline has the step of the provider' at_least "$(step_us provider-settled)" 1
+check 'the timeline has the step of the provider' at_least "$(step_us provider-probed)" 1
 check 'the GPU uses the heap when its TEE is back' wait_until 2 holds "$CONFIG/$GPU/state" in-use

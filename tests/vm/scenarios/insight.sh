@@ -51,5 +51,5 @@ check 'the kernel logs the hold once' is "$(log 'held for at most 5000 ms')" 1
 check 'the kernel logs the heap and the policy once' is "$(log 'bound to protected,secure-video by policy somebody')" 1
 check 'the kernel logs the withdrawal once' is "$(log 'binding withdrawn, . protected buffers are still in use')" 1
 check 'the kernel has no buffer when the driver is unbound' is "$(counter state) $(counter buffers) $(counter bytes) $(counter in-use)" 'absent 0 0 0'
-check 'the kernel counts the hold of the device as spent' is "$(counter window-spent)" 1
+check 'the kernel counts the hold of the device as spent' is "$(counter hold-spent)" 1
 kill $listener

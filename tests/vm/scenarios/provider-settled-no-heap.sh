@@ -10,7 +10,7 @@ load_gpu
 end_binder
 check 'the binder exits with status 0' is "$BINDER_STATUS" 0
 check 'state.json reports state unprotected and reason no-heap' is "$(state_of /gpus/0/state) $(state_of /gpus/0/reason)" 'unprotected no-heap'
-released=$(($(step_us window-opened) + $(state_of /gpus/0/held_us)))
+released=$(($(step_us hold-started) + $(state_of /gpus/0/held_us)))
 check 'the GPU is held until the TEE has probed, 1.5 s after its driver was loaded' at_least $released $((loaded + 1500000))
 check 'the GPU is not held until the hold timeout' at_most "$(state_of /gpus/0/held_us)" 3500000
 check 'the GPU probes' wait_until 2 gpu_probed

@@ -13,8 +13,8 @@ load_gpu
 need protheap-guest write $DRIVER/unbind "$GPU"
 # The hold is 60 times this, in milliseconds.
 UNIT=$SLOW
-# end_window HOW: ends the hold by that word; `timer` does nothing
-end_window() {
+# end_hold HOW: ends the hold by that word; `timer` does nothing
+end_hold() {
 	case $1 in
 	none | bind) echo "$1" >"$CONFIG/$GPU/commit" ;;
 	rmdir) rmdir "$CONFIG/$GPU" ;;
@@ -27,7 +27,7 @@ round() {
 	need mkdir "$CONFIG/$GPU"
 	need hand_over firmware $HEAP 262144
 	need store hold_ms $((60 * UNIT))
-	(usleep $(($2 * 1000 * UNIT)) && end_window "$1") >/dev/null 2>&1 &
+	(usleep $(($2 * 1000 * UNIT)) && end_hold "$1") >/dev/null 2>&1 &
 	ender=$!
 	(usleep $(($3 * 1000 * UNIT)) && echo "$GPU" >$DRIVER/bind || echo "$1" >>/run/deferred) 2>/dev/null &
 	wait $!

@@ -59,7 +59,7 @@ pub(super) fn measure(
     let script = Script { firmware: Some(&firmware), ..Script::new("optee", &guest.modelled) };
     let said = guest.boot(&script)?;
     let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);
-    report(Measure::value(names.held, time("held", "window to commit")?, Limit::None));
+    report(Measure::value(names.held, time("held", "hold to commit")?, Limit::None));
 
     let (first, next) =
         (time("first", "no group has a buffer")?, time("next", "another group has one")?);

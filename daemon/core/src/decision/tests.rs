@@ -90,8 +90,8 @@ fn selection_waits_for_a_preferred_heap_until_the_last_call() {
 #[test]
 fn candidate_waits_only_for_the_provider_it_names() {
     let policy = policy("heaps = [{ name = 'high', provider = 'acme,svp' }, { name = 'low' }]");
-    let settled = with_provider(facts(&["low"]), "acme,svp", Some("svp"));
-    let other = with_provider(settled.clone(), "linaro,optee-tz", None);
+    let probed = with_provider(facts(&["low"]), "acme,svp", Some("svp"));
+    let other = with_provider(probed.clone(), "linaro,optee-tz", None);
     assert_eq!(tried(&one(&policy, &other)), "low");
     let own = with_provider(other, "acme,svp", None);
     assert_eq!(one(&policy, &own).plan, Plan::Wait);
@@ -123,9 +123,9 @@ fn selection_does_not_wait_for_a_failed_provider() {
 #[test]
 fn unprotected_gpu_has_a_reason() {
     assert_eq!(one(&policy(TWO), &facts(&[])).plan, Plan::Without(Reason::NoProvider));
-    let settled = with_provider(facts(&[]), "linaro,optee-tz", Some("optee"));
-    assert_eq!(one(&policy(TWO), &settled).plan, Plan::Without(Reason::NoHeap));
-    assert_eq!(one(&policy("hold = '1s'"), &settled).plan, Plan::Without(Reason::NoPolicy));
+    let probed = with_provider(facts(&[]), "linaro,optee-tz", Some("optee"));
+    assert_eq!(one(&policy(TWO), &probed).plan, Plan::Without(Reason::NoHeap));
+    assert_eq!(one(&policy("hold = '1s'"), &probed).plan, Plan::Without(Reason::NoPolicy));
     let mut no_module = facts(&["high"]);
     no_module.kernel.module = None;
     assert_eq!(one(&policy(TWO), &no_module).plan, Plan::Without(Reason::NoConsumer));

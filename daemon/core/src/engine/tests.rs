@@ -4,11 +4,15 @@ mod timeline;
 
 use proptest::prelude::*;
 
+use super::attempt::LAST_CALL;
 use super::*;
-use crate::facts::{Failure, Module, Parameter, Protection, Shortage, Source};
+use crate::facts::{
+    Failure, Gpu, Module, Parameter, Protection, Provider, Shortage, Source, Verdict,
+};
+use crate::state::{Reason, State};
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
-use protheap_policy::name::Key;
+use protheap_policy::name::{HeapName, Key};
 
 const HOLD: u64 = 5_000_000;
 
@@ -116,11 +120,39 @@ pub(super) fn kernel(name: &str) -> KernelBinding {
     }
 }
 
+/// Access to what a machine hides.
+pub(super) trait Inspect: Machine {
+    /// Returns whether no attempt and no action is pending for a GPU.
+    fn has_ended(&self, device: &DeviceName) -> bool;
+
+    /// Returns whether a GPU waits for the driver's other GPUs.
+    fn is_agreeing(&self, device: &DeviceName) -> bool;
+
+    /// Returns everything that is known of a GPU's binding.
+    fn whole(&self, device: &DeviceName) -> String;
+}
+
+impl Inspect for Binder {
+    fn has_ended(&self, device: &DeviceName) -> bool {
+        self.gpus.get(device).is_none_or(|gpu| gpu.attempt.has_ended())
+    }
+
+    fn is_agreeing(&self, device: &DeviceName) -> bool {
+        self.gpus.get(device).is_some_and(|gpu| gpu.attempt.is_agreeing())
+    }
+
+    fn whole(&self, device: &DeviceName) -> String {
+        format!("{:?}", self.gpus.get(device))
+    }
+}
+
+/// Returns the bindings of all GPUs.
+pub(super) fn bindings(engine: &impl Machine) -> impl Iterator<Item = &Binding> {
+    engine.bindings().map(|(_, binding)| binding)
+}
+
 /// Feeds events at times, and returns the actions of the last one.
-pub(super) fn run<const DAEMON: bool>(
-    engine: &mut Engine<DAEMON>,
-    events: &[(u64, Event)],
-) -> Vec<Action> {
+pub(super) fn run(engine: &mut impl Machine, events: &[(u64, Event)]) -> Vec<Action> {
     let mut actions = Vec::new();
     for (at, event) in events {
         actions = engine.on(event.clone(), Monotonic(*at));
@@ -128,39 +160,40 @@ pub(super) fn run<const DAEMON: bool>(
     actions
 }
 
-fn window(end: u64) -> Event {
-    Event::Opened(gpu(), Opened::Window(Monotonic(end)))
+fn held(end: u64) -> Event {
+    Event::Opened(gpu(), Opened::Held(Monotonic(end)))
 }
 
-pub(super) fn end<const DAEMON: bool>(engine: &Engine<DAEMON>) -> (State, Option<Reason>) {
-    let binding = &engine.bindings()[&gpu()];
+pub(super) fn end(engine: &impl Machine) -> (State, Option<Reason>) {
+    let binding = engine.binding(&gpu()).unwrap();
     (binding.state(), binding.reason())
 }
 
 #[test]
 fn present_heap_is_bound_during_the_hold() {
-    let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
+    let mut engine = Binder::new(two(), facts(&["low"], &[]));
     let actions = run(&mut engine, &[(10, Event::Started)]);
     assert_eq!(actions, [Action::Open(gpu(), 5_000)]);
-    let actions = run(&mut engine, &[(20, window(HOLD))]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
-    let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
-    assert!(matches!(&actions[..], [Action::Bind(..)]));
+    let actions = run(&mut engine, &[(20, held(HOLD))]);
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap("low")));
+    let actions = run(&mut engine, &[(30, Event::Allocated(gpu(), heap("low"), good()))]);
+    assert!(matches!(&actions[..], [Action::HandOver(..)]));
     let actions = run(&mut engine, &[(50, Event::Bound(gpu(), Ok(free())))]);
     assert_eq!(actions, []);
     assert_eq!(end(&engine), (State::Bound, None));
-    assert_eq!(engine.bindings()[&gpu()].held(), 30);
-    let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| &*s.step).collect();
-    assert_eq!(steps, ["window-opened", "tried", "bound"]);
+    assert_eq!(engine.binding(&gpu()).unwrap().held(), 30);
+    let steps: Vec<_> =
+        engine.binding(&gpu()).unwrap().timeline().iter().map(|s| &*s.step).collect();
+    assert_eq!(steps, ["hold-started", "tried", "bound"]);
 }
 
 #[test]
 fn gpu_bound_on_demand_is_not_held() {
     for there in [&["low"][..], &[]] {
         let policy = policy_on_demand("{ name = 'high', provider = 'acme,svp' }, { name = 'low' }");
-        let mut engine = Engine::<false>::new(policy, facts(there, &["acme,svp"]));
+        let mut engine = Binder::new(policy, facts(there, &["acme,svp"]));
         assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
-        let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::NoWindow))]);
+        let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::NotHeld))]);
         assert_eq!(actions, [Action::BindOnDemand(gpu())]);
         assert!(!engine.is_done());
         assert_eq!(run(&mut engine, &[(30, Event::OnDemand(gpu(), Ok(())))]), []);
@@ -174,25 +207,25 @@ fn on_demand_policy_binds_at_boot_without_the_module() {
     let mut facts = facts(&["low"], &[]);
     facts.kernel.module = None;
     facts.kernel.parameter = Some(Parameter::Open);
-    let mut engine = Engine::<false>::new(policy_on_demand("{ name = 'low' }"), facts);
+    let mut engine = Binder::new(policy_on_demand("{ name = 'low' }"), facts);
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 5_000)]);
 }
 
 #[test]
 fn board_without_provider_and_heap_is_not_held() {
-    let mut engine = Engine::<false>::new(two(), facts(&[], &[]));
+    let mut engine = Binder::new(two(), facts(&[], &[]));
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoProvider)));
 }
 
 #[test]
 fn hold_ends_when_the_provider_probes_without_a_heap() {
-    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
-    let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let mut engine = Binder::new(two(), facts(&[], &["acme,svp"]));
+    let actions = run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD - LAST_CALL))]);
-    let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
-    let actions = run(&mut engine, &[(100, Event::Changed(vec![settled]))]);
-    assert_eq!(actions, [Action::Release(gpu())]);
+    let probed = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
+    let actions = run(&mut engine, &[(100, Event::Changed(vec![probed]))]);
+    assert_eq!(actions, [Action::EndHold(gpu(), Reason::NoHeap)]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
 }
 
@@ -200,10 +233,10 @@ fn hold_ends_when_the_provider_probes_without_a_heap() {
 fn gpu_is_not_held_for_a_failed_provider() {
     let mut start = facts(&[], &[]);
     start.providers.insert(device("acme,svp"), failed("acme,svp"));
-    let mut engine = Engine::<false>::new(two(), start);
+    let mut engine = Binder::new(two(), start);
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
-    let binding = &engine.bindings()[&gpu()];
+    let binding = engine.binding(&gpu()).unwrap();
     assert_eq!(binding.held(), 0);
     assert_eq!(binding.timeline()[0].step, "provider-failed");
     let said = "acme,svp: probe with driver d failed with error -22";
@@ -213,54 +246,55 @@ fn gpu_is_not_held_for_a_failed_provider() {
 
 #[test]
 fn hold_ends_when_the_last_provider_fails_to_probe() {
-    let mut engine = Engine::<false>::new(two(), facts(&["low"], &["acme,svp"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
+    let mut engine = Binder::new(two(), facts(&["low"], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    assert_eq!(engine.binding(&gpu()).unwrap().state(), State::Waiting);
     let fails = Change::Provider(device("acme,svp"), Some(failed("acme,svp")));
     let actions = run(&mut engine, &[(100, Event::Changed(vec![fails]))]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
-    let steps: Vec<_> = engine.bindings()[&gpu()].timeline().iter().map(|s| &*s.step).collect();
-    assert_eq!(steps, ["window-opened", "provider-failed"]);
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap("low")));
+    let steps: Vec<_> =
+        engine.binding(&gpu()).unwrap().timeline().iter().map(|s| &*s.step).collect();
+    assert_eq!(steps, ["hold-started", "provider-failed"]);
 }
 
 #[test]
 fn pending_provider_holds_the_gpu_until_the_timeout() {
-    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let mut engine = Binder::new(two(), facts(&[], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
     assert_eq!(actions, [Action::WakeAt(Monotonic(HOLD))]);
     assert_eq!(run(&mut engine, &[(HOLD, Event::Woken)]), []);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
-    assert_eq!(engine.bindings()[&gpu()].held(), HOLD - 20);
+    assert_eq!(engine.binding(&gpu()).unwrap().held(), HOLD - 20);
 }
 
 #[test]
 fn less_preferred_heap_is_selected_at_the_last_call() {
-    let mut engine = Engine::<false>::new(two(), facts(&["low"], &["acme,svp"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
+    let mut engine = Binder::new(two(), facts(&["low"], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    assert_eq!(engine.binding(&gpu()).unwrap().state(), State::Waiting);
     let actions = run(&mut engine, &[(HOLD - LAST_CALL, Event::Woken)]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap("low")));
 }
 
 #[test]
 fn dead_heap_is_tried_again_when_its_tee_registers() {
-    let mut engine = Engine::<false>::new(two(), facts(&["high"], &["acme,svp"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
+    let mut engine = Binder::new(two(), facts(&["high"], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    let actions = run(&mut engine, &[(30, Event::Allocated(gpu(), heap("high"), Verdict::Dead))]);
     assert!(matches!(&actions[..], [Action::WakeAt(_)]), "{actions:?}");
-    let settled = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
-    let actions = run(&mut engine, &[(100, Event::Changed(vec![settled]))]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
+    let probed = Change::Provider(device("acme,svp"), Some(provider("acme,svp", Some("svp"))));
+    let actions = run(&mut engine, &[(100, Event::Changed(vec![probed]))]);
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap("high")));
     // The heap is dead again and no provider is pending, so that the attempt ends.
-    run(&mut engine, &[(110, Event::Tried(gpu(), heap("high"), Verdict::Dead))]);
+    run(&mut engine, &[(110, Event::Allocated(gpu(), heap("high"), Verdict::Dead))]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
 }
 
 #[test]
 fn binder_does_not_wait_without_a_hold() {
-    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
-    run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoWindow))]);
+    let mut engine = Binder::new(two(), facts(&[], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::NotHeld))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
 }
 
@@ -268,34 +302,34 @@ fn binder_does_not_wait_without_a_hold() {
 fn probed_driver_gets_a_late_binding_of_a_present_heap() {
     let mut late = facts(&["low"], &[]);
     late.gpus.get_mut(&gpu()).unwrap().driver = Some("panthor".into());
-    let mut engine = Engine::<false>::new(two(), late.clone());
+    let mut engine = Binder::new(two(), late.clone());
     // A driver that has probed cannot be held.
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [Action::Open(gpu(), 0)]);
     let actions = run(&mut engine, &[(20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
-    assert!(matches!(&actions[..], [Action::Try(..)]));
+    assert!(matches!(&actions[..], [Action::Allocate(..)]));
     late.heaps.clear();
     late.providers.insert(device("acme,svp"), provider("acme,svp", None));
-    let mut engine = Engine::<false>::new(two(), late);
+    let mut engine = Binder::new(two(), late);
     run(&mut engine, &[(10, Event::Started), (20, Event::Opened(gpu(), Opened::AlreadyProbed))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::AlreadyProbed)));
 }
 
 #[test]
 fn binding_is_withdrawn_if_the_driver_does_not_use_it() {
-    let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
+    let mut engine = Binder::new(two(), facts(&["low"], &[]));
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), Opened::NoConsumer))];
-    assert_eq!(run(&mut engine, &events), [Action::Remove(gpu())]);
+    assert_eq!(run(&mut engine, &events), [Action::Withdraw(gpu())]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoConsumer)));
 }
 
 #[test]
 fn binding_of_an_earlier_run_is_adopted_unchanged() {
-    let mut engine = Engine::<false>::new(two(), facts(&["low", "high"], &[]));
+    let mut engine = Binder::new(two(), facts(&["low", "high"], &[]));
     let adopted = Opened::Adopted(heap("low"), true);
     let events = [(10, Event::Started), (20, Event::Opened(gpu(), adopted))];
     assert_eq!(run(&mut engine, &events), []);
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
-    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap("low")));
+    assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap("low")));
 }
 
 fn in_kernel(heaps: &[&str]) -> Facts {
@@ -307,35 +341,35 @@ fn in_kernel(heaps: &[&str]) -> Facts {
 
 #[test]
 fn kernel_allocation_binds_at_once() {
-    let mut engine = Engine::<false>::new(two(), in_kernel(&["low"]));
-    let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    assert!(matches!(&actions[..], [Action::Try(_, r)] if r.source == Source::Kernel));
+    let mut engine = Binder::new(two(), in_kernel(&["low"]));
+    let actions = run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    assert!(matches!(&actions[..], [Action::Commit(_, r)] if r.source == Source::Kernel));
     let bound = Bound { in_use: true, judged: Some(good()) };
     assert_eq!(run(&mut engine, &[(50, Event::Bound(gpu(), Ok(bound)))]), []);
     assert_eq!(end(&engine), (State::InUse, None));
-    let binding = &engine.bindings()[&gpu()];
+    let binding = engine.binding(&gpu()).unwrap();
     assert_eq!(binding.request().unwrap().heap, heap("low"));
     assert_eq!(binding.held(), 30);
     assert_eq!(engine.facts().gpus[&gpu()].verdicts[&heap("low")], good());
     let steps: Vec<_> = binding.timeline().iter().map(|s| &*s.step).collect();
-    assert_eq!(steps, ["window-opened", "tried", "bound"]);
+    assert_eq!(steps, ["hold-started", "tried", "bound"]);
 }
 
 #[test]
 fn failed_kernel_allocation_selects_the_next_heap() {
-    let mut engine = Engine::<false>::new(two(), in_kernel(&["high", "low"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    let dead = Event::Tried(gpu(), heap("high"), Verdict::Dead);
+    let mut engine = Binder::new(two(), in_kernel(&["high", "low"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    let dead = Event::Allocated(gpu(), heap("high"), Verdict::Dead);
     let actions = run(&mut engine, &[(30, dead)]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("low")));
+    assert!(matches!(&actions[..], [Action::Commit(_, request)] if request.heap == heap("low")));
     let mappable = mappable("");
-    let actions = run(&mut engine, &[(40, Event::Tried(gpu(), heap("low"), mappable))]);
-    assert_eq!(actions, [Action::Release(gpu())]);
+    let actions = run(&mut engine, &[(40, Event::Allocated(gpu(), heap("low"), mappable))]);
+    assert_eq!(actions, [Action::EndHold(gpu(), Reason::HeapDead)]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
-    let mut engine = Engine::<false>::new(two(), in_kernel(&["low"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let mut engine = Binder::new(two(), in_kernel(&["low"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
     let refused = Event::Bound(gpu(), Err("EINVAL".into()));
-    assert_eq!(run(&mut engine, &[(30, refused)]), [Action::Release(gpu())]);
+    assert_eq!(run(&mut engine, &[(30, refused)]), [Action::EndHold(gpu(), Reason::KernelRefused)]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
 }
 
@@ -349,11 +383,11 @@ fn with_parameter(mut facts: Facts, parameter: Parameter) -> Facts {
 #[test]
 fn parameter_names_an_accepted_heap() {
     let start = with_parameter(facts(&["low"], &[]), Parameter::Open);
-    let mut engine = Engine::<false>::new(two(), start);
-    let actions = run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    assert!(matches!(&actions[..], [Action::Try(_, r)] if r.source == Source::Driver));
-    let actions = run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
-    assert!(matches!(&actions[..], [Action::Bind(_, r)] if r.heap == heap("low")));
+    let mut engine = Binder::new(two(), start);
+    let actions = run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    assert!(matches!(&actions[..], [Action::Classify(_, r)] if r.source == Source::Driver));
+    let actions = run(&mut engine, &[(30, Event::Allocated(gpu(), heap("low"), good()))]);
+    assert!(matches!(&actions[..], [Action::NameHeap(_, r)] if r.heap == heap("low")));
     assert_eq!(run(&mut engine, &[(50, Event::Bound(gpu(), Ok(free())))]), []);
     assert_eq!(end(&engine), (State::Bound, None));
 }
@@ -375,17 +409,17 @@ fn parameter_that_is_set_is_not_changed() {
         ("other", Some("panthor"), (State::Unprotected, Some(Reason::AlreadyProbed))),
         ("(null)", Some("panthor"), (State::Unprotected, Some(Reason::AlreadyProbed))),
     ] {
-        let mut binder = Engine::<false>::new(two(), set(name, driver));
+        let mut binder = Binder::new(two(), set(name, driver));
         assert_eq!(run(&mut binder, &[(10, Event::Started)]), []);
         assert_eq!(end(&binder), expected, "{name}");
-        let mut daemon = Engine::<true>::new(two(), set(name, driver));
-        run(&mut daemon, &[(10, Event::Started), (20, Event::Looked(gpu(), Ok(None)))]);
+        let mut daemon = Keeper::new(two(), set(name, driver));
+        run(&mut daemon, &[(10, Event::Started), (20, Event::Read(gpu(), Ok(None)))]);
         assert_eq!(end(&daemon), expected, "{name}");
         // A change only causes another read.
         let changed = Event::Changed(vec![Change::Tees(Vec::new())]);
         let actions = run(&mut daemon, &[(30, changed)]);
-        assert_eq!(actions, [Action::Look(gpu())]);
-        run(&mut daemon, &[(40, Event::Looked(gpu(), Ok(None)))]);
+        assert_eq!(actions, [Action::Read(gpu())]);
+        run(&mut daemon, &[(40, Event::Read(gpu(), Ok(None)))]);
         assert_eq!(end(&daemon), expected, "{name}");
     }
 }
@@ -393,9 +427,9 @@ fn parameter_that_is_set_is_not_changed() {
 #[test]
 fn parameter_cannot_be_set_after_the_driver_is_loaded() {
     let start = with_parameter(facts(&[], &["acme,svp"]), Parameter::Open);
-    let mut engine = Engine::<false>::new(two(), start);
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    assert_eq!(engine.bindings()[&gpu()].state(), State::Waiting);
+    let mut engine = Binder::new(two(), start);
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    assert_eq!(engine.binding(&gpu()).unwrap().state(), State::Waiting);
     let set = Parameter::Set("(null)".into());
     let loaded = Box::new(with_parameter(facts(&["low"], &["acme,svp"]), set));
     run(&mut engine, &[(30, Event::Changed(vec![Change::All(loaded)]))]);
@@ -404,21 +438,21 @@ fn parameter_cannot_be_set_after_the_driver_is_loaded() {
 
 #[test]
 fn kernel_error_ends_the_hold_and_the_attempt() {
-    let mut engine = Engine::<false>::new(two(), facts(&["low"], &[]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
-    run(&mut engine, &[(30, Event::Tried(gpu(), heap("low"), good()))]);
+    let mut engine = Binder::new(two(), facts(&["low"], &[]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    run(&mut engine, &[(30, Event::Allocated(gpu(), heap("low"), good()))]);
     let refused = Event::Bound(gpu(), Err("EXDEV".into()));
-    assert_eq!(run(&mut engine, &[(40, refused)]), [Action::Release(gpu())]);
+    assert_eq!(run(&mut engine, &[(40, refused)]), [Action::EndHold(gpu(), Reason::KernelRefused)]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::KernelRefused)));
 }
 
 #[test]
 fn all_facts_replace_lost_events() {
-    let mut engine = Engine::<false>::new(two(), facts(&[], &["acme,svp"]));
-    run(&mut engine, &[(10, Event::Started), (20, window(HOLD))]);
+    let mut engine = Binder::new(two(), facts(&[], &["acme,svp"]));
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
     let all = Change::All(Box::new(facts(&["high"], &["acme,svp"])));
     let actions = run(&mut engine, &[(30, Event::Changed(vec![all]))]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap("high")));
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap("high")));
     let gone = Change::Gpu(gpu(), None);
     run(&mut engine, &[(40, Event::Changed(vec![gone]))]);
     assert_eq!(end(&engine).0, State::Absent);
@@ -429,8 +463,8 @@ fn all_facts_replace_lost_events() {
 #[derive(Debug, Clone)]
 enum Outside {
     Heap(&'static str),
-    Settles(&'static str),
-    Fails(&'static str),
+    ProviderProbes(&'static str),
+    ProviderFails(&'static str),
     Probes,
     Everything,
 }
@@ -438,8 +472,8 @@ enum Outside {
 fn outside() -> impl Strategy<Value = Outside> {
     prop_oneof![
         prop_oneof![Just("high"), Just("low"), Just("other")].prop_map(Outside::Heap),
-        prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::Settles),
-        prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::Fails),
+        prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::ProviderProbes),
+        prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::ProviderFails),
         Just(Outside::Probes),
         Just(Outside::Everything),
     ]
@@ -463,7 +497,7 @@ proptest! {
     fn every_order_of_events_reaches_an_end(
         there in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
         pending in proptest::sample::subsequence(vec!["acme,svp", "linaro,optee-tz"], 0..=2),
-        has_window in any::<bool>(),
+        has_hold in any::<bool>(),
         accepts in any::<bool>(),
         source in proptest::sample::select(vec![Source::Handed, Source::Kernel, Source::Driver]),
         verdicts in proptest::collection::vec(verdict(), 4),
@@ -476,12 +510,12 @@ proptest! {
         } else if source == Source::Driver {
             start = with_parameter(start, Parameter::Open);
         }
-        let mut engine = Engine::<false>::new(two(), start.clone());
+        let mut engine = Binder::new(two(), start.clone());
         let mut twin = engine.clone();
         let mut now = 1_000;
         let mut queue = vec![Event::Started];
         let mut wake: Option<u64> = None;
-        let mut window_end = None;
+        let mut hold_end = None;
         let mut ended = false;
         let mut verdicts = verdicts.into_iter().cycle();
         let mut passed = false;
@@ -495,8 +529,8 @@ proptest! {
                         let (_, what) = happenings.next().unwrap();
                         Event::Changed(vec![match what {
                             Outside::Heap(name) => Change::Heap(heap(name)),
-                            Outside::Settles(name) => Change::Provider(device(name), Some(provider(name, Some("d")))),
-                            Outside::Fails(name) => Change::Provider(device(name), Some(failed(name))),
+                            Outside::ProviderProbes(name) => Change::Provider(device(name), Some(provider(name, Some("d")))),
+                            Outside::ProviderFails(name) => Change::Provider(device(name), Some(failed(name))),
                             Outside::Probes => Change::Gpu(gpu(), Some(Gpu { driver: Some("g".into()), ..start.gpus[&gpu()].clone() })),
                             Outside::Everything => Change::All(Box::new(start.clone())),
                         }])
@@ -519,15 +553,17 @@ proptest! {
                     Action::Open(device, hold) => {
                         prop_assert!(!ended);
                         prop_assert!(u64::from(hold) * 1_000 <= HOLD);
-                        let opened = if has_window && hold > 0 {
-                            window_end = Some(now + HOLD);
-                            Opened::Window(Monotonic(now + HOLD))
+                        let opened = if has_hold && hold > 0 {
+                            hold_end = Some(now + HOLD);
+                            Opened::Held(Monotonic(now + HOLD))
                         } else {
-                            Opened::NoWindow
+                            Opened::NotHeld
                         };
                         queue.push(Event::Opened(device, opened));
                     }
-                    Action::Try(device, request) => {
+                    Action::Allocate(device, request)
+                    | Action::Commit(device, request)
+                    | Action::Classify(device, request) => {
                         prop_assert!(!ended);
                         let verdict = verdicts.next().unwrap();
                         passed = passes(&verdict);
@@ -537,17 +573,17 @@ proptest! {
                         } else if allocates && passed {
                             Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                         } else {
-                            Event::Tried(device, request.heap, verdict)
+                            Event::Allocated(device, request.heap, verdict)
                         });
                     }
-                    Action::Bind(device, _) => {
+                    Action::HandOver(device, _) | Action::NameHeap(device, _) => {
                         prop_assert!(!ended && passed && !allocates);
                         queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
                     }
-                    Action::Release(_) => prop_assert!(!ended && window_end.is_some()),
+                    Action::EndHold(..) => prop_assert!(!ended && hold_end.is_some()),
                     Action::BindOnDemand(_) => prop_assert!(false, "no policy says so"),
-                    Action::Remove(_) => prop_assert!(!ended),
-                    Action::Look(_) | Action::Supply(..) | Action::Tell(..) => prop_assert!(false, "a daemon's"),
+                    Action::Withdraw(_) => prop_assert!(!ended),
+                    Action::Read(_) | Action::Supply(..) | Action::Log(..) => prop_assert!(false, "a daemon's"),
                     Action::WakeAt(at) => {
                         prop_assert!(at.0 > now);
                         wake = Some(wake.map_or(at.0, |due| due.min(at.0)));
@@ -555,9 +591,9 @@ proptest! {
                 }
             }
             ended = ended || engine.is_done();
-            if engine.bindings()[&gpu()].state() == State::Waiting {
-                prop_assert!(window_end.is_some_and(|end| now < end), "waits without a window");
-                let pending = engine.facts().providers.values().any(|one| !one.settled());
+            if engine.binding(&gpu()).unwrap().state() == State::Waiting {
+                prop_assert!(hold_end.is_some_and(|end| now < end), "waits without a hold");
+                let pending = engine.facts().providers.values().any(|one| !one.has_finished());
                 prop_assert!(pending, "held for nothing");
             }
         }
@@ -565,7 +601,7 @@ proptest! {
         prop_assert!(engine.is_done());
         let (state, _) = end(&engine);
         prop_assert!(state.is_end());
-        prop_assert!(engine.bindings()[&gpu()].held() <= HOLD);
+        prop_assert!(engine.binding(&gpu()).unwrap().held() <= HOLD);
     }
 
     /// Two GPUs of a driver share one parameter. It is set after both attempts have come to a
@@ -576,7 +612,7 @@ proptest! {
         comes in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
         wants in proptest::collection::vec(proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3).prop_shuffle(), 2),
         verdicts in proptest::collection::vec(verdict(), 6),
-        windows in proptest::collection::vec(any::<bool>(), 2),
+        holds in proptest::collection::vec(any::<bool>(), 2),
         accepts in any::<bool>(),
         order in any::<bool>(),
     ) {
@@ -590,7 +626,7 @@ proptest! {
         let policy = Policy::new(Merged::new(vec![Fragment::parse(&key, "acme,a9.toml", &text).unwrap()]));
         let mut start = with_parameter(facts(&there, &["acme,svp"]), Parameter::Open);
         start.gpus.insert(devices[1].clone(), start.gpus[&devices[0]].clone());
-        let mut engine = Engine::<false>::new(policy, start);
+        let mut engine = Binder::new(policy, start);
 
         let mut queue = vec![Event::Started];
         let mut comes = comes.into_iter();
@@ -617,22 +653,24 @@ proptest! {
             for action in engine.on(event, Monotonic(now)) {
                 match action {
                     Action::Open(device, _) => {
-                        let has_window = windows[usize::from(device == devices[1])];
+                        let has_hold = holds[usize::from(device == devices[1])];
                         let ends = Monotonic(now + HOLD);
-                        queue.push(Event::Opened(device, if has_window { Opened::Window(ends) } else { Opened::NoWindow }));
+                        queue.push(Event::Opened(device, if has_hold { Opened::Held(ends) } else { Opened::NotHeld }));
                     }
-                    Action::Try(device, request) => {
-                        queue.push(Event::Tried(device, request.heap, verdicts.next().unwrap()));
+                    Action::Allocate(device, request)
+                    | Action::Commit(device, request)
+                    | Action::Classify(device, request) => {
+                        queue.push(Event::Allocated(device, request.heap, verdicts.next().unwrap()));
                     }
-                    Action::Bind(device, request) => {
+                    Action::HandOver(device, request) | Action::NameHeap(device, request) => {
                         prop_assert!(engine.facts().gpus[&device].verdicts.get(&request.heap).is_some_and(passes));
                         let waits = |b: &Binding| matches!(b.state(), State::Waiting | State::Held);
-                        prop_assert!(!engine.bindings().values().any(waits), "another one is undecided");
+                        prop_assert!(!bindings(&engine).any(waits), "another one is undecided");
                         bound.push(request.heap);
                         queue.push(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }));
                     }
                     Action::WakeAt(at) => wake = Some(wake.map_or(at.0, |due: u64| due.min(at.0))),
-                    Action::Release(_) | Action::BindOnDemand(_) => {}
+                    Action::EndHold(..) | Action::BindOnDemand(_) => {}
                     other => prop_assert!(false, "{other:?}"),
                 }
             }
@@ -641,8 +679,8 @@ proptest! {
         bound.dedup();
         prop_assert!(bound.len() <= 1, "{bound:?}");
         let differ = |b: &Binding| b.reason() == Some(Reason::HeapsDiffer);
-        prop_assert!(bound.is_empty() || !engine.bindings().values().any(differ));
-        for binding in engine.bindings().values().filter(|b| b.state() == State::Bound) {
+        prop_assert!(bound.is_empty() || !bindings(&engine).any(differ));
+        for binding in bindings(&engine).filter(|b| b.state() == State::Bound) {
             prop_assert_eq!(binding.heap(), bound.first());
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Checks that tests observe every transition of [`TRANSITIONS`]. [`Binding::enter`] asserts in all
+//! Checks that tests observe every transition of [`TRANSITIONS`]. `Binding::enter` asserts in all
 //! tests that no other transition occurs.
 
 use std::cell::RefCell;
@@ -10,8 +10,8 @@ use super::tests::{
     device, facts, failed, free, good, gpu, heap, kernel, policy, policy_on_demand, run,
 };
 use super::*;
-use crate::facts::{Parameter, Tee};
-use crate::state::TRANSITIONS;
+use crate::facts::{Parameter, Tee, Verdict};
+use crate::state::{State, TRANSITIONS};
 
 type Seen = BTreeSet<(State, State)>;
 
@@ -39,21 +39,21 @@ fn opened(opened: Opened) -> Event {
     Event::Opened(gpu(), opened)
 }
 
-fn window() -> Event {
-    opened(Opened::Window(Monotonic(HOLD)))
+fn held() -> Event {
+    opened(Opened::Held(Monotonic(HOLD)))
 }
 
 fn tried(name: &str, verdict: Verdict) -> Event {
-    Event::Tried(gpu(), heap(name), verdict)
+    Event::Allocated(gpu(), heap(name), verdict)
 }
 
 /// Returns the event of reading a committed binding of the heap `low`.
 fn looked(in_use: bool) -> Event {
-    Event::Looked(gpu(), Ok(Some(KernelBinding { in_use, ..kernel("low") })))
+    Event::Read(gpu(), Ok(Some(KernelBinding { in_use, ..kernel("low") })))
 }
 
 fn nothing() -> Event {
-    Event::Looked(gpu(), Ok(None))
+    Event::Read(gpu(), Ok(None))
 }
 
 fn no_policy() -> Event {
@@ -61,51 +61,51 @@ fn no_policy() -> Event {
 }
 
 /// Feeds events at intervals of 10 µs, and returns the state after each.
-fn states<const DAEMON: bool>(policy: Policy, facts: Facts, events: Vec<Event>) -> Vec<State> {
-    let mut engine = Engine::<DAEMON>::new(policy, facts);
+fn states<M: Machine>(policy: Policy, facts: Facts, events: Vec<Event>) -> Vec<State> {
+    let mut engine = M::new(policy, facts);
     let mut now = 0;
     let mut after = |event| {
         now += 10;
         run(&mut engine, &[(now, event)]);
-        engine.bindings()[&gpu()].state()
+        engine.binding(&gpu()).unwrap().state()
     };
     std::iter::once(Event::Started).chain(events).map(&mut after).collect()
 }
 
 /// States of a binder whose board has these heaps and a provider that is pending.
 fn binder(heaps: &[&str], events: Vec<Event>) -> Vec<State> {
-    states::<false>(policy(HEAPS), facts(heaps, &["acme,svp"]), events)
+    states::<Binder>(policy(HEAPS), facts(heaps, &["acme,svp"]), events)
 }
 
 /// States of a daemon whose board has these heaps and a provider that is pending.
 fn daemon(heaps: &[&str], events: Vec<Event>) -> Vec<State> {
-    states::<true>(policy(HEAPS), facts(heaps, &["acme,svp"]), events)
+    states::<Keeper>(policy(HEAPS), facts(heaps, &["acme,svp"]), events)
 }
 
 fn attempts() {
     use State::{Bound, Failed, Held, InUse, Preparing, Unprotected, Waiting};
 
     let committed = Event::Bound(gpu(), Ok(free()));
-    let bound = vec![window(), tried("high", good()), committed];
+    let bound = vec![held(), tried("high", good()), committed];
     assert_eq!(binder(&["high"], bound), [Held, Preparing, Preparing, Bound]);
     let adopted = vec![opened(Opened::Adopted(heap("high"), true))];
     assert_eq!(binder(&["high"], adopted), [Held, InUse]);
     let refused = vec![opened(Opened::Refused("EPERM".into()))];
     assert_eq!(binder(&["high"], refused), [Held, Failed]);
 
-    let rejected = vec![window(), tried("high", Verdict::Dead)];
+    let rejected = vec![held(), tried("high", Verdict::Dead)];
     assert_eq!(binder(&["high"], rejected), [Held, Preparing, Waiting]);
     let gone = changed(Change::All(Box::new(facts(&[], &[]))));
-    let gone = vec![window(), gone, tried("high", Verdict::Dead)];
+    let gone = vec![held(), gone, tried("high", Verdict::Dead)];
     assert_eq!(binder(&["high"], gone), [Held, Preparing, Preparing, Unprotected]);
-    let refused = vec![window(), tried("high", good()), Event::Bound(gpu(), Err("EXDEV".into()))];
+    let refused = vec![held(), tried("high", good()), Event::Bound(gpu(), Err("EXDEV".into()))];
     assert_eq!(binder(&["high"], refused), [Held, Preparing, Preparing, Failed]);
 
-    let appears = vec![window(), appears("high")];
+    let appears = vec![held(), appears("high")];
     assert_eq!(binder(&[], appears), [Held, Waiting, Preparing]);
     let fails = changed(Change::Provider(device("acme,svp"), Some(failed("acme,svp"))));
-    assert_eq!(binder(&[], vec![window(), fails.clone()]), [Held, Waiting, Unprotected]);
-    let dead = vec![window(), tried("high", Verdict::Dead), fails];
+    assert_eq!(binder(&[], vec![held(), fails.clone()]), [Held, Waiting, Unprotected]);
+    let dead = vec![held(), tried("high", Verdict::Dead), fails];
     assert_eq!(binder(&["high"], dead), [Held, Preparing, Waiting, Failed]);
 
     let with = |heaps, parameter| {
@@ -114,13 +114,16 @@ fn attempts() {
         facts
     };
     let loaded = with(&["low"], Parameter::Set("low".into()));
-    let loaded = vec![window(), changed(Change::All(Box::new(loaded)))];
+    let loaded = vec![held(), changed(Change::All(Box::new(loaded)))];
     let open = with(&[], Parameter::Open);
-    assert_eq!(states::<false>(policy(HEAPS), open, loaded), [Held, Waiting, Bound]);
+    assert_eq!(states::<Binder>(policy(HEAPS), open, loaded), [Held, Waiting, Bound]);
 
     let on_demand = policy_on_demand("{ name = 'low' }");
-    let events = vec![opened(Opened::NoWindow), Event::OnDemand(gpu(), Ok(()))];
-    assert_eq!(states::<false>(on_demand, facts(&["low"], &[]), events), [Held, Held, Unprotected]);
+    let events = vec![opened(Opened::NotHeld), Event::OnDemand(gpu(), Ok(()))];
+    assert_eq!(
+        states::<Binder>(on_demand, facts(&["low"], &[]), events),
+        [Held, Held, Unprotected]
+    );
 }
 
 fn upkeep() {
@@ -132,7 +135,7 @@ fn upkeep() {
     let states_of = [Held, InUse, Unprotected, Bound, Unprotected, InUse];
     assert_eq!(daemon(&["low"], withdrawn), states_of);
 
-    let refused = || Event::Looked(gpu(), Err("EIO".into()));
+    let refused = || Event::Read(gpu(), Err("EIO".into()));
     assert_eq!(daemon(&["low"], vec![refused(), looked(false)]), [Held, Failed, Bound]);
     assert_eq!(daemon(&["low"], vec![refused(), looked(true)]), [Held, Failed, InUse]);
     let events = vec![refused(), no_policy(), nothing()];
@@ -141,28 +144,27 @@ fn upkeep() {
     assert_eq!(daemon(&[], events), [Held, Unprotected, Unprotected, Failed]);
 
     for (first, state) in [(nothing(), Unprotected), (refused(), Failed)] {
-        for (result, next) in [(Opened::AlreadyProbed, Preparing), (window_of_a_binder(), Waiting)]
-        {
+        for (result, next) in [(Opened::AlreadyProbed, Preparing), (hold_of_a_binder(), Waiting)] {
             let events = vec![first.clone(), appears("low"), nothing(), opened(result)];
             assert_eq!(daemon(&[], events), [Held, state, state, state, next]);
         }
     }
 
-    let rebind = vec![looked(false), Event::Rebind(gpu()), opened(Opened::NoWindow)];
+    let rebind = vec![looked(false), Event::Rebind(gpu()), opened(Opened::NotHeld)];
     assert_eq!(daemon(&["low"], rebind), [Held, Bound, Bound, Preparing]);
 
     let tee = Tee { implementation: "optee".into(), revision: None };
     let with_tee = Facts { tees: vec![tee], ..facts(&["low"], &[]) };
     for (in_use, state) in [(false, Bound), (true, InUse)] {
         let events = vec![looked(in_use), changed(Change::Tees(Vec::new()))];
-        let states = states::<true>(policy(HEAPS), with_tee.clone(), events);
+        let states = states::<Keeper>(policy(HEAPS), with_tee.clone(), events);
         assert_eq!(states, [Held, state, Failed]);
     }
 }
 
 /// Returns the result of opening a binding whose hold a killed binder had started.
-fn window_of_a_binder() -> Opened {
-    Opened::Window(Monotonic(HOLD))
+fn hold_of_a_binder() -> Opened {
+    Opened::Held(Monotonic(HOLD))
 }
 
 #[test]

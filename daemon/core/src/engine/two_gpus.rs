@@ -8,11 +8,13 @@ mod obsolete;
 
 use proptest::prelude::*;
 
-use super::tests::{device, facts, heap, provider};
+use super::tests::{Inspect, bindings, device, facts, heap, provider};
 use super::*;
+use crate::facts::{Gpu, Source, Verdict};
+use crate::state::{Reason, State};
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
-use protheap_policy::name::Key;
+use protheap_policy::name::{HeapName, Key};
 
 /// Number of GPUs.
 const GPUS: usize = 2;
@@ -104,9 +106,9 @@ fn part_of(event: &Event, gpu: &DeviceName) -> Option<Event> {
             (!parts.is_empty()).then_some(Event::Changed(parts))
         }
         Event::Opened(device, _)
-        | Event::Tried(device, ..)
+        | Event::Allocated(device, ..)
         | Event::Bound(device, _)
-        | Event::Looked(device, _)
+        | Event::Read(device, _)
         | Event::Supplied(device, _)
         | Event::OnDemand(device, _)
         | Event::Rebind(device) => (device == gpu).then(|| event.clone()),
@@ -124,32 +126,35 @@ fn only(facts: &Facts, gpu: &DeviceName) -> Facts {
 fn target(action: &Action) -> Option<&DeviceName> {
     match action {
         Action::Open(device, _)
-        | Action::Try(device, _)
-        | Action::Bind(device, _)
+        | Action::Allocate(device, _)
+        | Action::HandOver(device, _)
+        | Action::Commit(device, _)
+        | Action::Classify(device, _)
+        | Action::NameHeap(device, _)
         | Action::BindOnDemand(device)
-        | Action::Release(device)
-        | Action::Remove(device)
-        | Action::Look(device)
+        | Action::EndHold(device, _)
+        | Action::Withdraw(device)
+        | Action::Read(device)
         | Action::Supply(device, _)
-        | Action::Tell(device, _) => Some(device),
+        | Action::Log(device, _) => Some(device),
         Action::WakeAt(_) => None,
     }
 }
 
 /// An engine with two GPUs, and an engine for each of them alone.
 #[derive(Debug)]
-struct Engines<const DAEMON: bool> {
-    both: Engine<DAEMON>,
-    alone: Vec<Engine<DAEMON>>,
+struct Engines<M> {
+    both: M,
+    alone: Vec<M>,
     /// Actions since the last comparison: of `both`, and of `alone`.
     actions: (Vec<Action>, Vec<Action>),
 }
 
-impl<const DAEMON: bool> Engines<DAEMON> {
+impl<M: Inspect + Clone> Engines<M> {
     fn new(policy: &Policy, facts: &Facts) -> Self {
-        let alone = |gpu| Engine::new(policy.clone(), only(facts, &name(gpu)));
+        let alone = |gpu| M::new(policy.clone(), only(facts, &name(gpu)));
         let alone = (0..GPUS).map(alone).collect();
-        let both = Engine::new(policy.clone(), facts.clone());
+        let both = M::new(policy.clone(), facts.clone());
         Self { both, alone, actions: Default::default() }
     }
 
@@ -175,7 +180,7 @@ impl<const DAEMON: bool> Engines<DAEMON> {
                 actions.iter().filter(|action| target(action) == Some(&device)).cloned().collect()
             };
             prop_assert_eq!(own(&both), own(&alone), "actions of {}", device);
-            prop_assert_eq!(self.both.bindings().get(&device), engine.bindings().get(&device));
+            prop_assert_eq!(self.both.whole(&device), engine.whole(&device));
             let (found, expected) = (self.both.facts(), engine.facts());
             prop_assert_eq!(found.gpus.get(&device), expected.gpus.get(&device));
         }
@@ -191,9 +196,9 @@ impl<const DAEMON: bool> Engines<DAEMON> {
     ) -> Result<Vec<Action>, TestCaseError> {
         let before = self.both.clone();
         let actions = self.both.on(event.clone(), now);
-        for (device, binding) in before.bindings() {
-            if part_of(event, device).is_none() && binding.phase != Phase::Agreeing {
-                prop_assert_eq!(&self.both.bindings()[device], binding, "at {:?}", event);
+        for (device, _) in before.bindings() {
+            if part_of(event, device).is_none() && !before.is_agreeing(device) {
+                prop_assert_eq!(self.both.whole(device), before.whole(device), "at {:?}", event);
                 prop_assert!(!actions.iter().any(|action| target(action) == Some(device)));
             }
         }

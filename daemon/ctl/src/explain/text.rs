@@ -70,7 +70,7 @@ impl Report<'_> {
                 _ if is_blob => "assumed to have a driver",
                 Some(_) => "its driver is bound",
                 None if provider.failure.is_some() => "its driver failed to probe it",
-                None if provider.settled => "without a driver",
+                None if provider.finished => "without a driver",
                 None => "its driver can still come",
             };
             let why = provider.failure.map(|why| format!(": {}", Tame(why)));

@@ -75,7 +75,7 @@ fn known_reason<S: Serializer>(
     reason: &Option<Option<Reason>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    reason.map(|reason| reason.map_or("", Reason::as_str)).serialize(serializer)
+    reason.map(Reason::optional_str).serialize(serializer)
 }
 
 impl Status {

@@ -6,14 +6,14 @@ use protheap_board::kernel::CONFIGFS;
 use protheap_board::module::BindingState;
 use protheap_board::panthor;
 use protheap_board::root::Root;
-use protheap_core::facts::{Kernel, Parameter, Protection};
+use protheap_core::facts::{Delivery, Kernel, Parameter, Protection};
 
 /// Exists if protheap.ko is loaded or built in.
 const LOADED: &str = "sys/module/protheap";
 
 /// Returns the mechanism that delivers a binding to the GPU driver, or the reason why it is
 /// unknown.
-pub(super) fn delivery(root: &Root, kernel: &Kernel) -> Result<&'static str, String> {
+pub(super) fn delivery(root: &Root, kernel: &Kernel) -> Result<Delivery, String> {
     if kernel.module.is_none() && root.is_directory(CONFIGFS) {
         return Err(format!("what {} says of its version is not understood", root.shown(CONFIGFS)));
     }
@@ -65,7 +65,7 @@ impl Seen {
     pub(super) fn of(root: &Root, kernel: &Kernel, device: &str) -> Self {
         match delivery(root, kernel) {
             Err(why) => Self::Hidden(why),
-            Ok("module") => Self::in_module(root, device),
+            Ok(Delivery::Module) => Self::in_module(root, device),
             Ok(_) => match &kernel.parameter {
                 None => Self::NoDelivery,
                 Some(Parameter::Set(heap)) => Self::Parameter(heap.clone()),

@@ -12,6 +12,7 @@ use crate::paint::{Paint, Tone};
 use crate::tame::{Tame, joined};
 use crate::tree::Tree;
 use crate::words;
+use protheap_core::facts::Delivery;
 use protheap_core::state::State;
 
 impl Report {
@@ -24,9 +25,9 @@ impl Report {
         };
         let release = self.kernel.as_deref().unwrap_or("unknown");
         let delivery = match self.delivery {
-            Some("module") => "protheap.ko takes bindings".to_owned(),
-            Some("panthor-parameter") => "panthor takes the name of a heap".to_owned(),
-            Some(_) => "nothing takes a binding".to_owned(),
+            Some(Delivery::Module) => "protheap.ko takes bindings".to_owned(),
+            Some(Delivery::PanthorParameter) => "panthor takes the name of a heap".to_owned(),
+            Some(Delivery::None) => "nothing takes a binding".to_owned(),
             None => format!("unknown if anything takes a binding: {}", self.why("/delivery")),
         };
         tree.line(format!("kernel {}: {delivery}", Tame(release)));
@@ -162,7 +163,7 @@ impl Report {
         };
         let meaning = match gpu.from {
             Some(From::DeviceTree) => "the kernel has made no device of its node",
-            _ if gpu.is_bound() && self.delivery == Some("panthor-parameter") => {
+            _ if gpu.is_bound() && self.delivery == Some(Delivery::PanthorParameter) => {
                 "panthor was told its heap, and allocates by itself"
             }
             _ => words::state(state),

@@ -69,7 +69,7 @@ impl Axis {
     fn of(gpu: &Gpu) -> Self {
         let first = gpu.steps.first().map_or(0, |step| step.at_us);
         let in_boot = |at: &u64| *at <= first.saturating_add(BOOT);
-        let ends = gpu.window.and_then(|window| window.to_us);
+        let ends = gpu.hold.and_then(|hold| hold.to_us);
         let last = gpu.steps.iter().map(|step| step.at_us).chain(ends).filter(in_boot).max();
         let last = last.unwrap_or(first).max(first.saturating_add(1_000));
         let mark = mark(last - first);
@@ -139,8 +139,8 @@ fn draw_gpu(out: &mut String, gpu: &Gpu, y: u64) -> u64 {
 fn draw_lane(out: &mut String, gpu: &Gpu, lane: Lane, axis: &Axis, y: u64) -> u64 {
     let _ = writeln!(out, "<path d=\"M10 {y}H{RIGHT}\" stroke=\"#bbb\"/>");
     text(out, 10, y + 13, "font-weight=\"bold\"", lane.as_str());
-    if let Some(window) = gpu.window.filter(|_| lane == Lane::Window) {
-        let (from, to) = (axis.x(window.from_us), axis.x(window.to_us.unwrap_or(axis.to)));
+    if let Some(hold) = gpu.hold.filter(|_| lane == Lane::Hold) {
+        let (from, to) = (axis.x(hold.from_us), axis.x(hold.to_us.unwrap_or(axis.to)));
         let width = (to - from).max(1);
         let _ = writeln!(
             out,

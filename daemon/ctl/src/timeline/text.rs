@@ -21,7 +21,7 @@ impl fmt::Display for Timelines {
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, state, reason, window, steps, unknown } = self;
+        let Self { device, state, reason, hold, steps, unknown } = self;
         let why = if reason.is_empty() { "" } else { ", " };
         writeln!(f, "\nGPU {device}: {state}{why}{reason}")?;
         for Step { at_us, lane, step, detail, by } in steps {
@@ -33,13 +33,13 @@ impl fmt::Display for Gpu {
             }
             writeln!(f, "{}", if *by == By::Udev { ": udev saw it" } else { "" })?;
         }
-        if let Some(window) = window {
-            match window.to_us {
+        if let Some(hold) = hold {
+            match hold.to_us {
                 Some(to) => {
-                    let held = milliseconds(to.saturating_sub(window.from_us));
+                    let held = milliseconds(to.saturating_sub(hold.from_us));
                     writeln!(f, "its driver was held for {held} ms")?;
                 }
-                None => writeln!(f, "its window is open: its driver is held")?,
+                None => writeln!(f, "its driver is still held")?,
             }
         }
         if !unknown.is_empty() {

@@ -134,9 +134,9 @@ pub(crate) fn bound_by_binder() -> Value {
         "candidate": HEAP, "origin": ORIGIN, "outcome": "chosen", "detail": "exporter tee",
     }]);
     let timeline = json!([
-        {"at_us": 1_204_113, "step": "window-opened", "detail": "for at most 4999 ms"},
+        {"at_us": 1_204_113, "step": "hold-started", "detail": "for at most 4999 ms"},
         {"at_us": 3_208_625, "step": "heap-appeared", "detail": HEAP},
-        {"at_us": 3_209_313, "step": "provider-settled", "detail": "firmware:optee"},
+        {"at_us": 3_209_313, "step": "provider-probed", "detail": "firmware:optee"},
         {"at_us": 3_213_943, "step": "tried", "detail": "protected,secure-video: protection tee, exporter tee"},
         {"at_us": 3_214_124, "step": "bound"},
     ]);

@@ -76,7 +76,7 @@ fn unknown_lanes_are_omitted_and_listed() {
     let gpu = json!({"state": "failed", "reason": "heap-dead", "timeline": steps});
     scene.state("protheapd", GPU, gpu, json!({}));
     let shown = text(&timeline(&scene, &[]).stdout);
-    assert!(shown.contains("not recorded: modules tee heaps window probe\n"), "{shown}");
+    assert!(shown.contains("not recorded: modules tee heaps hold probe\n"), "{shown}");
     assert!(shown.contains(" 999000.001 ms  bind     heap-dead\n"), "{shown}");
     // The picture covers only the boot.
     let drawn = picture(&scene);
@@ -92,11 +92,11 @@ fn unknown_lanes_are_omitted_and_listed() {
 #[test]
 fn active_hold_has_no_end() {
     let scene = Scene(Directory::machine("rk3588-rock-5b-optee"));
-    let steps = json!([{"at_us": 1_000_000, "step": "window-opened"}]);
+    let steps = json!([{"at_us": 1_000_000, "step": "hold-started"}]);
     scene.state("protheap-bind", GPU, json!({"state": "waiting", "timeline": steps}), json!({}));
     let found: Value = serde_json::from_slice(&timeline(&scene, &["--json"]).stdout).unwrap();
-    assert_eq!(found["gpus"][0]["window"], json!({"from_us": 1_000_000, "to_us": null}));
-    assert!(text(&timeline(&scene, &[]).stdout).contains("its driver is held\n"));
+    assert_eq!(found["gpus"][0]["hold"], json!({"from_us": 1_000_000, "to_us": null}));
+    assert!(text(&timeline(&scene, &[]).stdout).contains("its driver is still held\n"));
     assert!(picture(&scene).contains("<rect x=\"90\""));
 }
 
@@ -117,7 +117,7 @@ fn hostile_texts_and_times_are_drawn_safely() {
     let scene = Scene(Directory::machine("rk3588-rock-5b-optee"));
     let evil = "<script>&\"'\u{1b}\u{0}\u{ffff}".repeat(20);
     let steps = json!([
-        {"at_us": 0, "step": "window-opened"},
+        {"at_us": 0, "step": "hold-started"},
         {"at_us": u64::MAX, "step": evil, "detail": evil},
         {"at_us": u64::MAX - 1, "step": evil, "detail": evil},
     ]);

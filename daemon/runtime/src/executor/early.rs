@@ -3,15 +3,16 @@
 //! The executor of the early binder, which ends when no GPU is pending.
 
 use protheap_board::uevents::Uevents;
-use protheap_core::engine::Binding;
+use protheap_core::engine::{Binder, Machine as _};
 use protheap_core::state::State;
 
 use super::Executor;
 use super::events::Collected;
 use crate::Result;
+use crate::kernel::Kernel;
 use crate::log::Message;
 
-impl Executor<false> {
+impl<K: Kernel> Executor<Binder, K> {
     /// Runs until every attempt to bind a GPU has ended. Returns whether any GPU failed.
     ///
     /// # Errors
@@ -31,7 +32,7 @@ impl Executor<false> {
             self.wake();
         }
         self.report_ready();
-        let mut states = self.engine.bindings().values().map(Binding::state);
+        let mut states = self.engine.bindings().map(|(_, binding)| binding.state());
         let is_bound = |state| matches!(state, State::Bound | State::InUse);
         // A heap that is only named to a driver is not bound in the kernel yet.
         if self.module.is_some()

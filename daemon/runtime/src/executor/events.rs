@@ -5,12 +5,13 @@
 use protheap_board::Problem;
 use protheap_board::uevents::{self, Received};
 use protheap_board::{devices, kernel, tee};
-use protheap_core::engine::{Change, Event};
+use protheap_core::engine::{Change, Event, Machine};
 use protheap_core::facts::Facts;
 use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::Policy;
 
 use super::{Executor, now};
+use crate::kernel::Kernel;
 use crate::survey::read_facts;
 
 /// Contents of uevents that were received and not applied yet.
@@ -23,7 +24,7 @@ pub struct Collected {
     all: bool,
 }
 
-impl<const DAEMON: bool> Executor<DAEMON> {
+impl<M: Machine, K: Kernel> Executor<M, K> {
     /// Collects the relevant contents of a kernel event.
     pub fn collect(&self, received: Received<impl uevents::Event>, collected: &mut Collected) {
         let Received::Event(event) = received else {
@@ -33,8 +34,8 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         };
         let change = match relevant(&event, self.engine.facts(), self.engine.policy()) {
             Some(Relevant::Heap(heap)) => Change::Heap(heap),
-            Some(Relevant::Binding(device)) if DAEMON => Change::Binding(device),
-            Some(Relevant::Demand(device)) if DAEMON => Change::Demand(device),
+            Some(Relevant::Binding(device)) if M::KEEPS => Change::Binding(device),
+            Some(Relevant::Demand(device)) if M::KEEPS => Change::Demand(device),
             Some(Relevant::Tee) => {
                 // The TEE is the last device that OP-TEE's driver registers.
                 (collected.tees, collected.drivers) = (true, true);
@@ -46,17 +47,17 @@ impl<const DAEMON: bool> Executor<DAEMON> {
             }
             // The registration has started probes, which may have failed.
             Some(Relevant::Registered) => {
-                collected.drivers |= !DAEMON;
+                collected.drivers |= !M::KEEPS;
                 return;
             }
-            Some(Relevant::Module) if !DAEMON => return,
+            Some(Relevant::Module) if !M::KEEPS => return,
             Some(Relevant::Device | Relevant::Module) => {
                 collected.all = true;
                 return;
             }
             None | Some(Relevant::Binding(_) | Relevant::Demand(_)) => return,
         };
-        if !DAEMON || !collected.changes.contains(&change) {
+        if !M::KEEPS || !collected.changes.contains(&change) {
             collected.changes.push(change);
         }
     }
@@ -90,7 +91,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     pub(super) fn facts(&self, policy: &Policy, problems: &mut Vec<Problem>) -> Facts {
         let known = self.engine.facts();
         let kernel = kernel::read(&self.root, problems);
-        let mut facts = read_facts(&self.root, kernel, policy, DAEMON, problems);
+        let mut facts = read_facts(&self.root, kernel, policy, M::KEEPS, problems);
         facts.platform = known.platform.clone();
         facts.firmware = known.firmware.clone();
         facts

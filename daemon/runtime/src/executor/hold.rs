@@ -2,26 +2,27 @@
 
 //! Starts and ends the hold of a GPU's probe.
 
-use protheap_board::module::{BindingState, Commit, Window};
-use protheap_core::engine::{Binding, Monotonic, Opened};
+use protheap_board::module::{BindingState, Commit, Hold};
+use protheap_core::engine::{Machine, Monotonic, Opened};
 use protheap_core::facts::Source;
 use protheap_core::state::Reason;
 use protheap_policy::name::{DeviceName, HeapName};
 
 use super::{Executor, now};
 use crate::Result;
+use crate::kernel::{Binding as _, Kernel};
 
-impl<const DAEMON: bool> Executor<DAEMON> {
+impl<M: Machine, K: Kernel> Executor<M, K> {
     pub(super) fn open(&mut self, device: &DeviceName, hold: u32) -> Result<Opened> {
         let source = self.engine.facts().kernel.source();
-        let until = |left: u32| Opened::Window(Monotonic(now().0 + u64::from(left) * 1_000));
+        let until = |left: u32| Opened::Held(Monotonic(now().0 + u64::from(left) * 1_000));
         if source == Source::Driver {
             // The binder delays the boot instead.
-            return Ok(if hold == 0 { Opened::NoWindow } else { until(hold) });
+            return Ok(if hold == 0 { Opened::NotHeld } else { until(hold) });
         }
         let module = self.module()?;
         let mut binding = match module.create(device) {
-            Err(error) if DAEMON && error.is_busy() => {
+            Err(error) if M::KEEPS && error.is_busy() => {
                 return Ok(Opened::Busy(error.to_string()));
             }
             created => created?,
@@ -54,12 +55,12 @@ impl<const DAEMON: bool> Executor<DAEMON> {
         match binding.reason()?.as_str() {
             "already-probed" => return Ok(Opened::AlreadyProbed),
             "no-consumer" => return Ok(Opened::NoConsumer),
-            _ if hold == 0 => return Ok(Opened::NoWindow),
+            _ if hold == 0 => return Ok(Opened::NotHeld),
             _ => {}
         }
-        Ok(match binding.open_window(hold)? {
-            Window::Opened => until(hold),
-            Window::Forbidden | Window::Spent | Window::TooLate => Opened::NoWindow,
+        Ok(match binding.start_hold(hold)? {
+            Hold::Started => until(hold),
+            Hold::Forbidden | Hold::Spent | Hold::TooLate => Opened::NotHeld,
         })
     }
 
@@ -70,14 +71,13 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     }
 
     /// Ends the hold, and leaves the reason in the kernel.
-    pub(super) fn release(&mut self, device: &DeviceName) -> Result<()> {
+    pub(super) fn end_hold(&mut self, device: &DeviceName, reason: Reason) -> Result<()> {
         if self.engine.facts().kernel.source() == Source::Driver {
             // The boot continues after every selection.
             return Ok(());
         }
-        let reason = self.engine.bindings().get(device).and_then(Binding::reason);
         if let Some(binding) = self.module()?.binding(device)? {
-            binding.set_origin(reason.map_or("", Reason::as_str))?;
+            binding.set_origin(reason.as_str())?;
             binding.commit(Commit::None)?;
         }
         Ok(())

@@ -3,15 +3,16 @@
 //! The executor of the daemon: requests of clients, and changed policy files.
 
 use protheap_board::kernel;
-use protheap_core::engine::{Change, Engine, Event, NoDemand, NoRebind};
+use protheap_core::engine::{Change, Event, Keeper, Machine as _, NoDemand, NoRebind};
 use protheap_core::state_file::Refused;
 use protheap_policy::name::DeviceName;
 
 use super::{Executor, now};
+use crate::kernel::Kernel;
 use crate::state_file;
 use crate::survey::{read_firmware, read_policy};
 
-impl Executor<true> {
+impl<K: Kernel> Executor<Keeper, K> {
     /// Restores the timelines that an earlier program of this boot saved. They are only
     /// informative, so that errors are ignored.
     pub fn restore(&mut self) {
@@ -21,7 +22,7 @@ impl Executor<true> {
     }
 
     /// Returns the engine with the current facts and bindings.
-    pub fn engine(&self) -> &Engine<true> {
+    pub fn engine(&self) -> &Keeper {
         &self.engine
     }
 

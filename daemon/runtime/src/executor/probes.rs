@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use protheap_board::{devices, heaps, tee};
-use protheap_core::engine::{Change, Event, Monotonic};
+use protheap_core::engine::{Change, Event, Machine, Monotonic};
 use protheap_core::facts::{Failure, Gpu, Provider};
 use protheap_policy::name::DeviceName;
 
 use super::{Executor, now};
+use crate::kernel::Kernel;
 use crate::log::{Log, Message};
 
 /// Interval at which the state of a running probe is read, in microseconds.
@@ -25,7 +26,7 @@ pub(super) fn log_failure(log: Log, device: &DeviceName, failure: &Failure) {
     log.write(&Message::Other(format_args!("heap provider {device} failed to probe: {message}")));
 }
 
-impl<const DAEMON: bool> Executor<DAEMON> {
+impl<M: Machine, K: Kernel> Executor<M, K> {
     /// Treats a failure as a running probe until it has persisted for a while. A deferred probe
     /// that the kernel retries looks like a failure for a moment. One whose deferral is not visible
     /// looks like a failure all the time.
@@ -49,7 +50,7 @@ impl<const DAEMON: bool> Executor<DAEMON> {
     /// Returns whether a GPU is held for a provider whose probe may fail. No event reports that.
     pub(super) fn polls(&self) -> bool {
         let mut providers = self.engine.facts().providers.values();
-        !DAEMON && providers.any(|provider| provider.probing && !provider.settled())
+        !M::KEEPS && providers.any(|provider| provider.probing && !provider.has_finished())
     }
 
     /// Detects probes that have failed.
@@ -76,23 +77,23 @@ impl<const DAEMON: bool> Executor<DAEMON> {
                 changes.push(Change::Gpu(device.clone(), Some(gpu)));
             }
         }
-        let mut settled = false;
+        let mut probed = false;
         for (device, known) in &known.providers {
             let mut provider = devices::provider(&self.root, device, known);
-            if !DAEMON && !known.settled() {
+            if !M::KEEPS && !known.has_finished() {
                 Self::doubt(&mut self.suspects, device, &mut provider);
             }
             let seen = |one: &Provider| (one.driver.clone(), one.probing, one.failure.clone());
             if seen(&provider) == seen(known) {
                 continue;
             }
-            if let Some(failure) = provider.failure.as_ref().filter(|_| !known.settled()) {
+            if let Some(failure) = provider.failure.as_ref().filter(|_| !known.has_finished()) {
                 log_failure(self.log, device, failure);
             }
-            settled |= provider.driver.is_some() && !known.settled();
+            probed |= provider.driver.is_some() && !known.has_finished();
             changes.push(Change::Provider(device.clone(), Some(provider)));
         }
-        if settled {
+        if probed {
             // Heaps and TEEs are registered before the driver is bound, but their events may still
             // be queued.
             let mut ignored = Vec::new();

@@ -4,7 +4,7 @@
 
 use protheap_board::module::counter;
 use protheap_client::Error;
-use protheap_core::engine::{NoDemand, NoRebind};
+use protheap_core::engine::{Machine as _, NoDemand, NoRebind};
 use protheap_core::state::Reason;
 use protheap_core::state_file::GpuState;
 use protheap_policy::name::DeviceName;
@@ -55,7 +55,7 @@ fn heap(gpu: &GpuState) -> String {
 }
 
 fn reason(gpu: &GpuState) -> &'static str {
-    gpu.reason.map_or("", Reason::as_str)
+    Reason::optional_str(gpu.reason)
 }
 
 fn driver(gpu: &GpuState) -> String {
@@ -101,7 +101,7 @@ impl Gpu {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn delivery(&self) -> &'static str {
-        self.bindings.now().engine.facts().kernel.delivery()
+        self.bindings.now().engine.facts().kernel.delivery().as_str()
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
@@ -186,7 +186,8 @@ impl Gpu {
                 "the policy does not bind {device} on demand, or protheap.ko is not loaded"
             )),
             NoDemand::Unbound(state, reason) => {
-                Error::NotReady(format!("no heap was bound to {device}: {state}, {reason}"))
+                let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
+                Error::NotReady(format!("no heap was bound to {device}: {state}{reason}"))
             }
         };
         Err(error.into())

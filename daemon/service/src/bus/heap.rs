@@ -4,7 +4,7 @@
 
 use protheap_board::heaps;
 use protheap_client::Error;
-use protheap_core::engine::Binding;
+use protheap_core::engine::Machine as _;
 use protheap_core::facts::Verdict;
 use protheap_policy::name::HeapName;
 use tracing::info;
@@ -63,8 +63,7 @@ pub(super) fn judged(snapshot: &Snapshot, heap: &HeapName) -> Judged {
             Verdict::TooSmall(_) => {}
         }
     }
-    let bound = snapshot.engine.bindings().values().filter_map(Binding::kernel);
-    for kernel in bound.filter(|kernel| kernel.heap == *heap) {
+    for kernel in snapshot.engine.kernels().filter(|kernel| kernel.heap == *heap) {
         judged.protection = kernel.protection.as_str();
         judged.exporter.clone_from(&kernel.exporter);
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use protheap_board::nodes::{self, NodeError};
 use protheap_client::{Error, gpu_path, heap_path};
+use protheap_core::engine::Machine as _;
 use protheap_core::share::{Number, Question, ShareError, find};
 use protheap_policy::sanitize;
 use zbus::message::Header;
@@ -37,7 +38,7 @@ impl Manager {
 pub(super) fn signalled(snapshot: &Snapshot) -> Vec<Property> {
     vec![
         ("Policies", policies(snapshot).into()),
-        ("Delivery", snapshot.engine.facts().kernel.delivery().into()),
+        ("Delivery", snapshot.engine.facts().kernel.delivery().as_str().into()),
     ]
 }
 
@@ -69,7 +70,7 @@ impl Manager {
 
     #[zbus(property)]
     fn delivery(&self) -> &'static str {
-        self.bindings.now().engine.facts().kernel.delivery()
+        self.bindings.now().engine.facts().kernel.delivery().as_str()
     }
 
     #[zbus(out_args("heap", "name", "details"))]
@@ -117,10 +118,9 @@ impl Manager {
     #[zbus(out_args("json"))]
     fn explain(&self, gpu: &ObjectPath<'_>) -> Result<String, Failure> {
         let snapshot = self.bindings.now();
-        let mut devices = snapshot.engine.bindings().keys();
-        let report = devices
-            .find(|device| gpu_path(device.as_str()).as_str() == gpu.as_str())
-            .and_then(|device| snapshot.gpu(device))
+        let mut gpus = snapshot.gpus().iter();
+        let report = gpus
+            .find(|known| gpu_path(known.device.as_str()).as_str() == gpu.as_str())
             .ok_or_else(|| Error::NoSuchGpu(format!("no GPU is at {gpu}")))?;
         let json = serde_json::to_string(&report);
         Ok(sanitize::json(&json.map_err(|error| Error::Failed(error.to_string()))?))

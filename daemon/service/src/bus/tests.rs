@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use protheap_core::engine::Engine;
+use protheap_core::engine::{Keeper, Machine as _};
 use protheap_core::facts::{Facts, Gpu as GpuFacts};
 use protheap_policy::policy::Policy;
 use tokio::net::UnixStream;
@@ -18,7 +18,7 @@ fn bindings() -> Bindings {
     let mut facts = Facts::default();
     let compatible = vec!["arm,mali-valhall-csf".to_owned()];
     facts.gpus.insert(device(), GpuFacts { compatible, ..GpuFacts::default() });
-    Bindings::given(&Engine::new(Policy::default(), facts))
+    Bindings::given(&Keeper::new(Policy::default(), facts))
 }
 
 /// Returns the two ends of a connection without a bus: the service with its objects, and a client.

@@ -98,9 +98,9 @@ pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
             let (step, detail) =
                 (entry["step"].as_str().unwrap_or("?"), entry["detail"].as_str().unwrap_or(""));
             let text = match step {
-                "window-opened" => format!("{device} is held"),
-                "provider-settled" => "the heap provider has probed or failed".to_owned(),
-                "judged" => "the heap was verified".to_owned(),
+                "hold-started" => format!("{device} is held"),
+                "provider-probed" => "the heap provider has probed".to_owned(),
+                "tried" => "the heap was tried".to_owned(),
                 "bound" => format!("{device} is bound"),
                 other => other.replace('-', " "),
             };
@@ -132,8 +132,8 @@ pub(crate) fn watch(device: &str, until: &str, limit: Duration) {
         pending.extend(news.into_iter().filter(|(_, text)| known.insert(text.clone())));
         let over = Path::new(until).exists() || started.elapsed() >= limit;
         // The state is written after the events in it: events are printed with a delay, to be in order.
-        let settled = if over { u64::MAX } else { now_us().saturating_sub(200_000) };
-        let later = pending.split_off(&(settled, String::new()));
+        let shown = if over { u64::MAX } else { now_us().saturating_sub(200_000) };
+        let later = pending.split_off(&(shown, String::new()));
         for (at, text) in std::mem::replace(&mut pending, later) {
             println!("story {at} {text}");
         }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_step_is_found_in_its_timeline() {
         let state = json!({"gpus": [{"timeline": [
-            {"at_us": 10, "step": "window-opened", "detail": ""},
+            {"at_us": 10, "step": "hold-started", "detail": ""},
             {"at_us": 25, "step": "bound", "detail": "protected,secure-video"},
         ]}]});
         assert_eq!(step_us(&state, "/gpus/0/timeline", "bound"), Some(25));

@@ -11,8 +11,8 @@ use crate::facts::{Module, Parameter};
 /// Kernel's answer to [`Action::Open`], if the binder requests a hold.
 #[derive(Debug, Clone, Copy)]
 enum Opens {
-    Window,
-    NoWindow,
+    Held,
+    NotHeld,
     AlreadyProbed,
     NoConsumer,
     Adopted(&'static str),
@@ -23,8 +23,8 @@ enum Opens {
 #[derive(Debug, Clone, Copy)]
 enum Outside {
     Heap(&'static str),
-    Settles(&'static str),
-    Fails(&'static str),
+    ProviderProbes(&'static str),
+    ProviderFails(&'static str),
     /// A provider appears whose probe is pending.
     Appears(&'static str),
     /// A heap disappears, of which the kernel sends no event.
@@ -51,8 +51,8 @@ fn table() -> impl Strategy<Value = Table> {
 
 fn opens() -> impl Strategy<Value = Opens> {
     prop_oneof![
-        6 => Just(Opens::Window),
-        1 => Just(Opens::NoWindow),
+        6 => Just(Opens::Held),
+        1 => Just(Opens::NotHeld),
         1 => Just(Opens::AlreadyProbed),
         1 => Just(Opens::NoConsumer),
         1 => heap_name().prop_map(Opens::Adopted),
@@ -64,8 +64,8 @@ fn outside() -> impl Strategy<Value = Outside> {
     let provider = || proptest::sample::select(vec![SVP, OPTEE]);
     prop_oneof![
         4 => heap_name().prop_map(Outside::Heap),
-        2 => provider().prop_map(Outside::Settles),
-        2 => provider().prop_map(Outside::Fails),
+        2 => provider().prop_map(Outside::ProviderProbes),
+        2 => provider().prop_map(Outside::ProviderFails),
         1 => provider().prop_map(Outside::Appears),
         1 => heap_name().prop_map(Outside::Vanishes),
         1 => (0..GPUS).prop_map(Outside::Probes),
@@ -115,7 +115,7 @@ fn board(source: impl Strategy<Value = Source>) -> impl Strategy<Value = Board> 
 /// A binder, and the machine around it.
 struct Run {
     board: Board,
-    engines: Engines<false>,
+    engines: Engines<Binder>,
     facts: Facts,
     now: u64,
     wake: Option<u64>,
@@ -161,8 +161,8 @@ impl Run {
                 facts.heaps.insert(heap(name));
                 Change::Heap(heap(name))
             }
-            Outside::Settles(name) | Outside::Fails(name) => {
-                let fails = matches!(what, Outside::Fails(_));
+            Outside::ProviderProbes(name) | Outside::ProviderFails(name) => {
+                let fails = matches!(what, Outside::ProviderFails(_));
                 let one = if fails { failed(name) } else { provider(name, Some("d")) };
                 facts.providers.insert(device(name), one.clone());
                 Change::Provider(device(name), Some(one))
@@ -230,7 +230,9 @@ impl Run {
                 let opens = self.board.opens[gpu];
                 Some(Event::Opened(device, self.opened(gpu, hold, opens)))
             }
-            Action::Try(device, request) => {
+            Action::Allocate(device, request)
+            | Action::Commit(device, request)
+            | Action::Classify(device, request) => {
                 prop_assert_eq!(request.source, self.board.source);
                 let verdict = self.board.verdicts.remove(0);
                 self.board.verdicts.push(verdict.clone());
@@ -240,10 +242,10 @@ impl Run {
                     Source::Kernel if passes(&verdict) => {
                         Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                     }
-                    _ => Event::Tried(device, request.heap, verdict),
+                    _ => Event::Allocated(device, request.heap, verdict),
                 })
             }
-            Action::Bind(device, request) => {
+            Action::HandOver(device, request) | Action::NameHeap(device, request) => {
                 let verdicts = &self.engines.both.facts().gpus[&device].verdicts;
                 prop_assert!(verdicts.get(&request.heap).is_some_and(passes));
                 prop_assert!(self.engines.both.facts().heaps.contains(&request.heap));
@@ -254,7 +256,7 @@ impl Run {
                 let accepts = self.board.accepts[gpu];
                 Some(Event::OnDemand(device, if accepts { Ok(()) } else { Err("no".into()) }))
             }
-            Action::Release(_) => {
+            Action::EndHold(..) => {
                 prop_assert!(self.holds[gpu].is_some(), "there is no hold");
                 None
             }
@@ -263,7 +265,7 @@ impl Run {
                 self.wake = Some(self.wake.map_or(at.0, |due| due.min(at.0)));
                 None
             }
-            Action::Remove(_) => None,
+            Action::Withdraw(_) => None,
             other => return Err(TestCaseError::fail(format!("{other:?} is the daemon's"))),
         };
         self.results[gpu].extend(result);
@@ -272,14 +274,14 @@ impl Run {
 
     fn opened(&mut self, gpu: usize, hold: u32, opens: Opens) -> Opened {
         // The kernel is not involved if the driver's parameter names the heap.
-        let opens = if self.board.source == Source::Driver { Opens::Window } else { opens };
+        let opens = if self.board.source == Source::Driver { Opens::Held } else { opens };
         match opens {
-            Opens::Window if hold > 0 => {
+            Opens::Held if hold > 0 => {
                 let ends = self.now + u64::from(hold) * 1_000;
                 self.holds[gpu] = Some(ends);
-                Opened::Window(Monotonic(ends))
+                Opened::Held(Monotonic(ends))
             }
-            Opens::Window | Opens::NoWindow => Opened::NoWindow,
+            Opens::Held | Opens::NotHeld => Opened::NotHeld,
             Opens::AlreadyProbed => Opened::AlreadyProbed,
             Opens::NoConsumer => Opened::NoConsumer,
             Opens::Adopted(name) => Opened::Adopted(heap(name), false),
@@ -291,14 +293,15 @@ impl Run {
     /// reached an end. An agreement waits for the longest hold.
     fn check_holds(&self) -> Result<(), TestCaseError> {
         for gpu in 0..GPUS {
-            let Some(binding) = self.engines.both.bindings().get(&name(gpu)) else { continue };
-            let ends = match binding.phase {
-                Phase::Agreeing => self.holds.iter().copied().max().flatten(),
-                _ => self.holds[gpu],
+            let device = name(gpu);
+            let ends = if self.engines.both.is_agreeing(&device) {
+                self.holds.iter().copied().max().flatten()
+            } else {
+                self.holds[gpu]
             };
             let is_pending = self.results.iter().any(|results| !results.is_empty());
             if ends.is_some_and(|ends| self.now >= ends) && !is_pending {
-                prop_assert_eq!(binding.phase, Phase::Ended, "{} after its hold", name(gpu));
+                prop_assert!(self.engines.both.has_ended(&device), "{device} after its hold");
             }
         }
         Ok(())
@@ -317,11 +320,11 @@ impl Run {
 }
 
 /// Returns the heaps that an engine has bound or requests to bind to a GPU that is on the bus.
-fn bound_heaps(engine: &Engine<false>, actions: &[Action]) -> BTreeSet<HeapName> {
-    let bound = engine.bindings().values().filter(|binding| binding.is_bound());
+fn bound_heaps(engine: &Binder, actions: &[Action]) -> BTreeSet<HeapName> {
+    let bound = bindings(engine).filter(|binding| binding.is_bound());
     let bound = bound.filter_map(Binding::heap);
     let requested = actions.iter().filter_map(|action| match action {
-        Action::Bind(_, request) => Some(&request.heap),
+        Action::NameHeap(_, request) => Some(&request.heap),
         _ => None,
     });
     bound.chain(requested).cloned().collect()
@@ -330,32 +333,29 @@ fn bound_heaps(engine: &Engine<false>, actions: &[Action]) -> BTreeSet<HeapName>
 /// Requires of the actions that follow one event: the parameter is set for all GPUs that wait for
 /// an agreement or for none of them, when no other one is pending, and to one heap.
 fn check_agreement(
-    before: &Engine<false>,
-    after: &Engine<false>,
+    before: &Binder,
+    after: &Binder,
     actions: &[Action],
 ) -> Result<(), TestCaseError> {
-    let bind = |action: &&Action| matches!(action, Action::Bind(..));
+    let bind = |action: &&Action| matches!(action, Action::NameHeap(..));
     let binds: BTreeSet<_> = actions.iter().filter(bind).filter_map(target).collect();
-    let bindings = after.bindings();
     if !binds.is_empty() {
         prop_assert!(bound_heaps(after, actions).len() == 1, "{actions:?}");
-        for (device, binding) in bindings {
-            let ended = binding.phase == Phase::Ended;
-            prop_assert!(ended || binds.contains(device), "{device} is {:?}", binding.phase);
+        for (device, binding) in after.bindings() {
+            let ended = after.has_ended(device);
+            prop_assert!(ended || binds.contains(device), "{}", after.whole(device));
             let waits = binding.state() == State::Waiting;
             prop_assert!(!waits || !binds.contains(device), "{device} waits for a heap");
             // The other GPUs of the agreement are bound as well.
-            let agreed = before.bindings().get(device).is_some_and(|b| b.phase == Phase::Agreeing);
+            let agreed = before.is_agreeing(device);
             let present = binding.state() != State::Absent;
             let without = binding.state() == State::Unprotected;
             prop_assert!(!(agreed && present && !without) || binds.contains(device), "{device}");
         }
     }
     let differs = |binding: &&Binding| binding.reason() == Some(Reason::HeapsDiffer);
-    if bindings.values().filter(differs).count()
-        > before.bindings().values().filter(differs).count()
-    {
-        let counted = bindings.values().filter(|b| differs(b) || b.is_bound());
+    if bindings(after).filter(differs).count() > bindings(before).filter(differs).count() {
+        let counted = bindings(after).filter(|b| differs(b) || b.is_bound());
         let heaps: BTreeSet<_> = counted.filter_map(Binding::heap).collect();
         prop_assert!(heaps.len() > 1, "the GPUs agree on {heaps:?}");
         prop_assert!(binds.is_empty());

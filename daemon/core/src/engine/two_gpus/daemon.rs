@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::engine::tests::{failed, free, kernel, passes, verdict};
-use crate::facts::Module;
+use crate::facts::{Module, Tee};
 
 const TEE: &str = "protected,a";
 
@@ -121,7 +121,7 @@ impl Kernel {
 
 /// A daemon, and the machine around it.
 struct Run {
-    engines: Engines<true>,
+    engines: Engines<Keeper>,
     facts: Facts,
     kernels: [Kernel; GPUS],
     now: u64,
@@ -239,7 +239,7 @@ impl Run {
         let Some(seen) = &self.kernels[gpu].seen else { return Ok(()) };
         let facts = self.engines.both.facts();
         match action {
-            Action::Remove(device) => {
+            Action::Withdraw(device) => {
                 let has_driver = facts.gpus[device].driver.is_some();
                 let is_dead = seen.is_of_tee() && !facts.has_tee_for_heaps();
                 prop_assert!(is_dead || !seen.in_use && !has_driver, "{device} uses its binding");
@@ -258,18 +258,20 @@ impl Run {
         let has_tee = self.facts.has_tee_for_heaps();
         let kernel = &mut self.kernels[gpu];
         let result = match action {
-            Action::Look(device) => Event::Looked(device, Ok(kernel.bound.clone())),
+            Action::Read(device) => Event::Read(device, Ok(kernel.bound.clone())),
             Action::Open(device, hold) => {
                 prop_assert_eq!(hold, 0, "a daemon holds nothing");
                 let opened = match (&kernel.bound, kernel.withdrawn) {
                     (_, true) => Opened::Busy("EBUSY".into()),
                     (Some(bound), _) => Opened::Adopted(bound.heap.clone(), bound.in_use),
                     (None, _) if kernel.on_demand => Opened::OnDemand,
-                    (None, _) => Opened::NoWindow,
+                    (None, _) => Opened::NotHeld,
                 };
                 Event::Opened(device, opened)
             }
-            Action::Try(device, request) => {
+            Action::Allocate(device, request)
+            | Action::Commit(device, request)
+            | Action::Classify(device, request) => {
                 prop_assert!(kernel.bound.is_none() && !kernel.withdrawn);
                 prop_assert!(request.heap != heap(TEE) || has_tee);
                 self.verdicts.rotate_left(1);
@@ -278,10 +280,10 @@ impl Run {
                     kernel.bind(request.heap.as_str());
                     Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                 } else {
-                    Event::Tried(device, request.heap, verdict)
+                    Event::Allocated(device, request.heap, verdict)
                 }
             }
-            Action::Bind(device, request) => {
+            Action::HandOver(device, request) | Action::NameHeap(device, request) => {
                 prop_assert!(kernel.bound.is_none() && !kernel.withdrawn);
                 kernel.bind(request.heap.as_str());
                 Event::Bound(device, Ok(free()))
@@ -300,7 +302,7 @@ impl Run {
                 prop_assert!(!bound.is_some_and(KernelBinding::is_of_tee) || has_tee);
                 Event::Supplied(device, self.supplied(gpu))
             }
-            Action::Remove(_) => {
+            Action::Withdraw(_) => {
                 kernel.withdraw();
                 kernel.seen = None;
                 return Ok(());
@@ -310,8 +312,8 @@ impl Run {
                 self.wake = Some(self.wake.map_or(at.0, |due| due.min(at.0)));
                 return Ok(());
             }
-            Action::Tell(..) => return Ok(()),
-            Action::Release(_) => return Err(TestCaseError::fail("there is no hold")),
+            Action::Log(..) => return Ok(()),
+            Action::EndHold(..) => return Err(TestCaseError::fail("there is no hold")),
         };
         self.results[gpu].push_back(result);
         Ok(())
@@ -325,7 +327,7 @@ impl Run {
         let mut first = first.iter().cycle();
         for _ in 0..120 {
             let Some(current) = event else { return self.engines.compare() };
-            if let Event::Looked(device, Ok(found)) = &current {
+            if let Event::Read(device, Ok(found)) = &current {
                 self.kernels[index(device)].seen.clone_from(found);
             }
             for action in self.engines.on(&current, Monotonic(self.now)) {
@@ -398,7 +400,7 @@ proptest! {
         // Longer than the idle time of a binding on demand, and than a TEE can be late.
         run.wait(run.now + 12_000_000, &first)?;
         for (device, binding) in run.engines.both.bindings() {
-            prop_assert_eq!(binding.phase, Phase::Ended, "{}", device);
+            prop_assert!(run.engines.both.has_ended(device), "{}", device);
             let bound = run.kernels[index(device)].bound.as_ref();
             let is_absent = binding.state() == State::Absent;
             prop_assert_eq!(binding.is_bound(), bound.is_some() && !is_absent, "{}", device);

@@ -11,18 +11,18 @@ fn tables(a: &[&'static str], b: &[&'static str]) -> Vec<Table> {
 }
 
 /// `a` has selected `low` and waits for `b`, which waits for the TEE.
-fn agreeing_with(a: &[&'static str], pending: &[&str]) -> (Engine<false>, Facts) {
+fn agreeing_with(a: &[&'static str], pending: &[&str]) -> (Binder, Facts) {
     let mut facts = two(&["low"], pending);
     (facts.kernel.module, facts.kernel.parameter) = (None, Some(Parameter::Open));
-    let mut engine = Engine::<false>::new(policy(&tables(a, &["protected,a"])), facts.clone());
-    let window = |gpu| Event::Opened(name(gpu), Opened::Window(Monotonic(5_000_000)));
-    run(&mut engine, &[(10, Event::Started), (20, window(0)), (30, window(1))]);
-    run(&mut engine, &[(40, Event::Tried(name(0), heap("low"), good()))]);
-    assert_eq!(engine.bindings()[&name(0)].phase, Phase::Agreeing);
+    let mut engine = Binder::new(policy(&tables(a, &["protected,a"])), facts.clone());
+    let held = |gpu| Event::Opened(name(gpu), Opened::Held(Monotonic(5_000_000)));
+    run(&mut engine, &[(10, Event::Started), (20, held(0)), (30, held(1))]);
+    run(&mut engine, &[(40, Event::Allocated(name(0), heap("low"), good()))]);
+    assert!(engine.is_agreeing(&name(0)));
     (engine, facts)
 }
 
-fn optee_settles() -> Event {
+fn optee_probes() -> Event {
     Event::Changed(vec![Change::Provider(device(OPTEE), Some(provider(OPTEE, Some("optee"))))])
 }
 
@@ -31,9 +31,9 @@ fn agreement_is_revoked_when_its_heap_vanishes() {
     let (mut engine, mut facts) = agreeing_with(&["low"], &[SVP, OPTEE]);
     facts.heaps.clear();
     run(&mut engine, &[(50, Event::Changed(vec![Change::All(Box::new(facts))]))]);
-    assert_eq!(engine.bindings()[&name(0)].state(), State::Waiting);
-    let actions = run(&mut engine, &[(60, optee_settles())]);
-    let bind = |action: &Action| matches!(action, Action::Bind(..));
+    assert_eq!(engine.binding(&name(0)).unwrap().state(), State::Waiting);
+    let actions = run(&mut engine, &[(60, optee_probes())]);
+    let bind = |action: &Action| matches!(action, Action::NameHeap(..));
     assert!(!actions.iter().any(bind), "{actions:?}");
 }
 
@@ -42,23 +42,23 @@ fn agreement_is_revoked_when_a_preferred_provider_appears() {
     let (mut engine, _) = agreeing_with(&["high", "low"], &[OPTEE]);
     let appears = Change::Provider(device(SVP), Some(provider(SVP, None)));
     run(&mut engine, &[(50, Event::Changed(vec![appears]))]);
-    assert_eq!(engine.bindings()[&name(0)].state(), State::Waiting);
-    let actions = run(&mut engine, &[(60, optee_settles())]);
-    let bind = |action: &Action| matches!(action, Action::Bind(..));
+    assert_eq!(engine.binding(&name(0)).unwrap().state(), State::Waiting);
+    let actions = run(&mut engine, &[(60, optee_probes())]);
+    let bind = |action: &Action| matches!(action, Action::NameHeap(..));
     assert!(!actions.iter().any(bind), "{actions:?}");
 }
 
 #[test]
 fn upkeep_waits_for_the_result_of_a_pending_read() {
     let facts = two(&["protected,a", "low"], &[OPTEE]);
-    let mut engine = Engine::<true>::new(policy(&tables(&[], &["protected,a"])), facts);
-    let nothing = || Event::Looked(name(0), Ok(None));
-    let looked = |heap| Event::Looked(name(1), Ok(Some(kernel(heap))));
+    let mut engine = Keeper::new(policy(&tables(&[], &["protected,a"])), facts);
+    let nothing = || Event::Read(name(0), Ok(None));
+    let looked = |heap| Event::Read(name(1), Ok(Some(kernel(heap))));
     run(&mut engine, &[(10, Event::Started), (20, nothing()), (20, looked("protected,a"))]);
     // The TEE does not register in time, and the event that arrives first is that of a heap. By
     // then another program has bound `b` to `low`.
     let actions = run(&mut engine, &[(1_000_020, Event::Changed(vec![Change::Heap(heap("new"))]))]);
-    assert_eq!(actions, [Action::Look(name(0)), Action::Look(name(1))]);
+    assert_eq!(actions, [Action::Read(name(0)), Action::Read(name(1))]);
     let actions = run(&mut engine, &[(1_000_020, nothing())]);
-    assert!(!actions.contains(&Action::Remove(name(1))), "{actions:?}");
+    assert!(!actions.contains(&Action::Withdraw(name(1))), "{actions:?}");
 }

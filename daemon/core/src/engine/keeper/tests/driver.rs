@@ -5,7 +5,7 @@
 use super::*;
 
 /// Returns the event of a driver that is bound to the GPU or unbound.
-fn driver(engine: &Daemon, driver: Option<&str>) -> Event {
+fn driver(engine: &Keeper, driver: Option<&str>) -> Event {
     let csf = engine.facts().gpus[&gpu()].clone();
     let csf = Gpu { driver: driver.map(str::to_owned), ..csf };
     changed(Change::Gpu(gpu(), Some(csf)))
@@ -29,10 +29,10 @@ fn driver_that_returns_keeps_its_binding_before_it_takes_buffers() {
 #[test]
 fn rebind_replaces_the_adopted_heap() {
     let mut engine = with_better(false);
-    run(&mut engine, &[(50, Event::Rebind(gpu())), (60, Event::Opened(gpu(), Opened::NoWindow))]);
-    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
-    run(&mut engine, &[(70, Event::Tried(gpu(), heap(TEE), good()))]);
+    run(&mut engine, &[(50, Event::Rebind(gpu())), (60, Event::Opened(gpu(), Opened::NotHeld))]);
+    assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap(TEE)));
+    run(&mut engine, &[(70, Event::Allocated(gpu(), heap(TEE), good()))]);
     run(&mut engine, &[(80, Event::Bound(gpu(), Ok(free()))), (90, looked(Some(kernel(TEE))))]);
     assert_eq!(end(&engine), (State::Bound, None));
-    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
+    assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap(TEE)));
 }

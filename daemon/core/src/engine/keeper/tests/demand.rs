@@ -22,8 +22,8 @@ fn groups(count: u32) -> Option<KernelBinding> {
 }
 
 /// Returns a daemon whose kernel waits for a demand, as its binder left it.
-fn waiting() -> Daemon {
-    let mut engine = Daemon::new(policy_on_demand(TEE_FIRST), with_tee());
+fn waiting() -> Keeper {
+    let mut engine = Keeper::new(policy_on_demand(TEE_FIRST), with_tee());
     run(&mut engine, &[(10, Event::Started)]);
     assert_eq!(run(&mut engine, &[(20, looked(None))]), [Action::Open(gpu(), 0)]);
     assert_eq!(run(&mut engine, &[(30, Event::Opened(gpu(), Opened::OnDemand))]), []);
@@ -32,17 +32,17 @@ fn waiting() -> Daemon {
 }
 
 /// Returns whether a demand at this time makes the daemon allocate from the heap.
-fn tries(engine: &mut Daemon, at: u64) -> bool {
+fn tries(engine: &mut Keeper, at: u64) -> bool {
     let opens = run(engine, &[(at, demand())]) == [Action::Open(gpu(), 0)];
     let opened = (at + 1, Event::Opened(gpu(), Opened::OnDemand));
-    opens && matches!(&run(engine, &[opened])[..], [Action::Try(..)])
+    opens && matches!(&run(engine, &[opened])[..], [Action::Allocate(..)])
 }
 
 /// Binds the heap by a demand at this time.
-fn binds(engine: &mut Daemon, at: u64) {
+fn binds(engine: &mut Keeper, at: u64) {
     assert!(tries(engine, at));
-    let tried = (at + 2, Event::Tried(gpu(), heap(TEE), good()));
-    assert!(matches!(&run(engine, &[tried])[..], [Action::Bind(..)]));
+    let tried = (at + 2, Event::Allocated(gpu(), heap(TEE), good()));
+    assert!(matches!(&run(engine, &[tried])[..], [Action::HandOver(..)]));
     assert_eq!(run(engine, &[(at + 3, Event::Bound(gpu(), Ok(free())))]), [look()]);
 }
 
@@ -61,9 +61,9 @@ fn demand_binds_and_idle_binding_is_released() {
         assert_eq!(run(&mut engine, &[(due, Event::Woken)]), [bind_on_demand()]);
         assert_eq!(run(&mut engine, &[(due + 1, Event::OnDemand(gpu(), Ok(())))]), []);
         assert_eq!(end(&engine), on_demand());
-        assert_eq!(engine.bindings()[&gpu()].heap(), None);
+        assert_eq!(engine.binding(&gpu()).unwrap().heap(), None);
     }
-    let steps = engine.bindings()[&gpu()].timeline();
+    let steps = engine.binding(&gpu()).unwrap().timeline();
     let steps: Vec<_> = steps.iter().rev().take(5).rev().map(|step| &*step.step).collect();
     assert_eq!(steps, ["demanded", "tried", "bound", "released", "on-demand"]);
 }
@@ -90,7 +90,7 @@ fn failed_demand_is_reported_and_retried_only_after_a_delay() {
     let mut engine = waiting();
     assert!(tries(&mut engine, 1_000));
     let small = Verdict::TooSmall("no memory".into());
-    let actions = run(&mut engine, &[(1_010, Event::Tried(gpu(), heap(TEE), small.clone()))]);
+    let actions = run(&mut engine, &[(1_010, Event::Allocated(gpu(), heap(TEE), small.clone()))]);
     assert_eq!(actions, [bind_on_demand()]);
     run(&mut engine, &[(1_020, Event::OnDemand(gpu(), Ok(())))]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapTooSmall)));
@@ -117,7 +117,7 @@ fn changed_bind_mode_applies_at_once() {
     let boot = changed(Change::Policy(Box::new(policy(TEE_FIRST))));
     run(&mut engine, &[(40, boot), (50, looked(None))]);
     let actions = run(&mut engine, &[(60, Event::Opened(gpu(), Opened::OnDemand))]);
-    assert!(matches!(&actions[..], [Action::Try(..)]));
+    assert!(matches!(&actions[..], [Action::Allocate(..)]));
 
     let mut engine = daemon(with_tee(), groups(0));
     let demand = changed(Change::Policy(Box::new(policy_on_demand(TEE_FIRST))));

@@ -5,22 +5,38 @@ mod driver;
 
 use proptest::prelude::*;
 
+use super::holding::{ATTEMPTS, IDLE, TEE_COMES};
+use super::kept::{RETRY, STEPS};
 use super::*;
+use crate::engine::attempt::Attempt;
 use crate::engine::tests::{
-    device, end, facts, failed, free, good, gpu, heap, kernel, passes, policy, policy_on_demand,
-    provider, run, verdict,
+    Inspect, device, end, facts, failed, free, good, gpu, heap, kernel, passes, policy,
+    policy_on_demand, provider, run, verdict,
 };
-use crate::engine::{Bound, Change, Event, Opened};
-use crate::facts::{Gpu, Module, Tee};
+use crate::engine::{Bound, Change, Event, Opened, Supplied};
+use crate::facts::{Gpu, Module, Source, Tee, Verdict};
+use crate::next::Next;
 use crate::report::gpu_state;
 use crate::state_file::StateFile;
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
 use protheap_policy::name::Key;
 use protheap_policy::policy::Policy;
-use protheap_policy::schema::EvidenceStatus;
+use protheap_policy::schema::{Bind, EvidenceStatus};
 
-type Daemon = Engine<true>;
+impl Inspect for Keeper {
+    fn has_ended(&self, device: &DeviceName) -> bool {
+        self.gpus.get(device).is_none_or(Kept::is_at_rest)
+    }
+
+    fn is_agreeing(&self, device: &DeviceName) -> bool {
+        self.gpus.get(device).and_then(|gpu| gpu.attempt()).is_some_and(Attempt::is_agreeing)
+    }
+
+    fn whole(&self, device: &DeviceName) -> String {
+        format!("{:?}", self.gpus.get(device))
+    }
+}
 
 const TEE: &str = "protected,a";
 const OPTEE: &str = "linaro,optee-tz";
@@ -55,18 +71,18 @@ fn tee_changes(there: bool) -> Event {
 }
 
 fn looked(kernel: Option<KernelBinding>) -> Event {
-    Event::Looked(gpu(), Ok(kernel))
+    Event::Read(gpu(), Ok(kernel))
 }
 
 /// Signals a change of the binding, and answers the read that follows.
-fn signalled(engine: &mut Daemon, at: u64, kernel: Option<KernelBinding>) -> Vec<Action> {
+fn signalled(engine: &mut Keeper, at: u64, kernel: Option<KernelBinding>) -> Vec<Action> {
     let hint = changed(Change::Binding(gpu()));
     assert!(run(engine, &[(at, hint)]).contains(&look()));
     run(engine, &[(at, looked(kernel))])
 }
 
 fn look() -> Action {
-    Action::Look(gpu())
+    Action::Read(gpu())
 }
 
 fn wanting(suspend_wanted: u32, suspend_bytes: u64) -> Option<KernelBinding> {
@@ -78,8 +94,8 @@ fn supply() -> Action {
 }
 
 /// Returns a daemon that has read the kernel's binding.
-fn daemon(facts: Facts, kernel: Option<KernelBinding>) -> Daemon {
-    let mut engine = Daemon::new(two(), facts);
+fn daemon(facts: Facts, kernel: Option<KernelBinding>) -> Keeper {
+    let mut engine = Keeper::new(two(), facts);
     assert_eq!(run(&mut engine, &[(10, Event::Started)]), [look()]);
     run(&mut engine, &[(20, looked(kernel))]);
     engine
@@ -89,7 +105,7 @@ fn daemon(facts: Facts, kernel: Option<KernelBinding>) -> Daemon {
 fn daemon_adopts_the_kernels_binding_unchanged() {
     let mut engine = daemon(with_tee(), wanting(0, 65_536));
     assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
-    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap(TEE)));
+    assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap(TEE)));
     let wake = Action::WakeAt(Monotonic(30 + DRIVER_RETURNS));
     assert_eq!(signalled(&mut engine, 30, Some(kernel(TEE))), [wake]);
     assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
@@ -102,13 +118,13 @@ fn daemon_adopts_the_kernels_binding_unchanged() {
 fn closed_image_keeps_the_bound_heap() {
     let after_its_tee_was_away = |policy: Policy| {
         let facts = Facts { heaps: [heap(TEE), heap("low")].into(), ..with_tee() };
-        let mut engine = Daemon::new(policy, facts);
+        let mut engine = Keeper::new(policy, facts);
         run(&mut engine, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
         run(&mut engine, &[(30, tee_changes(false)), (40, looked(None))]);
         run(&mut engine, &[(50, tee_changes(true)), (60, looked(None))]);
         let opened = (70, Event::Opened(gpu(), Opened::AlreadyProbed));
         match &run(&mut engine, &[opened])[..] {
-            [Action::Try(_, request)] => Some(request.heap.clone()),
+            [Action::Allocate(_, request)] => Some(request.heap.clone()),
             _ => None,
         }
     };
@@ -130,9 +146,9 @@ fn daemon_holds_nothing_and_binds_a_late_heap() {
     assert_eq!(run(&mut engine, &[(50, tee_changes(true))]), [look()]);
     assert_eq!(run(&mut engine, &[(60, looked(None))]), [Action::Open(gpu(), 0)]);
     let actions = run(&mut engine, &[(70, Event::Opened(gpu(), Opened::AlreadyProbed))]);
-    assert!(matches!(&actions[..], [Action::Try(..)]), "{actions:?}");
-    let actions = run(&mut engine, &[(80, Event::Tried(gpu(), heap(TEE), good()))]);
-    assert!(matches!(&actions[..], [Action::Bind(..)]));
+    assert!(matches!(&actions[..], [Action::Allocate(..)]), "{actions:?}");
+    let actions = run(&mut engine, &[(80, Event::Allocated(gpu(), heap(TEE), good()))]);
+    assert!(matches!(&actions[..], [Action::HandOver(..)]));
     assert_eq!(run(&mut engine, &[(90, Event::Bound(gpu(), Ok(free())))]), [look()]);
     run(&mut engine, &[(95, looked(Some(kernel(TEE))))]);
     assert_eq!(end(&engine), (State::Bound, None));
@@ -141,7 +157,7 @@ fn daemon_holds_nothing_and_binds_a_late_heap() {
 #[test]
 fn only_a_tee_with_a_driver_is_required() {
     let opens = |facts: Facts| {
-        let mut engine = Daemon::new(two(), facts);
+        let mut engine = Keeper::new(two(), facts);
         run(&mut engine, &[(10, Event::Started)]);
         run(&mut engine, &[(20, looked(None))]) == [Action::Open(gpu(), 0)]
     };
@@ -156,7 +172,7 @@ fn requested_buffers_are_supplied_and_a_failure_is_logged_once() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
     assert_eq!(signalled(&mut engine, 30, wanting(4, 131_072)), [supply()]);
     let failed = |at| (at, Event::Supplied(gpu(), Supplied::NoMemory("no memory".into())));
-    let tell = Action::Tell(gpu(), "no memory".into());
+    let tell = Action::Log(gpu(), "no memory".into());
     let after = Action::WakeAt(Monotonic(40 + RETRY));
     assert_eq!(run(&mut engine, &[failed(40)]), [tell, after.clone(), look()]);
     // The request is unchanged: the daemon waits for the retry delay.
@@ -198,7 +214,7 @@ fn exhausted_heap_is_not_tried_after_the_last_attempt() {
     }
     assert_eq!((actions, attempts), (vec![], ATTEMPTS));
     let csf = gpu();
-    let report = gpu_state(&engine, &csf, &engine.bindings()[&csf]);
+    let report = gpu_state(&engine, &csf, engine.binding(&csf).unwrap());
     assert_eq!(report.suspend_shortage, None, "the kernel shows all of them");
     // The driver requests more, or a fact changes.
     assert_eq!(signalled(&mut engine, at, wanting(5, 65_536)), [supply()]);
@@ -213,11 +229,11 @@ fn shortage_is_restored_from_the_state_file() {
             r#"{{"schema": 1, "gpus": [{{"device": "a.gpu", "state": "bound"{members}}}]}}"#
         );
         let file: StateFile = serde_json::from_str(&json).unwrap();
-        let mut engine = Daemon::new(two(), with_tee());
+        let mut engine = Keeper::new(two(), with_tee());
         engine.restore(&file, Monotonic(5));
         run(&mut engine, &[(10, Event::Started), (20, looked(Some(binding)))]);
         let gpu = gpu();
-        let report = gpu_state(&engine, &gpu, &engine.bindings()[&gpu]);
+        let report = gpu_state(&engine, &gpu, engine.binding(&gpu).unwrap());
         (report.suspend_buffers, report.suspend_shortage)
     };
     let past = r#", "suspend_shortage": "no memory""#;
@@ -236,10 +252,10 @@ fn reported_firewall_is_the_evidence_for_the_bound_heap() {
         );
         let key = Key::new("acme,a9").unwrap();
         let policy = Fragment::parse(&key, "acme,a9.toml", &text).unwrap();
-        let mut engine = Daemon::new(Policy::new(Merged::new(vec![policy])), with_tee());
+        let mut engine = Keeper::new(Policy::new(Merged::new(vec![policy])), with_tee());
         run(&mut engine, &[(10, Event::Started), (20, looked(kernel))]);
         let gpu = gpu();
-        gpu_state(&engine, &gpu, &engine.bindings()[&gpu]).firewall
+        gpu_state(&engine, &gpu, engine.binding(&gpu).unwrap()).firewall
     };
     let tested = "firewall = 'tested'";
     assert_eq!(firewall(tested, Some(kernel(TEE))), Some(EvidenceStatus::Tested));
@@ -251,9 +267,9 @@ fn reported_firewall_is_the_evidence_for_the_bound_heap() {
 #[test]
 fn new_heap_does_not_retry_a_heap_that_was_too_small() {
     let mut engine = daemon(with_tee(), None);
-    run(&mut engine, &[(30, Event::Opened(gpu(), Opened::NoWindow))]);
+    run(&mut engine, &[(30, Event::Opened(gpu(), Opened::NotHeld))]);
     let small = Verdict::TooSmall("no memory".into());
-    run(&mut engine, &[(40, Event::Tried(gpu(), heap(TEE), small))]);
+    run(&mut engine, &[(40, Event::Allocated(gpu(), heap(TEE), small))]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapTooSmall)));
     let mut tries = |at, change| {
         run(&mut engine, &[(at, changed(change))]);
@@ -261,10 +277,10 @@ fn new_heap_does_not_retry_a_heap_that_was_too_small() {
         if opened.is_empty() {
             return false;
         }
-        let actions = run(&mut engine, &[(at + 2, Event::Opened(gpu(), Opened::NoWindow))]);
+        let actions = run(&mut engine, &[(at + 2, Event::Opened(gpu(), Opened::NotHeld))]);
         let small = Verdict::TooSmall("no memory".into());
-        run(&mut engine, &[(at + 3, Event::Tried(gpu(), heap(TEE), small))]);
-        matches!(&actions[..], [Action::Try(..)])
+        run(&mut engine, &[(at + 3, Event::Allocated(gpu(), heap(TEE), small))]);
+        matches!(&actions[..], [Action::Allocate(..)])
     };
     assert!(!tries(50, Change::Heap(heap("other"))));
     assert!(tries(60, Change::Heap(heap(TEE))), "registered anew");
@@ -277,7 +293,7 @@ fn refused_buffers_are_not_handed_over_again() {
     let mut engine = daemon(with_tee(), Some(kernel(TEE)));
     signalled(&mut engine, 30, wanting(4, 131_072));
     let refused = Event::Supplied(gpu(), Supplied::Refused("EXDEV".into()));
-    let tell = Action::Tell(gpu(), "EXDEV".into());
+    let tell = Action::Log(gpu(), "EXDEV".into());
     assert_eq!(run(&mut engine, &[(40, refused)]), [tell, look()]);
     assert_eq!(run(&mut engine, &[(50, looked(wanting(4, 131_072)))]), []);
     assert_eq!(run(&mut engine, &[(1_000 * RETRY, Event::Woken)]), []);
@@ -293,7 +309,7 @@ fn kernel_that_allocates_is_not_supplied() {
 #[test]
 fn binding_is_withdrawn_and_restored_with_its_tee() {
     let mut engine = daemon(with_tee(), wanting(0, 65_536));
-    assert_eq!(run(&mut engine, &[(30, tee_changes(false))]), [Action::Remove(gpu())]);
+    assert_eq!(run(&mut engine, &[(30, tee_changes(false))]), [Action::Withdraw(gpu())]);
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
     assert_eq!(signalled(&mut engine, 40, None), []);
     assert_eq!(run(&mut engine, &[(45, changed(Change::Heap(heap(TEE))))]), [look()]);
@@ -366,30 +382,30 @@ fn low(in_use: bool) -> Option<KernelBinding> {
     Some(KernelBinding { exporter: "acme".into(), in_use, ..kernel("low") })
 }
 
-fn next_heap(engine: &Daemon) -> Option<Option<HeapName>> {
+fn next_heap(engine: &Keeper) -> Option<Option<HeapName>> {
     engine.next(&gpu()).map(|next| next.heap)
 }
 
 /// Returns a daemon with a binding to which selection would prefer another.
-fn with_better(driver: bool) -> Daemon {
+fn with_better(driver: bool) -> Keeper {
     let mut facts = with_tee();
     facts.heaps.insert(heap("low"));
     if driver {
         facts.gpus.get_mut(&gpu()).unwrap().driver = Some("csf".into());
     }
-    let mut engine = Daemon::new(policy(LOW_FIRST), facts);
+    let mut engine = Keeper::new(policy(LOW_FIRST), facts);
     run(&mut engine, &[(10, Event::Started), (20, looked(low(driver)))]);
     assert_eq!(next_heap(&engine), None);
     let other = changed(Change::Policy(Box::new(policy(TEE_FIRST))));
     assert_eq!(run(&mut engine, &[(30, other)]), [look()]);
     assert_eq!(run(&mut engine, &[(40, looked(low(driver)))]), []);
     assert_eq!(next_heap(&engine), Some(Some(heap(TEE))));
-    assert_eq!(engine.bindings()[&gpu()].heap(), Some(&heap("low")));
+    assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap("low")));
     engine
 }
 
 fn remove() -> Action {
-    Action::Remove(gpu())
+    Action::Withdraw(gpu())
 }
 
 #[test]
@@ -401,7 +417,7 @@ fn preferred_heap_is_bound_once_the_driver_stays_unbound() {
     let returns = |at| at + DRIVER_RETURNS;
     let wake = |at| Action::WakeAt(Monotonic(returns(at)));
     assert_eq!(signalled(&mut engine, 60, low(false)), [wake(60)]);
-    let driver = |engine: &Daemon, driver: Option<&str>| {
+    let driver = |engine: &Keeper, driver: Option<&str>| {
         let csf = &engine.facts().gpus[&gpu()];
         let csf = Gpu { driver: driver.map(str::to_owned), ..csf.clone() };
         changed(Change::Gpu(gpu(), Some(csf)))
@@ -421,9 +437,9 @@ fn preferred_heap_is_bound_once_the_driver_stays_unbound() {
     assert_eq!(run(&mut engine, &[(returns(at), Event::Woken)]), [look()]);
     let actions = run(&mut engine, &[(returns(at) + 1, looked(low(false)))]);
     assert_eq!(actions, [remove(), Action::Open(gpu(), 0)]);
-    let opened = (returns(at) + 2, Event::Opened(gpu(), Opened::NoWindow));
+    let opened = (returns(at) + 2, Event::Opened(gpu(), Opened::NotHeld));
     let actions = run(&mut engine, &[opened]);
-    assert!(matches!(&actions[..], [Action::Try(_, request)] if request.heap == heap(TEE)));
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap(TEE)));
 }
 
 #[test]
@@ -458,7 +474,7 @@ fn empty_policy_withdraws_nothing_until_rebind() {
 
 #[test]
 fn late_policy_binds_late() {
-    let mut engine = Daemon::new(Policy::default(), with_tee());
+    let mut engine = Keeper::new(Policy::default(), with_tee());
     run(&mut engine, &[(10, Event::Started), (20, looked(None))]);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
     let with = changed(Change::Policy(Box::new(two())));
@@ -481,7 +497,7 @@ fn rebind_tries_a_dead_heap_again() {
 fn closed_image_keeps_the_bound_heap_when_policies_change() {
     let mut facts = with_tee();
     facts.heaps.insert(heap("low"));
-    let mut engine = Daemon::new(policy(TEE_FIRST).closed(true), facts);
+    let mut engine = Keeper::new(policy(TEE_FIRST).closed(true), facts);
     run(&mut engine, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
     let other = changed(Change::Policy(Box::new(policy(LOW_FIRST).closed(true))));
     run(&mut engine, &[(30, other), (40, looked(Some(kernel(TEE))))]);
@@ -490,7 +506,7 @@ fn closed_image_keeps_the_bound_heap_when_policies_change() {
 
 /// Returns the state file of a binder that bound a heap 300 µs after boot.
 fn written(heap: &str) -> StateFile {
-    let steps = r#"[{"at_us":100,"step":"window-opened"},{"at_us":300,"step":"bound"}]"#;
+    let steps = r#"[{"at_us":100,"step":"hold-started"},{"at_us":300,"step":"bound"}]"#;
     let json = format!(
         r#"{{"schema":1,"gpus":[{{"device":"a.gpu","state":"bound","heap":"{heap}","policy":"acme,a9","held_us":200,"timeline":{steps}}}]}}"#
     );
@@ -500,25 +516,25 @@ fn written(heap: &str) -> StateFile {
 #[test]
 fn timeline_of_an_earlier_run_is_continued() {
     let restored = |file: &StateFile| {
-        let mut engine = Daemon::new(two(), with_tee());
+        let mut engine = Keeper::new(two(), with_tee());
         engine.restore(file, Monotonic(1_000));
         run(&mut engine, &[(2_000, Event::Started), (2_010, looked(Some(kernel(TEE))))]);
-        let binding = &engine.bindings()[&gpu()];
+        let binding = engine.binding(&gpu()).unwrap();
         let steps = binding.timeline().iter().map(|step| (step.at.0, step.step.to_string()));
         let key = binding.named_by().map(ToString::to_string);
         (binding.held(), key, steps.collect::<Vec<_>>())
     };
     let step = |at, step: &str| (at, step.to_owned());
     let (opened, bound, adopted) =
-        (step(100, "window-opened"), step(300, "bound"), step(2_010, "bound"));
+        (step(100, "hold-started"), step(300, "bound"), step(2_010, "bound"));
     let key = || Some("acme,a9".to_owned());
     assert_eq!(restored(&written(TEE)), (200, key(), vec![opened.clone(), bound.clone()]));
-    let mut engine = Daemon::new(two(), with_tee());
+    let mut engine = Keeper::new(two(), with_tee());
     engine.restore(&written(TEE), Monotonic(1_000));
     run(&mut engine, &[(2_000, Event::Started), (2_010, looked(wanting(0, 65_536)))]);
-    let binding = &engine.bindings()[&gpu()];
+    let binding = engine.binding(&gpu()).unwrap();
     let words: Vec<_> = binding.timeline().iter().map(|step| &*step.step).collect();
-    assert_eq!(words, ["window-opened", "bound", "in-use"]);
+    assert_eq!(words, ["hold-started", "bound", "in-use"]);
     assert_eq!(gpu_state(&engine, &gpu(), binding).bound_at(), Some(300));
     // The kernel has bound another heap, by an unknown program.
     assert_eq!(restored(&written("low")), (200, None, vec![opened, bound, adopted]));
@@ -535,7 +551,7 @@ fn timeline_has_a_maximum_length() {
         run(&mut engine, &[(100 * round + 70, adopted)]);
         run(&mut engine, &[(100 * round + 80, looked(Some(kernel(TEE))))]);
     }
-    assert!(engine.bindings()[&gpu()].timeline().len() < 2 * STEPS);
+    assert!(engine.binding(&gpu()).unwrap().timeline().len() < 2 * STEPS);
 }
 
 fn hint() -> Event {
@@ -727,7 +743,7 @@ proptest! {
         if let Some(name) = bound {
             world.bind(name);
         }
-        let mut engine = Daemon::new(two(), world.facts.clone());
+        let mut engine = Keeper::new(two(), world.facts.clone());
         let mut twin = engine.clone();
         let mut queue = vec![Event::Started];
         let (mut now, mut wake) = (1_000, None::<u64>);
@@ -765,7 +781,7 @@ proptest! {
             let mut results = Vec::new();
             now += 1;
             let asked = matches!(event, Event::Rebind(_));
-            if matches!(event, Event::Looked(..)) {
+            if matches!(event, Event::Read(..)) {
                 let is_gone = world.bound.as_ref().is_some_and(|bound| !bound.in_use);
                 gone = is_gone.then(|| gone.unwrap_or(now));
             }
@@ -775,18 +791,20 @@ proptest! {
                 done += 1;
                 prop_assert!(done < 60, "no rest");
                 match action {
-                    Action::Look(device) => results.push(Event::Looked(device, Ok(world.bound.clone()))),
+                    Action::Read(device) => results.push(Event::Read(device, Ok(world.bound.clone()))),
                     Action::Open(device, hold) => {
                         prop_assert_eq!(hold, 0, "a daemon holds nothing");
                         let opened = match (&world.bound, world.withdrawn) {
                             (_, true) => Opened::Busy("EBUSY".into()),
                             (Some(bound), _) => Opened::Adopted(bound.heap.clone(), bound.in_use),
                             (None, _) if world.on_demand => Opened::OnDemand,
-                            (None, _) => Opened::NoWindow,
+                            (None, _) => Opened::NotHeld,
                         };
                         results.push(Event::Opened(device, opened));
                     }
-                    Action::Try(device, request) => {
+                    Action::Allocate(device, request)
+                    | Action::Commit(device, request)
+                    | Action::Classify(device, request) => {
                         prop_assert!(world.bound.is_none() && !world.withdrawn);
                         prop_assert!(request.heap != heap(TEE) || world.has_tee());
                         let verdict = verdicts.next().unwrap();
@@ -794,15 +812,15 @@ proptest! {
                             world.bind(request.heap.as_str());
                             Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
                         } else {
-                            Event::Tried(device, request.heap, verdict)
+                            Event::Allocated(device, request.heap, verdict)
                         });
                     }
-                    Action::Bind(device, request) => {
+                    Action::HandOver(device, request) | Action::NameHeap(device, request) => {
                         prop_assert!(world.bound.is_none() && !world.withdrawn && !allocates);
                         world.bind(request.heap.as_str());
                         results.push(Event::Bound(device, Ok(free())));
                     }
-                    Action::Remove(_) => {
+                    Action::Withdraw(_) => {
                         let bound = world.bound.as_ref();
                         let nobody = bound.is_none_or(|b| !b.in_use) && world.csf().driver.is_none();
                         let dead = bound.is_some_and(KernelBinding::is_of_tee) && !world.has_tee();
@@ -843,14 +861,14 @@ proptest! {
                         let outcome = if refused { Err("EBUSY".into()) } else { Ok(()) };
                         results.push(Event::OnDemand(device, outcome));
                     }
-                    Action::Release(_) => prop_assert!(false, "there is no window"),
-                    Action::Tell(..) => {}
+                    Action::EndHold(..) => prop_assert!(false, "there is no hold"),
+                    Action::Log(..) => {}
                 }
             }
             queue.splice(0..0, results);
         }
-        let binding = &engine.bindings()[&gpu()];
-        prop_assert_eq!(binding.phase, Phase::Ended);
+        let binding = engine.binding(&gpu()).unwrap();
+        prop_assert!(engine.has_ended(&gpu()));
         let is_bound = matches!(binding.state(), State::Bound | State::InUse);
         prop_assert_eq!(is_bound, world.bound.is_some());
         prop_assert!(!world.bound.as_ref().is_some_and(KernelBinding::is_of_tee) || world.has_tee());
