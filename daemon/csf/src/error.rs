@@ -7,7 +7,7 @@ use core::fmt;
 /// position of its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the messages below say what each field is")]
+#[allow(missing_docs, reason = "the messages below describe each field")]
 pub enum Error {
     /// The file ends inside its header.
     HeaderCut { offset: usize },
@@ -85,30 +85,37 @@ impl fmt::Display for Error {
             }
             Self::Magic { found, .. } => write!(
                 f,
-                "the file starts with {found:#010x}, a Mali CSF firmware with {:#010x}; a compressed file must be \
-                 unpacked first",
+                "the file starts with {found:#010x}, not with {:#010x} as a Mali CSF firmware; \
+                 decompress it first if it is compressed",
                 crate::MAGIC
             ),
             Self::Version { major, minor, .. } => {
-                write!(f, "format version {major}.{minor}, known is 0.x; a newer reader is needed")
+                write!(
+                    f,
+                    "format version {major}.{minor} is not supported, only 0.x is; a newer \
+                    parser is needed"
+                )
             }
             Self::Padding { .. } => f.write_str("padding in the header is not zero"),
             Self::TableSize { size, file, .. } => write!(
                 f,
-                "the header gives {size:#x} bytes for header and entries, but these are at least 0x14 and the file \
-                 has {file:#x}; it may be truncated"
+                "the header gives {size:#x} bytes for header and entries, not 0x14 to {file:#x}, \
+                 which is the size of the file; it may be truncated"
             ),
             Self::EntrySize { size, .. } => {
-                write!(f, "an entry of {size} bytes; sizes are multiples of 4, from 4 on")
+                write!(f, "the entry has {size} bytes; the size must be a positive multiple of 4")
             }
             Self::EntryPastTable { size, table, .. } => {
-                write!(f, "an entry of {size} bytes runs over the end of the table at {table:#x}")
+                write!(
+                    f,
+                    "the entry of {size} bytes extends past the end of the table at {table:#x}"
+                )
             }
             Self::EntryShort { kind, size, .. } => {
-                write!(f, "an entry of type {kind} has {size} bytes, too few for its fields")
+                write!(f, "the entry of type {kind} has {size} bytes, too few for its fields")
             }
             Self::EntryKind { kind, .. } => {
-                write!(f, "an entry of the unknown type {kind}, not marked optional")
+                write!(f, "the entry has the unknown type {kind}, and is not marked optional")
             }
             Self::Flags { unknown, .. } => {
                 write!(f, "the section has unknown flags {unknown:#010x}")
@@ -117,17 +124,21 @@ impl fmt::Display for Error {
                 write!(f, "the section ends before it starts: {start:#010x}..{end:#010x}")
             }
             Self::VaAlignment { start, end, .. } => {
-                write!(f, "the section is not made of 4 KiB pages: {start:#010x}..{end:#010x}")
+                write!(f, "the section is not aligned to 4 KiB pages: {start:#010x}..{end:#010x}")
             }
             Self::DataReversed { start, end, .. } => {
                 write!(f, "the section's data ends before it starts: {start:#x}..{end:#x}")
             }
             Self::DataPastFile { end, file, .. } => write!(
                 f,
-                "the section's data ends at {end:#x}, the file at {file:#x}; it may be truncated"
+                "the section's data ends at {end:#x}, past the end of the file at {file:#x}; it \
+                 may be truncated"
             ),
             Self::DataTooLarge { data, bytes, .. } => {
-                write!(f, "the section has {data:#x} bytes of data for {bytes:#x} of memory")
+                write!(
+                    f,
+                    "the section has {data:#x} bytes of data, but only {bytes:#x} bytes of memory"
+                )
             }
             Self::NotShared { .. } => {
                 write!(f, "the section at {:#010x} is not shared", crate::SHARED_REGION)
@@ -136,7 +147,7 @@ impl fmt::Display for Error {
                 write!(f, "the section overlaps the one at offset {other:#x}")
             }
             Self::TooManySections { .. } => {
-                write!(f, "more than {} sections", crate::MAX_SECTIONS)
+                write!(f, "the image has more than {} sections", crate::MAX_SECTIONS)
             }
             Self::NoSections { .. } => f.write_str("the image has no section"),
         }

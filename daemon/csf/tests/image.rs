@@ -103,7 +103,10 @@ fn parse_rejects_truncated_images() {
     }
     let error = refused(&file[..131]);
     assert_eq!(error, Error::DataPastFile { offset: FIRST, end: 132, file: 131 });
-    assert!(error.to_string().contains("data ends at 0x84, the file at 0x83"), "{error}");
+    assert!(
+        error.to_string().contains("data ends at 0x84, past the end of the file at 0x83"),
+        "{error}"
+    );
 }
 
 #[test]
