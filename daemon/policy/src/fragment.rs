@@ -64,7 +64,7 @@ pub(crate) fn too_large(path: &str, text: &str) -> Option<Diagnostic> {
     if text.len() <= LARGEST {
         return None;
     }
-    let message = format!("a policy file has at most {LARGEST} bytes");
+    let message = format!("the file is longer than {LARGEST} bytes");
     Some(Diagnostic::new(path, "", 0..0, message))
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn not_toml(
 ) -> Diagnostic {
     let span = error.span().unwrap_or_default();
     // The parser's message may have several lines. The first describes the error.
-    let message = error.message().lines().next().unwrap_or("not TOML");
+    let message = error.message().lines().next().unwrap_or("invalid TOML");
     Diagnostic::new(path, text, offset + span.start..offset + span.end, message.to_owned())
 }
 
@@ -155,24 +155,24 @@ status = \"sure\"
         let mut found = faults(text);
         found.sort();
         let expected = [
-            "11:1: a usage is written in lower case, with digits and `-`",
-            "12:12: a device can use heaps, not patterns: `*` has no meaning here",
-            "12:9: expected a heap's name, found an integer",
-            "13:11: evidence without a `status`",
+            "11:1: a usage may contain only lower-case letters, digits and `-`",
+            "12:12: expected a heap name, found a pattern",
+            "12:9: expected a heap name, found an integer",
+            "13:11: missing `status`",
             "15:10: expected \"tested\", \"documented\" or \"unverified\"",
             "3:1: unknown key `heap`",
-            "4:8: a GPU is held for 10 seconds at most: then the kernel reports a failure",
+            "4:8: a hold must not exceed 10 seconds, after which the kernel reports a failure",
             "5:21: expected a size such as \"64KiB\" or \"1MiB\"",
             "5:35: expected a number from 0 to 128",
             "5:40: unknown key `size`",
-            "6:12: expected the image's directory, such as \"arch10.8\"",
+            "6:12: expected the directory of the image, such as \"arch10.8\"",
             "7:10: expected a table such as { name = \"protected,secure-video\" }, found a string",
-            "7:15: a heap without a `name`",
-            "7:28: the heap's name has the character ' ': only printable ASCII without `/` and blanks is possible",
-            "7:46: the heap's name is empty",
-            "7:62: `*` stands only at the end of a heap's name",
+            "7:15: missing `name` of the heap",
+            "7:28: the heap name contains ' '; only printable ASCII characters other than `/` and space are allowed",
+            "7:46: the heap name is empty",
+            "7:62: `*` is allowed only at the end of a heap name",
             "7:80: expected a string, found an integer",
-            "9:30: no TEE is called `tee`",
+            "9:30: unknown TEE `tee`",
             "9:52: expected bounds such as \"<4.6\" or \">=4.2, <4.6\"",
         ];
         assert_eq!(found, expected);
@@ -180,15 +180,15 @@ status = \"sure\"
 
     #[test]
     fn parse_reports_faults_of_the_whole_file() {
-        assert_eq!(faults("description = \"x\""), ["1:1: there is no `schema`"]);
+        assert_eq!(faults("description = \"x\""), ["1:1: missing `schema`"]);
         assert_eq!(
             faults("schema = 2"),
-            ["1:10: this Protheap reads schema 1: the file needs another version"]
+            ["1:10: unsupported schema: this version of Protheap reads schema 1"]
         );
         let found = faults("schema = 1\n[gpu.g]\nheaps = [{ name = \"x\" }\nhold = \"5s\"\n");
         assert!(found.iter().all(|f| f.starts_with("3:") || f.starts_with("4:")), "{found:?}");
         assert!(!found.is_empty());
-        assert!(faults(&"#".repeat(LARGEST + 1))[0].contains("at most"));
+        assert!(faults(&"#".repeat(LARGEST + 1))[0].contains("longer than"));
         assert!(!faults(&format!("schema = 1\na = {}", "[".repeat(10_000))).is_empty());
         assert!(!faults("schema = 1\nschema = 1").is_empty());
     }

@@ -253,24 +253,24 @@ fn warn_of_name(name: &str, at: &Origin, table: &Table, faults: &mut Faults) {
     let of_arm = || name.starts_with("arm,mali").then_some(ANY_GPU);
     if let Some(meant) = nearest(name, GPUS).or_else(of_arm) {
         let help = format!("did you mean `{meant}`?");
-        faults.warn(at, format!("no GPU is known by `{name}`"), help);
+        faults.warn(at, format!("`{name}` is not a known GPU"), help);
     } else if !name.contains([',', '.', ':']) {
-        let message = format!("`{name}` is neither a compatible string nor a device's name");
-        faults.warn(at, message, format!("any Mali CSF GPU is `{ANY_GPU}`"));
+        let message = format!("`{name}` is neither a compatible string nor a device name");
+        faults.warn(at, message, format!("use `{ANY_GPU}` for all Mali CSF GPUs"));
     }
 }
 
 fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
     if let Some(Sourced { value: true, origin }) = &gpu.allow_unprotected {
-        let help = "this is for bring-up of drivers: remove it before anything is shipped";
-        faults.warn(origin, "memory that anybody can map may be bound", help);
+        let help = "use it for driver bring-up only, and remove it before a release";
+        faults.warn(origin, "a heap that the CPU can map may be bound", help);
     }
     let allows = matches!(gpu.allow_unprotected, Some(Sourced { value: true, .. }));
     let candidates = gpu.heaps.as_ref().map_or(&[][..], |heaps| &heaps.value);
     let provider = candidates.iter().find_map(|candidate| candidate.provider.as_deref());
     if let (Some(Sourced { value: 0, origin }), Some(provider)) = (&gpu.hold, provider) {
-        let help = "give it a duration such as \"5s\", or remove `provider`";
-        faults.warn(origin, format!("nothing waits for `{provider}`"), help);
+        let help = "set a duration such as \"5s\", or remove `provider`";
+        faults.warn(origin, format!("no GPU is held for `{provider}`"), help);
     }
     let mut same: HashMap<String, Vec<&Candidate>> = HashMap::new();
     let mut candidates = candidates.iter().peekable();
@@ -285,17 +285,17 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
                 && !allows
                 && MAPPABLE_HEAPS.contains(&name.as_str())
             {
-                let help = "remove it; for bring-up of drivers alone there is allow-unprotected";
-                faults.warn(origin, "never bound: anybody can map this heap's memory", help);
+                let help = "remove it, or set `allow-unprotected` for driver bring-up only";
+                faults.warn(origin, "never bound: the CPU can map this heap's memory", help);
             }
         }
         let before = same.entry(candidate.name.to_string()).or_default();
         if let Some(first) = before.iter().find(|before| covers(before, candidate)) {
             let line = first.origin.place().line;
             let message = format!(
-                "never reached: line {line} has this heap under the same or weaker conditions"
+                "never reached: line {line} names this heap with the same or weaker conditions"
             );
-            faults.warn(&node.origin, message, "remove it, or put it first");
+            faults.warn(&node.origin, message, "remove it, or move it before that line");
         } else if before.len() < MOST_PAIRS {
             before.push(candidate);
         }
@@ -313,16 +313,16 @@ fn warn_of_conditions(conditions: &Conditions, table: &Table, faults: &mut Fault
         if let (Some(range), Some((_, node))) = (range, table.get(key))
             && is_empty(range)
         {
-            let help = "every bound has to hold, such as \">=4.2, <4.6\"";
-            faults.warn(&node.origin, format!("no revision is in the range {range}"), help);
+            let help = "all bounds must hold, as in \">=4.2, <4.6\"";
+            faults.warn(&node.origin, format!("the range {range} contains no revision"), help);
         }
     }
     if let (Some(tee), Some(_), Some((at, _))) =
         (&conditions.tee, &conditions.tee_revision, table.get("tee-revision"))
         && tee != TEE_WITH_REVISION
     {
-        let help = format!("only {TEE_WITH_REVISION} does: remove `tee-revision`");
-        faults.warn(at, format!("never met: {tee} does not tell its revision"), help);
+        let help = format!("remove `tee-revision`, which only {TEE_WITH_REVISION} reports");
+        faults.warn(at, format!("never met: {tee} does not report its revision"), help);
     }
 }
 
@@ -385,7 +385,11 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
             let Value::Array(heaps) = &node.value else { continue };
             if heaps.is_empty() {
                 let help = "name the heaps that the device can use, or remove the usage";
-                faults.warn(&node.origin, format!("no heap is there for `{usage}`"), help);
+                faults.warn(
+                    &node.origin,
+                    format!("the list of heaps for `{usage}` is empty"),
+                    help,
+                );
             }
             let heaps = heaps.iter().filter_map(|heap| text(&heap.value)).collect();
             let list = List { device, key, at: &node.origin, heaps };
@@ -400,7 +404,7 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
                 let others = usages.keys().copied().filter(|other| other != usage);
                 let help = match nearest(usage, others.take(MOST_COMPARED)) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "a heap is for all devices that have the usage".to_owned(),
+                    None => "add the usage to another device, or remove it".to_owned(),
                 };
                 faults.warn(key, format!("only `{device}` has the usage `{usage}`"), help);
             }
@@ -409,7 +413,7 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
                     && !first.heaps.iter().any(is_common) =>
             {
                 let message = format!("the devices have no heap in common for `{usage}`");
-                faults.warn(first.at, message, "a heap has to be in the list of each");
+                faults.warn(first.at, message, "add a heap to the lists of all devices");
             }
             _ => {}
         }
@@ -515,7 +519,7 @@ fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<Strin
         for Mention { name, at, is_candidate } in names {
             if let Some(meant) = known.near(name) {
                 let help = format!("did you mean `{meant}`?");
-                faults.warn(at, format!("no heap is known by `{name}`"), help);
+                faults.warn(at, format!("`{name}` is not a known heap"), help);
             } else if *is_candidate
                 && !MAPPABLE_HEAPS.contains(name)
                 && ![own, &default].iter().any(|key| key.is_broken || key.evidence.contains(name))
@@ -523,7 +527,7 @@ fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<Strin
                 let help = format!(
                     "add [evidence.\"{name}\"] with a `status`: tested, documented or unverified"
                 );
-                faults.warn(at, format!("nothing says how `{name}` is known"), help);
+                faults.warn(at, format!("no evidence for the heap name `{name}`"), help);
             }
         }
         for (name, at) in evidence(fragment).filter(|(name, _)| !users.uses(name)) {
@@ -531,9 +535,9 @@ fn warnings_between(files: &[Checked], heaps: &mut dyn FnMut() -> BTreeSet<Strin
                 let used = names.iter().map(|mention| mention.name).take(MOST_COMPARED);
                 let help = match nearest(name, used) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "remove it, or name the heap".to_owned(),
+                    None => "remove it, or add the heap to a list".to_owned(),
                 };
-                faults.warn(at, format!("evidence of `{name}`, which nothing here uses"), help);
+                faults.warn(at, format!("unused evidence for `{name}`"), help);
             }
         }
         faults

@@ -16,10 +16,10 @@ pub enum NameError {
     #[error("is longer than {0} bytes")]
     TooLong(usize),
     /// The name contains a character that is not allowed.
-    #[error("has the character {0:?}: only printable ASCII without `/` and blanks is possible")]
+    #[error("contains {0:?}; only printable ASCII characters other than `/` and space are allowed")]
     Character(char),
     /// The name is `.` or `..`.
-    #[error("names a directory, not an entry of one")]
+    #[error("is `.` or `..`")]
     Directory,
 }
 

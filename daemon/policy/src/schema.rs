@@ -160,10 +160,10 @@ pub struct Content {
 }
 
 /// Message for a file without a version, at its beginning.
-pub(crate) const NO_SCHEMA: &str = "there is no `schema`";
+pub(crate) const NO_SCHEMA: &str = "missing `schema`";
 
 /// Message for evidence without a status, at its key.
-pub(crate) const NO_STATUS: &str = "evidence without a `status`";
+pub(crate) const NO_STATUS: &str = "missing `status`";
 
 /// Reads tables, and collects their faults.
 #[derive(Debug, Default)]
@@ -209,7 +209,7 @@ impl Reader {
             Some(Node { value: Value::Integer(Some(SCHEMA)), .. }) => {}
             Some(node) => self.fault(
                 &node.origin,
-                format!("this Protheap reads schema {SCHEMA}: the file needs another version"),
+                format!("unsupported schema: this version of Protheap reads schema {SCHEMA}"),
             ),
         }
         true
@@ -252,7 +252,7 @@ impl Reader {
         self.keys(table, &CANDIDATE_KEYS);
         let Some(name) = self.string(table, "name") else {
             if !table.contains_key("name") {
-                self.fault(&node.origin, "a heap without a `name`");
+                self.fault(&node.origin, "missing `name` of the heap");
             }
             return None;
         };
@@ -263,12 +263,12 @@ impl Reader {
         };
         let pattern = match pattern {
             Ok(Pattern::Exact(exact)) if exact.as_str().contains('*') => {
-                self.fault(&name.origin, "`*` stands only at the end of a heap's name");
+                self.fault(&name.origin, "`*` is allowed only at the end of a heap name");
                 return None;
             }
             Ok(pattern) => pattern,
             Err(error) => {
-                self.fault(&name.origin, format!("the heap's name {error}"));
+                self.fault(&name.origin, format!("the heap name {error}"));
                 return None;
             }
         };
@@ -285,8 +285,8 @@ impl Reader {
         if let Some(tee) = &tee
             && !TEES.contains(&tee.value.as_str())
         {
-            let help = format!("the kernel knows {}", TEES.join(", "));
-            self.fault_with(&tee.origin, format!("no TEE is called `{}`", tee.value), Some(help));
+            let help = format!("the kernel supports {}", TEES.join(", "));
+            self.fault_with(&tee.origin, format!("unknown TEE `{}`", tee.value), Some(help));
         }
         Conditions {
             tee: tee.map(|tee| tee.value),
@@ -309,7 +309,8 @@ impl Reader {
     fn hold(&mut self, table: &Table) -> Option<Sourced<u64>> {
         let hold = self.quantity(table, "hold", &quantity::DURATION)?;
         if hold.value > LONGEST_HOLD {
-            let message = "a GPU is held for 10 seconds at most: then the kernel reports a failure";
+            let message =
+                "a hold must not exceed 10 seconds, after which the kernel reports a failure";
             self.fault(&hold.origin, message);
             return None;
         }
@@ -319,7 +320,7 @@ impl Reader {
     fn suspend_bytes(&mut self, table: &Table) -> Option<Sourced<u64>> {
         let bytes = self.quantity(table, "bytes", &quantity::SIZE)?;
         if !(1..=LARGEST_SUSPEND_BUFFER).contains(&bytes.value) {
-            self.fault(&bytes.origin, "a suspend buffer has between 1KiB and 16MiB");
+            self.fault(&bytes.origin, "expected a size from 1KiB to 16MiB");
             return None;
         }
         Some(bytes)
@@ -367,7 +368,10 @@ impl Reader {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
         let version = firmware.value.strip_prefix("arch").and_then(|v| v.split_once('.'));
         if !version.is_some_and(|(major, minor)| number(major) && number(minor)) {
-            self.fault(&firmware.origin, "expected the image's directory, such as \"arch10.8\"");
+            self.fault(
+                &firmware.origin,
+                "expected the directory of the image, such as \"arch10.8\"",
+            );
             return None;
         }
         Some(firmware)
@@ -377,7 +381,7 @@ impl Reader {
         let mut share = Share::new();
         for (usage, (at, _)) in table {
             if !is_usage(usage) {
-                self.fault(at, "a usage is written in lower case, with digits and `-`");
+                self.fault(at, "a usage may contain only lower-case letters, digits and `-`");
                 continue;
             }
             let Some((origin, nodes)) = self.array(table, usage) else {
@@ -387,15 +391,14 @@ impl Reader {
             for node in nodes {
                 match &node.value {
                     Value::String(name) if name.contains('*') => {
-                        let message =
-                            "a device can use heaps, not patterns: `*` has no meaning here";
+                        let message = "expected a heap name, found a pattern";
                         self.fault(&node.origin, message);
                     }
                     Value::String(name) => match HeapName::new(name) {
                         Ok(name) => value.push(name),
-                        Err(error) => self.fault(&node.origin, format!("the heap's name {error}")),
+                        Err(error) => self.fault(&node.origin, format!("the heap name {error}")),
                     },
-                    other => self.expected(&node.origin, "a heap's name", other),
+                    other => self.expected(&node.origin, "a heap name", other),
                 }
             }
             share.insert(usage.clone(), Sourced { value, origin });
@@ -427,7 +430,7 @@ impl Reader {
                 let nearest = known.iter().min_by_key(|candidate| distance(key, candidate));
                 let help = match nearest.filter(|nearest| distance(key, nearest) <= 2) {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
-                    None => format!("known here: {}", known.join(", ")),
+                    None => format!("use one of: {}", known.join(", ")),
                 };
                 self.fault_with(at, format!("unknown key `{key}`"), Some(help));
             }

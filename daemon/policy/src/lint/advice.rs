@@ -73,7 +73,7 @@ impl Advice {
                 ("share", Value::Table(devices)) => advice.share(devices),
                 ("evidence", Value::Table(heaps)) => advice.evidence(heaps),
                 (name, _) if GPU_KEYS.contains(&name) => {
-                    advice.say(at, format!("this belongs below {GPU_TABLE}"));
+                    advice.say(at, format!("move it below {GPU_TABLE}"));
                 }
                 (name, value) => advice.foreign(key, at, name, value),
             }
@@ -112,7 +112,7 @@ impl Advice {
     fn foreign(&mut self, key: &Key, at: &Origin, name: &str, value: &Value) {
         match name {
             "compatible" => {
-                self.say(at, format!("the file's name says it: this one is for `{key}`"));
+                self.say(at, format!("remove it: the file name selects `{key}`"));
             }
             "protected_heap_name" | "protected-heap-name" => {
                 let heap = match value {
@@ -131,7 +131,7 @@ impl Advice {
             let is_key = GPU_KEYS.contains(&name.as_str());
             match &node.value {
                 _ if is_key => {
-                    let help = format!("`[gpu]` does not say which GPU: write {GPU_TABLE}");
+                    let help = format!("write {GPU_TABLE}: `[gpu]` does not name a GPU");
                     if let Value::Table(inner) = &node.value {
                         inner.values().for_each(|(at, _)| self.say(at, help.clone()));
                     }
@@ -181,10 +181,15 @@ impl Advice {
                 },
                 // `[gpu.fb000000.gpu]` is a table `gpu` in a table `fb000000`.
                 (inner, Value::Table(_)) => {
-                    self.say(at, format!("a name with dots is quoted: [gpu.\"{gpu}.{inner}\"]"));
+                    self.say(
+                        at,
+                        format!("quote a name that contains dots: [gpu.\"{gpu}.{inner}\"]"),
+                    );
                     continue;
                 }
-                ("compatible", _) => format!("the table's name says it: [gpu.\"{gpu}\"]"),
+                ("compatible", _) => {
+                    format!("remove it: the table name [gpu.\"{gpu}\"] selects the GPU")
+                }
                 ("protected_heap_name" | "protected-heap-name", Value::String(heap)) => {
                     format!("write `heaps = [{{ name = \"{heap}\" }}]`")
                 }
@@ -234,7 +239,7 @@ impl Advice {
         } else if key == "kernel"
             && let Some(meant) = without_words(written)
         {
-            let help = format!("only the number counts: did you mean \"{meant}\"?");
+            let help = format!("write only the version number: did you mean \"{meant}\"?");
             self.say(&node.origin, help);
         }
     }

@@ -118,9 +118,9 @@ fn note(path: &str, text: &str, statement: &Statement, part: &str, faults: &mut 
         Some(b'[') => ("array", ']'),
         _ => ("table", '}'),
     };
-    let message = format!("this {what} is never closed");
+    let message = format!("unclosed {what}");
     let fault = || Diagnostic::new(path, text, open..open + 1, message);
-    faults.push(|| fault().with_help(Some(format!("a `{missing}` is missing"))));
+    faults.push(|| fault().with_help(Some(format!("add the missing `{missing}`"))));
     true
 }
 
@@ -180,10 +180,10 @@ fn help(part: &str, line: usize, error: &Error) -> Option<String> {
     }
     if is_of_string(error) {
         let quote = error.message().rsplit("expected ").next()?;
-        return ["`\"`", "`'`"].contains(&quote).then(|| format!("a {quote} is missing"));
+        return ["`\"`", "`'`"].contains(&quote).then(|| format!("add the missing {quote}"));
     }
     if message.starts_with("duplicate key") {
-        return Some("each table, and each key in it, stands only once in a file".to_owned());
+        return Some("define each table, and each key in a table, only once per file".to_owned());
     }
     if message.starts_with("missing comma") {
         return Some("write a `,` between the elements".to_owned());

@@ -62,19 +62,19 @@ status: 'tested'
 ";
     let found = shown(&one("k,k", text));
     let expected = [
-        "3:9 error: this array is never closed | a `]` is missing",
+        "3:9 error: unclosed array | add the missing `]`",
         "4:8 error: string values must be quoted, expected literal string | write \"5s\"",
         "5:9 error: invalid unquoted key, expected letters, numbers, `-`, `_` | write `=` between a key and its value",
-        "6:11 error: this table is never closed | a `}` is missing",
-        "7:24 error: invalid literal string, expected `'` | a `'` is missing",
+        "6:11 error: unclosed table | add the missing `}`",
+        "7:24 error: invalid literal string, expected `'` | add the missing `'`",
         "8:7 error: unclosed table, expected `]` | -",
         "9:8 error: invalid float, expected `nan` | write \"nothing\"",
-        "12:8 error: a GPU is held for 10 seconds at most: then the kernel reports a failure | -",
-        "14:12 error: the heap's name has the character ' ': only printable ASCII without `/` and blanks is possible | -",
+        "12:8 error: a hold must not exceed 10 seconds, after which the kernel reports a failure | -",
+        "14:12 error: the heap name contains ' '; only printable ASCII characters other than `/` and space are allowed | -",
         "16:3 error: missing comma between array elements, expected `,` | write a `,` between the elements",
-        "17:23 error: no TEE is called `f` | the kernel knows optee, amdtee, tstee, qtee",
+        "17:23 error: unknown TEE `f` | the kernel supports optee, amdtee, tstee, qtee",
         "20:7 error: invalid unquoted key, expected letters, numbers, `-`, `_` | write `=` between a key and its value",
-        "21:6 error: duplicate key | each table, and each key in it, stands only once in a file",
+        "21:6 error: duplicate key | define each table, and each key in a table, only once per file",
     ];
     assert_eq!(found, expected);
 }
@@ -83,7 +83,7 @@ status: 'tested'
 fn unclosed_bracket_does_not_affect_later_statements() {
     let text = "schema = 1\n[gpu.'g.g']\nheaps = [\n  { name = 'x'\n]\nhold = '5'\n";
     let expected = [
-        "4:3 error: this table is never closed | a `}` is missing",
+        "4:3 error: unclosed table | add the missing `}`",
         "6:8 error: expected a duration such as \"5s\" or \"250ms\" | did you mean \"5s\"?",
     ];
     assert_eq!(shown(&one("k,k", text)), expected);
@@ -93,8 +93,8 @@ fn unclosed_bracket_does_not_affect_later_statements() {
 fn common_mistakes_have_a_suggestion() {
     for (body, expected) in [
         ("[[gpu]]\nheaps = []\n", "write [gpu.\"arm,mali-valhall-csf\"]: each GPU has one table"),
-        ("[gpu]\nheaps = []\n", "`[gpu]` does not say which GPU"),
-        ("[gpu]\nsuspend = { bytes = '1KiB' }\n", "`[gpu]` does not say which GPU"),
+        ("[gpu]\nheaps = []\n", "`[gpu]` does not name a GPU"),
+        ("[gpu]\nsuspend = { bytes = '1KiB' }\n", "`[gpu]` does not name a GPU"),
         ("[gpu.fb000000.gpu]\nheaps = []\n", "[gpu.\"fb000000.gpu\"]"),
         ("[gpu.g]\nheaps = 'x'\n", "write `heaps = [{ name = \"x\" }]`"),
         ("[gpu.g]\nheaps = ['x']\n", "write { name = \"x\" }"),
@@ -105,15 +105,15 @@ fn common_mistakes_have_a_suggestion() {
         ("[gpu.g]\nheaps = [{ name = 'x', kernel = '==7.3' }]\n", "did you mean \"=7.3\"?"),
         (
             "[gpu.g]\nheaps = [{ name = 'x', kernel = '>=7.3-rc1' }]\n",
-            "only the number counts: did you mean \">=7.3\"?",
+            "write only the version number: did you mean \">=7.3\"?",
         ),
         (
             "[gpu.g]\nheaps = [{ name = 'x', kernel = '>= 6.12.0-acme+, <7.3rc1' }]\n",
-            "only the number counts: did you mean \">=6.12.0, <7.3\"?",
+            "write only the version number: did you mean \">=6.12.0, <7.3\"?",
         ),
         (
             "[gpu.g]\nheaps = [{ name = 'x', kernel = '7.3-rc1' }]\n",
-            "only the number counts: did you mean \"=7.3\"?",
+            "write only the version number: did you mean \"=7.3\"?",
         ),
         ("[gpu.g]\nheaps = [{ name = 'x', kernel = '>=next' }]\n", " | -"),
         ("[gpu.g]\nsuspend = '64k'\n", "write `suspend = { bytes = \"64KiB\" }`"),
@@ -122,8 +122,8 @@ fn common_mistakes_have_a_suggestion() {
         ("[gpu.g]\nallow-unprotected = 'true'\n", "write `allow-unprotected = true`"),
         ("[gpu.g]\nprotected_heap_name = 'x'\n", "write `heaps = [{ name = \"x\" }]`"),
         ("[gpu.g]\nhold = 5\n", "did you mean \"5s\"?"),
-        ("hold = '5s'\n", "this belongs below [gpu.\"arm,mali-valhall-csf\"]"),
-        ("compatible = 'a,b'\n", "the file's name says it: this one is for `a,b`"),
+        ("hold = '5s'\n", "move it below [gpu.\"arm,mali-valhall-csf\"]"),
+        ("compatible = 'a,b'\n", "remove it: the file name selects `a,b`"),
         ("protected_heap_name = 'x'\n", "write `heaps = [{ name = \"x\" }]` below [gpu."),
         ("[share.d]\nSecure_Video = []\n", "did you mean `secure-video`?"),
         ("[share.d]\nu = 'x'\n", "write [\"x\"]"),
@@ -181,13 +181,13 @@ fn unreachable_candidates_are_reported() {
         "{ name = 'a', soc-revision = '>1, <=1.0' }",
     ] {
         let found = candidates(heaps);
-        assert!(found.len() == 1 && found[0].contains("no revision is in the range"), "{found:?}");
+        assert!(found.len() == 1 && found[0].contains("contains no revision"), "{found:?}");
     }
     for heaps in ["'>1, <1.0.1'", "'>=1, <=1'", "'>4294967295'", "'<0.1'", "'=0'"] {
         assert_eq!(candidates(&format!("{{ name = 'a', kernel = {heaps} }}")), [""; 0]);
     }
     let found = candidates("{ name = 'a', tee = 'qtee', tee-revision = '>1' }");
-    assert!(found[0].contains("never met: qtee does not tell its revision"), "{found:?}");
+    assert!(found[0].contains("never met: qtee does not report its revision"), "{found:?}");
 }
 
 #[test]
@@ -195,39 +195,39 @@ fn unlikely_gpu_tables_are_reported() {
     for (body, expected) in [
         (
             "[gpu.'arm,mali-valhal-csf']\n",
-            "2:6 warning: no GPU is known by `arm,mali-valhal-csf` | did you mean `arm,mali-valhall-csf`?",
+            "2:6 warning: `arm,mali-valhal-csf` is not a known GPU | did you mean `arm,mali-valhall-csf`?",
         ),
         (
             "[gpu.'rockchip,rk3588_mali']\n",
-            "2:6 warning: no GPU is known by `rockchip,rk3588_mali` | did you mean `rockchip,rk3588-mali`?",
+            "2:6 warning: `rockchip,rk3588_mali` is not a known GPU | did you mean `rockchip,rk3588-mali`?",
         ),
         (
             "[gpu.'arm,mali-g610']\n",
-            "2:6 warning: no GPU is known by `arm,mali-g610` | did you mean `arm,mali-valhall-csf`?",
+            "2:6 warning: `arm,mali-g610` is not a known GPU | did you mean `arm,mali-valhall-csf`?",
         ),
         (
             "[gpu.panthor]\n",
-            "2:6 warning: `panthor` is neither a compatible string nor a device's name | any Mali CSF GPU is `arm,mali-valhall-csf`",
+            "2:6 warning: `panthor` is neither a compatible string nor a device name | use `arm,mali-valhall-csf` for all Mali CSF GPUs",
         ),
         (
             "[gpu.'g.g']\nheaps = [{ name = 'system' }]\n",
-            "3:19 warning: never bound: anybody can map this heap's memory | remove it; for bring-up of drivers alone there is allow-unprotected",
+            "3:19 warning: never bound: the CPU can map this heap's memory | remove it, or set `allow-unprotected` for driver bring-up only",
         ),
         (
             "[gpu.'g.g']\nallow-unprotected = false\nheaps = [{ name = 'linux,cma' }]\n",
-            "4:19 warning: never bound: anybody can map this heap's memory | remove it; for bring-up of drivers alone there is allow-unprotected",
+            "4:19 warning: never bound: the CPU can map this heap's memory | remove it, or set `allow-unprotected` for driver bring-up only",
         ),
         (
             "[gpu.'g.g']\nallow-unprotected = true\nheaps = [{ name = 'system' }]\n",
-            "3:21 warning: memory that anybody can map may be bound | this is for bring-up of drivers: remove it before anything is shipped",
+            "3:21 warning: a heap that the CPU can map may be bound | use it for driver bring-up only, and remove it before a release",
         ),
         (
             "[gpu.'g.g']\nallow-unprotected = true\n",
-            "3:21 warning: memory that anybody can map may be bound | this is for bring-up of drivers: remove it before anything is shipped",
+            "3:21 warning: a heap that the CPU can map may be bound | use it for driver bring-up only, and remove it before a release",
         ),
         (
             "[gpu.'g.g']\nhold = '0s'\nheaps = [{ name = 'protected,*', provider = 'x,y' }]\n",
-            "3:8 warning: nothing waits for `x,y` | give it a duration such as \"5s\", or remove `provider`",
+            "3:8 warning: no GPU is held for `x,y` | set a duration such as \"5s\", or remove `provider`",
         ),
     ] {
         assert_eq!(said(body), [expected]);
@@ -250,7 +250,7 @@ fn unlikely_gpu_tables_are_reported() {
 #[test]
 fn shares_without_a_common_heap_are_reported() {
     for (body, expected) in [
-        ("[share.d]\nu = []\n", "3:5 warning: no heap is there for `u`"),
+        ("[share.d]\nu = []\n", "3:5 warning: the list of heaps for `u` is empty"),
         (
             "[share.d]\nu = ['a']\n[share.e]\nu = ['b']\n",
             "3:5 warning: the devices have no heap in common for `u`",
@@ -274,15 +274,13 @@ fn heap_without_evidence_and_unused_evidence_are_reported() {
     assert_eq!(
         found,
         [
-            "3:19 warning: nothing says how `acme_svp` is known | add [evidence.\"acme_svp\"] with a `status`: tested, documented or unverified"
+            "3:19 warning: no evidence for the heap name `acme_svp` | add [evidence.\"acme_svp\"] with a `status`: tested, documented or unverified"
         ]
     );
     let found = said(evidence);
     assert_eq!(
         found,
-        [
-            "2:11 warning: evidence of `acme_svp`, which nothing here uses | remove it, or name the heap"
-        ]
+        ["2:11 warning: unused evidence for `acme_svp` | remove it, or add the heap to a list"]
     );
     let found = said(&format!("{GPU}heaps = [{{ name = 'acme_spv' }}]\n{evidence}"));
     assert_eq!(found.len(), 2, "{found:?}");
@@ -306,7 +304,7 @@ fn unknown_heap_near_a_known_one_is_reported() {
         ("acme-machine", "acme_machine"),
         ("linux_cma", "linux,cma"),
     ] {
-        let expected = format!("no heap is known by `{written}` | did you mean `{meant}`?");
+        let expected = format!("`{written}` is not a known heap | did you mean `{meant}`?");
         for body in [
             format!("{GPU}heaps = [{{ name = '{written}' }}]\n"),
             format!("[share.d]\nu = ['{written}']\n"),
