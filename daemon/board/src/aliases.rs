@@ -94,14 +94,14 @@ pub(crate) fn each_piece(
                 Ok(_) if cut => continue,
                 Ok(0) => {
                     if reader.limit() == 0 {
-                        let why = format!("is longer than {MOST} bytes; the rest is skipped");
+                        let why = format!("is longer than {MOST} bytes, skipping the rest");
                         problems.push(Problem::new(root.shown(&path), why));
                     }
                     return;
                 }
                 Ok(_) => {}
                 Err(e) => {
-                    problems.push(Problem::new(root.shown(&path), format!("cannot be read: {e}")));
+                    problems.push(Problem::new(root.shown(&path), format!("failed to read: {e}")));
                     return;
                 }
             }
@@ -233,8 +233,8 @@ mod tests {
             let mut problems = Vec::new();
             let mut visit = |_: &[u8]| true;
             each_piece(&tree.root(), "7.3.4", file, separator, &mut problems, &mut visit);
-            let longer = "is longer than 16777216 bytes; the rest is skipped";
-            let late = "cannot be read: it took more than 5 s";
+            let longer = "is longer than 16777216 bytes, skipping the rest";
+            let late = "failed to read: timed out after 5 s";
             let [problem] = &problems[..] else { panic!("{problems:?}") };
             assert!([longer, late].contains(&problem.message.as_str()), "{problem}");
         }

@@ -224,10 +224,10 @@ fn look_at_probe(root: &Root, name: &str, unbound: bool, provider: &mut Provider
         match unbound {
             true => format!("driver {drivers} was unbound"),
             false if is_optee(&provider.compatible) => format!(
-                "driver {drivers} is registered and not bound to it: it has refused the firmware, or \
+                "driver {drivers} is registered but not bound to it: it rejected the firmware, or \
                  was unbound; see `dmesg`"
             ),
-            false => format!("driver {drivers} is registered and not bound to it; see `dmesg`"),
+            false => format!("driver {drivers} is registered but not bound to it; see `dmesg`"),
         }
     });
     provider.failure = Some(Failure { message, certain });
@@ -286,7 +286,7 @@ fn named(root: &Root, bus: &str, name: &str, problems: &mut Vec<Problem>) -> Opt
         Ok(name) => Some(name),
         Err(e) => {
             let path = root.shown(&format!("{bus}/{name}"));
-            problems.push(Problem::new(path, format!("the device's name {e}; it is skipped")));
+            problems.push(Problem::new(path, format!("the device name {e}, skipping it")));
             None
         }
     }
@@ -423,7 +423,7 @@ mod tests {
         tree.file("sys/bus/platform/drivers/optee/uevent", "");
         let failed = found(&tree, &name);
         let failure = failed.failure.clone().unwrap();
-        let said = "driver optee is registered and not bound to it: it has refused the firmware";
+        let said = "driver optee is registered but not bound to it: it rejected the firmware";
         assert!(failure.message.starts_with(said), "{}", failure.message);
         assert!(failed.has_finished() && failure.certain);
         assert_eq!(provider(&tree.root(), &name, &pending), failed);

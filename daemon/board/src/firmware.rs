@@ -69,7 +69,7 @@ pub fn read(
     if let Some(wanted) = wanted {
         // The name becomes part of paths.
         if Key::new(wanted).is_err() {
-            let message = "no firmware can have this name; all images are looked at";
+            let message = "is not a valid firmware name, examining all images";
             problems.push(Problem::new(wanted.escape_debug().to_string(), message));
         } else if let Some(image) = image(root, &directories, wanted, problems) {
             return vec![image];
@@ -102,7 +102,10 @@ fn image(
             return match Image::parse_table(&bytes, length) {
                 Ok(image) if image.protected_bytes() > LARGEST_FIRMWARE_BYTES => {
                     let bytes = image.protected_bytes();
-                    let message = format!("wants {bytes} bytes of protected memory: not believed");
+                    let message = format!(
+                        "requires {bytes} bytes of protected memory, which is \
+                        not plausible, skipping it"
+                    );
                     problems.push(Problem::new(root.shown(&path), message));
                     None
                 }
@@ -227,7 +230,8 @@ fn xz(file: File) -> Result<Contents, Failed> {
     whole(&mut Unpacked(reader, produced)).map_err(|error| match error {
         // Replace the crate's own error texts, which are not sentences.
         Failed::Io(e) if e.raw_os_error().is_none() => io::Error::other(
-            "its xz stream is damaged, or not made by `xz -C crc32`, which the kernel wants",
+            "the xz stream is damaged, or was not created by `xz -C crc32`, which the kernel \
+             requires",
         )
         .into(),
         other => other,
@@ -261,7 +265,7 @@ fn zstd(file: File) -> Result<Contents, Failed> {
     }
 
     fn broken() -> io::Error {
-        io::Error::other("its zstd frame is damaged")
+        io::Error::other("the zstd frame is damaged")
     }
 
     let mut decoder = FrameDecoder::new();
@@ -278,7 +282,7 @@ use not_built_in as xz;
 use not_built_in as zstd;
 #[cfg(not(all(feature = "xz", feature = "zstd")))]
 fn not_built_in(_: File) -> Result<Contents, Failed> {
-    Err(io::Error::other("this program was built without this compression").into())
+    Err(io::Error::other("this program was built without support for this compression").into())
 }
 
 #[cfg(all(test, feature = "xz", feature = "zstd"))]

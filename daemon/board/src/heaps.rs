@@ -26,7 +26,7 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
         }
         Err(e) => {
             let path = root.shown(&format!("{CLASS}/{name}"));
-            problems.push(Problem::new(path, format!("the heap's name {e}; it is skipped")));
+            problems.push(Problem::new(path, format!("the heap name {e}, skipping it")));
         }
     });
     heaps
@@ -46,7 +46,7 @@ pub enum AllocateError {
         errno: Errno,
     },
     /// The heap rejects any allocation, or the node is not a heap.
-    #[error("{node} gives no memory ({errno}): has its driver gone?")]
+    #[error("failed to allocate from {node}: {errno}; check that the heap's driver is still bound")]
     Dead {
         /// The heap's node.
         node: String,

@@ -43,7 +43,8 @@ fn release(root: &Root, problems: &mut Vec<Problem>) -> String {
             1 => return names.remove(0),
             _ => {
                 let names = names.join(", ");
-                let message = format!("has more than one kernel ({names}): none is assumed");
+                let message =
+                    format!("has modules of several kernels ({names}), assuming none of them");
                 problems.push(Problem::new(root.shown(path), message));
                 return String::new();
             }
@@ -103,7 +104,7 @@ fn module(root: &Root, problems: &mut Vec<Problem>) -> Option<Module> {
     let path = format!("{CONFIGFS}/abi");
     let abi = root.text(&path, problems)?;
     let Ok(abi) = abi.parse() else {
-        let message = format!("reads {abi:?}, which is no version: the module is not used");
+        let message = format!("has the invalid version {abi:?}, ignoring the module");
         problems.push(Problem::new(root.shown(&path), message));
         return None;
     };

@@ -26,17 +26,22 @@ const NODE: &str = "/dev/protheap";
 pub enum Error {
     /// protheap.ko is not loaded.
     #[error(
-        "protheap.ko is not there ({0}): load it, and mount configfs at /sys/kernel/config first"
+        "protheap.ko is not available ({0}); load it, and mount configfs at /sys/kernel/config"
     )]
     Absent(AttributeError),
     /// The module implements another version of the interface.
-    #[error("protheap.ko speaks abi {0:?}, this program speaks {ABI}: update the older of the two")]
+    #[error(
+        "protheap.ko has interface version {0:?}, this program has {ABI}; update the older one"
+    )]
     Abi(String),
     /// An attribute was not written or read.
     #[error(transparent)]
     Attribute(#[from] AttributeError),
     /// An attribute has an unexpected value.
-    #[error("{path} reads {found:?}: is the module newer than this program?")]
+    #[error(
+        "{path} has the unknown value {found:?}; check whether the module is newer than this \
+        program"
+    )]
     Unknown {
         /// The attribute.
         path: String,
@@ -44,11 +49,11 @@ pub enum Error {
         found: String,
     },
     /// A binding was not created.
-    #[error("{path} cannot be made: {errno}; {}", match *.errno {
-        Errno::NODEV => "there is no such platform device",
-        Errno::BUSY => "what was withdrawn before is still in use by the GPU driver",
-        Errno::ACCESS | Errno::PERM => "this needs root",
-        _ => "see the kernel's log",
+    #[error("failed to create {path}: {errno}; {}", match *.errno {
+        Errno::NODEV => "check that the platform device exists",
+        Errno::BUSY => "the previous binding is still in use by the GPU driver",
+        Errno::ACCESS | Errno::PERM => "run as root",
+        _ => "see the kernel log",
     })]
     Create {
         /// The binding's directory.
@@ -57,7 +62,7 @@ pub enum Error {
         errno: Errno,
     },
     /// A binding was not withdrawn.
-    #[error("{path} cannot be removed: {errno}")]
+    #[error("failed to remove {path}: {errno}")]
     Remove {
         /// The binding's directory.
         path: String,
@@ -65,10 +70,13 @@ pub enum Error {
         errno: Errno,
     },
     /// The device node was not opened.
-    #[error("{NODE} cannot be opened: {0}; is devtmpfs mounted, and may this program open it?")]
+    #[error(
+        "failed to open {NODE}: {0}; check that devtmpfs is mounted and that this program may \
+        open the node"
+    )]
     Node(Errno),
     /// The module rejected a buffer.
-    #[error("{NODE} does not take the {} buffer for {device}: {errno}; {}", .kind.name(),
+    #[error("failed to hand over the {} buffer for {device} to {NODE}: {errno}; {}", .kind.name(),
         refusal(*.errno))]
     HandOver {
         /// The GPU.
@@ -127,16 +135,16 @@ impl Error {
 /// Returns why the module rejects a buffer with `errno`.
 fn refusal(errno: Errno) -> &'static str {
     match errno {
-        Errno::MSGSIZE => "it is too small",
-        Errno::PERM => "it can be mapped, so it is not protected",
-        Errno::EXIST => "it was handed over before",
-        Errno::XDEV => "it is of another exporter than the binding's first buffer",
+        Errno::MSGSIZE => "the buffer is too small",
+        Errno::PERM => "the CPU can map the buffer, so it is not protected",
+        Errno::EXIST => "the buffer was handed over before",
+        Errno::XDEV => "the binding's first buffer has another exporter",
         Errno::NODEV => "no binding is open for this device",
-        Errno::BUSY => "the binding is committed, or has one",
-        Errno::NOSPC => "the binding has as many as suspend_count says",
-        Errno::INVAL => "it is no dma-buf",
-        Errno::OPNOTSUPP => "the module is older than this program",
-        _ => "see the kernel's log",
+        Errno::BUSY => "the binding is committed, or has such a buffer",
+        Errno::NOSPC => "the binding already has suspend_count buffers",
+        Errno::INVAL => "the descriptor is not a dma-buf",
+        Errno::OPNOTSUPP => "update the module, which is older than this program",
+        _ => "see the kernel log",
     }
 }
 

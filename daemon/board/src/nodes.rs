@@ -23,16 +23,16 @@ use crate::{Problem, platform};
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The device does not exist, or was removed.
-    #[error("there is no {0}: no character device has this number")]
+    #[error("{0} does not exist: no character device has this number")]
     Absent(String),
     /// The device is purely virtual: no hardware is behind it.
-    #[error("no hardware is behind {0}: give the node of a device that uses the memory")]
+    #[error("{0} belongs to no hardware; give the node of a device that uses the memory")]
     Virtual(String),
     /// The device tree does not describe the hardware, which may be on USB or PCI.
-    #[error("{0} has no `compatible` in the device tree, so that no policy can know it")]
+    #[error("{0} has no `compatible` in the device tree, so that no policy can describe it")]
     NoNode(String),
     /// The hardware's name is not valid in a policy.
-    #[error("{path}: the device's name {why}, so that no policy can name it")]
+    #[error("{path}: the device name {why}, so that no policy can describe it")]
     Name {
         /// The hardware's directory.
         path: String,
@@ -83,10 +83,10 @@ pub fn number(path: &Path) -> Result<Number, Problem> {
         return Ok(number);
     }
     let problem = |why: String| Problem::new(path.to_string_lossy(), why);
-    let stat = stat(path).map_err(|e| problem(format!("cannot be looked at: {e}")))?;
+    let stat = stat(path).map_err(|e| problem(format!("failed to look up: {e}")))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
         return Err(problem(
-            "is no node of a character device, such as /dev/dri/renderD128".into(),
+            "is not the node of a character device, such as /dev/dri/renderD128".into(),
         ));
     }
     Ok(Number { major: major(stat.st_rdev), minor: minor(stat.st_rdev) })
@@ -108,7 +108,7 @@ fn resolve(root: &Root, number: Number) -> Result<String, NodeError> {
         Err(Errno::NOENT) => return Err(NodeError::Absent(root.shown(&link))),
         Err(e) => {
             return Err(
-                Problem::new(root.shown(&link), format!("cannot be read as a link: {e}")).into()
+                Problem::new(root.shown(&link), format!("failed to read the link: {e}")).into()
             );
         }
     };
@@ -120,7 +120,7 @@ fn resolve(root: &Root, number: Number) -> Result<String, NodeError> {
     match target.strip_prefix("../../devices/").filter(plain) {
         Some(path) => Ok(format!("sys/devices/{path}")),
         None => {
-            let message = format!("leads to {target:?}, not to a device");
+            let message = format!("points to {target:?}, which is not a device");
             Err(Problem::new(root.shown(&link), message).into())
         }
     }
@@ -149,7 +149,7 @@ fn subsystem(root: &Root, path: &str) -> Result<Option<String>, NodeError> {
         Ok(target) => Ok(Some(split(&target).1.to_owned())),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => {
-            Err(Problem::new(root.shown(&link), format!("cannot be read as a link: {e}")).into())
+            Err(Problem::new(root.shown(&link), format!("failed to read the link: {e}")).into())
         }
     }
 }
@@ -335,7 +335,7 @@ mod tests {
         let error = read(&root, largest).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no /sys/dev/char/4294967295:4294967295: no character device has this number"
+            "/sys/dev/char/4294967295:4294967295 does not exist: no character device has this number"
         );
     }
 

@@ -86,8 +86,7 @@ fn module(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Option<Str
     let known = [".ko", ".ko.xz", ".ko.zst"].iter().any(|end| path.ends_with(end));
     let path = format!("lib/modules/{release}/{path}");
     if !known {
-        let message = "is compressed, and not in a way that is known here: it is taken for one \
-                       without protected_heap_name";
+        let message = "has an unknown compression, assuming that it has no protected_heap_name";
         problems.push(Problem::new(root.shown(&path), message));
     }
     known.then_some(path)
@@ -115,7 +114,8 @@ fn try_to_name(root: &Root, heap: &HeapName) -> Result<(), Problem> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b",.:@+_-".contains(&byte);
     if !heap.as_str().bytes().all(plain) {
         return Err(failed(
-            "cannot name this heap: only letters, digits and `,.:@+_-` are safe there",
+            "failed to write the heap's name: only letters, digits and `,.:@+_-` are allowed in a \
+             module option",
         ));
     }
     let option = format!("{OPTION}{heap}");
@@ -123,11 +123,13 @@ fn try_to_name(root: &Root, heap: &HeapName) -> Result<(), Problem> {
     let mut problems = Vec::new();
     if root.text(&format!("run/{DIRECTORY}/{FILE}"), &mut problems) != Some(option) {
         return Err(failed(
-            "reads differently from what was written: another program writes to it",
+            "differs from what was written; check whether another program writes to it",
         ));
     }
     if is_loaded(root) && value(root, &mut problems).is_none_or(|value| value != heap.as_str()) {
-        return Err(failed("came too late: panthor was loaded before its heap was known"));
+        return Err(failed(
+            "was written too late: panthor was loaded before its heap was selected",
+        ));
     }
     Ok(())
 }
@@ -145,7 +147,7 @@ pub fn forget_heap(root: &Root) -> Result<(), Problem> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => {
             let path = root.shown(&format!("{path}/{FILE}"));
-            Err(Problem::new(path, format!("cannot be removed: {e}; remove it")))
+            Err(Problem::new(path, format!("failed to remove: {e}; remove it by hand")))
         }
     }
 }

@@ -30,7 +30,7 @@ pub enum Why {
     #[error("is not UTF-8")]
     NotUtf8,
     /// The property ends without a NUL.
-    #[error("has no terminator")]
+    #[error("is not terminated")]
     Unterminated,
     /// The string is not a valid file name.
     #[error(transparent)]
@@ -94,7 +94,7 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Platform {
 /// Reports the bad strings of the `compatible` property at `path`.
 pub(crate) fn report(root: &Root, path: &str, bad: &[BadString], problems: &mut Vec<Problem>) {
     for bad in bad {
-        problems.push(Problem::new(root.shown(path), format!("{bad}; it is skipped")));
+        problems.push(Problem::new(root.shown(path), format!("{bad}, skipping it")));
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(strings, ["a,b", "c,d"]);
         let reported: Vec<_> = bad.iter().map(ToString::to_string).collect();
         assert_eq!(reported[0], "string 2 is empty");
-        assert!(reported[1].starts_with("string 3 has the character '/'"), "{}", reported[1]);
+        assert!(reported[1].starts_with("string 3 contains '/'"), "{}", reported[1]);
         assert_eq!(bad[2], BadString { number: 4, why: Why::Name(NameError::Directory) });
         assert_eq!(bad[3], BadString { number: 5, why: Why::NotUtf8 });
         assert_eq!(bad[4], BadString { number: 6, why: Why::Name(NameError::Character('\n')) });

@@ -27,9 +27,9 @@ const IMAGE_PARENT: &str = "usr/lib/protheap";
 /// The file that states whether the other directories are used.
 pub const IMAGE: &str = "usr/lib/protheap/image.toml";
 /// Reason shown for a mask that is in effect.
-pub const MASK: &str = "hides this name in the directories after it";
+pub const MASK: &str = "masks files of this name in directories of lower precedence";
 /// Reason shown for a policy that the user may not read.
-pub const DENIED: &str = "may not be read by this user: try it as root";
+pub const DENIED: &str = "is not readable by this user; run as root";
 /// Maximum total size of a board's policies in bytes.
 const MOST_BYTES: usize = 1 << 20;
 /// Maximum number of drop-ins of one file.
@@ -134,8 +134,9 @@ impl Directories {
             if names.len() > MOST_DROP_INS
                 && let Some(layer) = layers.first()
             {
-                let why =
-                    format!("more than {MOST_DROP_INS} drop-ins: only the first by name count");
+                let why = format!(
+                    "has more than {MOST_DROP_INS} drop-ins, using only the first ones by name"
+                );
                 problems.push(Problem::new(root.shown(&layer.path), why));
             }
             for name in names.iter().take(MOST_DROP_INS) {
@@ -198,7 +199,7 @@ fn trusted(root: &Root, layers: &mut Vec<Layer>, problems: &mut Vec<Problem>) {
     layers.retain(|layer| match &layer.untrusted {
         None => true,
         Some(why) => {
-            problems.push(Problem::new(root.shown(&layer.path), format!("does not count: {why}")));
+            problems.push(Problem::new(root.shown(&layer.path), format!("ignored: {why}")));
             false
         }
     });
@@ -284,10 +285,12 @@ impl Taken {
                     Standing::Text(text)
                 }
                 (found, ..) => {
-                    hidden = Some(Standing::Shadowed(format!("by {path}, though that is refused")));
+                    hidden = Some(Standing::Shadowed(format!("by {path}, which is refused")));
                     Standing::Refused(match found {
                         Found::Refused(why) => why,
-                        _ => format!("the policies of a board have at most {MOST_BYTES} bytes"),
+                        _ => format!(
+                            "the policies of the board are longer than {MOST_BYTES} bytes in total"
+                        ),
                     })
                 }
             };
@@ -402,7 +405,7 @@ fn try_text(
         return Ok(Found::Untrusted(why));
     }
     if kind != FileType::RegularFile {
-        return Ok(Found::Refused("is not a file".to_owned()));
+        return Ok(Found::Refused("is not a regular file".to_owned()));
     }
     if stat.st_size == 0 {
         return Ok(Found::Mask);
@@ -413,7 +416,7 @@ fn try_text(
         Err(e) => {
             let valid = e.utf8_error().valid_up_to();
             let line = 1 + e.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count();
-            Found::Refused(format!("is not UTF-8: see line {line}"))
+            Found::Refused(format!("is not UTF-8 in line {line}"))
         }
     })
 }

@@ -49,7 +49,7 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let shown = path.to_string_lossy();
-        let failed = |e| Problem::new(&*shown, format!("cannot be opened as a root: {e}"));
+        let failed = |e| Problem::new(&*shown, format!("failed to open as a root directory: {e}"));
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
         let prefix = shown.trim_end_matches('/').to_owned();
         let owner = if prefix.is_empty() {
@@ -65,11 +65,14 @@ impl Root {
     /// it.
     pub(crate) fn distrust(&self, stat: &Stat) -> Option<String> {
         if !self.is_believed(stat.st_uid) {
-            return Some(format!("belongs to user {}: only root's count; see chown", stat.st_uid));
+            return Some(format!(
+                "is owned by user {}, not by root; change the owner with chown",
+                stat.st_uid
+            ));
         }
         let mode = stat.st_mode & 0o7777;
         (mode & self.others(stat) != 0).then(|| {
-            format!("can be written by others than root (mode {mode:04o}): see chmod go-w")
+            format!("is writable by users other than root (mode {mode:04o}); run chmod go-w")
         })
     }
 
@@ -90,7 +93,9 @@ impl Root {
             return None;
         }
         let mode = directory.st_mode & 0o7777;
-        Some(format!("has mode {mode:04o}, so that only what root alone can write counts in it"))
+        Some(format!(
+            "has mode {mode:04o}, so that only entries that root alone can write are used"
+        ))
     }
 
     fn is_believed(&self, user: u32) -> bool {
@@ -234,7 +239,7 @@ impl Root {
         while let Some(entry) = entries.next() {
             count += 1;
             if count > MOST_ENTRIES {
-                let why = format!("has more than {MOST_ENTRIES} entries; the rest is skipped");
+                let why = format!("has more than {MOST_ENTRIES} entries, skipping the rest");
                 problems.push(Problem::new(self.shown(path), why));
                 return;
             }
@@ -249,7 +254,7 @@ impl Root {
                     }
                 },
                 Err(e) => {
-                    problems.push(Problem::new(self.shown(path), format!("cannot be listed: {e}")));
+                    problems.push(Problem::new(self.shown(path), format!("failed to list: {e}")));
                     return;
                 }
             }
@@ -359,16 +364,16 @@ pub(crate) fn regular(file: impl AsFd) -> Result<Stat, Failed> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
         Ok(stat)
     } else {
-        Err(std::io::Error::other("it is not a file").into())
+        Err(std::io::Error::other("not a regular file").into())
     }
 }
 
 /// Reasons why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
-    #[error("cannot be read: {0}")]
+    #[error("failed to read: {0}")]
     Errno(#[from] Errno),
-    #[error("cannot be read: {0}")]
+    #[error("failed to read: {0}")]
     Io(#[from] std::io::Error),
     #[error("is longer than {0} bytes")]
     TooLong(usize),
@@ -390,7 +395,7 @@ impl<R> Timed<R> {
 impl<R: Read> Read for Timed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if Instant::now() > self.until {
-            let text = format!("it took more than {} s", PATIENCE.as_secs());
+            let text = format!("timed out after {} s", PATIENCE.as_secs());
             return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
         }
         self.source.read(buffer)

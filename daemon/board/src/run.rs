@@ -53,7 +53,7 @@ impl RunDirectory {
             .and_then(|run| directory(&run, name));
         match opened {
             Ok(directory) => Ok(Self { directory, path }),
-            Err(e) => Err(Problem::new(path, format!("cannot be made or opened: {e}"))),
+            Err(e) => Err(Problem::new(path, format!("failed to create or open: {e}"))),
         }
     }
 
@@ -67,7 +67,7 @@ impl RunDirectory {
     /// locks.
     pub fn lock(&self, busy: impl FnOnce()) -> Result<Lock, Problem> {
         let failed = |e: Errno| {
-            Problem::new(format!("{}/{LOCK}", self.path), format!("cannot be locked: {e}"))
+            Problem::new(format!("{}/{LOCK}", self.path), format!("failed to lock: {e}"))
         };
         // Do not lock the directory itself: any user who may read it could lock it and block this
         // program.
@@ -129,7 +129,7 @@ impl RunDirectory {
         let done = self.write_new(&new, bytes).and_then(|()| self.rename(&new, name));
         done.map_err(|e| {
             let _ = unlinkat(&self.directory, &new, AtFlags::empty());
-            Problem::new(format!("{}/{name}", self.path), format!("cannot be written: {e}"))
+            Problem::new(format!("{}/{name}", self.path), format!("failed to write: {e}"))
         })
     }
 
@@ -141,7 +141,7 @@ impl RunDirectory {
     /// Returns the first error. The remaining links are processed nevertheless.
     pub fn link_heaps(&self, heaps: &BTreeMap<String, HeapName>) -> Result<(), Problem> {
         let failed = |name: &str, e: Errno| {
-            Problem::new(format!("{}/{HEAPS}/{name}", self.path), format!("cannot be linked: {e}"))
+            Problem::new(format!("{}/{HEAPS}/{name}", self.path), format!("failed to link: {e}"))
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = if heaps.is_empty() {

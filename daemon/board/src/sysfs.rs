@@ -40,7 +40,7 @@ impl FileSystem {
 #[derive(Debug, thiserror::Error)]
 pub enum AttributeError {
     /// The attribute or directory could not be opened.
-    #[error("{path} cannot be opened: {errno}; {}", advice(*.errno))]
+    #[error("failed to open {path}: {errno}; {}", advice(*.errno))]
     Open {
         /// The attribute or directory.
         path: String,
@@ -48,7 +48,7 @@ pub enum AttributeError {
         errno: Errno,
     },
     /// Another file system is mounted in place of the expected one.
-    #[error("{path} is not on {wanted}: something is mounted over it; unmount that")]
+    #[error("{path} is not on {wanted}; unmount the file system that is mounted over it")]
     FileSystem {
         /// The directory.
         path: String,
@@ -56,7 +56,7 @@ pub enum AttributeError {
         wanted: &'static str,
     },
     /// The kernel refused the value.
-    #[error("{path} does not take `{value}`: {errno}")]
+    #[error("failed to write `{value}` to {path}: {errno}")]
     Refused {
         /// The attribute.
         path: String,
@@ -66,7 +66,7 @@ pub enum AttributeError {
         errno: Errno,
     },
     /// The kernel accepted only a part of the value.
-    #[error("{path} took {taken} bytes of `{value}`")]
+    #[error("failed to write `{value}` to {path}: only {taken} bytes were accepted")]
     Short {
         /// The attribute.
         path: String,
@@ -76,7 +76,10 @@ pub enum AttributeError {
         taken: usize,
     },
     /// The attribute reads differently from what was written.
-    #[error("{path} reads `{found}` after `{value}` was written: another program may write to it")]
+    #[error(
+        "{path} reads `{found}` after `{value}` was written; check whether another program \
+        writes to it"
+    )]
     ReadBack {
         /// The attribute.
         path: String,
@@ -86,7 +89,7 @@ pub enum AttributeError {
         found: String,
     },
     /// The attribute could not be read.
-    #[error("{path} cannot be read: {errno}")]
+    #[error("failed to read {path}: {errno}")]
     Read {
         /// The attribute.
         path: String,
@@ -109,12 +112,12 @@ impl AttributeError {
 
 fn advice(errno: Errno) -> &'static str {
     match errno {
-        Errno::NOENT => "this kernel does not have it",
-        Errno::ACCESS | Errno::PERM => "this needs root, and a sandbox that lets /sys be written",
-        Errno::LOOP => "there is a link where the kernel has none",
-        Errno::XDEV => "something is mounted over it; unmount that",
-        Errno::NOSYS => "this needs openat2 (Linux 5.6)",
-        _ => "see the kernel's log",
+        Errno::NOENT => "this kernel does not have this file",
+        Errno::ACCESS | Errno::PERM => "run as root, with a sandbox that permits writing to /sys",
+        Errno::LOOP => "the path contains a link, and the kernel creates none",
+        Errno::XDEV => "unmount the file system that is mounted over it",
+        Errno::NOSYS => "use a kernel with openat2() (Linux 5.6)",
+        _ => "see the kernel log",
     }
 }
 
@@ -293,6 +296,9 @@ mod tests {
         // This attribute is read-only for all users, including root.
         let error = cpu.write("possible", "0", &|_| true).unwrap_err();
         assert!(matches!(error, AttributeError::Open { .. }));
-        assert!(error.to_string().starts_with("/sys/devices/system/cpu/possible "), "{error}");
+        assert!(
+            error.to_string().starts_with("failed to open /sys/devices/system/cpu/possible: "),
+            "{error}"
+        );
     }
 }

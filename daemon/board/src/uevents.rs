@@ -119,7 +119,7 @@ impl Uevents {
     /// forbids it.
     pub fn open() -> Result<Self, Problem> {
         let failed = |e: Errno| {
-            Problem::new(NAME, format!("cannot be opened: {e}; a sandbox must allow AF_NETLINK"))
+            Problem::new(NAME, format!("failed to open: {e}; allow AF_NETLINK in the sandbox"))
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let family = AddressFamily::NETLINK;
@@ -147,7 +147,7 @@ impl Uevents {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::INTR) => Ok(false),
-            Err(e) => Err(Problem::new(NAME, format!("cannot be waited for: {e}"))),
+            Err(e) => Err(Problem::new(NAME, format!("failed to poll: {e}"))),
         }
     }
 
@@ -164,7 +164,7 @@ impl Uevents {
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(Errno::INTR) => {}
                 Err(Errno::NOBUFS) => return Ok(Some(Received::Lost)),
-                Err(e) => return Err(Problem::new(NAME, format!("cannot be read: {e}"))),
+                Err(e) => return Err(Problem::new(NAME, format!("failed to read: {e}"))),
                 Ok((_, length, sender)) => {
                     let sender = sender.and_then(|s| SocketAddrNetlink::try_from(s).ok());
                     if sender.is_none_or(|sender| sender.pid() != 0) {

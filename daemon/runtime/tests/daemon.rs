@@ -84,7 +84,9 @@ fn write_error_is_logged_once_and_write_is_retried() {
     let mut daemon = DaemonExecutor::new(root, Log { program: "test", sink: say }).unwrap();
     daemon.start();
     daemon.reload();
-    assert!(matches!(&logged()[..], [logged] if logged.contains("/run/protheap: cannot be made")));
+    assert!(
+        matches!(&logged()[..], [logged] if logged.contains("/run/protheap: failed to create"))
+    );
 
     fs::remove_file(machine.path("run")).unwrap();
     fs::create_dir(machine.path("run")).unwrap();
@@ -105,8 +107,7 @@ fn write_error_is_logged_once_and_write_is_retried() {
         machine.refuse(key);
         daemon.reload();
     }
-    let unwritten =
-        || logged().iter().filter(|logged| logged.contains("cannot be written")).count();
+    let unwritten = || logged().iter().filter(|logged| logged.contains("failed to write")).count();
     assert_eq!(unwritten(), 1);
     fs::remove_dir(&state).unwrap();
     daemon.reload();

@@ -5,7 +5,7 @@
 # limit: 60
 
 RUN=/run/protheap
-CANNOT=cannot
+FAILED='failed to'
 DAEMON_LOG=/tmp/daemon.log
 
 # binds WHAT: the binder binds; the daemon binds after the binding was withdrawn, and again after the TEE was gone
@@ -22,7 +22,7 @@ binds() {
 	check 'the daemon binds again when the TEE is back' wait_until 5 holds "$CONFIG/$GPU/state" bound
 	check "$1: protheapd logs no path twice" empty repeated_paths
 }
-repeated_paths() { has_lines $DAEMON_LOG 1 && grep -o "/run[^:]*: ${CANNOT}[^:]*" $DAEMON_LOG | sort | uniq -d; }
+repeated_paths() { has_lines $DAEMON_LOG 1 && grep -o "/run[^:]*: ${FAILED}[^:]*" $DAEMON_LOG | sort | uniq -d; }
 # ends_well: stops the daemon and removes the binding
 ends_well() {
 	stop_daemon
@@ -35,8 +35,8 @@ load_tee
 load_protheap
 need mount -o remount,ro /run
 binds '/run is read-only'
-check '/run is read-only: protheapd logs once that it cannot make its directory' is "$(log_count "$RUN: $CANNOT be made")" 1
-check '/run is read-only: the failure is among the lines that other scenarios refuse' like "$(complaints)" "*$RUN: $CANNOT be made*"
+check '/run is read-only: protheapd logs once that it cannot make its directory' is "$(log_count "$RUN: $FAILED create or open")" 1
+check '/run is read-only: the failure is among the lines that other scenarios refuse' like "$(complaints)" "*$RUN: $FAILED create or open*"
 need mount -o remount,rw /run
 drop_tee
 check '/run is writable again: the daemon writes the next state' wait_until 5 ends failed heap-dead
@@ -46,7 +46,7 @@ ends_well
 
 need mount -t tmpfs -o ro none $RUN
 binds '/run/protheap is read-only'
-check '/run/protheap is read-only: protheapd logs once that it cannot write state.json' is "$(log_count "$RUN/state.json: $CANNOT be written")" 1
+check '/run/protheap is read-only: protheapd logs once that it cannot write state.json' is "$(log_count "$RUN/state.json: $FAILED write")" 1
 need umount $RUN
 drop_tee
 check '/run/protheap is writable again: the daemon writes the next state' wait_until 5 ends failed heap-dead
@@ -57,7 +57,7 @@ ends_well
 need mount -t tmpfs -o size=16k none $RUN
 dd if=/dev/zero of=$RUN/full bs=1k 2>/dev/null
 binds '/run/protheap is full'
-check '/run/protheap is full: protheapd logs once that it cannot write state.json' is "$(log_count "$RUN/state.json: $CANNOT be written")" 1
+check '/run/protheap is full: protheapd logs once that it cannot write state.json' is "$(log_count "$RUN/state.json: $FAILED write")" 1
 rm $RUN/full
 drop_tee
 check '/run/protheap has space again: the daemon writes the next state' wait_until 5 ends failed heap-dead
@@ -71,5 +71,5 @@ binds '/run is usable'
 rm -r $RUN
 check 'the daemon writes state.json again after /run/protheap was removed' wait_until 5 is_bound
 check 'the daemon makes its links again after /run/protheap was removed' is "$(readlink $RUN/heaps/secure-video)" /dev/dma_heap/protected,secure-video
-check '/run/protheap is removed: protheapd logs no failure' empty matching $DAEMON_LOG "$CANNOT"
+check '/run/protheap is removed: protheapd logs no failure' empty matching $DAEMON_LOG "/run[^:]*: $FAILED"
 ends_well

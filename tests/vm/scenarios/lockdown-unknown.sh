@@ -32,7 +32,7 @@ mounted() {
 	return $result
 }
 explained() { protheapctl explain --json >/run/explain.json && protheap-guest get /run/explain.json "$1"; }
-reported_distrust() { like "$(cat /run/binder.log)" "*$1: does not count: its directory is on another mount than /usr*"; }
+reported_distrust() { like "$(cat /run/binder.log)" "*$1: ignored: its directory is on another mount than /usr*"; }
 mounted_drop_ins() {
 	mkdir -p "$IMAGE/policies/rockchip,rk3588.toml.d"
 	mounted /run/other "$IMAGE/policies/rockchip,rk3588.toml.d" bound_to protected,secure-video

@@ -15,11 +15,12 @@ use crate::root::{Root, mount_of};
 const IMAGE: &str = "usr";
 
 /// Why a file or directory is not part of the image.
-pub(super) const FOREIGN: &str = "is on another mount than /usr, and so no part of the image: \
-                                  unmount what hides the image's";
+pub(super) const FOREIGN: &str = "is on another mount than /usr, and therefore not part of the \
+    image; unmount what hides the image's file";
 /// The same for a file or directory that is used nevertheless.
-pub(super) const FOREIGN_COUNTS: &str = "is on another mount than /usr, and so no part of the \
-    image: it counts as long as the kernel is not locked down and the image allows local policies";
+pub(super) const FOREIGN_COUNTS: &str = "is on another mount than /usr, and therefore not part of \
+    the image; it is used because the kernel is not locked down and the image permits local \
+    policies";
 
 /// ID of the mount that holds the image's files; `None` if it is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

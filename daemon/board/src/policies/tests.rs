@@ -88,7 +88,7 @@ fn read_follows_directory_precedence_and_appends_drop_ins() {
     ];
     assert_eq!(files, pairs(&expected));
     let reported: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
-    assert_eq!(reported, ["does not count: closed"; 2]);
+    assert_eq!(reported, ["ignored: closed"; 2]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn read_names_the_file_that_hides_another() {
     );
     tree.file(&at("etc"), "");
     let hidden = ("a".into(), "masked", "by /etc/protheap/policies/a.toml".into());
-    let mask = "hides this name in the directories after it".into();
+    let mask = "masks files of this name in directories of lower precedence".into();
     let expected = [("a".into(), "masked", mask), hidden.clone(), hidden];
     assert_eq!(all(&tree, &["a"]), expected);
 }
@@ -285,7 +285,9 @@ fn sealed_image_ignores_files_mounted_over_it() {
     assert!(matches!(&problems[..], [one] if one.starts_with("/usr/lib/protheap/policies: is on")));
     let (files, problems) = mounted_over(&tree, true, false);
     assert!(files.iter().all(|file| file.path.contains("/etc/")), "{files:?}");
-    assert!(matches!(&problems[..], [one] if one.starts_with("/usr/lib/protheap/policies: does")));
+    assert!(
+        matches!(&problems[..], [one] if one.starts_with("/usr/lib/protheap/policies: ignored: "))
+    );
     let (files, problems) = mounted_over(&tree, true, true);
     assert!(matches!(&files[0].standing, Standing::Untrusted(why) if why.contains("mount")));
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -301,7 +303,7 @@ fn read_limits_the_total_size_of_policies() {
     let found = all(&tree, &["a"]);
     let refused: Vec<_> = found.iter().filter(|file| file.1 == "refused").collect();
     assert_eq!((found.len(), refused.len()), (30, 13));
-    assert!(refused[0].2.contains("at most 1048576 bytes"), "{refused:?}");
+    assert!(refused[0].2.contains("longer than 1048576 bytes"), "{refused:?}");
 }
 
 #[test]
@@ -361,9 +363,9 @@ fn read_rejects_hostile_files_without_blocking() {
     };
     let reported: Vec<_> = considered.iter().filter_map(refused).collect();
     assert_eq!(reported.len(), 8, "{reported:?}");
-    assert_eq!(reported[0], "is not a file");
+    assert_eq!(reported[0], "is not a regular file");
     assert_eq!(reported[3], "is a link to \"/nowhere\", which does not exist");
-    assert_eq!(reported[5], "is not UTF-8: see line 2");
+    assert_eq!(reported[5], "is not UTF-8 in line 2");
     assert_eq!(reported[6], "is longer than 65536 bytes");
 }
 
