@@ -98,5 +98,5 @@ fn buffers(kernel: Option<&KernelBinding>, binding: &Binding, gpu: &Gpu) -> Opti
 /// Returns the reason for missing suspend buffers of which no program saw the failed allocation.
 fn unknown_shortage(kernel: &KernelBinding) -> Option<&'static str> {
     let is_its = kernel.source == Source::Kernel;
-    is_its.then_some("protheap.ko allocated no more from the heap; see the kernel's log")
+    is_its.then_some("protheap.ko failed to allocate more from the heap; see the kernel log")
 }

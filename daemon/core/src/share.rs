@@ -77,16 +77,16 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
     /// The usage is not a valid name.
-    #[error("{0:?} is no usage: give a word such as `secure-video`, in lower case")]
+    #[error("{0:?} is not a usage; give a lower-case word such as `secure-video`")]
     Usage(String),
     /// The request contains no device.
-    #[error("no device is given: give the device nodes that will use the memory")]
+    #[error("no device is given; give the nodes of the devices that will use the memory")]
     NoDevice,
     /// No policy has a table for these devices.
-    #[error("no policy knows {}", joined(.0, "; "))]
+    #[error("no policy describes {}", joined(.0, "; "))]
     UnknownDevice(Vec<Refusal>),
     /// No heap suits all devices. Has a reason for each device that a policy names.
-    #[error("no heap that is there suits all devices for `{usage}`: {}", joined(devices, "; "))]
+    #[error("no present heap suits all devices for `{usage}`: {}", joined(devices, "; "))]
     NoCommonHeap {
         /// The usage.
         usage: String,
@@ -122,13 +122,13 @@ pub enum Why {
     #[error("{0}")]
     NotIdentified(String),
     /// No policy has a table for the device. The text is the key to use.
-    #[error("a policy of this board has to say what it can use, in [share.{0:?}]")]
+    #[error("add [share.{0:?}] to a policy of this board")]
     NoTable(String),
     /// The device's table lists no heap for the usage.
     #[error("[share.{0:?}] names no heap for this usage")]
     NoHeap(String),
     /// None of the listed heaps is present.
-    #[error("none of its heaps is there: {}", joined(.0, ", "))]
+    #[error("none of its heaps is present: {}", joined(.0, ", "))]
     Absent(Vec<HeapName>),
     /// These heaps are listed and present, but another device can use none of them.
     #[error("it can use {}", joined(.0, ", "))]

@@ -13,7 +13,7 @@ pub(crate) fn unmet_by_machine(conditions: &Conditions, facts: &Facts) -> Option
     if let Some(range) = &conditions.kernel {
         let release = facts.kernel.release.as_str();
         if !range.contains(number(release)) {
-            return Some(format!("wants kernel {range}, found {}", or_unknown(Some(release))));
+            return Some(format!("requires kernel {range}, found {}", or_unknown(Some(release))));
         }
     }
     let fits = |soc: &Soc| {
@@ -58,12 +58,12 @@ fn or_unknown(text: Option<&str>) -> &str {
 
 fn wanted(what: &str, name: Option<&str>, range: Option<&Range>) -> String {
     let range = range.map(|range| format!(" {range}")).unwrap_or_default();
-    format!("wants {what} {}{range}", name.unwrap_or("of any kind"))
+    format!("requires {what} {}{range}", name.unwrap_or("of any kind"))
 }
 
 fn found_of<'a>(found: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) -> String {
     let shown =
-        |(name, revision)| format!("{} of revision {}", or_unknown(name), or_unknown(revision));
+        |(name, revision)| format!("{} revision {}", or_unknown(name), or_unknown(revision));
     let found: Vec<_> = found.map(shown).collect();
     format!("found {}", if found.is_empty() { "none".to_owned() } else { found.join(" and ") })
 }
@@ -106,10 +106,10 @@ mod tests {
         facts.socs = vec![soc("i.MX95", Some("1.1")), soc("i.MX93", Some("2.0"))];
         assert_eq!(
             unmet_by_machine(&wants, &facts).unwrap(),
-            "wants SoC i.MX95 >=2.0, found i.MX95 of revision 1.1 and i.MX93 of revision 2.0"
+            "requires SoC i.MX95 >=2.0, found i.MX95 revision 1.1 and i.MX93 revision 2.0"
         );
         facts.socs = vec![soc("i.MX95", None)];
-        assert!(unmet_by_machine(&wants, &facts).unwrap().ends_with("of revision unknown"));
+        assert!(unmet_by_machine(&wants, &facts).unwrap().ends_with("revision unknown"));
         facts.socs.clear();
         assert!(unmet_by_machine(&wants, &facts).unwrap().ends_with("found none"));
     }

@@ -228,7 +228,7 @@ fn selection_does_not_wait_for_unmet_machine_conditions() {
     let decision = one(&policy, &facts);
     assert_eq!(tried(&decision), "low");
     assert_eq!(outcomes(&decision), [Outcome::ConditionUnmet, Outcome::Untried]);
-    assert_eq!(decision.trace[0].detail, "wants kernel >=8, found 7.3.4");
+    assert_eq!(decision.trace[0].detail, "requires kernel >=8, found 7.3.4");
     facts.heaps.retain(|heap| heap.as_str() == "high");
     facts.providers.clear();
     assert_eq!(one(&policy, &facts).plan, Plan::Without(Reason::NoHeap));

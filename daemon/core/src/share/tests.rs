@@ -118,8 +118,7 @@ fn gpu_needs_a_share_table_despite_its_binding() {
     let error = found(&[gpu()], &["bound"], false).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no policy knows 81:0 (a.gpu): a policy of this board has to say what it can use, in \
-         [share.\"acme,a9-mali\"]"
+        "no policy describes 81:0 (a.gpu): add [share.\"acme,a9-mali\"] to a policy of this board"
     );
 }
 
@@ -149,9 +148,9 @@ fn error_has_a_reason_for_each_device() {
     let error = found(&devices, &["b", "c"], true).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no heap that is there suits all devices for `secure-video`: \
+        "no present heap suits all devices for `secure-video`: \
          81:0 (a.video-codec): it can use b, c; \
-         81:1 (x): none of its heaps is there: d; \
+         81:1 (x): none of its heaps is present: d; \
          81:2 (y): [share.\"acme,camera\"] names no heap for this usage; \
          81:3 (z): [share.\"acme,nothing\"] names no heap for this usage"
     );

@@ -241,7 +241,7 @@ fn shortage_is_restored_from_the_state_file() {
     assert_eq!(report(past, kernel(TEE)), (Some(16), None));
     assert_eq!(report("", fewer.clone()), (Some(12), None));
     let (_, why) = report("", KernelBinding { source: Source::Kernel, ..fewer });
-    assert!(why.is_some_and(|why| why.contains("the kernel's log")));
+    assert!(why.is_some_and(|why| why.contains("the kernel log")));
 }
 
 #[test]
