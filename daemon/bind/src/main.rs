@@ -32,19 +32,20 @@ const PROGRAM: &str = "protheap-bind";
 const LOG: Log = Log::stderr(PROGRAM);
 
 const HELP: &str = "\
-Binds protected heaps to Mali CSF GPUs before their driver probes.
+Bind protected heaps to Mali CSF GPUs before their driver probes.
 
 Usage: protheap-bind [--detach]
        protheap-bind --has-gpu
        protheap-bind --plan [--root DIR]
 
-  --detach    return when the windows are open, and go on in the background
-  --has-gpu   check for a Mali CSF GPU, and leave /run/protheap/gpu if there is one
-  --plan      print what would be done as JSON, and touch nothing
-  --root DIR  plan for the machine whose tree is at DIR
+  --detach    continue in the background, and return when the probes are held
+  --has-gpu   check for a Mali CSF GPU, and create /run/protheap/gpu if there is one
+  --plan      print the planned actions as JSON, and change nothing
+  --root DIR  plan for the machine whose directory tree is at DIR
+  --help      print this help
   --version   print the version
 
-Exit status: 0 if every GPU came to a good end, 1 if some GPU failed, 2 for wrong usage.
+Exit status: 0 if no GPU failed, 1 on failure or if a GPU failed, 2 on a usage error.
 With --has-gpu: 0 if there is a Mali CSF GPU, 1 if there is none.
 ";
 
@@ -94,14 +95,14 @@ fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, l
     if has_gpu {
         return match (plan, detach, root) {
             (false, false, None) => Ok(Command::HasGpu),
-            _ => Err("--has-gpu takes no other option".into()),
+            _ => Err("--has-gpu cannot be used with other options".into()),
         };
     }
     match (plan, detach, root) {
         (true, false, root) => Ok(Command::Plan { root: root.unwrap_or_else(|| "/".into()) }),
         (false, detach, None) => Ok(Command::Bind { detach }),
-        (true, true, _) => Err("--plan does nothing that could be detached".into()),
-        (false, _, Some(_)) => Err("--root is for --plan: only this machine can be bound".into()),
+        (true, true, _) => Err("--detach cannot be used with --plan".into()),
+        (false, _, Some(_)) => Err("--root requires --plan".into()),
     }
 }
 

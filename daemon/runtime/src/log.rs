@@ -59,7 +59,7 @@ fn write_stderr(program: &str, message: &Message<'_>) {
                 eprint!("{fault}");
             }
             let path = Sanitized(path);
-            eprintln!("{program}: skipped: {path}: the rest of the cascade applies");
+            eprintln!("{program}: skipped: {path}: the other policy files still apply");
         }
         Message::Gpu(device, text) => eprintln!("{program}: {device}: {}", one_line(*text)),
         Message::Other(text) => eprintln!("{program}: {}", one_line(*text)),

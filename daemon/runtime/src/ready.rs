@@ -25,7 +25,7 @@ pub fn notify(log: Log) {
         && let Err(error) = send_ready(socket.as_encoded_bytes())
     {
         let socket = socket.display();
-        log.write(&Message::Other(format_args!("telling systemd at {socket}: {error}")));
+        log.write(&Message::Other(format_args!("failed to notify systemd at {socket}: {error}")));
     }
 }
 
@@ -51,7 +51,7 @@ fn send_ready(socket: &[u8]) -> std::io::Result<()> {
 /// Returns an error if the child cannot be started or waited for.
 pub fn detach() -> Result<ExitCode> {
     let program = std::env::current_exe()
-        .map_err(|error| format!("finding this program through /proc: {error}"))?;
+        .map_err(|error| format!("failed to find this program in /proc: {error}"))?;
     let mut child = Command::new(&program)
         .arg0(DETACHED)
         .stdin(Stdio::null())
@@ -59,7 +59,9 @@ pub fn detach() -> Result<ExitCode> {
         // Terminating the initrd script's process group must not terminate the child.
         .process_group(0)
         .spawn()
-        .map_err(|error| format!("starting {} in the background: {error}", program.display()))?;
+        .map_err(|error| {
+            format!("failed to start {} in the background: {error}", program.display())
+        })?;
     let mut received = [0];
     let received = match &mut child.stdout {
         Some(pipe) => pipe.read(&mut received)?,

@@ -12,8 +12,8 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> Option<StateFile> {
     let bytes = root.read(PATH, LARGEST, problems)?;
     let message = match serde_json::from_slice::<StateFile>(&bytes) {
         Ok(file) if file.schema == SCHEMA => return Some(file),
-        Ok(file) => format!("has schema {}: only {SCHEMA} is understood", file.schema),
-        Err(error) => format!("is not understood: {error}"),
+        Ok(file) => format!("has schema {}, but only schema {SCHEMA} is supported", file.schema),
+        Err(error) => format!("failed to parse: {error}"),
     };
     problems.push(Problem::new(root.shown(PATH), message));
     None

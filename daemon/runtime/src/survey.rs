@@ -145,8 +145,10 @@ pub(crate) fn closed_by(
 ) -> Option<&'static str> {
     match local_policy(root, problems) {
         local if local.counts(lockdown) => None,
-        LocalPolicy::Never => Some("image.toml has local-policy = \"never\", or is refused"),
-        _ => Some("the kernel is locked down, and image.toml does not say \"always\""),
+        LocalPolicy::Never => Some("image.toml sets local-policy = \"never\", or is refused"),
+        _ => {
+            Some("the kernel is locked down, and image.toml does not set local-policy = \"always\"")
+        }
     }
 }
 

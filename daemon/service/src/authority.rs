@@ -68,17 +68,18 @@ pub(crate) async fn allow(
     }
     let sender =
         header.sender().ok_or_else(|| Failure::Denied("the message has no sender".to_owned()))?;
-    let busy = || Failure::Busy("too many calls wait to be authorized; wait for their answers");
+    let busy =
+        || Failure::Busy("too many calls are waiting for authorization; wait for their replies");
     let _of_connection = OF_CONNECTION.take(sender.to_string()).ok_or_else(busy)?;
     let _of_all = ALL.take(()).ok_or_else(busy)?;
     let bus = DBusProxy::builder(connection).cache_properties(CacheProperties::No).build().await;
-    let bus = bus.map_err(|error| Failure::Denied(format!("the bus cannot be asked: {error}")))?;
+    let bus = bus.map_err(|error| Failure::Denied(format!("failed to query the bus: {error}")))?;
     // GetConnectionCredentials() is not usable: dbus-broker's reply contains a descriptor, which
     // the socket does not receive.
     let name = || BusName::from(sender.to_owned());
     let uid = bus.get_connection_unix_user(name()).await;
-    let uid =
-        uid.map_err(|error| Failure::Denied(format!("who {sender} is cannot be known: {error}")))?;
+    let uid = uid
+        .map_err(|error| Failure::Denied(format!("failed to get the user of {sender}: {error}")))?;
     let pid = bus.get_connection_unix_process_id(name()).await.ok();
     let caller = Caller { name: sender.to_string(), uid, pid };
     if uid == 0 {
@@ -89,9 +90,7 @@ pub(crate) async fn allow(
         return Ok(caller);
     }
     let id = action.id();
-    Err(Failure::Denied(format!(
-        "root may do this, and whom a polkit rule for {id} lets; not user {uid}"
-    )))
+    Err(Failure::Denied(format!("user {uid} is not authorized for {id}")))
 }
 
 async fn ask_polkit(
@@ -101,7 +100,7 @@ async fn ask_polkit(
     heap: Option<&HeapName>,
 ) -> Result<bool, Failure> {
     let failed = |error: zbus::Error| {
-        Failure::Denied(format!("root may do this; for others polkit has to be asked: {error}"))
+        Failure::Denied(format!("failed to query polkit, so that only root is authorized: {error}"))
     };
     let authority = AuthorityProxy::builder(connection)
         .cache_properties(CacheProperties::No)
@@ -111,7 +110,7 @@ async fn ask_polkit(
     // Use the bus name instead of the PID, which may belong to another process when polkit checks
     // it.
     let subject = Subject::new_for_message_header(header)
-        .map_err(|error| Failure::Denied(format!("polkit cannot be asked: {error}")))?;
+        .map_err(|error| Failure::Denied(format!("failed to query polkit: {error}")))?;
     let flags = if header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH) {
         CheckAuthorizationFlags::ALLOW_USER_INTERACTION
     } else {

@@ -40,7 +40,7 @@ pub(crate) struct Bindings {
 
 /// The thread has ended, so the daemon cannot continue.
 #[derive(Debug, thiserror::Error)]
-#[error("the thread that owns the bindings has ended")]
+#[error("the bindings thread has exited")]
 pub(crate) struct Ended;
 
 impl Bindings {
@@ -50,7 +50,7 @@ impl Bindings {
         let machine = || Root::open("/".as_ref());
         let (root, its) = (Arc::new(machine()?), machine()?);
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .context("making an eventfd")?;
+            .context("failed to create an eventfd")?;
         let bell = Arc::new(bell);
         let (commands, asked) = mpsc::channel();
         let (end, ended) = oneshot::channel();
@@ -63,7 +63,7 @@ impl Bindings {
                 // Sending fails only if the daemon is exiting anyway.
                 let _ = end.send(error);
             })
-            .context("starting the thread that owns the bindings")?;
+            .context("failed to start the bindings thread")?;
         match began.await {
             Ok(snapshots) => Ok((Self { commands, bell, snapshots, root }, ended)),
             Err(_) => Err(ended.await?),
@@ -136,7 +136,7 @@ fn run(
 ) -> anyhow::Result<std::convert::Infallible> {
     // Open the monitor first, so that no event is missed while facts are read.
     let monitor = Monitor::open()
-        .context("listening to the kernel's events; a sandbox must allow AF_NETLINK")?;
+        .context("failed to listen to kernel events, for which a sandbox must allow AF_NETLINK")?;
     let opened = DaemonExecutor::new(root, journal::LOG);
     let mut executor = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.restore();
@@ -145,7 +145,7 @@ fn run(
         watch::channel(Arc::new(Snapshot::new(executor.engine(), executor.refused())));
     journal::log_start(&publish.borrow());
     if begin.send(snapshots).is_err() {
-        anyhow::bail!("nobody waits for the bindings any more");
+        anyhow::bail!("the main thread has exited");
     }
     loop {
         let (happened, called) = wait(&monitor, bell, executor.rest())?;
@@ -217,6 +217,6 @@ fn wait(
             Ok((happened, called))
         }
         Err(Errno::INTR) => Ok((false, false)),
-        Err(error) => Err(error).context("waiting for the kernel's events"),
+        Err(error) => Err(error).context("failed to wait for kernel events"),
     }
 }

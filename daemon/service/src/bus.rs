@@ -55,12 +55,18 @@ pub(crate) async fn serve(bindings: &Bindings, asked: &Notify) -> zbus::Result<I
                     () = follow(&connection, bindings, served) => {}
                     () = listen(&connection, asked) => {}
                 }
-                warn!(MESSAGE_ID = id::BUS, "the system bus has gone; files go on being written");
+                warn!(
+                    MESSAGE_ID = id::BUS,
+                    "lost the connection to the system bus; the state files are still updated"
+                );
             }
             Err(zbus::Error::NameTaken) => return Err(zbus::Error::NameTaken),
             Err(error) => {
                 if retry == RETRY {
-                    info!(MESSAGE_ID = id::BUS, "there is no system bus yet: {error}");
+                    info!(
+                        MESSAGE_ID = id::BUS,
+                        "failed to connect to the system bus, trying again later: {error}"
+                    );
                 }
                 tokio::time::sleep(retry).await;
                 retry = RETRY_AT_MOST.min(retry * 2);
@@ -121,7 +127,7 @@ async fn follow(connection: &Connection, bindings: &Bindings, mut served: Served
         if let Err(error) = show(connection, bindings, &served, &next).await
             && !connection.is_closed()
         {
-            warn!("telling clients on the system bus what has changed: {error}");
+            warn!("failed to signal changes on the system bus: {error}");
         }
         served = next;
         tokio::select! {

@@ -66,7 +66,7 @@ pub(crate) fn init() {
         }
     };
     if let Err(error) = begun {
-        eprintln!("{PROGRAM}: nothing can be logged: {error}");
+        eprintln!("{PROGRAM}: failed to initialize logging: {error}");
     }
 }
 
@@ -123,7 +123,7 @@ fn write(_: &str, message: &Message<'_>) {
             let path = &Sanitized(path).to_string();
             if is_new(path, &faults) {
                 let rest =
-                    "what it said before counts if that was good, and the rest of the cascade";
+                    "its last valid contents, if any, and the other policy files still apply";
                 warn!(MESSAGE_ID = id::SKIPPED, PATH = path, "skipped: {path}: {rest}\n{faults}");
             }
         }
@@ -155,7 +155,7 @@ pub(crate) fn log_changes(before: &Snapshot, now: &Snapshot) {
     if before.engine.policy() != now.engine.policy() {
         let keys: Vec<_> = now.engine.policy().keys().into_iter().map(Key::as_str).collect();
         let keys = keys.join(", ");
-        info!(MESSAGE_ID = id::RELOADED, POLICIES = keys, "these policies apply now: {keys}");
+        info!(MESSAGE_ID = id::RELOADED, POLICIES = keys, "policies in effect: {keys}");
     }
 }
 
@@ -187,7 +187,7 @@ fn log_gpu(gpu: &GpuState) {
             STATE = state,
             REASON = reason,
             HEAP = heap,
-            "{device}: {state}{reasons}: `protheapctl` says more"
+            "{device}: {state}{reasons}; run `protheapctl` for details"
         ),
         _ => info!(
             MESSAGE_ID = id::UNPROTECTED,

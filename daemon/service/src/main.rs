@@ -42,15 +42,17 @@ const PROGRAM: &str = "protheapd";
 const IDLE: Duration = Duration::from_secs(60);
 
 const HELP: &str = "\
-Owns the bindings of protected heaps to Mali CSF GPUs while the system runs.
+Manage the bindings of protected heaps to Mali CSF GPUs while the system runs.
 
 Usage: protheapd
 
+  --help      print this help
   --version   print the version
 
-SIGHUP reads the policies again. It ends with 0 at SIGTERM and SIGINT, and leaves every binding as it
-is; also when it has no GPU and nobody asks. It ends with 1 if it cannot go on, with 2 for wrong
-usage.
+SIGHUP reloads the policies. SIGTERM and SIGINT stop the daemon and leave all bindings as they are.
+Without a GPU, it exits after a minute without calls.
+
+Exit status: 0 if it was stopped or idle, 1 on a fatal error, 2 on a usage error.
 ";
 
 fn main() -> ExitCode {
@@ -91,7 +93,7 @@ fn argument() -> Result<Option<String>, lexopt::Error> {
 
 fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("starting")?;
+    let runtime = runtime.context("failed to start the async runtime")?;
     let done = runtime.block_on(serve());
     // A running kernel operation may complete later: the kernel's state is consistent after each
     // step.
@@ -116,7 +118,7 @@ async fn serve() -> anyhow::Result<()> {
         _ = interrupt.recv() => Ok(()),
         ended = ended => Err(ended.unwrap_or_else(|_| bindings::Ended.into())),
         served = bus::serve(&bindings, &asked) => {
-            served.map(|_| ()).context("serving on the system bus; another protheapd may run")
+            served.map(|_| ()).context("failed to serve on the system bus; stop any other protheapd")
         }
         () = idle(&bindings, &asked) => Ok(()),
         followed = follow(&bindings, policies, hang_up) => followed,
@@ -131,7 +133,7 @@ async fn follow(
     mut hang_up: Signal,
 ) -> anyhow::Result<()> {
     let mut policies = policies
-        .inspect_err(|error| warn!("policies are read again only at SIGHUP: {error:#}"))
+        .inspect_err(|error| warn!("{error:#}; send SIGHUP after a change of policies"))
         .ok();
     loop {
         let changed = async {
@@ -154,7 +156,8 @@ async fn watchdog(bindings: &Bindings) -> anyhow::Result<()> {
     loop {
         sleep(limit / 2).await;
         bindings.answer().await?;
-        sd_notify::notify(&[NotifyState::Watchdog]).context("telling systemd that all is well")?;
+        sd_notify::notify(&[NotifyState::Watchdog])
+            .context("failed to notify systemd's watchdog")?;
     }
 }
 

@@ -44,7 +44,7 @@ impl Policies {
                 notifier.notify_one();
             }
         });
-        let watcher = watcher.context("watching the policies; inotify has to be there")?;
+        let watcher = watcher.context("failed to watch the policies with inotify")?;
         // The bindings' thread reports problems with these files.
         let platform = platform::read(&Root::open(root)?, &mut Vec::new());
         let keys = keys(&platform.compatible);

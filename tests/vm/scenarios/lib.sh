@@ -506,7 +506,7 @@ daemon_ms() { awk '{ print ($14 + $15) * 10 }' "/proc/$DAEMON/stat"; }
 log_count() { grep -c "$1" "$DAEMON_LOG"; }
 complaints() {
 	others "$DAEMON_LOG" \
-		"^protheapd: ([^ ]+: (bound|in-use|unprotected|failed)\\>|these policies|there is no system bus)${1:+|$1}"
+		"^protheapd: ([^ ]+: (bound|in-use|unprotected|failed)\\>|policies in effect|failed to connect to the system bus)${1:+|$1}"
 }
 
 # state_of POINTER: prints a member of state.json, for instance /gpus/0/state; fails if there is none

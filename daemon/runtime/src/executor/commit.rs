@@ -101,7 +101,9 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
     fn warn_unprotected(&self, device: &DeviceName, request: &Request) {
         if request.allow_unprotected {
             let Request { heap, origin, .. } = request;
-            let text = format_args!("binding {heap} for bring-up: {origin} has allow-unprotected");
+            let text = format_args!(
+                "binding {heap} even if it is not protected: {origin} sets allow-unprotected"
+            );
             self.log.gpu(device, text);
         }
     }

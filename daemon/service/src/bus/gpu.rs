@@ -156,13 +156,13 @@ impl Gpu {
             NoRebind::InUse => {
                 let driver = self.now(|gpu| gpu.driver.clone());
                 let driver = driver.as_deref().unwrap_or("a driver");
-                Error::InUse(format!("{driver} has {device} and its binding"))
+                Error::InUse(format!("{driver} is bound to {device} and uses its binding"))
             }
             NoRebind::Busy => {
-                Error::NotReady(format!("{device} is being decided for: wait for its end"))
+                Error::NotReady(format!("heap selection for {device} is in progress"))
             }
             NoRebind::Fixed => Error::NotSupported(
-                "without protheap.ko nothing can be bound while the system runs".to_owned(),
+                "protheap.ko is not loaded, and without it a heap is bound only at boot".to_owned(),
             ),
         };
         Err(error.into())

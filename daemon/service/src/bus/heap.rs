@@ -116,7 +116,8 @@ impl Heap {
         let caller = allow(connection, &header, Action::OpenHeap, Some(&self.name)).await?;
         // A client can allocate all of the heap's memory, so the GPUs get their buffers first.
         if !self.bindings.now().gpus_have_buffers() {
-            let text = "the GPUs have not got their buffers yet: wait for their State";
+            let text =
+                "the buffers of the GPUs are not allocated yet; wait for a change of their State";
             return Err(Error::NotReady(text.to_owned()).into());
         }
         let heap = heaps::Heap::open(self.bindings.root(), &self.name)
@@ -128,7 +129,7 @@ impl Heap {
             CLIENT = name.as_str(),
             CLIENT_UID = uid,
             CLIENT_PID = pid,
-            "{}: opened for {name}: user {uid}, process {pid}",
+            "{}: opened for {name} (user {uid}, process {pid})",
             self.name
         );
         let descriptor: std::os::fd::OwnedFd = heap.into();

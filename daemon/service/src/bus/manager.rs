@@ -121,7 +121,7 @@ impl Manager {
         let mut gpus = snapshot.gpus().iter();
         let report = gpus
             .find(|known| gpu_path(known.device.as_str()).as_str() == gpu.as_str())
-            .ok_or_else(|| Error::NoSuchGpu(format!("no GPU is at {gpu}")))?;
+            .ok_or_else(|| Error::NoSuchGpu(format!("{gpu} is not a GPU")))?;
         let json = serde_json::to_string(&report);
         Ok(sanitize::json(&json.map_err(|error| Error::Failed(error.to_string()))?))
     }
@@ -145,17 +145,17 @@ fn bounded(
 ) -> Result<bool, Error> {
     let invalid = |text: &str| Err(Error::InvalidArgument(text.to_owned()));
     if usage.len() > LONGEST_USAGE {
-        return invalid("the usage is too long: give a word such as `secure-video`");
+        return invalid("the usage is too long; give a word such as `secure-video`");
     }
     if devices.len() > MOST_DEVICES {
-        return invalid("too many devices: give those of one pipeline");
+        return invalid("too many devices; give those of one pipeline");
     }
     let mut allow_unknown = false;
     for (name, value) in options {
         match (name.as_str(), value) {
             ("allow-unknown", Variant::Bool(allow)) => allow_unknown = *allow,
-            ("allow-unknown", _) => return invalid("`allow-unknown` has to be a boolean"),
-            _ => return invalid("there is no such option: `allow-unknown` is the only one"),
+            ("allow-unknown", _) => return invalid("`allow-unknown` must be a boolean"),
+            _ => return invalid("unknown option; only `allow-unknown` is supported"),
         }
     }
     Ok(allow_unknown)

@@ -59,7 +59,7 @@ impl Bounded {
     pub(super) async fn system() -> zbus::Result<Self> {
         let address = zbus::Address::system()?;
         let Transport::Unix(unix) = address.transport() else {
-            return Err(zbus::Error::Address(format!("{address} is no Unix socket")));
+            return Err(zbus::Error::Address(format!("{address} is not a Unix socket")));
         };
         let stream = match unix.path() {
             UnixSocket::File(path) => UnixStream::connect(path).await?,
@@ -68,7 +68,11 @@ impl Bounded {
                 path.push(name);
                 UnixStream::connect(path).await?
             }
-            _ => return Err(zbus::Error::Address(format!("{address} cannot be connected to"))),
+            _ => {
+                return Err(zbus::Error::Address(format!(
+                    "{address} is not a supported type of Unix socket"
+                )));
+            }
         };
         Ok(Self(stream))
     }
@@ -114,7 +118,10 @@ impl Output {
             if !descriptors.is_empty()
                 && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
             {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "too many file descriptors",
+                ));
             }
             let parts = [IoSlice::new(bytes)];
             Ok(sendmsg(&self.stream, &parts, &mut ancillary, SendFlags::NOSIGNAL)?)
@@ -300,7 +307,7 @@ impl Reader {
         let sender = call.header().sender().map(ToString::to_string).unwrap_or_default();
         match self.turns.push(&sender, bytes) {
             Verdict::Waits | Verdict::Dropped => Ok(()),
-            Verdict::Refused => self.refuse(&call, "too many calls wait for an answer").await,
+            Verdict::Refused => self.refuse(&call, "too many calls are waiting for a reply").await,
         }
     }
 }

@@ -38,17 +38,17 @@ impl Fixed {
     pub(super) fn parse(bytes: &[u8]) -> io::Result<Self> {
         let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
         let &[order, kind, _, _, a, b, c, d, _, _, _, _, w, x, y, z] = bytes else {
-            return Err(invalid("the header of a D-Bus message is cut off"));
+            return Err(invalid("the header of a D-Bus message is truncated"));
         };
         let word: fn([u8; 4]) -> u32 = match order {
             b'l' => u32::from_le_bytes,
             b'B' => u32::from_be_bytes,
-            _ => return Err(invalid("a D-Bus message has no byte order")),
+            _ => return Err(invalid("a D-Bus message has an invalid byte order")),
         };
         let length = |bytes| usize::try_from(word(bytes)).unwrap_or(usize::MAX);
         let (body, fields) = (length([a, b, c, d]), length([w, x, y, z]));
         if body > LONGEST || fields > LONGEST || body + fields > LONGEST {
-            return Err(invalid("a D-Bus message is longer than any may be"));
+            return Err(invalid("a D-Bus message exceeds the maximum length"));
         }
         let kind = match kind {
             1 => Kind::Call,
