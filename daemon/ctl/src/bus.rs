@@ -37,9 +37,11 @@ impl std::error::Error for Absent {}
 /// Returns [`Absent`], or the error of the service with a remedy.
 pub(crate) fn ask<T>(ask: impl AsyncFnOnce(Connection) -> Result<T>) -> Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.context("making ready to wait for D-Bus")?.block_on(async {
+    runtime.context("failed to start the async runtime")?.block_on(async {
         let connection = Connection::system().await.map_err(|error| {
-            Absent(format!("the system bus cannot be had: {error}; is D-Bus running?"))
+            Absent(format!(
+                "failed to connect to the system bus: {error}; check that D-Bus is running"
+            ))
         })?;
         ask(connection).await.map_err(explained)
     })
@@ -49,16 +51,16 @@ pub(crate) fn ask<T>(ask: impl AsyncFnOnce(Connection) -> Result<T>) -> Result<T
 fn explained(error: anyhow::Error) -> anyhow::Error {
     let Some(cause) = error.downcast_ref::<Error>() else { return error };
     if is_absent(cause) {
-        let how = format!("`systemctl start {DAEMON}` starts it");
-        return Absent(format!("{DAEMON} does not run ({cause}): {how}")).into();
+        let how = format!("run `systemctl start {DAEMON}`");
+        return Absent(format!("{DAEMON} is not running ({cause}); {how}")).into();
     }
     let next = match cause {
-        _ if cause.is_access_denied() => "do it as root, or have a polkit rule that allows it",
-        Error::InUse(_) => "unload the GPU's driver first, or reboot: the next boot decides anew",
-        Error::NotSupported(_) => "reboot: the next boot decides anew",
-        Error::NotReady(_) => "try again when `protheapctl` shows it bound",
-        Error::NoSuchGpu(_) => "`protheapctl list` lists them",
-        Error::Failed(_) => "`journalctl -u protheapd` says more",
+        _ if cause.is_access_denied() => "run the command as root, or add a polkit rule",
+        Error::InUse(_) => "unload the GPU driver first, or reboot to re-run heap selection",
+        Error::NotSupported(_) => "reboot to re-run heap selection",
+        Error::NotReady(_) => "try again when `protheapctl status` shows the result",
+        Error::NoSuchGpu(_) => "list the GPUs with `protheapctl list`",
+        Error::Failed(_) => "see `journalctl -u protheapd`",
         _ => return error,
     };
     anyhow!("{error:#}; {next}")
@@ -110,7 +112,10 @@ pub(crate) async fn gpu(connection: &Connection, name: Option<&str>) -> Result<G
                 (Some(path), None) => path,
                 (None, _) => bail!("this board has no Mali CSF GPU"),
                 (Some(_), Some(_)) => {
-                    bail!("there are several GPUs: say which; `protheapctl list` lists them")
+                    bail!(
+                        "this board has several GPUs; give one of those that `protheapctl list` \
+                        shows"
+                    )
                 }
             }
         }

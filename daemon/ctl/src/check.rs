@@ -34,22 +34,23 @@ const UNREAD_IMAGES: [&str; 2] = ["etc/protheap/image.toml", "run/protheap/image
 /// Which policies, and how to print what is wrong with them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A directory is one of policies (*.toml, and *.toml.d/*.toml in it), or a root with etc/protheap, \
-run/protheap or usr/lib/protheap. Of several directories of policies, the first has precedence.
+A directory contains policies (*.toml and *.toml.d/*.toml), or is a root that contains \
+etc/protheap, run/protheap or usr/lib/protheap. If several directories of policies are given, the \
+first has precedence.
 
-Each problem begins with FILE:LINE:COLUMN: error: or warning:, on standard output. A policy with \
-an error is refused as a whole; one with a warning is used. What is asked of a machine that is \
-not this one, such as whether a heap is there, cannot be checked.
+Each problem is printed to standard output, and begins with FILE:LINE:COLUMN: error: or warning:. \
+A policy with an error is refused as a whole; one with warnings is used. Conditions of another \
+machine, such as the presence of a heap, are not checked.
 
---json prints {\"files\", \"errors\", \"warnings\", \"more\", \"problems\"}: numbers, and for each \
-problem {\"path\", \"line\", \"column\", \"end_line\", \"end_column\", \"severity\", \"message\", \
-\"help\"}. Lines and columns count from 1, columns in characters; the end is the place after the \
-last character. \"help\" may be null. Of one file 1000 problems are listed; \"more\" says how many \
-are not.
+--json prints {\"files\", \"errors\", \"warnings\", \"more\", \"problems\"}: four numbers, and for \
+each problem {\"path\", \"line\", \"column\", \"end_line\", \"end_column\", \"severity\", \"message\", \
+\"help\"}. Lines and columns start at 1, and columns count characters; the end is the position \
+after the last character. \"help\" can be null. At most 1000 problems are listed for each file; \
+\"more\" is the number of those that are not listed.
 
-Exit status: 0 if there is no error, 1 if there is one, 2 for wrong usage.")]
+Exit status: 0 if there is no error, 1 if there is an error, 2 on a usage error.")]
 pub(crate) struct Args {
-    /// Policies, image.toml, directories of policies, or roots
+    /// Policy files, image.toml, directories of policies, or roots
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
     /// Print one JSON object
@@ -189,8 +190,8 @@ impl Check {
         let shown = root.shown(IMAGE);
         let found = look(&root, IMAGE);
         if let Err(Problem { message, .. }) = image(&root) {
-            let help = "what is in etc and run does not count until this is mended";
-            let message = format!("taken for \"never\": {}", sentence(&message));
+            let help = "policies in etc and run are ignored until this is fixed";
+            let message = format!("treated as local-policy = \"never\": {}", sentence(&message));
             self.say(error(&shown, message).with_help(Some(help.to_owned())));
             // The content is still checked, for the author who repairs the file.
             if !matches!(found, Found::Text(_)) {
@@ -253,8 +254,8 @@ impl Check {
     /// Adds a warning if no file in a directory counts.
     fn note_distrust(&mut self, shown: &str, root: &Root, path: &str) {
         if let Some(why) = distrust(root, path) {
-            let help = "only root may write to it";
-            self.say(warning(shown, format!("no policy in it counts: it {why}"), help));
+            let help = "make it writable by root only";
+            self.say(warning(shown, format!("all policies in it are ignored: it {why}"), help));
         }
     }
 
@@ -318,14 +319,15 @@ impl Check {
     /// Returns the key of a file name. Adds a warning if no board can have it.
     fn key(&mut self, shown: &str, name: &str) -> Option<Key> {
         let help =
-            "name it after a board's compatible string, such as `acme,a9.toml`, or `default.toml`";
+            "name the file after a compatible string, such as `acme,a9.toml`, or `default.toml`";
         let key = Key::new(name);
         match &key {
             Err(fault) => {
                 self.say(warning(shown, format!("applies to no board: its name {fault}"), help));
             }
             Ok(_) if name != DEFAULT && !name.contains(',') => {
-                let message = "applies to no board: compatible strings are `vendor,board`";
+                let message =
+                    "applies to no board: a compatible string has the form `vendor,board`";
                 self.say(warning(shown, message, help));
             }
             Ok(_) => {}
@@ -392,7 +394,7 @@ impl Check {
             }
             // An empty `image.toml` is allowed.
             (Found::Mask, what) => return (Checked::default(), !matches!(what, What::Image)),
-            (Found::Nothing, _) => said(error(shown, "cannot be read: there is no such file")),
+            (Found::Nothing, _) => said(error(shown, "failed to read: no such file")),
             (Found::Refused(why) | Found::Untrusted(why), _) => said(error(shown, why)),
             (_, What::Said(_)) => Checked::default(),
         };
@@ -448,7 +450,7 @@ fn closed(root: &Root) -> Option<String> {
         Err(_) => return Some(format!("{} cannot be used", root.shown(IMAGE))),
     };
     match LocalPolicy::parse(&shown, &text) {
-        Ok(LocalPolicy::Never) => Some(format!("{shown} has local-policy = \"never\"")),
+        Ok(LocalPolicy::Never) => Some(format!("{shown} sets local-policy = \"never\"")),
         Ok(LocalPolicy::Unlocked | LocalPolicy::Always) => None,
         Err(_) => Some(format!("{shown} is refused")),
     }
@@ -456,27 +458,30 @@ fn closed(root: &Root) -> Option<String> {
 
 /// Makes a sentence of the reason why a file does not count. Some reasons have a subject already.
 fn sentence(why: &str) -> String {
-    let it = if why.starts_with("its ") { "" } else { "it " };
+    let it =
+        if ["its ", "failed "].iter().any(|start| why.starts_with(start)) { "" } else { "it " };
     format!("{it}{why}")
 }
 
 fn unread_image(shown: &str) -> Diagnostic {
     let help = "move it there, or remove it";
-    warning(shown, format!("nobody reads this: only {IMAGE} counts"), help)
+    warning(shown, format!("ignored: only {IMAGE} is read"), help)
 }
 
 fn unread(shown: &str) -> Diagnostic {
-    let help = "a policy is called `<compatible string>.toml`, and what refines it is in `<compatible string>.toml.d`";
-    warning(shown, "nobody reads this: its name does not end in .toml", help)
+    let help = "name policies `<compatible string>.toml`, and drop-ins `<compatible \
+        string>.toml.d/*.toml`";
+    warning(shown, "ignored: the file name does not end in .toml", help)
 }
 
 fn mask(shown: &str, hidden: &[&str]) -> Diagnostic {
     if hidden.is_empty() {
-        let help = "an empty file, and a link to /dev/null, hide files of the same name in lower directories";
-        return warning(shown, "masks nothing: none of what was given has this name", help);
+        let help = "an empty file or a link to /dev/null masks files of the same name in \
+            directories of lower precedence";
+        return warning(shown, "masks nothing: no other file of this name was found", help);
     }
-    let help = "remove it, and that applies again";
-    warning(shown, format!("masks {} in lower directories", hidden.join(" and ")), help)
+    let help = "remove it to unmask them";
+    warning(shown, format!("masks {}", hidden.join(" and ")), help)
 }
 
 /// Returns the warning for a file among those of the same name in the given directories.
@@ -491,8 +496,12 @@ fn among(
     let (first, lower) = same.split_first()?;
     if *first != index {
         let word = if masks.contains(first) { "masked" } else { "shadowed" };
-        let message = format!("does not count: {word} by {}", shown(first)?);
-        return Some(warning(&item.shown, message, "the first directory wins, by the file's name"));
+        let message = format!("ignored: {word} by {}", shown(first)?);
+        return Some(warning(
+            &item.shown,
+            message,
+            "of several files of the same name, only the one in the first directory applies",
+        ));
     }
     let hidden: Vec<_> = lower.iter().filter_map(shown).collect();
     masks.contains(&index).then(|| mask(&item.shown, &hidden))
@@ -501,7 +510,7 @@ fn among(
 /// Returns the warning for a file among those of its root.
 fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic> {
     let path = item.root.shown(&item.path);
-    let help = "the first directory wins, by the file's name";
+    let help = "of several files of the same name, only the one in the first directory applies";
     let (word, why) = match all.get(&path)? {
         Standing::Masked(why) if is_mask && why == MASK => {
             let by = format!("by {path}");
@@ -516,14 +525,14 @@ fn in_cascade(item: &Item, all: &Standings, is_mask: bool) -> Option<Diagnostic>
         Standing::Shadowed(why) => ("shadowed ", why),
         // The image does not trust local policies.
         Standing::Untrusted(why) if why.starts_with(&item.root.shown(IMAGE)) => {
-            let help = format!("only what is in {INSTALLED} counts");
-            return Some(warning(&item.shown, format!("does not count: {why}"), &help));
+            let help = format!("the image accepts only policies in {INSTALLED}");
+            return Some(warning(&item.shown, format!("ignored: {why}"), &help));
         }
         Standing::Untrusted(why) => {
-            let message = format!("does not count: {}", sentence(why));
-            return Some(warning(&item.shown, message, "only root may write to it"));
+            let message = format!("ignored: {}", sentence(why));
+            return Some(warning(&item.shown, message, "make it writable by root only"));
         }
         Standing::Text(_) | Standing::Refused(_) => return None,
     };
-    Some(warning(&item.shown, format!("does not count: {word}{why}"), help))
+    Some(warning(&item.shown, format!("ignored: {word}{why}"), help))
 }

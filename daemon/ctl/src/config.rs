@@ -66,8 +66,8 @@ pub(crate) fn read(root: &Root, release: &str, problems: &mut Vec<Problem>) -> O
         let path = root.shown(&path);
         let why = match text.map(String::from_utf8) {
             Some(Ok(text)) => return Some(Config { path, text }),
-            Some(Err(_)) => "cannot be read: it is not UTF-8",
-            None => "cannot be read: it is damaged",
+            Some(Err(_)) => "is not UTF-8",
+            None => "failed to decompress",
         };
         met.push(Problem::new(path, why));
     }

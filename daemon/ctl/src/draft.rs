@@ -26,16 +26,17 @@ const CARVE_OUTS: [&str; 2] = ["linaro,restricted-heap", "linaro,secure-heap"];
 /// Which machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The draft goes to standard output; its first lines say which name the file has to have. On the
-running machine each heap is tried with the buffers that a GPU needs, which are freed at once: that
-needs root, and with some firmware it lends memory to the secure world for that moment. Then:
+The draft is printed to standard output, and begins with the name that the file must have. On the
+running machine, the buffers of a GPU are allocated from each heap, and freed immediately. This
+needs root; some firmware lends memory to the secure world meanwhile. To install a draft, run:
 
   protheapctl draft >draft.toml &&
   install -D -m 0644 draft.toml /etc/protheap/policies/NAME.toml &&
   protheapctl check /etc/protheap/policies/NAME.toml &&
   protheapctl explain
 
-Exit status 1 if the board has no Mali CSF GPU that is enabled: it needs no policy.")]
+Exit status: 0 on success, 1 on failure or if the board has no enabled Mali CSF GPU, 2 on a usage
+error.")]
 pub(crate) struct Args {
     #[command(flatten)]
     machine: Which,
@@ -61,17 +62,16 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     if machine.facts.gpus.is_empty() {
         if let Some(node) = machine.nodes.values().next() {
             bail!(
-                "the GPU at {} has the status {:?}: no policy can use it before the device tree \
-                 enables it",
+                "the status of the GPU's node {} is {:?}; enable it in the device tree",
                 node.path,
                 node.status
             );
         }
-        bail!("this board has no Mali CSF GPU: it needs no policy");
+        bail!("this board has no Mali CSF GPU, and needs no policy");
     }
     let Some(key) = machine.facts.platform.compatible.iter().find_map(|one| Key::new(one).ok())
     else {
-        bail!("the board has no compatible string that a policy could be named by");
+        bail!("this board has no compatible string after which a policy can be named");
     };
     let images = if machine.is_blob {
         Vec::new()
@@ -102,19 +102,19 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
         let verdict = match known(heap) {
             Some(verdict) => Ok(verdict),
             None if machine.root.is_running() => try_heap(machine, heap, images),
-            None => Err("it is there, and was not tried".to_owned()),
+            None => Err("present, but no buffers were allocated from it".to_owned()),
         };
         let leave = |why: &str| LeftOut { name: heap.to_string(), why: why.to_owned() };
         match verdict {
             Ok(Verdict::Allocated { protection: Protection::None, .. }) => {
-                left_out.push(leave("its memory can be mapped: it protects nothing"));
+                left_out.push(leave("not protected: the CPU can map its memory"));
             }
             Ok(Verdict::Allocated { protection, exporter, .. }) => {
                 let proof = match protection {
                     Protection::Tee => "the kernel's TEE heap",
-                    _ => "necessary, but no proof that it is protected",
+                    _ => "necessary for protection, but no proof of it",
                 };
-                let seen = format!("cannot be mapped; exporter {exporter}: {proof}");
+                let seen = format!("the CPU cannot map its memory; exporter {exporter}: {proof}");
                 candidates.push(Candidate {
                     name: heap.clone(),
                     seen,
@@ -122,9 +122,11 @@ fn judge(machine: &mut Machine, images: &[Firmware]) -> (Vec<Candidate>, Vec<Lef
                 });
             }
             Ok(Verdict::TooSmall(_)) => left_out.push(leave(
-                "it has too little memory left for a GPU's buffers: is it in use, or small?",
+                "too little free memory for the buffers of a GPU; check its size and its users",
             )),
-            Ok(Verdict::Dead) => left_out.push(leave("it gives no memory: has its TEE gone?")),
+            Ok(Verdict::Dead) => {
+                left_out.push(leave("refuses every allocation; check that its TEE is running"));
+            }
             Err(why) if heap.is_of_tee() => {
                 candidates.push(Candidate { name: heap.clone(), seen: why, protection: None });
             }
@@ -142,7 +144,10 @@ fn try_heap(machine: &Machine, name: &HeapName, images: &[Firmware]) -> Result<V
     let heap = match Heap::open(&machine.root, name) {
         Ok(heap) => heap,
         Err(error) if error.is_permission() => {
-            return Err("it is there, and was not tried: that needs root".to_owned());
+            return Err(
+                "present, but no buffers were allocated from it; run `protheapctl draft` as root"
+                    .to_owned(),
+            );
         }
         Err(error) => return Ok(error.verdict()),
     };
@@ -171,11 +176,11 @@ fn foresee(machine: &Machine, candidates: &mut Vec<Candidate>, left_out: &mut Ve
             // The heap has the name of the node without its address.
             let name = name.split('@').next().unwrap_or_default();
             if let Ok(name) = HeapName::new(name) {
-                let seen = format!("a carve-out at {path} for the driver of \"{driver}\"");
+                let seen = format!("carve-out at {path} for the driver of \"{driver}\"");
                 candidates.push(Candidate { name, seen, protection: None });
             }
         } else if *reusable && compatible.iter().any(|one| one == "shared-dma-pool") {
-            let why = "a pool of the kernel's: its memory can be mapped".to_owned();
+            let why = "not protected: a CMA pool of the kernel".to_owned();
             left_out.push(LeftOut { name: name.to_owned(), why });
         }
     }
@@ -185,7 +190,7 @@ fn foresee(machine: &Machine, candidates: &mut Vec<Candidate>, left_out: &mut Ve
         .values()
         .any(|provider| provider.compatible.iter().any(|one| one == devices::OPTEE));
     if has_optee && let Ok(name) = HeapName::new(OPTEE_HEAP) {
-        let seen = "there is a node of OP-TEE; its heap comes if its firmware has protected memory";
+        let seen = "OP-TEE has a node; its heap appears if its firmware has protected memory";
         candidates.push(Candidate { name, seen: seen.to_owned(), protection: None });
     }
 }
@@ -217,28 +222,27 @@ fn text(
         heaps(&mut line, candidates);
     }
     if !left_out.is_empty() {
-        line("# Left out:");
+        line("# Rejected heaps:");
     }
     for LeftOut { name, why } in left_out {
         line(&tame(&format!("#   {name}: {why}")));
     }
     firmware_lines(&mut line, images, machine.is_blob);
-    line("# What else can be said here, and what it means: protheap-policy(5).");
+    line("# See protheap-policy(5) for all settings.");
 
     for Candidate { name, seen, .. } in candidates {
         line("");
         line(&format!("[evidence.{}]", quoted(name.as_str())));
-        line("# \"tested\" when protected content has played with it.");
+        line("# Change this to \"tested\" once protected content has been played with this heap.");
         line("status = \"unverified\"");
         line(&format!("source = {}", quoted(&format!("protheapctl draft on this board: {seen}"))));
     }
     line("");
     line(
-        "# What each device of the media pipeline can use, by the compatible string of its node. The heap that all",
+        "# Heaps that each device of the media pipeline can use, by the compatible string of its \
+         node. Media stacks",
     );
-    line(
-        "# of them can use is the one that media stacks are told; without such tables they are told none.",
-    );
+    line("# get the heap that all of these devices can use, or none without such tables.");
     let example = candidates.first().map_or(OPTEE_HEAP, |candidate| candidate.name.as_str());
     for device in tables(&facts.gpus).into_iter().chain(["vendor,video-decoder".to_owned()]) {
         line(&format!("# [share.{}]", quoted(&device)));
@@ -251,20 +255,24 @@ fn text(
 fn head(line: &mut impl FnMut(&str), machine: &Machine, key: &Key) {
     let facts = &machine.facts;
     let tame = |text: &str| Tame(text).to_string();
-    line(&format!("# Draft of /etc/protheap/policies/{key}.toml, for this board alone."));
+    line(&format!(
+        "# Draft of /etc/protheap/policies/{key}.toml, which applies to this board only."
+    ));
     let others = facts.platform.compatible.iter().filter(|one| *one != key.as_str());
     for other in others {
-        line(&format!("# Named {other}.toml it is for all boards that have that string."));
+        line(&format!(
+            "# Name it {other}.toml to apply it to all boards with that compatible string."
+        ));
     }
-    line("# It refines what the policies below it say: take out what they say already.");
+    line("# It refines more general policies: remove settings that they already have.");
     line("#");
     if machine.is_blob {
-        line("# Seen in its device tree; which heaps there are, only the running board can say.");
+        line("# Source: the board's device tree, which does not list heaps.");
     } else {
         let tees: Vec<_> = facts.tees.iter().map(ToString::to_string).collect();
         let (release, tees) = (or(&facts.kernel.release, "of unknown release"), tees.join(", "));
         line(&tame(&format!(
-            "# Seen with kernel {release}, and these TEEs: {}.",
+            "# Source: the heaps of the board; kernel {release}, TEEs: {}.",
             or(&tees, "none")
         )));
     }
@@ -274,7 +282,7 @@ fn head(line: &mut impl FnMut(&str), machine: &Machine, key: &Key) {
     }
     for node in machine.nodes.values().filter(|node| !is_there(facts.gpus.keys(), &node.device)) {
         line(&tame(&format!(
-            "# GPU {}: its node is {:?}, and it is left out",
+            "# GPU {}: omitted, because the status of its node is {:?}",
             node.device, node.status
         )));
     }
@@ -297,19 +305,19 @@ fn tables(gpus: &std::collections::BTreeMap<DeviceName, Gpu>) -> Vec<String> {
 fn heaps(line: &mut impl FnMut(&str), candidates: &[Candidate]) {
     if candidates.is_empty() {
         line(
-            "# No heap was found that could be protected memory, so that what other policies say stays. A heap of the",
+            "# No heap was found that could be protected, so the heaps of more general policies \
+             apply. The heap of a TEE",
         );
-        line(
-            "# TEE comes with its driver: CONFIG_OPTEE, CONFIG_TEE_DMABUF_HEAPS, and an OP-TEE with protected memory.",
-        );
-        line("# Whoever knows another one names it, the most preferred first:");
+        line("# needs CONFIG_OPTEE, CONFIG_TEE_DMABUF_HEAPS, and an OP-TEE with protected memory.");
+        line("# To use another heap, name it here. The order is that of preference:");
         line("# heaps = [{ name = \"...\" }]");
         return;
     }
     line(
-        "# The most preferred first: the first that is there, fits and passes is bound. Only somebody who knows the",
+        "# In order of preference: the first heap that is present, meets its conditions and is \
+         protected is bound.",
     );
-    line("# board can say which of them this GPU reaches.");
+    line("# Remove heaps that this GPU cannot access, which the kernel does not show.");
     line("heaps = [");
     for Candidate { name, seen, .. } in candidates {
         line(&Tame(&format!("  # {seen}")).to_string());
@@ -323,11 +331,15 @@ fn firmware_lines(line: &mut impl FnMut(&str), images: &[Firmware], is_blob: boo
         return;
     }
     if images.is_empty() {
-        line("# No firmware image was found: 256 KiB are assumed, as all known images need.");
+        line(
+            "# No firmware image was found: 256 KiB are assumed, which is what all known images \
+            need.",
+        );
         return;
     }
     line(
-        "# Which of these images the GPU loads is not known; without a word the largest protected section counts.",
+        "# Uncomment the image that the GPU loads. By default, the largest protected section of \
+         all images is assumed.",
     );
     for image in images {
         let kib = image.protected_bytes / 1024;

@@ -31,16 +31,17 @@ const MOST_STRANGERS: usize = 20;
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The decision is what the policy says of what is there now; nothing is allocated. What the last run
-found out about heaps, as /run/protheap/state.json has it, counts. Of a device tree blob it is not
-known which heaps there are: the decision is none, and the reason says if one could come.
+The decision is the result of the policy and the current state of the machine, including what the
+last run wrote about heaps to /run/protheap/state.json. Nothing is allocated. For a device tree
+blob the heaps are unknown: the decision is null, and the reason shows whether a heap can appear.
 
 JSON: {\"platform\":{\"compatible\":[],\"model\":\"\"},\"policies\":[{\"key\",\"path\"} most specific first],
 \"considered\":[{\"path\",\"outcome\",\"why\"}],\"gpus\":[{\"device\",\"compatible\":[],\"status\",\"heaps\":[],
-\"decision\",\"reason\"}]}. outcome: applied, masked, shadowed, refused, untrusted. decision: a heap's
-name or null; reason: empty if there is one, \"waiting\" if one can still come, \"disabled\" if the
-GPU's node is not okay, \"absent\" if it has no device, else as in docs/state.md. More members may
-come: a GPU also has candidates and values, each with the place in a policy that it comes from.")]
+\"decision\",\"reason\"}]}. outcome: applied, masked, shadowed, refused, untrusted. decision: name
+of the heap, or null; reason: empty if there is a heap, \"waiting\" if one can still appear,
+\"disabled\" if the status of the GPU's node is not okay, \"absent\" if the node has no device, else
+as in docs/state.md. Members can be added: a GPU also has candidates and values, each with its
+position in a policy.")]
 pub(crate) struct Args {
     #[command(flatten)]
     machine: Which,
@@ -351,11 +352,13 @@ fn unmatched(machine: &Machine) -> Vec<Unmatched<'_>> {
 fn why_elsewhere(path: &str, compatible: &[String]) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
     let Some(stem) = name.strip_suffix(".toml").or_else(|| name.strip_suffix(".toml.d")) else {
-        return "nobody reads it: its name does not end in .toml".to_owned();
+        return "ignored: the file name does not end in .toml".to_owned();
     };
     match nearest(stem, compatible.iter().map(String::as_str)) {
-        Some(meant) => format!("its name is no string of this board: did you mean {meant}?"),
-        None => "its name is no string of this board".to_owned(),
+        Some(meant) => {
+            format!("its name is not a compatible string of this board: did you mean {meant}?")
+        }
+        None => "its name is not a compatible string of this board".to_owned(),
     }
 }
 

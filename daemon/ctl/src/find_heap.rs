@@ -22,26 +22,26 @@ use crate::tame::{Tame, joined, json};
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
-/// What is asked, and how to print the answer.
+/// The request, and how to print the result.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-protheapd answers. Where it does not run, or of another machine's tree, the policies do.
-docs/protheapctl.md describes the JSON.
+The result is provided by protheapd. If it is not running, or with --root, the policies are
+evaluated directly. docs/protheapctl.md describes the JSON.
 
-Exit status: 0 if there is one, 1 if not, or if it cannot be told, 2 for wrong usage.")]
+Exit status: 0 if a heap was found, 1 if none was found or on failure, 2 on a usage error.")]
 pub(crate) struct Args {
-    /// What the memory is for, such as secure-video
+    /// Purpose of the memory, such as secure-video
     usage: String,
-    /// The nodes of the devices, such as /dev/dri/renderD128, or their MAJOR:MINOR
+    /// Device nodes, such as /dev/dri/renderD128, or their MAJOR:MINOR
     #[arg(required = true, value_name = "DEVICE")]
     devices: Vec<PathBuf>,
-    /// Leave devices that no policy knows out of account
+    /// Ignore devices that no policy describes
     #[arg(long)]
     allow_unknown: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// The tree of another machine
+    /// Inspect the machine whose directory tree is at DIR
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
 }
@@ -140,15 +140,15 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "heap        {}", Tame(&self.heap))?;
         writeln!(f, "node        {}", Tame(&self.node))?;
-        let unknown = "unknown: nobody has judged it";
+        let unknown = "unknown: not determined yet";
         writeln!(f, "protection  {}", joined(&self.protection, unknown))?;
         writeln!(f, "exporter    {}", joined(&self.exporter, unknown))?;
         if !self.unknown.is_empty() {
             let left_out = self.unknown.iter().map(|(major, minor)| format!("{major}:{minor}"));
-            writeln!(f, "left out    {}: no policy knows them", joined(left_out, ""))?;
+            writeln!(f, "ignored     {}: not described by any policy", joined(left_out, ""))?;
         }
         if self.from == By::Policies {
-            writeln!(f, "by the policies and heaps that are there, without {DAEMON}")?;
+            writeln!(f, "from the policies and the present heaps, without {DAEMON}")?;
         }
         Ok(())
     }

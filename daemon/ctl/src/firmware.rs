@@ -13,9 +13,9 @@ use serde::Serialize;
 /// Which image, and how to print it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The image, such as mali_csffw.bin; its name ends in .xz or .zst if it is compressed
+    /// Image, such as mali_csffw.bin; a compressed image must have the suffix .xz or .zst
     file: PathBuf,
-    /// Print one JSON object, its sizes and addresses in bytes
+    /// Print one JSON object, with sizes and addresses in bytes
     #[arg(long)]
     json: bool,
 }

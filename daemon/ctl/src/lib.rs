@@ -35,17 +35,17 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Shows what Protheap knows
+/// Inspect and control protected-memory bindings
 #[derive(Debug, Parser)]
 #[command(
     name = "protheapctl",
     version,
     args_conflicts_with_subcommands = true,
     after_help = "\
-Without a command it is `status`.
+The default command is `status`.
 
-Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage, 3 if protheapd would be needed
-and does not run."
+Exit status: 0 on success, 1 on failure, 2 on a usage error, 3 if protheapd is needed and is not
+running."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -57,29 +57,29 @@ struct Cli {
 /// One noun each, in a file of its name.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say all that is wrong with policies, and what in them is hardly meant
+    /// Check policy files for errors and likely mistakes
     Check(check::Args),
-    /// Print a first policy for a board, of what can be seen of it
+    /// Print a draft of a policy for a board
     Draft(draft::Args),
-    /// Say which policy applies to a machine, which heap that means, and why
+    /// Explain which policy applies to a machine, and which heap it selects
     Explain(explain::Args),
     /// Find the heap that all devices of a media pipeline can use
     FindHeap(find_heap::Args),
-    /// Print the sections of a GPU's firmware image, and the protected memory that it needs
+    /// Show the sections and the protected memory of a GPU firmware image
     Firmware(firmware::Args),
-    /// List the heaps and the GPUs, a line each
+    /// List heaps and GPUs, one per line
     List(list::Args),
-    /// Print how each GPU stands, now and whenever that changes
+    /// Monitor the state of each GPU
     Monitor(monitor::Args),
-    /// Have it decided anew which heap a GPU gets
+    /// Re-run heap selection for a GPU
     Rebind(rebind::Args),
-    /// Have the policies read again
+    /// Reload the policies
     Reload(reload::Args),
-    /// Print the JSON Schema of a policy, for editors
+    /// Print the JSON Schema of policies, for editors
     Schema(schema::Args),
-    /// Show how the board's GPUs stand, and what stands in the way
+    /// Show the binding state of each GPU, and obstacles
     Status(status::Args),
-    /// Tell what happened to each GPU since the boot, and when
+    /// Show the binding events of each GPU since boot
     Timeline(timeline::Args),
 }
 
@@ -135,7 +135,7 @@ fn print_line(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(tame::printed(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        written => written.map(|()| true).context("writing the result to standard output"),
+        written => written.map(|()| true).context("failed to write to standard output"),
     }
 }
 

@@ -22,12 +22,12 @@ const SCHEMA: u32 = 1;
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A line is a heap, its protection if somebody has judged it, and the GPUs and usages for which a
-policy names it; or a GPU, its state, and its heap. docs/protheapctl.md describes the JSON.
+A line of a heap has its protection, if known, and the GPUs and usages for which a policy names
+it. A line of a GPU has its state and its heap. docs/protheapctl.md describes the JSON.
 
-Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage.")]
+Exit status: 0 on success, 1 on failure, 2 on a usage error.")]
 pub(crate) struct Args {
-    /// The tree of another machine
+    /// Inspect the machine whose directory tree is at DIR
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
     /// Print one JSON object
@@ -133,7 +133,7 @@ impl fmt::Display for List {
             line(f, "gpu", device, state.map_or("unknown", State::as_str), &rest)?;
         }
         if let Some(why) = &self.unknown {
-            writeln!(f, "unknown which heaps policies name: {}", Tame(why))?;
+            writeln!(f, "heaps named by policies are unknown: {}", Tame(why))?;
         }
         Ok(())
     }

@@ -28,10 +28,10 @@ const PLATFORM: &str = "sys/bus/platform/devices";
 /// Which machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Which {
-    /// The tree of another machine, such as an unpacked image
+    /// Inspect the machine whose directory tree is at DIR, such as an unpacked image
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
-    /// The board of this device tree blob; policies and modules are those of the root
+    /// Inspect the board of this device tree blob, with the policies and modules of the root
     #[arg(long, value_name = "FILE")]
     dtb: Option<PathBuf>,
 }
@@ -90,7 +90,7 @@ impl Machine {
                 Some(path) => path.to_string_lossy().into_owned(),
                 None => root.shown("sys/firmware/devicetree/base/compatible"),
             };
-            problems.push(Problem { path, message: format!("{bad}; it is skipped") });
+            problems.push(Problem { path, message: format!("{bad}, skipping it") });
         }
         let mut kernel = kernel::read(&root, &mut problems);
         if kernel::hides_module(&root) {
@@ -107,7 +107,7 @@ impl Machine {
         let strangers = policies::strangers(&root, &keys(&platform.compatible), &mut problems);
         let gpus: Vec<_> = tree.nodes_compatible(&devices::GPUS).take(MOST_GPUS + 1).collect();
         if gpus.len() > MOST_GPUS {
-            bail!("the device tree has more than {MOST_GPUS} GPUs: no board has");
+            bail!("the device tree has more than {MOST_GPUS} GPUs");
         }
         let mut nodes = BTreeMap::<String, Node>::new();
         for node in gpus {
@@ -147,7 +147,7 @@ fn read_tree(which: &Which, root: &Root, problems: &mut Vec<Problem>) -> Result<
         let tree = DeviceTree::of_root(root, problems);
         // Without the complete tree, any result would be wrong.
         return match problems.first() {
-            Some(problem) => bail!("the board cannot be told: {problem}"),
+            Some(problem) => bail!("failed to identify the board: {problem}"),
             None => Ok(tree),
         };
     };

@@ -28,10 +28,11 @@ const QUEUE: usize = 1024;
 /// How to print it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The first lines say how each GPU stands now. It goes on until it is interrupted.
-docs/protheapctl.md describes the JSON: one object a line.
+Prints the current state of each GPU, then every change until it is interrupted.
+docs/protheapctl.md describes the JSON, which has one object per line.
 
-Exit status: 0 if its reader left, 1 if it failed, 2 for wrong usage, 3 if protheapd does not run.")]
+Exit status: 0 if the reader of a pipe exits, 1 on failure, 2 on a usage error, 3 if protheapd is
+not running.")]
 pub(crate) struct Args {
     /// Print JSON objects
     #[arg(long)]
@@ -103,7 +104,7 @@ impl Monitor {
         self.owner = owner.ok().map(|owner| owner.to_string());
         while reads {
             let message = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
-            let Some(message) = message else { bail!("the bus has gone") };
+            let Some(message) = message else { bail!("lost the connection to the system bus") };
             reads = self.take(connection, message.map_err(Error::from)?).await?;
         }
         Ok(())
@@ -251,8 +252,8 @@ impl Line<'_> {
     fn text(&self) -> String {
         let at = format!("{:>13} ms", format!("{}.{:03}", self.at_us / 1_000, self.at_us % 1_000));
         match &self.what {
-            What::Service { service: "gone" } => format!("{at}  {DAEMON} has gone\n"),
-            What::Service { .. } => format!("{at}  {DAEMON} is there again\n"),
+            What::Service { service: "gone" } => format!("{at}  {DAEMON} stopped\n"),
+            What::Service { .. } => format!("{at}  {DAEMON} started\n"),
             What::Gpu { device, gpu: Gpu { state, reason, heap, driver } } => {
                 let why = if reason.is_empty() { "" } else { ", " };
                 let (heap, driver) = (joined(heap, "no heap"), joined(driver, "no driver"));

@@ -55,7 +55,7 @@ const NEEDED: [Needed; 6] = [
     Needed {
         options: &["CONFIG_CONFIGFS_FS"],
         when: |at| at.lacks_module(),
-        why: "protheap.ko has its files in configfs",
+        why: "protheap.ko needs configfs",
     },
     Needed {
         options: &["CONFIG_RUST"],
@@ -65,22 +65,22 @@ const NEEDED: [Needed; 6] = [
     Needed {
         options: &["CONFIG_DRM_PANTHOR", "CONFIG_DRM_TYR"],
         when: |at| at.machine.facts.gpus.values().any(|gpu| gpu.driver.is_none()),
-        why: "nothing drives the GPU",
+        why: "the GPU has no driver",
     },
     Needed {
         options: &["CONFIG_DMABUF_HEAPS"],
         when: |at| at.machine.facts.heaps.is_empty(),
-        why: "there are no heaps",
+        why: "this kernel has no dma-buf heaps",
     },
     Needed {
         options: &["CONFIG_OPTEE"],
         when: |at| at.has_optee(false),
-        why: "nothing drives OP-TEE",
+        why: "OP-TEE has no driver",
     },
     Needed {
         options: &["CONFIG_TEE_DMABUF_HEAPS"],
         when: |at| at.has_optee(true) && !at.machine.facts.heaps.iter().any(HeapName::is_of_tee),
-        why: "the protected memory of OP-TEE is no heap",
+        why: "OP-TEE's protected memory is not available as a heap",
     },
 ];
 
@@ -132,7 +132,9 @@ pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
         found.push(Obstacle {
             what: "not-running",
             gpu: None,
-            message: format!("{DAEMON} does not run: nobody binds late, or hands over buffers"),
+            message: format!(
+                "{DAEMON} is not running: late binding and new suspend buffers are unavailable"
+            ),
             next: format!("systemctl start {DAEMON}"),
         });
     }
@@ -145,7 +147,7 @@ fn module(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
         found.push(Obstacle { what, gpu: None, message, next: next.to_owned() });
     };
     if at.delivery.is_none() && is_loaded(root) {
-        let message = "protheap.ko is loaded, and configfs is not mounted".to_owned();
+        let message = "protheap.ko is loaded, but configfs is not mounted".to_owned();
         add("configfs-not-mounted", message, "mount -t configfs configfs /sys/kernel/config");
     }
     if !at.lacks_module() {
@@ -154,8 +156,12 @@ fn module(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
     if has_module(root, &at.machine.facts.kernel.release, "protheap", &mut Vec::new()) {
         add("module-not-loaded", "protheap.ko is not loaded".to_owned(), "modprobe protheap");
     } else {
-        let message = "protheap.ko is not among the modules of this kernel".to_owned();
-        add("module-not-installed", message, "build driver/module for this kernel, or install it");
+        let message = "protheap.ko is not installed for this kernel".to_owned();
+        add(
+            "module-not-installed",
+            message,
+            "install protheap.ko for this kernel, or build it from driver/module",
+        );
     }
 }
 
@@ -169,10 +175,10 @@ fn options(at: &Situation<'_>, found: &mut Vec<Obstacle>) -> Option<String> {
     let release = &at.machine.facts.kernel.release;
     let Some(config) = config::read(&at.machine.root, release, &mut problems) else {
         let why = problems.first().map_or_else(
-            || "neither /proc/config.gz nor a file of it in /boot is there".to_owned(),
+            || "found neither /proc/config.gz nor a configuration file for this kernel".to_owned(),
             ToString::to_string,
         );
-        return Some(format!("which options the kernel has: {why}"));
+        return Some(format!("kernel options unknown: {why}"));
     };
     for Needed { options, why, .. } in needed {
         if options.iter().all(|option| config.choice(option) == Choice::No) {
@@ -188,7 +194,7 @@ fn off(config: &Config, options: &[&str], why: &str) -> Obstacle {
     Obstacle {
         what: "kernel-option",
         gpu: None,
-        message: format!("{names} {are} off ({}): {why}", config.path),
+        message: format!("{names} {are} disabled in {}: {why}", config.path),
         next: format!("use a kernel with {}", options.join(" or ")),
     }
 }
@@ -201,24 +207,26 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
     if let Some(next) = &gpu.next {
         let policy = next.policy.as_ref().map(|key| format!(", by policy {key}"));
         let message = match &next.heap {
-            Some(heap) => format!("it would get {heap} now{}", policy.unwrap_or_default()),
+            Some(heap) => {
+                format!("the next selection would bind {heap}{}", policy.unwrap_or_default())
+            }
             None => {
                 let reason = Reason::optional_str(next.reason);
-                format!("it would get no heap now: {reason}")
+                format!("the next selection would bind no heap: {reason}")
             }
         };
         let now = if gpu.is_bound() {
-            "`protheapctl rebind`, once no driver has it".to_owned()
+            "run `protheapctl rebind` while no driver is bound to the GPU".to_owned()
         } else {
-            format!("systemctl start {DAEMON}")
+            format!("run `systemctl start {DAEMON}`")
         };
-        add("policy-waits", message, format!("reboot; or {now}"));
+        add("policy-waits", message, format!("reboot, or {now}"));
     }
     if let Some(node) = at.machine.nodes.get(device)
         && node.status != crate::devicetree::OKAY
     {
-        let message = format!("its node has the status {:?}", node.status);
-        add("disabled", message, "enable it in the device tree".to_owned());
+        let message = format!("the status of its device-tree node is {:?}", node.status);
+        add("disabled", message, "enable the node in the device tree".to_owned());
     }
     if !is_without(gpu) {
         return;
@@ -227,15 +235,15 @@ fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
         // The missing module is an obstacle of its own.
         Some(Some(Reason::NoConsumer)) if at.delivery == Some(Delivery::None) => {}
         Some(Some(Reason::NoConsumer)) => {
-            let driver = gpu.driver.as_deref().unwrap_or("its driver");
+            let driver = gpu.driver.as_deref().unwrap_or("the GPU driver");
             add(
                 "driver-without-protheap",
-                format!("{driver} does not ask protheap.ko for buffers"),
-                "use a kernel with driver/patches: docs/panthor.md".to_owned(),
+                format!("{driver} does not request buffers from protheap.ko"),
+                "use a kernel with driver/patches; see docs/panthor.md".to_owned(),
             );
         }
         None => {
-            let message = format!("neither protheap-bind nor {DAEMON} has told what it decided");
+            let message = format!("neither protheap-bind nor {DAEMON} has published a result");
             add("not-decided", message, format!("systemctl start {DAEMON}"));
         }
         Some(Some(reason)) => {
@@ -275,7 +283,7 @@ fn files(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
     for refused in at.refused.iter().filter(|refused| paths.insert(&refused.path)) {
         let Refused { path, line, column, message, kept } = refused;
         let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
-        let kept = if *kept { "; its last good content still applies" } else { "" };
+        let kept = if *kept { "; its last valid contents still apply" } else { "" };
         let next = if path.ends_with(".toml") {
             format!("protheapctl check {path}")
         } else {

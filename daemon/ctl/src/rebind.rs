@@ -13,15 +13,16 @@ use crate::tame::{Tame, joined, json};
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
-/// Which GPU, and how to print what came of it.
+/// Which GPU, and how to print the result.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-protheapd decides anew, and judges every heap again. What a driver has of a binding is never taken
-away: unload the driver first, or reboot. docs/protheapctl.md describes the JSON.
+protheapd checks the heaps again, and selects one. A binding that a driver uses is never changed:
+unload the driver first, or reboot. docs/protheapctl.md describes the JSON.
 
-Exit status: 0 if it was begun, 1 if it failed, 2 for wrong usage, 3 if protheapd does not run.")]
+Exit status: 0 if the selection was started, 1 on failure, 2 on a usage error, 3 if protheapd is
+not running.")]
 pub(crate) struct Args {
-    /// The GPU's device name, such as fb000000.gpu; may be left out where there is one GPU
+    /// Device name of the GPU, such as fb000000.gpu; optional on a board with one GPU
     gpu: Option<String>,
     /// Print one JSON object
     #[arg(long)]

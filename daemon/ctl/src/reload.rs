@@ -13,13 +13,13 @@ use crate::tame::{joined, json};
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
 
-/// How to print which policies apply then.
+/// How to print the policies that apply afterwards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-protheapd also sees by itself when a policy changes. What is bound stays: `protheapctl` says what
-the next boot will bind. docs/protheapctl.md describes the JSON.
+protheapd also detects changes of policies by itself. Existing bindings are not changed:
+`protheapctl status` shows what the next boot will bind. docs/protheapctl.md describes the JSON.
 
-Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage, 3 if protheapd does not run.")]
+Exit status: 0 on success, 1 on failure, 2 on a usage error, 3 if protheapd is not running.")]
 pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl schema`: what a policy may say, as editors read it.
+//! `protheapctl schema`: the JSON Schema of policies, for editors.
 
-#![allow(dead_code, reason = "the types are only described, never made")]
+#![allow(dead_code, reason = "the types are only described, never constructed")]
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use serde_json::Value;
 /// It takes no options.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It is draft 2020-12 of JSON Schema. Editors that know taplo read it if the policy begins with a \
-line that says where it is: `#:schema policy.schema.json`. It describes forms alone: `protheapctl \
-check` finds more.")]
+The schema follows draft 2020-12 of JSON Schema. Editors that use taplo find it by a first line \
+such as `#:schema policy.schema.json` in the policy. It describes the syntax only; `protheapctl \
+check` finds more problems.")]
 pub(crate) struct Args {}
 
 /// Makes the schema.
@@ -28,7 +28,7 @@ pub(crate) fn run() -> Result<String> {
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
-/// Takes out what TOML does not have: `null`, and widths of integers.
+/// Removes what TOML does not have: `null`, and widths of integers.
 fn plain(schema: &mut Schema) {
     schema.remove("format");
     if let Some(Value::Array(types)) = schema.get("type")
@@ -51,44 +51,46 @@ fn plain(schema: &mut Schema) {
     }
 }
 
-/// What a GPU and a media pipeline use on boards of one compatible string, which is the file's
-/// name.
+/// Heaps of the GPUs and media pipelines of boards with one compatible string, which is the name of
+/// the file.
 #[derive(JsonSchema)]
 #[schemars(title = "Protheap policy", deny_unknown_fields)]
 struct Policy {
-    /// The version of the format.
+    /// Version of the format.
     #[schemars(range(min = 1, max = 1))]
     schema: u8,
-    /// What people should call it.
+    /// Description for people.
     #[schemars(example = "Acme A9 family")]
     description: Option<String>,
-    /// What applies to a GPU, by its compatible string or its device's name.
+    /// Settings of GPUs, by compatible string or device name.
     gpu: Option<BTreeMap<String, Gpu>>,
-    /// The heaps that a device of a media pipeline can use, by its compatible string or its device's
-    /// name: by usage, in the order of preference.
+    /// Heaps that the devices of a media pipeline can use, by compatible string or device name, and
+    /// by usage; in order of preference.
     share: Option<BTreeMap<String, Share>>,
-    /// How the name of a heap is known, by that name.
+    /// Evidence for heap names, by heap name.
     evidence: Option<BTreeMap<String, Evidence>>,
 }
 
-/// What applies to a GPU.
+/// Settings of a GPU.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "kebab-case")]
 struct Gpu {
-    /// The first that is there, fits, and passes is bound.
+    /// Candidates in order of preference. The first heap that is present, meets its conditions, and
+    /// passes the checks is bound.
     heaps: Option<Vec<Candidate>>,
-    /// When it is bound: before the GPU's driver probes, or when the first protected group is
-    /// created or a client asks. At boot if no policy says it.
+    /// When the heap is bound: `boot`, before the GPU driver probes; or `demand`, when the first
+    /// protected group is created or a client requests it. The default is `boot`.
     bind: Option<Bind>,
-    /// How long the GPU's probe is held at most: up to 10 seconds. 5 seconds if no policy says it.
+    /// Time for which the probe of the GPU is held at most, up to 10 seconds. The default is 5
+    /// seconds.
     #[schemars(regex(pattern = r"^[0-9]+(ms|s)$"), example = "5s", example = "250ms")]
     hold: Option<String>,
-    /// The suspend buffers of protected command stream groups.
+    /// Suspend buffers of protected command stream groups.
     suspend: Option<Suspend>,
-    /// The directory of the firmware image that the GPU loads.
+    /// Directory of the firmware image that the GPU loads.
     #[schemars(regex(pattern = r"^arch[0-9]+\.[0-9]+$"), example = "arch10.8")]
     firmware: Option<String>,
-    /// Memory that can be mapped may be bound: for bring-up alone.
+    /// Whether a heap that the CPU can map may be bound; for driver bring-up only.
     allow_unprotected: Option<bool>,
 }
 
@@ -96,17 +98,17 @@ struct Gpu {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum Bind {
-    /// Before the GPU's driver probes.
+    /// Before the GPU driver probes.
     Boot,
-    /// When the first protected group is created, or a client asks.
+    /// When the first protected group is created, or when a client requests it.
     Demand,
 }
 
-/// A heap that may be bound: all that is said beside its name has to hold.
+/// A heap that may be bound, and its conditions, all of which must be met.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "kebab-case")]
 struct Candidate {
-    /// The heap's name; with a `*` at its end, the only heap whose name begins so.
+    /// Name of the heap; with a `*` at the end, the only heap whose name begins with this prefix.
     #[schemars(
         regex(pattern = r"^[!-)+-.0-~]+\*?$"),
         length(max = 256),
@@ -114,21 +116,22 @@ struct Candidate {
         example = "protected,*"
     )]
     name: String,
-    /// The TEE that has to be there.
+    /// Required TEE.
     tee: Option<Tee>,
-    /// Its revisions that fit. One that does not tell its revision never does.
+    /// Required revisions of the TEE. A TEE that does not report its revision never matches.
     #[schemars(regex(pattern = RANGE), example = ">=4.2, <4.6")]
     tee_revision: Option<String>,
-    /// The releases of the kernel that fit, by the number that they begin with.
+    /// Required releases of the kernel, compared by the number that they begin with.
     #[schemars(regex(pattern = RANGE), example = ">=7.3")]
     kernel: Option<String>,
-    /// The text of `/sys/bus/soc/devices/soc*/soc_id`.
+    /// Required contents of `/sys/bus/soc/devices/soc*/soc_id`.
     #[schemars(example = "i.MX95")]
     soc_id: Option<String>,
-    /// The revisions of that SoC that fit.
+    /// Required revisions of the SoC.
     #[schemars(regex(pattern = RANGE), example = ">=2.0", example = ">=0x10")]
     soc_revision: Option<String>,
-    /// The compatible string of the node whose driver brings the heap: it is waited for.
+    /// Compatible string of the node whose driver registers the heap. The GPU is held until this
+    /// driver has probed.
     #[schemars(example = "acme,a9-svp")]
     provider: Option<String>,
 }
@@ -136,7 +139,7 @@ struct Candidate {
 /// Bounds with commas between them. Each has an operator and dotted numbers.
 const RANGE: &str = r"^ *(<=|>=|<|>|=) *(0x[0-9a-fA-F]+|[0-9]+)(\.(0x[0-9a-fA-F]+|[0-9]+))* *(, *(<=|>=|<|>|=) *(0x[0-9a-fA-F]+|[0-9]+)(\.(0x[0-9a-fA-F]+|[0-9]+))* *)*$";
 
-/// A TEE that the kernel has a driver for.
+/// A TEE for which the kernel has a driver.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum Tee {
@@ -146,26 +149,26 @@ enum Tee {
     Qtee,
 }
 
-/// The suspend buffers of a GPU.
+/// Suspend buffers of a GPU.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Suspend {
-    /// The size of each until the firmware says its own: up to 16MiB. 64KiB if no policy says it.
+    /// Size of each buffer until the firmware reports its own, up to 16MiB. The default is 64KiB.
     #[schemars(regex(pattern = r"^[0-9]+(KiB|MiB)$"), example = "64KiB", example = "1MiB")]
     bytes: Option<String>,
-    /// How many there are at most. 16 if no policy says it.
+    /// Maximum number of buffers. The default is 16.
     #[schemars(range(max = 128), example = 16)]
     count: Option<u8>,
 }
 
-/// Heaps by usage, such as `secure-video`, in the order of preference.
+/// Heaps by usage, such as `secure-video`, in order of preference.
 #[derive(JsonSchema)]
 struct Share(
     #[schemars(extend("propertyNames" = { "pattern": "^[a-z0-9-]+$" }))]
     BTreeMap<String, Vec<Heap>>,
 );
 
-/// The name of a heap.
+/// Name of a heap.
 #[derive(JsonSchema)]
 struct Heap(
     #[schemars(
@@ -176,27 +179,27 @@ struct Heap(
     String,
 );
 
-/// How the name of a heap is known.
+/// Evidence for the name of a heap.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Evidence {
-    /// How far it can be relied upon.
+    /// Reliability of the name.
     status: Status,
-    /// Where it is written.
+    /// Source of the information.
     #[schemars(example = "https://docs.kernel.org/userspace-api/dma-buf-heaps.html")]
     source: Option<String>,
-    /// How far it can be relied upon that hardware keeps other devices, and the GPU in normal mode,
-    /// from the heap's memory.
+    /// Reliability of the information that hardware keeps other devices, and the GPU in normal mode,
+    /// from accessing the heap's memory.
     firewall: Option<Status>,
 }
 
-/// How far a heap's name can be relied upon.
+/// Reliability of information.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum Status {
-    /// Somebody saw it work on this platform.
+    /// It was tested on this platform.
     Tested,
-    /// Its vendor or the kernel documents it.
+    /// The vendor or the kernel documents it.
     Documented,
     /// It is a guess.
     Unverified,

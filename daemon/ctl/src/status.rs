@@ -38,12 +38,12 @@ const HEAPS: &str = "run/protheap/heaps";
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What the kernel has now counts, then what /run/protheap/state.json says. What cannot be known, or
-not by this user, is called unknown. docs/protheapctl.md describes the JSON.
+Values are from the kernel; if it does not have them, from /run/protheap/state.json. Values that are
+not available, or not to this user, are shown as unknown. docs/protheapctl.md describes the JSON.
 
-Exit status: 0 if no GPU is known to have failed, 1 if one has, 2 for wrong usage.")]
+Exit status: 0 if no GPU is known to have failed, 1 if a GPU has failed, 2 on a usage error.")]
 pub(crate) struct Args {
-    /// The tree of another machine
+    /// Inspect the machine whose directory tree is at DIR
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
     /// Print one JSON object
@@ -116,7 +116,7 @@ impl Report {
         }
         let running = file.as_ref().map(|file| processes::runs(&machine.root, file.program()));
         if running == Some(None) {
-            let why = "not all processes can be seen from here";
+            let why = "not all processes are visible";
             not_known("/writer/running".to_owned(), why);
         }
         let daemon_runs = processes::runs(&machine.root, DAEMON);
@@ -127,7 +127,7 @@ impl Report {
         if machine.facts.kernel.release.is_empty() {
             not_known(
                 "/kernel".to_owned(),
-                "the tree has no kernel's modules, or several kernels'",
+                "the tree has no kernel modules, or those of several kernels",
             );
         }
         if let Some(problem) = &machine.denied {
@@ -161,7 +161,7 @@ impl Report {
                 not_known(format!("/gpus/{number}/{member}"), &why);
             }
             if machine.denied.is_some() && !daemon_s && seen.is_some() {
-                not_known(format!("/gpus/{number}/next"), "policies may not be read");
+                not_known(format!("/gpus/{number}/next"), "policies are not readable by this user");
             }
         }
         let gpus: Vec<_> = gpus.into_iter().map(|(status, _)| status).collect();
@@ -206,7 +206,7 @@ impl Status {
         let mut unknown = Vec::new();
         match seen {
             Seen::Hidden(why) if self.state.is_none() => {
-                unknown.push(("state", format!("state.json says nothing of it, and {why}")));
+                unknown.push(("state", format!("not in state.json, and {why}")));
             }
             Seen::Hidden(why) if self.is_bound() => {
                 unknown.push(("suspend_free", why.clone()));
@@ -215,13 +215,13 @@ impl Status {
             _ => {}
         }
         if self.state.is_some() && self.reason.is_none() {
-            unknown.push(("reason", "state.json says nothing of it".to_owned()));
+            unknown.push(("reason", "not in state.json".to_owned()));
         }
         if self.is_bound() && self.policy.is_none() {
-            unknown.push(("policy", "state.json does not say which names the heap".to_owned()));
+            unknown.push(("policy", "not in state.json".to_owned()));
         }
         if self.is_bound() && self.since_us.is_none() {
-            unknown.push(("since_us", "state.json does not say when it was bound".to_owned()));
+            unknown.push(("since_us", "not in state.json".to_owned()));
         }
         unknown
     }

@@ -26,18 +26,18 @@ const SCHEMA: u32 = 1;
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Times are milliseconds since the boot. What udev saw was there at that time at the latest.
-docs/protheapctl.md describes the JSON.
+Times are milliseconds since boot. A device from udev's database appeared at the shown time or
+earlier. docs/protheapctl.md describes the JSON.
 
-Exit status: 0 if it was done, 1 if it failed, 2 for wrong usage.")]
+Exit status: 0 on success, 1 on failure, 2 on a usage error.")]
 pub(crate) struct Args {
-    /// The tree of another machine
+    /// Inspect the machine whose directory tree is at DIR
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
     /// Print one JSON object
     #[arg(long, conflicts_with = "svg")]
     json: bool,
-    /// Write a picture of it
+    /// Write an SVG diagram to FILE
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -52,10 +52,11 @@ pub(crate) fn run(args: &Args) -> Result<String> {
     }
     if let Some(path) = &args.svg {
         if timelines.gpus.iter().all(|gpu| gpu.steps.is_empty()) {
-            bail!("there is nothing to draw: {}", timelines.nothing());
+            bail!("nothing to draw: {}", timelines.nothing());
         }
         let shown = path.display();
-        fs::write(path, svg::draw(&timelines)).with_context(|| format!("writing {shown}"))?;
+        fs::write(path, svg::draw(&timelines))
+            .with_context(|| format!("failed to write {shown}"))?;
         return Ok(String::new());
     }
     Ok(if args.json { json(&timelines)? } else { timelines.to_string() })
@@ -166,9 +167,9 @@ impl Timelines {
     /// Returns why there are no steps.
     fn nothing(&self) -> &'static str {
         match (&self.written_by, self.gpus.is_empty()) {
-            (None, _) => "there is no /run/protheap/state.json",
-            (Some(_), true) => "state.json has no GPU",
-            (Some(_), false) => "nothing has happened yet",
+            (None, _) => "/run/protheap/state.json does not exist",
+            (Some(_), true) => "state.json lists no GPU",
+            (Some(_), false) => "no events are recorded",
         }
     }
 }

@@ -7,14 +7,16 @@ use protheap_core::state::{Reason, State};
 /// Returns the meaning of a state.
 pub(crate) fn state(state: State) -> &'static str {
     match state {
-        State::Held => "its driver waits while a window is open for it",
-        State::Waiting => "its driver waits, because its heap can still come",
-        State::Preparing => "its buffers are being allocated, judged and handed over",
-        State::Bound => "its buffers are ready, and its driver has taken none yet",
-        State::InUse => "its driver has taken its buffers",
-        State::Unprotected => "its driver has no protected memory",
-        State::Failed => "its driver has no protected memory, which needs attention",
-        State::Absent => "it is not there",
+        State::Held => "the probe of the GPU driver is deferred",
+        State::Waiting => {
+            "the probe of the GPU driver is deferred, because a candidate heap can still appear"
+        }
+        State::Preparing => "the buffers are being allocated, verified and handed over",
+        State::Bound => "the buffers are ready, and the GPU driver has taken none yet",
+        State::InUse => "the GPU driver uses the buffers",
+        State::Unprotected => "the GPU driver has no protected memory",
+        State::Failed => "the GPU driver has no protected memory, which needs attention",
+        State::Absent => "the GPU is not on the bus",
     }
 }
 
@@ -29,62 +31,64 @@ pub(crate) struct Explanation {
 /// Returns the explanation of a reason.
 pub(crate) fn reason(reason: Reason) -> Explanation {
     let (meaning, next) = match reason {
-        Reason::Adopted => ("an earlier run, or another program, had bound it", ""),
+        Reason::Adopted => ("an earlier run or another program made the binding", ""),
         Reason::NoPolicy => (
-            "no policy decides which heap it gets",
-            "`protheapctl explain` says why, and `protheapctl draft` begins a policy",
+            "no policy selects a heap for the GPU",
+            "see `protheapctl explain`, or create a policy with `protheapctl draft`",
         ),
         Reason::NoProvider => (
-            "nothing on this board could bring a heap",
-            "if the board has protected memory, enable OP-TEE's node in the device tree, or name \
-               the vendor's device as `provider` in a policy",
+            "no device on this board can provide a heap",
+            "enable OP-TEE's node in the device tree, or name the vendor's device as `provider` \
+             in a policy, if the board has protected memory",
         ),
         Reason::NoHeap => (
-            "every provider has probed or failed to, and none registered a heap that fits",
-            "compare the names that `protheapctl explain` lists with /dev/dma_heap; look in dmesg for \
-               \"failed with error\", and of OP-TEE for \"Protected memory service not available\" and \
-               \"memremap attempted on ram\"",
+            "every heap provider has probed or has failed to probe, and none registered a \
+             suitable heap",
+            "compare the names in `protheapctl explain` with /dev/dma_heap; search dmesg for \
+             \"failed with error\", and for OP-TEE's \"Protected memory service not available\" \
+             and \"memremap attempted on ram\"",
         ),
         Reason::HeapLate => (
-            "its heap did not come for as long as it was held",
-            "have the driver of the heap in the initrd, or raise `hold` in a policy",
+            "no heap appeared before the hold expired",
+            "add the heap's driver to the initrd, or increase `hold` in a policy",
         ),
         Reason::NoConsumer => (
-            "nothing in this kernel would use a binding",
-            "load protheap.ko, and a GPU driver that asks it: docs/driver.md",
+            "nothing in this kernel can use a binding",
+            "load protheap.ko, and a GPU driver that uses it; see docs/driver.md",
         ),
         Reason::OnDemand => (
-            "its heap is bound when the first protected group is created, or a client asks",
-            "nothing: `bind = \"boot\"` in a policy binds it before its driver probes",
+            "a heap is bound when the first protected group is created, or when a client requests \
+             it",
+            "set `bind = \"boot\"` in a policy to bind a heap before the GPU driver probes",
         ),
         Reason::AlreadyProbed => (
-            "its driver had probed before a heap was bound",
-            "run protheap-bind before anything loads the GPU driver",
+            "the GPU driver probed before a heap was bound",
+            "run protheap-bind before the GPU driver is loaded",
         ),
         Reason::Withdrawn => (
-            "its binding was taken away",
-            "`protheapctl rebind` binds anew, once its driver has let go of it",
+            "the binding was withdrawn",
+            "run `protheapctl rebind` after the GPU driver has released the binding",
         ),
         Reason::HeapDead => (
-            "its heap refuses any allocation",
-            "look whether the TEE or the driver of the heap is still bound, and in its log",
+            "the heap refuses every allocation",
+            "check that the TEE or the driver of the heap is still bound, and read its log",
         ),
         Reason::HeapTooSmall => (
-            "its heap has no memory for the firmware buffer and one suspend buffer",
-            "enlarge the carve-out; for a pool that the TEE takes from CMA, increase `cma=` on the \
-               kernel command line",
+            "the heap has no memory for the firmware buffer and one suspend buffer",
+            "enlarge the carve-out; if the TEE takes its pool from CMA, increase `cma=` on the \
+             kernel command line",
         ),
         Reason::HeapNotProtected => (
-            "the memory of its heap can be mapped",
-            "it is ordinary memory: take the name out of `heaps` in the policy",
+            "the CPU can map the heap's memory",
+            "remove the name from `heaps` in the policy: the heap is ordinary memory",
         ),
         Reason::HeapsDiffer => (
-            "panthor's parameter names one heap, and its GPUs need different ones",
-            "give all its GPUs the same heap in a policy",
+            "panthor's parameter names one heap, but the GPUs need different ones",
+            "name the same heap for all GPUs in a policy",
         ),
         Reason::KernelRefused => (
             "the kernel refused a step",
-            "`protheapctl timeline` has the kernel's words in its last step",
+            "see the kernel's error in the last step of `protheapctl timeline`",
         ),
     };
     Explanation { meaning, next }

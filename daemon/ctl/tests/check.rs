@@ -133,17 +133,17 @@ fn shadowed_and_masked_files_are_reported() {
     tree.file("usr/lib/protheap/image.toml", "local-policy = \"unlocked\"\n");
 
     let etc = "etc/protheap/policies/";
-    let lower = "does not count: shadowed by etc/protheap/policies/acme,shadow.toml";
+    let lower = "ignored: shadowed by etc/protheap/policies/acme,shadow.toml";
     let expected = [
-        format!("{etc}acme,mask.toml:1:1: warning: masks usr/lib/protheap/policies/acme,mask.toml in lower directories"),
-        format!("{etc}acme,nothing.toml:1:1: warning: masks nothing: none of what was given has this name"),
-        format!("{etc}acme,others.toml:1:1: warning: does not count: it can be written by others than root (mode 0666): see chmod go-w"),
-        format!("{etc}old.conf:1:1: warning: nobody reads this: its name does not end in .toml"),
+        format!("{etc}acme,mask.toml:1:1: warning: masks usr/lib/protheap/policies/acme,mask.toml"),
+        format!("{etc}acme,nothing.toml:1:1: warning: masks nothing: no other file of this name was found"),
+        format!("{etc}acme,others.toml:1:1: warning: ignored: it is writable by users other than root (mode 0666); run chmod go-w"),
+        format!("{etc}old.conf:1:1: warning: ignored: the file name does not end in .toml"),
         format!("run/protheap/policies/acme,shadow.toml:1:1: warning: {lower}"),
-        "run/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: masks usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml in lower directories".to_owned(),
-        format!("usr/lib/protheap/policies/acme,mask.toml:1:1: warning: does not count: masked by {etc}acme,mask.toml"),
+        "run/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: masks usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml".to_owned(),
+        format!("usr/lib/protheap/policies/acme,mask.toml:1:1: warning: ignored: masked by {etc}acme,mask.toml"),
         format!("usr/lib/protheap/policies/acme,shadow.toml:1:1: warning: {lower}"),
-        "usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: does not count: masked by run/protheap/policies/acme,shadow.toml.d/10-a.toml".to_owned(),
+        "usr/lib/protheap/policies/acme,shadow.toml.d/10-a.toml:1:1: warning: ignored: masked by run/protheap/policies/acme,shadow.toml.d/10-a.toml".to_owned(),
     ];
     let root = tree.0.to_str().unwrap();
     assert_eq!(lines(&tree.0, &[root]), (expected.to_vec(), 0));
@@ -162,10 +162,10 @@ fn shadowed_and_masked_files_are_reported() {
     tree.file("c/acme,b.toml.d/x.toml", GOOD);
     let (found, code) = lines(&tree.0, &["a", "b", "c/"]);
     let expected = [
-        "a/acme,b.toml:1:1: warning: masks b/acme,b.toml in lower directories",
-        "b/acme,a.toml:1:1: warning: does not count: shadowed by a/acme,a.toml",
-        "b/acme,b.toml:1:1: warning: does not count: masked by a/acme,b.toml",
-        "c/acme,b.toml.d/x.toml:1:1: warning: does not count: shadowed by b/acme,b.toml.d/x.toml",
+        "a/acme,b.toml:1:1: warning: masks b/acme,b.toml",
+        "b/acme,a.toml:1:1: warning: ignored: shadowed by a/acme,a.toml",
+        "b/acme,b.toml:1:1: warning: ignored: masked by a/acme,b.toml",
+        "c/acme,b.toml.d/x.toml:1:1: warning: ignored: shadowed by b/acme,b.toml.d/x.toml",
     ];
     assert_eq!(
         (found.iter().map(String::as_str).collect::<Vec<_>>(), code),
@@ -195,12 +195,12 @@ fn closed_image_makes_local_policies_not_count() {
             "etc/protheap/policies/acme,b.toml",
             "run/protheap/policies/acme,b.toml.d/x.toml",
         ]
-        .map(|path| format!("{path}:1:1: warning: does not count: {image} {why}"))
+        .map(|path| format!("{path}:1:1: warning: ignored: {image} {why}"))
         .to_vec()
     };
 
     tree.file(image, "local-policy = \"never\"\n");
-    let never = closed("has local-policy = \"never\"");
+    let never = closed("sets local-policy = \"never\"");
     assert_eq!(lines(&tree.0, &[root]), (never.clone(), 0));
     // Checking a single file or directory yields the same warnings.
     let (alone, code) = lines(&tree.0, &["etc/protheap/policies/acme,a.toml"]);
@@ -216,29 +216,30 @@ fn closed_image_makes_local_policies_not_count() {
     // A file that other users can write does not count, whatever its contents are.
     let cannot = |why: &str| {
         let mut expected = closed("cannot be used");
-        expected.push(format!("{image}:1:1: error: taken for \"never\": {why}"));
+        expected.push(format!("{image}:1:1: error: treated as local-policy = \"never\": {why}"));
         (expected, 1)
     };
     tree.file(image, "local-policy = \"always\"\n");
     mode(image, 0o666);
-    let others = "can be written by others than root";
-    let why = format!("it {others} (mode 0666): see chmod go-w");
+    let others = "is writable by users other than root";
+    let why = format!("it {others} (mode 0666); run chmod go-w");
     assert_eq!(lines(&tree.0, &[root]), cannot(&why));
     mode(image, 0o644);
     // A user who can write to this directory can also replace the directory of policies.
     mode("usr/lib/protheap", 0o777);
-    let why = format!("its directory {others} (mode 0777): see chmod go-w");
+    let why = format!("its directory {others} (mode 0777); run chmod go-w");
     let says = |(found, status): (Vec<String>, i32)| {
         let last = found.last().cloned().unwrap_or_default();
-        (last, status, found.iter().filter(|line| line.contains("does not count")).count())
+        (last, status, found.iter().filter(|line| line.contains("ignored: ")).count())
     };
-    let expected = (format!("{image}:1:1: error: taken for \"never\": {why}"), 1, 6);
+    let expected =
+        (format!("{image}:1:1: error: treated as local-policy = \"never\": {why}"), 1, 6);
     assert_eq!(says(lines(&tree.0, &[root])), expected);
     fs::remove_file(tree.0.join(image)).unwrap();
     assert_eq!(says(lines(&tree.0, &[root])), expected);
     mode("usr/lib/protheap", 0o755);
     fs::create_dir(tree.0.join(image)).unwrap();
-    assert_eq!(lines(&tree.0, &[root]), cannot("it is not a file"));
+    assert_eq!(lines(&tree.0, &[root]), cannot("it is not a regular file"));
     fs::remove_dir(tree.0.join(image)).unwrap();
 
     for open in ["always", "unlocked"] {
@@ -254,7 +255,7 @@ fn closed_image_makes_local_policies_not_count() {
     // A directory counts only if root alone can write to it.
     mode("etc/protheap/policies", 0o777);
     let (found, _) = lines(&tree.0, &["etc/protheap/policies/acme,a.toml"]);
-    let why = format!("does not count: its directory {others} (mode 0777): see chmod go-w");
+    let why = format!("ignored: its directory {others} (mode 0777); run chmod go-w");
     assert_eq!(found, [format!("etc/protheap/policies/acme,a.toml:1:1: warning: {why}")]);
 }
 
@@ -262,7 +263,7 @@ fn closed_image_makes_local_policies_not_count() {
 fn misplaced_image_toml_is_reported() {
     let tree = Directory::new("elsewhere");
     let unread = |path: &str| {
-        format!("{path}:1:1: warning: nobody reads this: only usr/lib/protheap/image.toml counts")
+        format!("{path}:1:1: warning: ignored: only usr/lib/protheap/image.toml is read")
     };
     let paths = ["etc/protheap/image.toml", "run/protheap/image.toml"];
     for path in paths {
@@ -286,10 +287,10 @@ fn names_that_match_no_board_are_reported() {
     tree.file("a/acme,a.toml.d/x.conf", GOOD);
     tree.file("a/more/acme,a.toml", GOOD);
     let (found, code) = lines(&tree.0, &["a"]);
-    let no_comma = "warning: applies to no board: compatible strings are `vendor,board`";
-    let unread = "warning: nobody reads this: its name does not end in .toml";
+    let no_comma = "warning: applies to no board: a compatible string has the form `vendor,board`";
+    let unread = "warning: ignored: the file name does not end in .toml";
     let expected = [
-        "a/acme a,b.toml:1:1: warning: applies to no board: its name has the character ' ': only printable ASCII without `/` and blanks is possible".to_owned(),
+        "a/acme a,b.toml:1:1: warning: applies to no board: its name contains ' '; only printable ASCII characters other than `/` and space are allowed".to_owned(),
         format!("a/acme,a.toml.d/x.conf:1:1: {unread}"),
         format!("a/acme.toml:1:1: {no_comma}"),
         format!("a/acme.toml.d:1:1: {no_comma}"),
@@ -332,20 +333,20 @@ fn unusable_files_are_errors_and_never_block() {
     let text = String::from_utf8(said.stdout).unwrap();
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     for (file, reason) in [
-        ("d/acme,directory.toml", "error: is not a file"),
-        ("d/acme,fifo.toml", "error: is not a file"),
-        ("d/acme,loop.toml", "error: cannot be read: "),
+        ("d/acme,directory.toml", "error: is not a regular file"),
+        ("d/acme,fifo.toml", "error: is not a regular file"),
+        ("d/acme,loop.toml", "error: failed to read: "),
         ("d/acme,nowhere.toml", "error: is a link to \"nowhere\", which does not exist"),
-        ("d/acme,zero.toml", "error: is not a file"),
+        ("d/acme,zero.toml", "error: is not a regular file"),
         ("d/acme,null.toml", "warning: masks nothing"),
         ("d/acme,large.toml", "error: is longer than 65536 bytes"),
-        ("d/acme,latin.toml", "error: is not UTF-8: see line 2"),
-        ("missing.toml", "error: cannot be read: there is no such file"),
+        ("d/acme,latin.toml", "error: is not UTF-8 in line 2"),
+        ("missing.toml", "error: failed to read: no such file"),
     ] {
         assert!(text.contains(&format!("{file}:1:1: {reason}")), "{file}: {text}");
     }
     assert!(
-        is_root || text.contains("d/acme,unreadable.toml:1:1: error: cannot be read: "),
+        is_root || text.contains("d/acme,unreadable.toml:1:1: error: failed to read: "),
         "{text}"
     );
     assert!(text.contains("d/acme,nul.toml:1:10: error: "), "{text}");
@@ -388,7 +389,7 @@ fn wrong_usage_exits_with_status_2_and_warnings_with_0() {
     let (found, code) = lines(&tree.0, &["acme,a.toml", "./acme,a.toml"]);
     assert_eq!((found.len(), code), (1, 0), "{found:?}");
     let said = run(&tree.0, &["--json", "acme,a.toml"]);
-    let expected = "{\"files\":1,\"errors\":0,\"warnings\":1,\"more\":0,\"problems\":[{\"path\":\"acme,a.toml\",\"line\":3,\"column\":21,\"end_line\":3,\"end_column\":25,\"severity\":\"warning\",\"message\":\"memory that anybody can map may be bound\",\"help\":\"this is for bring-up of drivers: remove it before anything is shipped\"}]}\n";
+    let expected = "{\"files\":1,\"errors\":0,\"warnings\":1,\"more\":0,\"problems\":[{\"path\":\"acme,a.toml\",\"line\":3,\"column\":21,\"end_line\":3,\"end_column\":25,\"severity\":\"warning\",\"message\":\"a heap that the CPU can map may be bound\",\"help\":\"use it for driver bring-up only, and remove it before a release\"}]}\n";
     assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
 }
 

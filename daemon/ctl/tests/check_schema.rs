@@ -79,7 +79,7 @@ fn schema_has_exactly_the_keys_of_the_reader() {
         assert_eq!(table["additionalProperties"], false, "{name}");
         let faults = read(&policy(&name, "zzzzzzzzzzzzzzzz", "1")).unwrap_err();
         let help = faults[0].help.as_deref().unwrap();
-        let known: BTreeSet<_> = help.strip_prefix("known here: ").unwrap().split(", ").collect();
+        let known: BTreeSet<_> = help.strip_prefix("use one of: ").unwrap().split(", ").collect();
         let keys: BTreeSet<_> =
             table["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, known, "{name}");

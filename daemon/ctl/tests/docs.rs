@@ -329,7 +329,7 @@ fn known_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for faults in refused.iter().chain([&image]) {
         let help = faults.iter().find_map(|fault| fault.help.as_deref()).unwrap();
-        let known = help.strip_prefix("known here: ").unwrap();
+        let known = help.strip_prefix("use one of: ").unwrap();
         keys.extend(known.split(", ").map(str::to_owned));
     }
     keys

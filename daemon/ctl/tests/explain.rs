@@ -216,7 +216,11 @@ fn unreadable_policy_is_an_error() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let output = as_nobody().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", path.display());
-        assert!(text(&output.stderr).contains("may not be read"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("is not readable by this user"),
+            "{}",
+            text(&output.stderr)
+        );
         fs::set_permissions(&path, before).unwrap();
     }
 }
@@ -239,9 +243,12 @@ fn reasons_state_only_known_facts() {
         fs::write(local.join("radxa,rock-5b.toml"), text).unwrap();
         decision(&["--root", root])
     };
-    assert!(policy("").contains("no-policy (a policy gives it none, on purpose"));
+    assert!(policy("").contains("no-policy (a policy sets `heaps = []`"));
     let unmet = policy("{ name = \"protected,secure-video\", kernel = \">=99\" }");
-    assert!(unmet.contains("no-heap (no candidate is there whose conditions are met"), "{unmet}");
+    assert!(
+        unmet.contains("no-heap (no heap is present whose conditions this machine meets"),
+        "{unmet}"
+    );
 }
 
 #[test]
@@ -272,16 +279,16 @@ fn explanation_of_a_blob_uses_only_its_contents() {
     }
     let asked = ["--root", root, "--dtb", tree.as_str()];
     // Two nodes have the same device name. The kernel creates the device from the one that is okay.
-    assert!(decision(&asked).contains("no-provider (no node in this device tree could bring one"));
+    assert!(decision(&asked).contains("no-provider (no node in this device tree can provide one"));
     let found = text(&explain(&[&asked[..], &["--json"]].concat()).stdout);
     assert_eq!(found.matches("\"device\":\"4000.gpu\"").count(), 1, "{found}");
     assert!(make(optee));
-    assert!(decision(&asked).contains("waiting (only the board can say"));
+    assert!(decision(&asked).contains("waiting (a device tree does not list heaps"));
     // A device tree does not show the chip either.
     let policy = "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\n\
                   heaps = [{ name = \"a\", soc-id = \"A9\", kernel = \">=7.3\" }]\n";
     fs::write(directory.0.join("usr/lib/protheap/policies/acme,a9.toml"), policy).unwrap();
-    assert!(decision(&asked).contains("waiting (only the board can say"));
+    assert!(decision(&asked).contains("waiting (a device tree does not list heaps"));
 }
 
 /// Characters of each kind that a terminal interprets, or that change how text is displayed.

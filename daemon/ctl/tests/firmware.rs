@@ -129,12 +129,12 @@ fn output_has_no_control_characters() {
 fn invalid_image_is_rejected() {
     let directory = Directory::new("refused");
     let missing = directory.0.join("missing");
-    assert!(refused(&missing).starts_with("cannot be read: No such file"));
-    assert_eq!(refused(&directory.0), "cannot be read: it is not a file");
-    assert_eq!(refused(Path::new("/dev/null")), "cannot be read: it is not a file");
+    assert!(refused(&missing).starts_with("failed to read: No such file"));
+    assert_eq!(refused(&directory.0), "failed to read: not a regular file");
+    assert_eq!(refused(Path::new("/dev/null")), "failed to read: not a regular file");
     let link = directory.0.join("link");
     symlink("link", &link).unwrap();
-    assert!(refused(&link).starts_with("cannot be read: "));
+    assert!(refused(&link).starts_with("failed to read: "));
 
     assert!(refused(&directory.file("empty", "")).contains("truncated"));
     assert!(refused(&directory.file("text", "# This is not an image.\n")).contains("0xc3f13a6e"));
@@ -150,7 +150,7 @@ fn invalid_image_is_rejected() {
     assert_eq!(reason, "at offset 0x2c: the section overlaps the one at offset 0x14");
 
     let packed = zstd(&[(151, &whole, 0)]);
-    assert!(refused(&directory.file("packed", &packed)).contains("unpacked first"));
+    assert!(refused(&directory.file("packed", &packed)).contains("decompress it first"));
     assert!(refused(&directory.file("cut.zst", &packed[..90])).contains("damaged"));
     assert!(refused(&directory.file("cut.xz", b"\xfd7zXZ\0\0\x04")).contains("xz -C crc32"));
 }
@@ -174,7 +174,7 @@ fn unreadable_image_is_rejected() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     // Root can read every file.
     if File::open(&file).is_err() {
-        assert!(refused(&file).starts_with("cannot be read: Permission denied"));
+        assert!(refused(&file).starts_with("failed to read: Permission denied"));
     }
 }
 
@@ -221,5 +221,5 @@ fn closed_output_does_not_panic() {
     let said = start(&file, full.into(), Stdio::piped());
     let error = String::from_utf8(said.stderr).unwrap();
     assert_eq!(said.status.code(), Some(1), "{error}");
-    assert!(error.starts_with("protheapctl: writing the result to standard output: "), "{error}");
+    assert!(error.starts_with("protheapctl: failed to write to standard output: "), "{error}");
 }

@@ -15,8 +15,8 @@ check 'explain reports no-policy and what to do' like "$(said)" '*no heap: no-po
 
 check 'protheapctl writes a draft' eval 'protheapctl draft >/tmp/draft.toml'
 check 'the draft names its file' like "$(cat /tmp/draft.toml)" "# Draft of $NAME*"
-check 'the draft lists the heaps that cannot be mapped' is "$(grep -c 'cannot be mapped; exporter tee' /tmp/draft.toml)" 4
-check 'the draft leaves out heaps that can be mapped' like "$(cat /tmp/draft.toml)" '*#   system: its memory can be mapped*'
+check 'the draft lists the heaps that cannot be mapped' is "$(grep -c 'the CPU cannot map its memory; exporter tee' /tmp/draft.toml)" 4
+check 'the draft leaves out heaps that can be mapped' like "$(cat /tmp/draft.toml)" '*#   system: not protected: the CPU can map its memory*'
 check 'protheapctl leaves no buffer allocated' is "$(buffers)" 0
 mkdir -p /etc/protheap/policies
 sed 's/mali-valhall-csf"\]/mali-valhal-csf"]/' /tmp/draft.toml >/etc/protheap/policies/default.toml

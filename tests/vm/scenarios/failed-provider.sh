@@ -25,7 +25,7 @@ check 'the binder leaves no binding for a provider that failed' absent "$CONFIG/
 check 'the candidate has the failure that the kernel logged' is "$(state_of /gpus/0/considered/0/outcome) $(state_of /gpus/0/considered/0/detail)" "absent $FAILED"
 check 'the timeline has the failure of the provider' at_least "$(step_us provider-failed)" 1
 check 'the binder logs the failure of the provider' grep -q 'heap provider firmware:optee failed to probe: the probe is to fail' /run/binder.log
-check 'explain shows the failure of the provider' like "$(protheapctl explain)" '*firmware:optee (its driver failed to probe it: the probe is to fail*no-heap*'
+check 'explain shows the failure of the provider' like "$(protheapctl explain)" '*firmware:optee (probe failed: the probe is to fail*no-heap*'
 check 'status refers to dmesg' like "$(protheapctl)" '*dmesg*'
 load_gpu
 check 'the GPU probes at once' gpu_probed

@@ -24,13 +24,13 @@ const END: u32 = 9;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
     /// The blob exceeds the maximum size.
-    #[error("has {0} bytes, but no device tree blob has more than {MOST_BYTES}")]
+    #[error("has {0} bytes, more than the maximum of {MOST_BYTES}")]
     TooLong(usize),
     /// The magic number is wrong.
-    #[error("is no device tree blob: magic is {0:#010x}, not {MAGIC:#010x}")]
+    #[error("is not a device tree blob: magic is {0:#010x}, not {MAGIC:#010x}")]
     Magic(u32),
     /// The blob is truncated.
-    #[error("ends at offset {end:#x}, inside of its {block}; copy it again")]
+    #[error("is truncated at offset {end:#x}, inside its {block}; copy it again")]
     Cut {
         /// Offset of its end.
         end: usize,
@@ -39,8 +39,8 @@ pub enum BlobError {
     },
     /// The version of the format is not supported.
     #[error(
-        "has version {version}, compatible with {compatible}; \
-         only versions {FIRST_VERSION} and {LAST_VERSION} can be read: make it anew with dtc"
+        "has version {version}, compatible with {compatible}, but only versions {FIRST_VERSION} \
+         and {LAST_VERSION} are supported; rebuild it with dtc"
     )]
     Version {
         /// Version of the blob.
@@ -49,7 +49,7 @@ pub enum BlobError {
         compatible: u32,
     },
     /// A block exceeds the blob, or is not aligned to a cell.
-    #[error("has {size} bytes of its {block} at offset {offset:#x}, which cannot be")]
+    #[error("has an invalid {block} of {size} bytes at offset {offset:#x}")]
     Block {
         /// The block.
         block: &'static str,
@@ -59,10 +59,10 @@ pub enum BlobError {
         size: u32,
     },
     /// The structure block ends within a node.
-    #[error("ends inside of the structure block at offset {0:#x}")]
+    #[error("ends inside the structure block at offset {0:#x}")]
     Ends(usize),
     /// A token is unknown.
-    #[error("has the unknown token {token:#x} at offset {offset:#x}")]
+    #[error("has an unknown token {token:#x} at offset {offset:#x}")]
     Token {
         /// The token.
         token: u32,
@@ -70,7 +70,7 @@ pub enum BlobError {
         offset: usize,
     },
     /// A token is not allowed at its position.
-    #[error("has {what} at offset {offset:#x}, where none can be")]
+    #[error("has {what} at offset {offset:#x}, where none is allowed")]
     Misplaced {
         /// The token.
         what: &'static str,
@@ -79,15 +79,15 @@ pub enum BlobError {
     },
     /// The name of a node is not valid.
     #[error(
-        "has a node at offset {0:#x} whose name is none: only 1 to {LONGEST_NAME} printable ASCII \
-         characters without `/` and blanks are possible"
+        "has an invalid node name at offset {0:#x}; a node name has 1 to {LONGEST_NAME} printable \
+         ASCII characters other than `/` and space"
     )]
     NodeName(usize),
     /// The name of a property is outside of the strings block.
-    #[error("has a property at offset {0:#x} whose name is outside of the strings block")]
+    #[error("has a property at offset {0:#x} whose name is outside the strings block")]
     PropertyName(usize),
     /// The nodes are nested deeper than the kernel allows.
-    #[error("has a node at offset {0:#x} that is deeper than {DEEPEST} nodes")]
+    #[error("has a node at offset {0:#x} that is nested deeper than {DEEPEST} levels")]
     Depth(usize),
     /// The blob exceeds the maximum number of nodes.
     #[error("has more than {MOST_NODES} nodes at offset {0:#x}")]
@@ -96,7 +96,7 @@ pub enum BlobError {
     #[error("has `ranges` of more than {MOST_RANGES} bytes on one path at offset {0:#x}")]
     Ranges(usize),
     /// The blob is an overlay, not a device tree.
-    #[error("is an overlay: apply it to its base tree first, with fdtoverlay")]
+    #[error("is an overlay; apply it to its base tree with fdtoverlay")]
     Overlay,
 }
 

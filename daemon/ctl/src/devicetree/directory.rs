@@ -42,12 +42,12 @@ impl DeviceTree {
                 problems.push(Problem::new(root.shown(&path), message));
             };
             if depth == DEEPEST && !children.is_empty() {
-                refuse(format!("is {DEEPEST} nodes deep; what is below is skipped"));
+                refuse(format!("is nested {DEEPEST} levels deep, skipping the nodes below it"));
                 children.clear();
             }
             if children.len() > room {
                 refuse(format!(
-                    "is in a tree of more than {MOST_NODES} nodes; what is below is skipped"
+                    "is in a tree of more than {MOST_NODES} nodes, skipping the nodes below it"
                 ));
                 children.clear();
             }
@@ -65,7 +65,7 @@ impl DeviceTree {
             return;
         };
         let mut refuse = |why: String| {
-            problems.push(Problem::new(root.shown(path), format!("{why}; it is skipped")));
+            problems.push(Problem::new(root.shown(path), format!("{why}, skipping it")));
         };
         if self.values.len() + value.len() > MOST_BYTES {
             refuse(format!("is in a tree of more than {MOST_BYTES} bytes"));
@@ -88,7 +88,7 @@ fn is_directory(root: &Root, path: &str, problems: &mut Vec<Problem>) -> bool {
     }
     let is_node = is_node_name(path.rsplit('/').next().unwrap_or_default());
     if !is_node {
-        let message = "has a name that no node can have; it is skipped";
+        let message = "has an invalid node name, skipping it";
         problems.push(Problem::new(root.shown(path), message));
     }
     is_node

@@ -305,8 +305,14 @@ fn directory_and_blob_yield_the_same_tree() {
     let actual: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(actual.len(), 3, "{problems:?}");
     assert!(actual.iter().any(|actual| actual.starts_with("makes `ranges` of more")), "{actual:?}");
-    assert!(actual.iter().any(|actual| actual.starts_with("is 64 nodes deep")), "{actual:?}");
-    assert!(actual.iter().any(|actual| actual.starts_with("has a name")), "{actual:?}");
+    assert!(
+        actual.iter().any(|actual| actual.starts_with("is nested 64 levels deep")),
+        "{actual:?}"
+    );
+    assert!(
+        actual.iter().any(|actual| actual.starts_with("has an invalid node name")),
+        "{actual:?}"
+    );
 }
 
 /// Checks that the directory and the blob of `source` yield the same tree.
@@ -344,9 +350,9 @@ fn invalid_headers_are_rejected() {
     };
     assert_eq!(
         refused(b"PK\x03\x04"),
-        "is no device tree blob: magic is 0x504b0304, not 0xd00dfeed"
+        "is not a device tree blob: magic is 0x504b0304, not 0xd00dfeed"
     );
-    assert_eq!(refused(b""), "ends at offset 0x0, inside of its header; copy it again");
+    assert_eq!(refused(b""), "is truncated at offset 0x0, inside its header; copy it again");
     assert_eq!(
         DeviceTree::of_blob(&vec![0; MOST_BYTES + 1]).unwrap_err(),
         BlobError::TooLong(MOST_BYTES + 1)
@@ -389,11 +395,11 @@ fn invalid_structures_are_rejected() {
         refused(&blob.finish())
     };
     let actual = of(&|b| b.property("model", b"x\0"));
-    assert_eq!(actual, "has a property at offset 0x38, where none can be");
-    assert_eq!(of(&|b| b.cell(7)), "has the unknown token 0x7 at offset 0x38");
-    assert_eq!(of(&|b| b.cell(2)), "has the end of a node at offset 0x38, where none can be");
+    assert_eq!(actual, "has a property at offset 0x38, where none is allowed");
+    assert_eq!(of(&|b| b.cell(7)), "has an unknown token 0x7 at offset 0x38");
+    assert_eq!(of(&|b| b.cell(2)), "has the end of a node at offset 0x38, where none is allowed");
     let actual = of(&|b| b.begin(""));
-    assert_eq!(actual, "has the end of the structure block at offset 0x40, where none can be");
+    assert_eq!(actual, "has the end of the structure block at offset 0x40, where none is allowed");
     let actual = of(&|b| {
         b.begin("");
         b.node("a", &node());
@@ -402,20 +408,20 @@ fn invalid_structures_are_rejected() {
     assert!(actual.starts_with("has a property at offset "), "{actual}");
     for name in ["", "a/b", "a b", "é", &"x".repeat(256)] {
         let actual = of(&|b| b.node("", &node().child(name, node())));
-        assert!(actual.starts_with("has a node at offset 0x40 whose name is none"), "{actual}");
+        assert!(actual.starts_with("has an invalid node name at offset 0x40"), "{actual}");
     }
     let actual = of(&|b| {
         b.begin("");
         b.property_at(0, b"");
     });
-    assert_eq!(actual, "has a property at offset 0x40 whose name is outside of the strings block");
+    assert_eq!(actual, "has a property at offset 0x40 whose name is outside the strings block");
     let actual = of(&|b| {
         b.begin("");
         b.cell(3);
         b.cell(u32::MAX);
         b.cell(0);
     });
-    assert_eq!(actual, "ends inside of the structure block at offset 0x4c");
+    assert_eq!(actual, "ends inside the structure block at offset 0x4c");
     let actual = of(&|b| {
         b.begin("");
         b.property("ranges", &[0; MOST_RANGES + 4]);
@@ -438,7 +444,7 @@ fn invalid_structures_are_rejected() {
 fn overlay_is_rejected() {
     let fragment = node().with("target-path", "/soc\0").child("__overlay__", node());
     let overlay = node().child("fragment@0", fragment);
-    assert!(refused(&overlay.blob()).starts_with("is an overlay: apply it"));
+    assert!(refused(&overlay.blob()).starts_with("is an overlay; apply it"));
     assert!(refused(&overlay.with("compatible", "acme,a9\0").blob()).contains("overlay"));
     // Elsewhere the name has no special meaning.
     assert!(DeviceTree::of_blob(&node().child("__overlay__", node()).blob()).is_ok());

@@ -19,10 +19,10 @@ impl fmt::Display for Report<'_> {
             show_gpu(f, gpu, &self.providers, self.heaps.is_none())?;
         }
         if self.gpus.is_empty() {
-            writeln!(f, "\nno Mali CSF GPU: nothing is held and nothing is bound")?;
+            writeln!(f, "\nno Mali CSF GPU: nothing to bind")?;
         }
         if !self.share.is_empty() {
-            writeln!(f, "\nwhat devices of a media pipeline can use")?;
+            writeln!(f, "\nheaps that the devices of a media pipeline can use")?;
         }
         for share in &self.share {
             writeln!(
@@ -49,34 +49,34 @@ impl Report<'_> {
         let is_blob = self.heaps.is_none();
         let model = if self.platform.model.is_empty() { "-" } else { self.platform.model };
         writeln!(f, "board      {}", Tame(model))?;
-        let none = "-: this machine has no device tree, and only default.toml can apply";
-        writeln!(f, "names      {}", joined(self.platform.compatible, none))?;
+        let none = "-: no device tree, so only default.toml can apply";
+        writeln!(f, "compatible {}", joined(self.platform.compatible, none))?;
         if let Some(heaps) = &self.heaps {
             let release = if self.kernel.release.is_empty() { "-" } else { self.kernel.release };
             let lockdown = if self.kernel.lockdown { ", locked down" } else { "" };
             writeln!(
                 f,
-                "kernel     {}{lockdown}, takes bindings by: {}",
+                "kernel     {}{lockdown}, delivery: {}",
                 Tame(release),
                 self.kernel.delivery
             )?;
             writeln!(f, "TEE        {}", joined(&self.tees, "-"))?;
             writeln!(f, "heaps      {}", joined(heaps, "-"))?;
         } else {
-            writeln!(f, "heaps      not in a device tree: they come with the TEE or a driver")?;
+            writeln!(f, "heaps      unknown: a device tree does not list them")?;
         }
         let provider = |provider: &ProviderReport<'_>| {
             let how = match provider.driver {
                 _ if is_blob => "assumed to have a driver",
-                Some(_) => "its driver is bound",
-                None if provider.failure.is_some() => "its driver failed to probe it",
-                None if provider.finished => "without a driver",
-                None => "its driver can still come",
+                Some(_) => "driver bound",
+                None if provider.failure.is_some() => "probe failed",
+                None if provider.finished => "no driver",
+                None => "probe pending",
             };
             let why = provider.failure.map(|why| format!(": {}", Tame(why)));
             format!("{} ({how}{})", provider.device, why.unwrap_or_default())
         };
-        let none = "-: no node of OP-TEE, or of another driver that brings heaps";
+        let none = "-: no device-tree node of OP-TEE or of another heap provider";
         writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))
     }
 
@@ -132,38 +132,38 @@ fn show_gpu(
     if gpu.candidates.is_empty() && gpu.values.is_empty() {
         return Ok(());
     }
-    writeln!(f, "  candidates, the most preferred first")?;
+    writeln!(f, "  candidates, in order of preference")?;
     for Candidate { considered, evidence, firewall, .. } in &gpu.candidates {
         let outcome = considered.outcome;
         let detail = if considered.detail.is_empty() { "" } else { ": " };
         writeln!(f, "    {}: {outcome}{detail}{}", considered.candidate, Tame(&considered.detail))?;
         let evidence = match evidence {
-            Some(evidence) => format!("the name is {evidence}"),
-            None => "no evidence for the name".to_owned(),
+            Some(evidence) => format!("name: {evidence}"),
+            None => "name: no evidence".to_owned(),
         };
         let firewall = match firewall {
-            Some(firewall) => format!("a firewall is {firewall}"),
-            None => "no evidence for a firewall".to_owned(),
+            Some(firewall) => format!("firewall: {firewall}"),
+            None => "firewall: no evidence".to_owned(),
         };
         writeln!(f, "               {} ({evidence}, {firewall})", Tame(&considered.origin))?;
     }
     writeln!(f, "  values")?;
     for (name, Value { value, origin }) in &gpu.values {
         let shown = match (*name, value) {
-            ("bind", serde_json::Value::String(when)) => format!("bound at {when}"),
-            ("hold_us", value) => format!("hold {} ms", value.as_u64().unwrap_or_default() / 1000),
+            ("bind", serde_json::Value::String(when)) => format!("bind: {when}"),
+            ("hold_us", value) => format!("hold: {} ms", value.as_u64().unwrap_or_default() / 1000),
             ("suspend_bytes", value) => {
-                format!("suspend buffers of {} KiB", value.as_u64().unwrap_or_default() / 1024)
+                format!("suspend buffer size: {} KiB", value.as_u64().unwrap_or_default() / 1024)
             }
-            ("suspend_count", value) => format!("at most {value} suspend buffers"),
-            ("firmware", serde_json::Value::String(image)) => format!("firmware {image}"),
+            ("suspend_count", value) => format!("suspend buffers: at most {value}"),
+            ("firmware", serde_json::Value::String(image)) => format!("firmware: {image}"),
             ("firmware", _) => "firmware: the image with the largest protected section".to_owned(),
             (_, serde_json::Value::Bool(true)) => {
-                "memory that can be mapped is bound too".to_owned()
+                "allow-unprotected: a heap that the CPU can map is bound, too".to_owned()
             }
             _ => continue,
         };
-        let origin = origin.as_deref().unwrap_or("built in: no policy says it");
+        let origin = origin.as_deref().unwrap_or("built-in default");
         writeln!(f, "    {shown}\n               {}", Tame(origin))?;
     }
     Ok(())
@@ -173,40 +173,41 @@ fn show_gpu(
 fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool) -> String {
     let is_unfit = |one: &Candidate<'_>| one.considered.outcome == Considered::ConditionUnmet;
     let next = match gpu.reason {
-        "disabled" => return format!("its node has the status {:?}", gpu.status),
-        "absent" => "its node is okay, but the kernel has made no device of it",
-        "waiting" if is_blob => "only the board can say which heaps there are: see the candidates",
-        "waiting" => "one can still come: see the candidates",
+        "disabled" => return format!("the status of its device-tree node is {:?}", gpu.status),
+        "absent" => "its node is enabled, but the kernel has created no device for it",
+        "waiting" if is_blob => "a device tree does not list heaps; see the candidates",
+        "waiting" => "a heap can still appear; see the candidates",
         // An empty list is a deliberate setting.
         "no-policy" if gpu.heaps.is_empty() && !gpu.values.is_empty() => {
-            "a policy gives it none, on purpose: `heaps = []`"
+            "a policy sets `heaps = []`"
         }
         "no-policy" if gpu.heaps.is_empty() => {
-            "no policy names heaps for it: write one, `protheapctl draft` begins it"
+            "no policy names heaps for it; create one with `protheapctl draft`"
         }
-        "no-policy" => {
-            "several heaps fit, and nothing says which: name one in a policy of the board"
-        }
+        "no-policy" => "several heaps match; name one of them in a policy of the board",
         "no-heap" if gpu.candidates.iter().any(is_unfit) => {
-            "no candidate is there whose conditions are met: see the candidates"
+            "no heap is present whose conditions this machine meets; see the candidates"
         }
         "no-heap" if providers.iter().any(|one| one.failure.is_some()) => {
-            "the driver of a provider failed to probe it, and no candidate is there: see `dmesg`"
+            "a heap provider failed to probe, and no candidate is present; see `dmesg`"
         }
-        "no-heap" => "every provider has probed, and no candidate is there",
+        "no-heap" => "every heap provider has probed, and no candidate is present",
         "no-provider" if is_blob => {
-            "no node in this device tree could bring one; a boot loader can add OP-TEE's, and on \
-             FF-A it has none"
+            "no node in this device tree can provide one; the boot loader can add OP-TEE's node, \
+             and OP-TEE on FF-A has none"
         }
-        "no-provider" => "nothing on this board could bring one",
-        "no-consumer" => "nothing in this kernel takes a binding: load protheap.ko",
-        "on-demand" => "it is bound when the first protected group is created, or a client asks",
-        "already-probed" => "its driver was loaded without one, or with another",
-        "heap-dead" => "it refuses any allocation: has its TEE gone?",
+        "no-provider" => "no device on this board can provide one",
+        "no-consumer" => "nothing in this kernel can use a binding; load protheap.ko",
+        "on-demand" => {
+            "a heap is bound when the first protected group is created, or when a \
+            client requests it"
+        }
+        "already-probed" => "the GPU driver was loaded without a heap, or with another one",
+        "heap-dead" => "the heap refuses every allocation; check that its TEE is running",
         "heap-too-small" => {
-            "it has no memory for the firmware buffer and one suspend buffer: enlarge its memory"
+            "the heap has no memory for the firmware buffer and one suspend buffer; enlarge it"
         }
-        "heap-not-protected" => "its memory can be mapped",
+        "heap-not-protected" => "the CPU can map the heap's memory",
         _ => "see docs/state.md",
     };
     format!("{} ({next})", gpu.reason)

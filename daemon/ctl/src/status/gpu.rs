@@ -273,19 +273,19 @@ pub(super) fn firewall(protection: Protection, evidence: Option<EvidenceStatus>)
         return None;
     }
     Some(match evidence {
-        Some(word) => format!("{word}, says the policy's evidence"),
-        None => {
-            "unknown: no policy has evidence, and nothing that the kernel shows proves one".into()
-        }
+        Some(word) => format!("{word}, according to the policy's evidence"),
+        None => "unknown: no policy has evidence, and the kernel cannot detect a firewall".into(),
     })
 }
 
 /// Describes the protection of memory.
 pub(super) fn protection(protection: Protection) -> &'static str {
     match protection {
-        Protection::Tee => "it cannot be mapped, and is of the kernel's TEE heap",
-        Protection::Unmappable => "it cannot be mapped, which is no proof",
-        Protection::None => "it can be mapped: it protects nothing",
+        Protection::Tee => "the CPU cannot map the memory, which is from the kernel's TEE heap",
+        Protection::Unmappable => {
+            "the CPU cannot map the memory, which does not prove that it is protected"
+        }
+        Protection::None => "the CPU can map the memory",
     }
 }
 

@@ -15,10 +15,10 @@ const LOADED: &str = "sys/module/protheap";
 /// unknown.
 pub(super) fn delivery(root: &Root, kernel: &Kernel) -> Result<Delivery, String> {
     if kernel.module.is_none() && root.is_directory(CONFIGFS) {
-        return Err(format!("what {} says of its version is not understood", root.shown(CONFIGFS)));
+        return Err(format!("failed to read the interface version in {}", root.shown(CONFIGFS)));
     }
     if kernel.module.is_none() && is_loaded(root) {
-        return Err(format!("protheap.ko is loaded, and {} is not there", root.shown(CONFIGFS)));
+        return Err(format!("protheap.ko is loaded, but {} does not exist", root.shown(CONFIGFS)));
     }
     Ok(kernel.delivery())
 }

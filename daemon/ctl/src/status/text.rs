@@ -25,10 +25,10 @@ impl Report {
         };
         let release = self.kernel.as_deref().unwrap_or("unknown");
         let delivery = match self.delivery {
-            Some(Delivery::Module) => "protheap.ko takes bindings".to_owned(),
-            Some(Delivery::PanthorParameter) => "panthor takes the name of a heap".to_owned(),
-            Some(Delivery::None) => "nothing takes a binding".to_owned(),
-            None => format!("unknown if anything takes a binding: {}", self.why("/delivery")),
+            Some(Delivery::Module) => "bindings are delivered by protheap.ko".to_owned(),
+            Some(Delivery::PanthorParameter) => "bindings are delivered by panthor's parameter".to_owned(),
+            Some(Delivery::None) => "nothing can use a binding".to_owned(),
+            None => format!("delivery unknown: {}", self.why("/delivery")),
         };
         tree.line(format!("kernel {}: {delivery}", Tame(release)));
         tree.line(self.writer());
@@ -40,25 +40,25 @@ impl Report {
             tree.branch(self.gpu(number, gpu, paint));
         }
         if self.gpus.is_empty() {
-            tree.line("no Mali CSF GPU: nothing is held and nothing is bound");
+            tree.line("no Mali CSF GPU: nothing to bind");
         }
         if !self.heaps.is_empty() {
-            let mut heaps = Tree::new("heaps of a whole media pipeline");
+            let mut heaps = Tree::new("heaps for media pipelines");
             for super::Usage { usage, heap, exists } in &self.heaps {
-                let gone = if *exists { "" } else { ", which is not there any more" };
+                let gone = if *exists { "" } else { " (does not exist)" };
                 heaps.line(format!("{}: {}{gone}", Tame(usage), Tame(heap)));
             }
             tree.branch(heaps);
         }
         if !self.obstacles.is_empty() {
-            let mut way = Tree::new("in the way");
+            let mut way = Tree::new("obstacles");
             for obstacle in &self.obstacles {
                 way.branch(shown(obstacle, paint));
             }
             tree.branch(way);
         }
         if let Some(why) = self.known_not("/obstacles") {
-            tree.line(format!("unknown {why}"));
+            tree.line(format!("obstacles may be missing: {why}"));
         }
         tree.to_string()
     }
@@ -66,7 +66,7 @@ impl Report {
     fn writer(&self) -> String {
         let Some(Writer { written_by, running }) = &self.writer else {
             return match self.known_not("/writer") {
-                Some(why) => format!("state.json unknown: {why}"),
+                Some(why) => format!("failed to read state.json: {why}"),
                 None => {
                     format!("no state.json: neither protheap-bind nor {DAEMON} has written one")
                 }
@@ -74,8 +74,8 @@ impl Report {
         };
         let running = match running {
             Some(true) => "runs",
-            Some(false) => "has ended: it says what was true then",
-            None => "may have ended: not all processes can be seen from here",
+            Some(false) => "has exited: the contents may be outdated",
+            None => "may have exited: not all processes are visible",
         };
         format!("state.json by {}, which {running}", Tame(written_by))
     }
@@ -101,7 +101,7 @@ impl Report {
         }
         line("driver", &joined(&gpu.driver, "none"));
         if let Some(heap) = &gpu.heap {
-            let tried = if gpu.is_bound() { "" } else { " (tried last)" };
+            let tried = if gpu.is_bound() { "" } else { " (last attempt)" };
             line("heap", &format!("{heap}{tried}"));
         }
         if let Some(word) = gpu.protection {
@@ -128,7 +128,7 @@ impl Report {
             line("shortage", &Tame(why).to_string());
         }
         match (gpu.since_us, unknown("since_us")) {
-            (Some(since), _) => line("since", &format!("{} after the boot", seconds(since))),
+            (Some(since), _) => line("since", &format!("{} after boot", seconds(since))),
             (None, Some(why)) => line("since", &format!("unknown: {why}")),
             (None, None) => {}
         }
@@ -162,15 +162,15 @@ impl Report {
             _ => Tone::Note,
         };
         let meaning = match gpu.from {
-            Some(From::DeviceTree) => "the kernel has made no device of its node",
+            Some(From::DeviceTree) => "the kernel has created no device for its node",
             _ if gpu.is_bound() && self.delivery == Some(Delivery::PanthorParameter) => {
-                "panthor was told its heap, and allocates by itself"
+                "panthor has the name of the heap, and allocates its own buffers"
             }
             _ => words::state(state),
         };
         let word = paint.text(tone, state.as_str());
         if let Some(why) = unknown("reason") {
-            return format!("{word}: {meaning}; unknown why: {why}");
+            return format!("{word}: {meaning}; reason unknown: {why}");
         }
         match gpu.reason.flatten() {
             None => format!("{word}: {meaning}"),
@@ -193,7 +193,7 @@ fn buffers(gpu: &Status) -> Option<String> {
         let all = all.map(|all| format!(" {all} allocated,")).unwrap_or_default();
         let _ = write!(text, ":{all} {free} free, {in_use} in use");
     } else if gpu.is_bound() {
-        text += ": unknown how many are in use";
+        text += ": number in use unknown";
     }
     Some(text)
 }

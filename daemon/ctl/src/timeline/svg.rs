@@ -126,10 +126,10 @@ fn draw_gpu(out: &mut String, gpu: &Gpu, y: u64) -> u64 {
     }
     let later = gpu.steps.iter().filter(|step| step.at_us > axis.to).count();
     if later > 0 {
-        note(format!("after the boot: {later} more steps, which `protheapctl timeline` lists"));
+        note(format!("{later} later steps: see `protheapctl timeline`"));
     }
     if gpu.steps.iter().any(|step| step.by == By::Udev) {
-        note("hollow: udev saw it then, it was there before".to_owned());
+        note("hollow: seen by udev at this time, present earlier".to_owned());
     }
     below
 }

@@ -31,15 +31,15 @@ impl fmt::Display for Gpu {
             if !detail.is_empty() {
                 write!(f, ": {}", Tame(detail))?;
             }
-            writeln!(f, "{}", if *by == By::Udev { ": udev saw it" } else { "" })?;
+            writeln!(f, "{}", if *by == By::Udev { ": seen by udev" } else { "" })?;
         }
         if let Some(hold) = hold {
             match hold.to_us {
                 Some(to) => {
                     let held = milliseconds(to.saturating_sub(hold.from_us));
-                    writeln!(f, "its driver was held for {held} ms")?;
+                    writeln!(f, "probe held for {held} ms")?;
                 }
-                None => writeln!(f, "its driver is still held")?,
+                None => writeln!(f, "probe still held")?,
             }
         }
         if !unknown.is_empty() {

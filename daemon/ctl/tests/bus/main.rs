@@ -43,25 +43,29 @@ fn missing_service_error_has_the_start_command() {
     for arguments in [&["rebind"][..], &["rebind", GPU], &["reload", "--json"], &["monitor"]] {
         let (code, shown, said) = run(&bus, arguments);
         assert_eq!((code, shown.as_str()), (Some(3), ""), "{arguments:?}: {said}");
-        assert!(said.contains("`systemctl start protheapd` starts it"), "{said}");
+        assert!(said.contains("; run `systemctl start protheapd`"), "{said}");
     }
     // Without the service, the policies answer. This machine has none.
     let (code, _, said) = run(&bus, &["find-heap", "secure-video", "/dev/null"]);
     assert_eq!(code, Some(1));
-    assert!(said.starts_with("protheapctl: no policy knows 1:3: "), "{said}");
+    assert!(said.starts_with("protheapctl: no policy describes 1:3: "), "{said}");
     let nowhere =
         bus.ctl(&["reload"]).env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere").output();
     let nowhere = nowhere.unwrap();
     assert_eq!(nowhere.status.code(), Some(3));
-    assert!(text(&nowhere.stderr).contains("is D-Bus running?"), "{}", text(&nowhere.stderr));
+    assert!(
+        text(&nowhere.stderr).contains("check that D-Bus is running"),
+        "{}",
+        text(&nowhere.stderr)
+    );
 }
 
 #[test]
 fn service_error_is_printed_with_a_next_step() {
     let Some(bus) = bus() else { return };
     for (driver, next) in [
-        ("panthor", "panthor has the GPU; unload the GPU's driver first"),
-        ("root's", "; do it as root"),
+        ("panthor", "panthor has the GPU; unload the GPU driver first"),
+        ("root's", "; run the command as root"),
     ] {
         let _service = Service::start(&bus, gpu("in-use", driver));
         let (code, _, said) = run(&bus, &["rebind"]);
@@ -75,7 +79,7 @@ fn service_error_is_printed_with_a_next_step() {
     assert_eq!((code, said.as_str()), (Some(1), "protheapctl: nothing for paint\n"));
     let (code, _, said) = run(&bus, &["find-heap", "secure-video", "/"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("is no node of a character device"), "{said}");
+    assert!(said.contains("is not the node of a character device"), "{said}");
 }
 
 #[test]
@@ -102,7 +106,7 @@ fn answer_of_the_service_is_printed() {
         "exporter": null, "worst_rank": 1, "unknown": [[1, 3], [226, 128]], "from": "protheapd",
     });
     assert_eq!(found, expected);
-    assert!(answer(&asked).contains("left out    1:3 226:128: no policy knows them"));
+    assert!(answer(&asked).contains("ignored     1:3 226:128: not described by any policy"));
 }
 
 /// Parses a line, and sets its time to 0.

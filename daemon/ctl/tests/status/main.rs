@@ -296,7 +296,7 @@ fn unreadable_state_is_unknown() {
     let gpu = &status_json(&scene)["gpus"][0];
     assert_eq!((&gpu["state"], &gpu["reason"]), (&Value::Null, &Value::Null));
     let shown = text(&status(&scene, &[]).stdout);
-    let line = "state       unknown: state.json says nothing of it, and ";
+    let line = "state       unknown: not in state.json, and ";
     assert!(shown.contains(line) && shown.contains("Is a directory"), "{shown}");
 
     // The state of a run that has ended is all that is known, and its source is shown.
@@ -307,15 +307,15 @@ fn unreadable_state_is_unknown() {
     let unknown = found["unknown"].to_string();
     assert!(unknown.contains("/gpus/0/suspend_free"), "{unknown}");
     let shown = text(&status(&scene, &[]).stdout);
-    assert!(shown.contains("which has ended: it says what was true then"), "{shown}");
+    assert!(shown.contains("which has exited: the contents may be outdated"), "{shown}");
 
     // It is unknown whether the program is running.
     fs::remove_file(scene.path("proc/self/ns/pid")).unwrap();
     assert_eq!(status_json(&scene)["writer"]["running"], Value::Null);
-    assert!(text(&status(&scene, &[]).stdout).contains("which may have ended"));
+    assert!(text(&status(&scene, &[]).stdout).contains("which may have exited"));
     scene.file("run/protheap/state.json", "{");
     let unknown = status_json(&scene)["unknown"].to_string();
-    assert!(unknown.contains("\"/writer\"") && unknown.contains("is not understood"), "{unknown}");
+    assert!(unknown.contains("\"/writer\"") && unknown.contains("failed to parse"), "{unknown}");
 }
 
 /// An ordinary user may not read the kernel's attributes and some policies.
@@ -365,7 +365,7 @@ fn unprivileged_user_sees_which_members_are_unknown() {
     let free = "/gpus/0/suspend_free";
     assert!(members.contains(&free) && members.contains(&"/policies"), "{members:?}");
     let shown = text(&as_nobody(&[]).unwrap().stdout);
-    assert!(shown.contains("unknown how many are in use"), "{shown}");
+    assert!(shown.contains("number in use unknown"), "{shown}");
 }
 
 #[test]
@@ -454,12 +454,16 @@ fn policies_find_a_heap_without_the_service() {
     compare("find-heap.json", &(serde_json::to_string_pretty(&found).unwrap() + "\n"));
     let shown = text(&find(&["secure-video", "226:128"]).stdout);
     assert!(shown.contains(&format!("node        /dev/dma_heap/{HEAP}\n")), "{shown}");
-    assert!(shown.contains("by the policies and heaps that are there"), "{shown}");
+    assert!(shown.contains("from the policies and the present heaps"), "{shown}");
 
     let refused = find(&["secure-video", "226:128", "81:0"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("no policy knows 81:0"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("no policy describes 81:0"),
+        "{}",
+        text(&refused.stderr)
+    );
     let shown = text(&find(&["secure-video", "226:128", "81:0", "--allow-unknown"]).stdout);
-    assert!(shown.contains("left out    81:0"), "{shown}");
+    assert!(shown.contains("ignored     81:0"), "{shown}");
     assert_eq!(find(&["secure-video"]).status.code(), Some(2));
 }
