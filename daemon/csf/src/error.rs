@@ -81,26 +81,22 @@ impl fmt::Display for Error {
         write!(f, "at offset {:#x}: ", self.offset())?;
         match *self {
             Self::HeaderCut { .. } => {
-                f.write_str("the file ends inside its 20-byte header; it is truncated")
+                f.write_str("the file is truncated inside its 20-byte header")
             }
             Self::Magic { found, .. } => write!(
                 f,
-                "the file starts with {found:#010x}, not with {:#010x} as a Mali CSF firmware; \
-                 decompress it first if it is compressed",
+                "not a Mali CSF firmware: the magic number is {found:#010x}, not {:#010x}; if the \
+                 file is compressed, decompress it first",
                 crate::MAGIC
             ),
             Self::Version { major, minor, .. } => {
-                write!(
-                    f,
-                    "format version {major}.{minor} is not supported, only 0.x is; a newer \
-                    parser is needed"
-                )
+                write!(f, "format version {major}.{minor} is not supported; supported is 0.x")
             }
             Self::Padding { .. } => f.write_str("padding in the header is not zero"),
             Self::TableSize { size, file, .. } => write!(
                 f,
-                "the header gives {size:#x} bytes for header and entries, not 0x14 to {file:#x}, \
-                 which is the size of the file; it may be truncated"
+                "header and entries have {size:#x} bytes, which must be at least 0x14 and at most \
+                 the file size {file:#x}; the file may be truncated"
             ),
             Self::EntrySize { size, .. } => {
                 write!(f, "the entry has {size} bytes; the size must be a positive multiple of 4")
@@ -131,8 +127,8 @@ impl fmt::Display for Error {
             }
             Self::DataPastFile { end, file, .. } => write!(
                 f,
-                "the section's data ends at {end:#x}, past the end of the file at {file:#x}; it \
-                 may be truncated"
+                "the section's data ends at {end:#x}, past the end of the file at {file:#x}; the \
+                 file may be truncated"
             ),
             Self::DataTooLarge { data, bytes, .. } => {
                 write!(

@@ -125,12 +125,12 @@ fn good((): ()) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints a result. It is no error if the reader, such as `head`, has left.
+/// Prints a result. It is not an error if the reader, such as `head`, has exited.
 fn print(text: &str) -> Result<()> {
     print_line(text).map(drop)
 }
 
-/// Prints one of many results. Returns false if the reader has left.
+/// Prints one of many results. Returns false if the reader has exited.
 fn print_line(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(tame::printed(text).as_bytes()).and_then(|()| out.flush()) {

@@ -110,7 +110,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Processes a message. Returns false if the reader has left.
+    /// Processes a message. Returns false if the reader has exited.
     async fn take(&mut self, connection: &Connection, message: Message) -> Result<bool> {
         let header = message.header();
         if header.message_type() != Type::Signal {
@@ -168,7 +168,7 @@ impl Monitor {
     async fn list(&mut self, connection: &Connection) -> Result<bool> {
         let mut found = BTreeMap::new();
         let (objects, at) = match bus::objects(connection).await {
-            // A signal reports next that the service has gone.
+            // A signal reports next that the service has stopped.
             Err(error) if self.listed.is_some() && bus::is_absence(&error) => return Ok(true),
             listed => listed?,
         };

@@ -141,7 +141,7 @@ impl Report {
             let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
             let entry = file.as_ref().and_then(|file| file.gpu(device));
             let mut status = Status::of(device, gpu, &seen, entry, running.flatten());
-            // A running daemon knows best what it would bind.
+            // A running daemon has the facts of its own selection.
             status.next = match entry {
                 Some(entry) if daemon_s => entry.next.clone(),
                 _ if machine.denied.is_some() => None,

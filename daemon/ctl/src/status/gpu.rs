@@ -116,7 +116,7 @@ impl Status {
         }
     }
 
-    /// Makes the status of a GPU. `running` says whether the program that wrote the file is still
+    /// Makes the status of a GPU. `running` is whether the program that wrote the file is still
     /// running, if known.
     pub(super) fn of(
         device: &DeviceName,
