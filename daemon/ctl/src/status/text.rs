@@ -26,7 +26,9 @@ impl Report {
         let release = self.kernel.as_deref().unwrap_or("unknown");
         let delivery = match self.delivery {
             Some(Delivery::Module) => "bindings are delivered by protheap.ko".to_owned(),
-            Some(Delivery::PanthorParameter) => "bindings are delivered by panthor's parameter".to_owned(),
+            Some(Delivery::PanthorParameter) => {
+                "bindings are delivered by panthor's parameter".to_owned()
+            }
             Some(Delivery::None) => "nothing can use a binding".to_owned(),
             None => format!("delivery unknown: {}", self.why("/delivery")),
         };
@@ -73,7 +75,7 @@ impl Report {
             };
         };
         let running = match running {
-            Some(true) => "runs",
+            Some(true) => "is running",
             Some(false) => "has exited: the contents may be outdated",
             None => "may have exited: not all processes are visible",
         };
