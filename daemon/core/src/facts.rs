@@ -402,9 +402,71 @@ pub enum Verdict {
 mod tests {
     use super::*;
 
+    fn heap(name: &str) -> HeapName {
+        HeapName::new(name).unwrap()
+    }
+
+    #[test]
+    fn module_precedes_the_parameter_of_panthor() {
+        let module = Module { abi: 1, sources: vec!["kernel".into()] };
+        let with = |module: Option<Module>, parameter| {
+            let kernel = Kernel { module, parameter, ..Kernel::default() };
+            (kernel.delivery(), kernel.source())
+        };
+        let both = with(Some(module.clone()), Some(Parameter::Open));
+        assert_eq!(both, ("module", Source::Kernel));
+        assert_eq!(with(Some(module), None), ("module", Source::Kernel));
+        assert_eq!(with(None, Some(Parameter::Open)), ("panthor-parameter", Source::Driver));
+        assert_eq!(with(None, None), ("none", Source::Handed));
+    }
+
+    #[test]
+    fn exporter_says_whether_a_binding_is_of_a_tee_and_the_heap_if_there_is_none() {
+        let is_of_tee = |name: &str, exporter: &str| {
+            let binding = KernelBinding {
+                heap: heap(name),
+                source: Source::Handed,
+                exporter: exporter.to_owned(),
+                protection: Protection::Tee,
+                in_use: false,
+                firmware_bytes: FIRMWARE_BYTES,
+                suspend_bytes: 65_536,
+                suspend_count: 16,
+                suspend_buffers: 16,
+                suspend_in_use: 0,
+                suspend_wanted: 0,
+            };
+            binding.is_of_tee()
+        };
+        assert!(is_of_tee("acme_svp", TEE_EXPORTER));
+        assert!(is_of_tee("protected,a", ""));
+        assert!(!is_of_tee("acme_svp", ""));
+        // A vendor's heap can have such a name.
+        assert!(!is_of_tee("protected,a", "acme"));
+    }
+
+    #[test]
+    fn only_optee_registers_heaps() {
+        let tee = |implementation: &str| Tee {
+            implementation: implementation.to_owned(),
+            revision: Some("4.6".into()),
+        };
+        let tees = ["optee", "amdtee", "tstee", "qtee", "7"].map(tee);
+        let makers: Vec<_> = tees.iter().filter(|tee| tee.makes_heaps()).collect();
+        assert_eq!(makers, [&tee("optee")]);
+        assert_eq!(tee("optee").to_string(), "optee 4.6");
+        let unknown = Tee { revision: None, ..tee("qtee") };
+        assert_eq!(unknown.to_string(), "qtee of unknown revision");
+    }
+
+    #[test]
+    fn protection_of_unmappable_memory_depends_on_its_exporter() {
+        assert_eq!(Protection::of_exporter(TEE_EXPORTER), Protection::Tee);
+        assert_eq!(Protection::of_exporter("system"), Protection::Unmappable);
+    }
+
     #[test]
     fn cma_explains_only_heaps_of_a_tee() {
-        let heap = |name| HeapName::new(name).unwrap();
         let cma = Cma { total: 65_536, free: 128 };
         let said = cma.explain(&heap("protected,secure-video"), 262_144).unwrap();
         assert!(said.starts_with("CMA has 128 of 65536 KiB free: increase `cma=`"), "{said}");

@@ -154,3 +154,33 @@ pub(crate) mod optional_word {
         if word.is_empty() { Ok(None) } else { parse(&word).map(Some) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_of_a_present_gpu_is_either_pending_or_an_end() {
+        use State::{Absent, Bound, Failed, Held, InUse, Preparing, Unprotected, Waiting};
+        for pending in [Held, Waiting, Preparing] {
+            assert!(pending.is_pending() && !pending.is_end(), "{pending}");
+        }
+        for end in [Bound, InUse, Unprotected, Failed] {
+            assert!(end.is_end() && !end.is_pending(), "{end}");
+        }
+        assert!(!Absent.is_end() && !Absent.is_pending());
+    }
+
+    #[test]
+    fn only_transitions_of_the_table_and_those_to_absent_are_possible() {
+        for &from in State::ALL {
+            assert!(from.precedes(State::Absent), "{from}");
+            for &to in State::ALL.iter().filter(|to| **to != State::Absent) {
+                let listed = TRANSITIONS.iter().filter(|(a, b, _)| (*a, *b) == (from, to)).count();
+                assert_eq!(usize::from(from.precedes(to)), listed, "{from} {to}");
+            }
+        }
+        assert!(State::Held.precedes(State::Waiting));
+        assert!(!State::Waiting.precedes(State::Held));
+    }
+}

@@ -132,6 +132,19 @@ fn unprotected_gpu_has_a_reason() {
 }
 
 #[test]
+fn gpu_can_be_bound_only_with_a_present_or_pending_heap() {
+    let pending = with_provider(facts(&[]), "linaro,optee-tz", None);
+    let high = facts(&["high"]);
+    let good = judged(high.clone(), "high", allocated(Protection::Tee));
+    for facts in [&pending, &high, &good] {
+        assert!(one(&policy(TWO), facts).plan.can_bind(), "{facts:?}");
+    }
+    for facts in [facts(&[]), judged(high, "high", Verdict::Dead)] {
+        assert!(!one(&policy(TWO), &facts).plan.can_bind(), "{facts:?}");
+    }
+}
+
+#[test]
 fn prefix_selects_only_an_unambiguous_heap() {
     let policy = policy("heaps = [{ name = 'protected,*' }]");
     assert_eq!(tried(&one(&policy, &facts(&["protected,a", "system"]))), "protected,a");
