@@ -195,3 +195,139 @@ impl GpuState {
         verdicts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Gpu;
+
+    /// Returns the state of `a.gpu` with these members besides its name.
+    fn gpu(members: &str) -> GpuState {
+        serde_json::from_str(&format!(r#"{{"device": "a.gpu", {members}}}"#)).unwrap()
+    }
+
+    /// Returns the member `considered` with these candidates, outcomes and details.
+    fn considered(all: &[(&str, Outcome, &str)]) -> String {
+        let one = |(index, (candidate, outcome, detail)): (usize, &(&str, Outcome, &str))| {
+            format!(
+                r#"{{"candidate": "{candidate}", "origin": "a.toml:{index}:1", "outcome": "{outcome}", "detail": "{detail}"}}"#
+            )
+        };
+        let all: Vec<_> = all.iter().enumerate().map(one).collect();
+        format!(r#""considered": [{}]"#, all.join(", "))
+    }
+
+    fn failed(reason: Reason, all: &[(&str, Outcome, &str)]) -> GpuState {
+        gpu(&format!(r#""state": "failed", "reason": "{reason}", {}"#, considered(all)))
+    }
+
+    #[test]
+    fn absent_reason_is_an_empty_word() {
+        let bound = gpu(r#""state": "bound", "reason": """#);
+        assert_eq!(bound.reason, None);
+        assert_eq!(serde_json::to_value(&bound).unwrap()["reason"], "");
+        let late = gpu(r#""state": "unprotected", "reason": "heap-late""#);
+        assert_eq!(late.reason, Some(Reason::HeapLate));
+        assert_eq!(serde_json::to_value(&late).unwrap()["reason"], "heap-late");
+        let unknown = r#"{"device": "a.gpu", "state": "failed", "reason": "no-such-word"}"#;
+        assert!(serde_json::from_str::<GpuState>(unknown).is_err());
+    }
+
+    #[test]
+    fn refused_file_has_the_position_of_its_fault() {
+        let text = "schema = 1\nx = 2\n";
+        let fault = Diagnostic::new("a.toml", text, 11..12, "unknown key `x`".into());
+        let refused = Refused::from(&fault);
+        assert_eq!((refused.line, refused.column, refused.kept), (2, 1, false));
+        assert_eq!((&*refused.path, &*refused.message), ("a.toml", "unknown key `x`"));
+        let whole = Refused::whole("a.toml", "is a directory");
+        assert_eq!((whole.line, whole.column), (0, 0));
+    }
+
+    #[test]
+    fn program_is_the_first_word_of_its_writer() {
+        let program = |written_by: &str| {
+            let file = format!(r#"{{"schema": 1, "written_by": "{written_by}"}}"#);
+            serde_json::from_str::<StateFile>(&file).unwrap().program().to_owned()
+        };
+        assert_eq!(program("protheapd 0.1.0"), "protheapd");
+        assert_eq!(program(""), "");
+    }
+
+    #[test]
+    fn origin_is_that_of_the_bound_candidate() {
+        let origin = |outcome| {
+            let all = [("a", Outcome::Absent, ""), ("b", outcome, "")];
+            gpu(&format!(r#""state": "bound", {}"#, considered(&all))).origin().map(str::to_owned)
+        };
+        assert_eq!(origin(Outcome::Bound).as_deref(), Some("a.toml:1:1"));
+        assert_eq!(origin(Outcome::Chosen).as_deref(), Some("a.toml:1:1"));
+        assert_eq!(origin(Outcome::Untried), None);
+    }
+
+    #[test]
+    fn detail_is_that_of_the_first_candidate_with_the_outcome_of_the_reason() {
+        for (reason, outcome) in [
+            (Reason::NoHeap, Outcome::Absent),
+            (Reason::HeapTooSmall, Outcome::TooSmall),
+            (Reason::HeapNotProtected, Outcome::NotProtected),
+            (Reason::HeapDead, Outcome::Dead),
+        ] {
+            let all = [
+                ("a", Outcome::ConditionUnmet, "another"),
+                ("b", outcome, ""),
+                ("c", outcome, "first"),
+                ("d", outcome, "second"),
+            ];
+            assert_eq!(failed(reason, &all).detail(), Some("first"), "{reason}");
+            assert_eq!(failed(reason, &all[..2]).detail(), None, "{reason}");
+        }
+        let all = [("a", Outcome::Absent, "probe failed")];
+        assert_eq!(failed(Reason::HeapLate, &all).detail(), None);
+        assert_eq!(gpu(&format!(r#""state": "bound", {}"#, considered(&all))).detail(), None);
+    }
+
+    #[test]
+    fn verdicts_are_those_of_rejected_heaps_and_of_the_bound_one() {
+        let verdicts = |members: &str| {
+            let file = StateFile { gpus: vec![gpu(members)], ..empty() };
+            let mut facts = Facts::default();
+            for name in ["a.gpu", "b.gpu"] {
+                facts.gpus.insert(DeviceName::new(name).unwrap(), Gpu::default());
+            }
+            file.add_verdicts(&mut facts);
+            assert_eq!(facts.gpus[&DeviceName::new("b.gpu").unwrap()], Gpu::default());
+            let verdicts = facts.gpus.remove(&DeviceName::new("a.gpu").unwrap()).unwrap().verdicts;
+            verdicts.into_iter().map(|(heap, verdict)| (heap.to_string(), verdict)).collect()
+        };
+        let all = considered(&[
+            ("dead", Outcome::Dead, ""),
+            ("small", Outcome::TooSmall, "no memory"),
+            ("open", Outcome::NotProtected, ""),
+            ("absent", Outcome::Absent, ""),
+        ]);
+        let allocated = |protection, exporter: &str| {
+            let exporter = exporter.to_owned();
+            Verdict::Allocated { protection, exporter, shortage: None }
+        };
+        let rejected = vec![
+            ("dead".to_owned(), Verdict::Dead),
+            ("open".to_owned(), allocated(Protection::None, "unknown")),
+            ("small".to_owned(), Verdict::TooSmall("no memory".into())),
+        ];
+        let found: Vec<_> = verdicts(&format!(r#""state": "failed", {all}"#));
+        assert_eq!(found, rejected);
+        let bound = |state: &str| {
+            let members = format!(
+                r#""state": "{state}", "heap": "good", "protection": "tee", "exporter": "tee""#
+            );
+            verdicts(&members)
+        };
+        assert_eq!(bound("in-use"), [("good".to_owned(), allocated(Protection::Tee, "tee"))]);
+        assert_eq!(bound("failed"), []);
+    }
+
+    fn empty() -> StateFile {
+        serde_json::from_str(r#"{"schema": 1}"#).unwrap()
+    }
+}
