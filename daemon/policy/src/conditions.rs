@@ -30,3 +30,25 @@ impl Conditions {
         self.tee.is_some() || self.tee_revision.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_condition_on_soc_or_tee_requires_its_facts() {
+        let none = Conditions::default;
+        let (word, range) = (|| Some("x".to_owned()), || Range::new(">=1"));
+        for (conditions, soc, tee) in [
+            (none(), false, false),
+            (Conditions { kernel: range(), ..none() }, false, false),
+            (Conditions { soc_id: word(), ..none() }, true, false),
+            (Conditions { soc_revision: range(), ..none() }, true, false),
+            (Conditions { tee: word(), ..none() }, false, true),
+            (Conditions { tee_revision: range(), ..none() }, false, true),
+        ] {
+            let asked = (conditions.ask_for_soc(), conditions.ask_for_tee());
+            assert_eq!(asked, (soc, tee), "{conditions:?}");
+        }
+    }
+}

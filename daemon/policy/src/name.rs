@@ -125,6 +125,15 @@ mod tests {
         assert!(HeapName::new("protected,secure-video").is_ok());
     }
 
+    #[test]
+    fn heap_of_a_tee_has_the_prefix_of_the_kernel() {
+        let is_of_tee = |name| HeapName::new(name).unwrap().is_of_tee();
+        assert!(is_of_tee("protected,secure-video"));
+        for other in ["protected", "protected_a", "acme,protected,a"] {
+            assert!(!is_of_tee(other), "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn accepted_name_is_one_path_component(name in "\\PC{0,300}") {

@@ -183,6 +183,7 @@ impl GpuPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::EvidenceStatus;
 
     fn policy(files: &[(&str, &str)]) -> Policy {
         let fragments = files
@@ -255,11 +256,81 @@ mod tests {
     fn missing_settings_have_defaults() {
         let policy = policy(&[("default", "[gpu.'arm,mali-valhall-csf']\nheaps = []\n")]);
         let gpu = gpu(&policy);
-        assert_eq!(
-            (gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count()),
-            (HOLD, SUSPEND_BYTES, SUSPEND_COUNT)
-        );
+        assert_eq!((gpu.hold(), gpu.suspend_bytes(), gpu.suspend_count()), (5_000_000, 65_536, 16));
         assert!(!gpu.allow_unprotected());
+        assert_eq!(gpu.firmware(), None);
+    }
+
+    #[test]
+    fn firmware_and_permission_are_those_of_the_file() {
+        let policy = policy(&[(
+            "default",
+            "[gpu.'arm,mali-valhall-csf']\nheaps = []\nfirmware = 'arch10.8'\nallow-unprotected = true\n",
+        )]);
+        let gpu = gpu(&policy);
+        assert_eq!((gpu.firmware(), gpu.allow_unprotected()), (Some("arch10.8"), true));
+    }
+
+    #[test]
+    fn closed_image_keeps_only_candidates_for_the_bound_heap() {
+        let heaps = "[{name='svp'}, {name='protected,*', kernel='>=7'}, {name='protected,a'}]";
+        let text = format!("[gpu.'arm,mali-valhall-csf']\nheaps = {heaps}\n");
+        let policy = || policy(&[("default", text.as_str())]);
+        let heap = |name| HeapName::new(name).unwrap();
+        let all = ["svp", "protected,*", "protected,a"];
+        assert_eq!(names(&gpu(&policy().keeping_to(heap("protected,a")))), all);
+        assert_eq!(names(&gpu(&policy().closed(true))), all);
+        let closed = gpu(&policy().keeping_to(heap("protected,a")).closed(true));
+        assert_eq!(names(&closed), ["protected,a", "protected,a"]);
+        assert!(closed.heaps()[0].conditions.kernel.is_some());
+        let opened = policy().closed(true).closed(false).keeping_to(heap("svp"));
+        assert_eq!(names(&gpu(&opened)), all);
+        let mut of_gpu = gpu(&policy().closed(true));
+        of_gpu.keep_to(&heap("svp"));
+        assert_eq!(names(&of_gpu), ["svp"]);
+        of_gpu.keep_to(&heap("other"));
+        assert_eq!(names(&of_gpu), [""; 0]);
+    }
+
+    #[test]
+    fn shares_and_evidence_of_all_files_are_merged() {
+        let policy = policy(&[
+            (
+                "default",
+                "[share.vdec]\nsecure-video = ['a']\nui = ['b']\n[evidence.a]\nstatus = 'tested'\n",
+            ),
+            (
+                "acme,a9",
+                "[share.vdec]\nui = ['c', 'd']\n[evidence.a]\nfirewall = 'documented'\nstatus = 'unverified'\n[evidence.b]\nstatus = 'tested'\n",
+            ),
+        ]);
+        let content = policy.content();
+        let heaps = |usage: &str| -> Vec<_> {
+            content.share["vdec"][usage].value.iter().map(HeapName::as_str).collect()
+        };
+        assert_eq!((heaps("secure-video"), heaps("ui")), (vec!["a"], vec!["c", "d"]));
+        let a = &content.evidence["a"];
+        let (unverified, documented) = (EvidenceStatus::Unverified, EvidenceStatus::Documented);
+        assert_eq!((a.status, a.firewall), (unverified, Some(documented)));
+        assert_eq!(content.evidence.len(), 2);
+    }
+
+    #[test]
+    fn facts_to_collect_are_those_of_any_file() {
+        let of = |files: &[(&str, &str)]| {
+            let policy = policy(files);
+            let tables: Vec<_> =
+                policy.gpu_tables().map(|(name, at)| format!("{name} {at}")).collect();
+            let providers: Vec<_> =
+                policy.provider_compatibles().into_iter().map(str::to_owned).collect();
+            (tables, providers, policy.asks_for_soc())
+        };
+        let file = ("default", "[gpu.x]\nheaps = [{name='a', provider='acme,svp'}]\n");
+        let other = "[gpu.y]\nheaps = [{name='b', soc-id='A9'}, {name='c', provider='acme,tz'}]\n";
+        let (x, y) = ("x default.toml:2:6".to_owned(), "y acme,a9.toml:2:6".to_owned());
+        let (svp, tz) = ("acme,svp".to_owned(), "acme,tz".to_owned());
+        assert_eq!(of(&[file]), (vec![x.clone()], vec![svp.clone()], false));
+        assert_eq!(of(&[file, ("acme,a9", other)]), (vec![x, y], vec![svp, tz], true));
     }
 
     #[test]
