@@ -214,6 +214,7 @@ mod tests {
             file("2", Standing::Text("schema = 1\nx = 2\ny = 3\n".into())),
             file("3", Standing::Shadowed("by 2".into())),
             file("4", Standing::Text("schema = 1\n".into())),
+            file("5", Standing::Text("schema = 1\nx = 2\n".into())),
         ]);
         let paths: Vec<_> = merged.fragments().iter().map(|f| f.file.path.as_str()).collect();
         assert_eq!(paths, ["1", "4"]);
@@ -226,6 +227,7 @@ mod tests {
                 (Outcome::Refused, "2:1: unknown key `x`, and more"),
                 (Outcome::Shadowed, "by 2"),
                 (Outcome::Applied, ""),
+                (Outcome::Refused, "2:1: unknown key `x`"),
             ]
         );
         assert_eq!(judged[1].faults.len(), 2);

@@ -188,9 +188,39 @@ status = \"sure\"
         let found = faults("schema = 1\n[gpu.g]\nheaps = [{ name = \"x\" }\nhold = \"5s\"\n");
         assert!(found.iter().all(|f| f.starts_with("3:") || f.starts_with("4:")), "{found:?}");
         assert!(!found.is_empty());
-        assert!(faults(&"#".repeat(LARGEST + 1))[0].contains("longer than"));
+        let comment = |bytes: usize| format!("schema = 1\n{}", "#".repeat(bytes - 11));
+        assert_eq!(faults(&comment(65_536)), [""; 0]);
+        assert_eq!(faults(&comment(65_537)), ["1:1: the file is longer than 65536 bytes"]);
         assert!(!faults(&format!("schema = 1\na = {}", "[".repeat(10_000))).is_empty());
         assert!(!faults("schema = 1\nschema = 1").is_empty());
+    }
+
+    #[test]
+    fn limits_of_numbers_are_valid() {
+        let gpu = |body: &str| faults(&format!("schema = 1\n[gpu.g]\n{body}\n"));
+        for (valid, invalid) in [
+            ("hold = '10s'", "hold = '10001ms'"),
+            ("hold = '0s'", "hold = '-1s'"),
+            ("suspend = { bytes = '16MiB' }", "suspend = { bytes = '16385KiB' }"),
+            ("suspend = { bytes = '1KiB' }", "suspend = { bytes = '0KiB' }"),
+            ("suspend = { count = 128 }", "suspend = { count = 129 }"),
+            ("suspend = { count = 0 }", "suspend = { count = -1 }"),
+        ] {
+            assert_eq!(gpu(valid), [""; 0]);
+            assert_eq!(gpu(invalid).len(), 1, "{invalid}");
+        }
+    }
+
+    #[test]
+    fn firmware_is_arch_with_two_numbers() {
+        let firmware =
+            |image: &str| faults(&format!("schema = 1\n[gpu.g]\nfirmware = '{image}'\n"));
+        for valid in ["arch10.8", "arch11.12"] {
+            assert_eq!(firmware(valid), [""; 0]);
+        }
+        for invalid in ["arch10.", "arch.8", "arch.", "archx.8", "arch10.x", "arch10", "ark10.8"] {
+            assert_eq!(firmware(invalid).len(), 1, "{invalid}");
+        }
     }
 
     #[test]

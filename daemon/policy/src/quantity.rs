@@ -87,6 +87,11 @@ mod tests {
             (&DURATION, "2S", "2s"),
             (&SIZE, "64", "64KiB"),
             (&SIZE, "65536", "64KiB"),
+            (&SIZE, "1024", "1KiB"),
+            (&SIZE, "1023", "1023KiB"),
+            (&SIZE, "2049", "2049KiB"),
+            (&SIZE, "2048k", "2048KiB"),
+            (&DURATION, "2048", "2048s"),
             (&SIZE, "64k", "64KiB"),
             (&SIZE, "1 MB", "1MiB"),
         ] {
