@@ -90,12 +90,105 @@ fn unclosed_bracket_does_not_affect_later_statements() {
 }
 
 #[test]
+fn each_invalid_line_of_a_statement_is_reported_with_the_faults_of_the_others() {
+    let comma =
+        "missing comma between array elements, expected `,` | write a `,` between the elements";
+    let elements = "heaps = [\n  { name = 'a' }, 3\n  { name = 'b' }\n  { name = 'c d' },\n]\n";
+    let found = shown(&one("k,k", &format!("schema = 1\n[gpu.'g.g']\n{elements}")));
+    assert!(found[0].starts_with("4:19 error: expected a table such as"), "{found:?}");
+    assert_eq!(found[1..], [format!("5:3 error: {comma}"), format!("6:3 error: {comma}")]);
+    // The statement has two lines.
+    let elements = "heaps = [{ name = 'a b' },\n  { name = 'c' } { name = 'd' }]\n";
+    let found = shown(&one("k,k", &format!("schema = 1\n[gpu.'g.g']\n{elements}")));
+    assert!(found.len() == 2 && found[0].starts_with("3:19 error: the heap's name"), "{found:?}");
+    assert_eq!(found[1], format!("4:18 error: {comma}"));
+    let table = "suspend = {\n  bytes: '64KiB',\n  count = 1\n}\n";
+    let found = shown(&one("k,k", &format!("schema = 1\n[gpu.'g.g']\n{table}")));
+    assert!(found[0].starts_with("4:8 error: "), "{found:?}");
+    assert!(found[0].ends_with(" | write `=` between a key and its value"), "{found:?}");
+}
+
+#[test]
+fn brackets_in_strings_and_comments_do_not_count() {
+    let never_closed = |statement: &str| {
+        let found = shown(&one("k,k", &format!("schema = 1\n[gpu.'g.g']\n{statement}\n")));
+        assert!(!found.is_empty(), "{statement}");
+        found.iter().any(|line| line.contains("never closed"))
+    };
+    for statement in [
+        "hold = 5s # see [1",
+        "firmware = 'see [1' x",
+        "firmware = \"see [1\" x",
+        r#"firmware = "a \"[" x"#,
+        "firmware = 'see [1",
+        "heaps = [\n  = 'x'\n]",
+    ] {
+        assert!(!never_closed(statement), "{statement}");
+    }
+    for statement in
+        ["heaps = [ # see ]", "heaps = [ ']'", r"firmware = 'a\' [ x", r#"firmware = "a\\" [ x"#]
+    {
+        assert!(never_closed(statement), "{statement}");
+    }
+}
+
+#[test]
+fn string_of_several_lines_is_one_statement() {
+    let hold = "string values must be quoted, expected literal string | write \"5s\"";
+    for (quote, other) in [("'''", "\"\"\""), ("\"\"\"", "'''")] {
+        let text = format!(
+            "schema = 1\ndescription = {quote}\n[gpu.'x.x']\nheaps = [ {other} '\n{quote}\n[gpu.'g.g']\nhold = 5s\n[evidence.a]\nsource = {quote}x{quote}\n[evidence.b]\n"
+        );
+        let expected = [
+            format!("7:8 error: {hold}"),
+            "8:11 error: evidence without a `status` | -".to_owned(),
+            "10:11 error: evidence without a `status` | -".to_owned(),
+        ];
+        assert_eq!(shown(&one("k,k", &text)), expected);
+        // A short string ends on its line, whatever follows.
+        let text = format!(
+            "schema = 1\n[gpu.'g.g']\nheaps = [{{ name = 'x' }}, \"y\"\n[evidence.a]\nsource = {quote}\n{quote}\n"
+        );
+        let expected = [
+            "3:9 error: this array is never closed | a `]` is missing",
+            "4:11 error: evidence without a `status` | -",
+        ];
+        assert_eq!(shown(&one("k,k", &text)), expected);
+    }
+}
+
+#[test]
+fn unclosed_bracket_ends_before_a_header_or_key() {
+    let array = "3:9 error: this array is never closed | a `]` is missing";
+    let file = one("k,k", "schema = 1\n[gpu.'g.g']\nheaps = [\n[share.d]\nU = ['a']\n");
+    let usage =
+        "5:1 error: a usage is written in lower case, with digits and `-` | did you mean `u`?";
+    assert_eq!(shown(&file), [array, usage]);
+    assert_eq!(file.end(&file.problems[0]), Place { line: 3, column: 10 });
+    // The next key is indented, as the elements of the array are.
+    let text = "schema = 1\n[gpu.'g.g']\nheaps = [\n  { name = 'x' },\n  hold = '11s'\n";
+    let found = shown(&one("k,k", text));
+    assert!(found.len() == 2 && found[1].starts_with("5:10 error: a GPU is held"), "{found:?}");
+    // Indented keys belong to an open inline table.
+    let table = "suspend = {\n  bytes = '64KiB',\n  count = 129\n}\nhold = 5s\n";
+    let found = shown(&one("k,k", &format!("schema = 1\n[gpu.'g.g']\n{table}")));
+    assert!(found.len() == 2 && found[0].starts_with("5:11 error: expected a number"), "{found:?}");
+    assert!(found[1].starts_with("7:8 error: string values must be quoted"), "{found:?}");
+}
+
+#[test]
 fn common_mistakes_have_a_suggestion() {
     for (body, expected) in [
         ("[[gpu]]\nheaps = []\n", "write [gpu.\"arm,mali-valhall-csf\"]: each GPU has one table"),
         ("[gpu]\nheaps = []\n", "`[gpu]` does not name a GPU"),
         ("[gpu]\nsuspend = { bytes = '1KiB' }\n", "`[gpu]` does not name a GPU"),
         ("[gpu.fb000000.gpu]\nheaps = []\n", "[gpu.\"fb000000.gpu\"]"),
+        ("[[gpu.g]]\nheaps = []\n", "write [gpu.\"g\"]: one table for each GPU"),
+        ("[gpu.g]\ncompatible = 'x'\n", "the table's name says it: [gpu.\"g\"]"),
+        ("[gpu.g]\nheaps = [\n  x,\n]\n", "write \"x\""),
+        ("[gpu.g]\nhold =\n", "write a value after the `=`"),
+        ("[gpu.g]\nallow-unprotected = True\n", "write true"),
+        ("[gpu.g]\nallow-unprotected = off\n", "write false"),
         ("[gpu.g]\nheaps = 'x'\n", "write `heaps = [{ name = \"x\" }]`"),
         ("[gpu.g]\nheaps = ['x']\n", "write { name = \"x\" }"),
         ("[gpu.g]\nheaps = { name = 'x' }\n", "heaps are a list"),
@@ -119,6 +212,9 @@ fn common_mistakes_have_a_suggestion() {
         ("[gpu.g]\nsuspend = '64k'\n", "write `suspend = { bytes = \"64KiB\" }`"),
         ("[gpu.g]\nsuspend = { count = '8' }\n", "write `count = 8`"),
         ("[gpu.g]\nfirmware = 'arm/mali/arch10.8/mali_csffw.bin'\n", "did you mean \"arch10.8\"?"),
+        ("[gpu.g]\nfirmware = 'arch10.x/arch10.8'\n", "did you mean \"arch10.8\"?"),
+        ("[gpu.g]\nfirmware = 'arch10.x'\n", " | -"),
+        ("[gpu.g]\nfirmware = 'arch10.'\n", " | -"),
         ("[gpu.g]\nallow-unprotected = 'true'\n", "write `allow-unprotected = true`"),
         ("[gpu.g]\nprotected_heap_name = 'x'\n", "write `heaps = [{ name = \"x\" }]`"),
         ("[gpu.g]\nhold = 5\n", "did you mean \"5s\"?"),
@@ -264,6 +360,12 @@ fn shares_without_a_common_heap_are_reported() {
         assert!(said.first().is_some_and(|first| first.starts_with(expected)), "{said:?}");
     }
     assert_eq!(said("[share.d]\nu = ['a']\nv = ['a']\n"), [""; 0]);
+    // The lists of a file with an error may be incomplete. Those of one with a warning are not.
+    let share = "[share.d]\nu = []\n";
+    let error = said(&format!("x = 1\n{share}"));
+    assert!(error.len() == 1 && error[0].starts_with("2:1 error: "), "{error:?}");
+    let warning = said(&format!("[gpu.panthor]\n{share}"));
+    assert!(warning.len() == 2 && warning[1].starts_with("4:5 warning: no heap"), "{warning:?}");
 }
 
 #[test]
@@ -285,6 +387,12 @@ fn heap_without_evidence_and_unused_evidence_are_reported() {
     let found = said(&format!("{GPU}heaps = [{{ name = 'acme_spv' }}]\n{evidence}"));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|line| line.contains("did you mean `acme_")), "{found:?}");
+    let twice = "heaps = [{ name = 'b' }, { name = 'b', provider = 'x' }]\n[share.d]\nu = ['b']\n";
+    let twice = said(&format!("{GPU}{twice}"));
+    let unknown: Vec<_> = twice.iter().filter(|line| line.contains("nothing says")).collect();
+    assert!(unknown.len() == 1 && unknown[0].starts_with("3:19 "), "{twice:?}");
+    let invalid = said(&format!("{GPU}heaps = [{{ name = 'a b' }}]\n"));
+    assert!(invalid.len() == 1 && invalid[0].contains(" error: the heap's name"), "{invalid:?}");
     // Evidence may be in another file of the same key, or in `default`.
     assert_eq!(all(&[("a,b", &gpu), ("a,b", evidence)]), [[""; 0], [""; 0]]);
     assert_eq!(all(&[("default", evidence), ("a,b", &gpu)]), [[""; 0], [""; 0]]);
@@ -320,6 +428,59 @@ fn unknown_heap_near_a_known_one_is_reported() {
     for known in ["acme_machine", "system", "quite-different"] {
         assert_eq!(said(&format!("[share.d]\nu = ['{known}']\n")), [""; 0], "{known}");
     }
+}
+
+#[test]
+fn heap_in_several_files_is_known() {
+    let body = "[share.d]\nu = ['acme-machine']\n";
+    assert_eq!(said(body).len(), 1);
+    assert_eq!(all(&[("a,b", body), ("c,d", body)]), [[""; 0], [""; 0]]);
+}
+
+#[test]
+fn names_from_elsewhere_are_read_only_for_unknown_heaps() {
+    let reads = |files: &[(&str, &str)]| {
+        let file = |(key, body): &(&str, &str)| one(key, &format!("schema = 1\n{body}"));
+        let (mut files, mut reads) = (files.iter().map(file).collect::<Vec<_>>(), 0);
+        between(&mut files, &mut || {
+            reads += 1;
+            BTreeSet::new()
+        });
+        reads
+    };
+    let (a, b) = ("[share.d]\nu = ['acme']\n", "[share.d]\nu = ['other']\n");
+    assert_eq!(reads(&[("a,b", a)]), 1);
+    assert_eq!(reads(&[("a,b", a), ("c,d", b)]), 1);
+    assert_eq!(reads(&[("a,b", a), ("c,d", a)]), 0, "in several files");
+    let evidence = format!("{a}[evidence.acme]\nstatus = 'tested'\n");
+    assert_eq!(reads(&[("a,b", &evidence)]), 0, "with evidence");
+    assert_eq!(reads(&[("a,b", "[share.d]\nu = ['system']\n")]), 0, "of the kernel");
+}
+
+#[test]
+fn heaps_of_a_file_are_those_it_names() {
+    let gpu = format!("{GPU}heaps = [{{ name = 'b' }}, {{ name = 'protected,*' }}]\n");
+    let file = one("k,k", &format!("schema = 1\n{gpu}[share.d]\nu = ['a', 'b']\n"));
+    assert_eq!(file.heaps(), ["a".to_owned(), "b".to_owned()].into());
+    assert_eq!(one("k,k", "schema = 1\n").heaps(), BTreeSet::new());
+}
+
+#[test]
+fn file_that_cannot_be_read_has_one_problem() {
+    let problem = Diagnostic::new("k.toml", "", 0..0, "is a directory".into());
+    let file = Checked::from(problem.clone());
+    assert_eq!((&file.problems[..], file.more, file.is_refused()), (&[problem][..], 0, true));
+}
+
+#[test]
+fn problems_beyond_the_maximum_are_counted() {
+    let text = format!("schema = 1\n[gpu.'g.g']\nheaps = [{}]\n", "1,".repeat(MOST_FAULTS + 3));
+    let file = one("k,k", &text);
+    assert_eq!((file.problems.len(), file.more), (MOST_FAULTS, 3));
+    let names: Vec<_> = (0..MOST_FAULTS + 2).map(|n| format!("{{ name = 'acme{n}' }},")).collect();
+    let mut files = [one("a,b", &format!("schema = 1\n{GPU}heaps = [{}]\n", names.concat()))];
+    between(&mut files, &mut BTreeSet::new);
+    assert_eq!((files[0].problems.len(), files[0].more), (MOST_FAULTS, 2));
 }
 
 #[test]
