@@ -109,6 +109,17 @@ fn each_invalid_line_of_a_statement_is_reported_with_the_faults_of_the_others() 
 }
 
 #[test]
+fn lost_statement_hides_only_the_absence_of_its_key() {
+    let hold = "3:8 error: string values must be quoted, expected literal string | write \"5s\"";
+    let found = shown(&one("k,k", "schema = 1\n[foo]\nhold = 5s\n"));
+    assert!(found.len() == 2 && found[0].starts_with("2:2 error: unknown key `foo`"), "{found:?}");
+    assert_eq!(found[1], hold);
+    let found = shown(&one("k,k", "schema = one\n[evidence.a]\nstatus = tested\n"));
+    assert!(found.len() == 2 && found[0].starts_with("1:10 error: "), "{found:?}");
+    assert!(found[1].starts_with("3:10 error: invalid boolean"), "{found:?}");
+}
+
+#[test]
 fn brackets_in_strings_and_comments_do_not_count() {
     let never_closed = |statement: &str| {
         let found = shown(&one("k,k", &format!("schema = 1\n[gpu.'g.g']\n{statement}\n")));
@@ -137,12 +148,13 @@ fn string_of_several_lines_is_one_statement() {
     let hold = "string values must be quoted, expected literal string | write \"5s\"";
     for (quote, other) in [("'''", "\"\"\""), ("\"\"\"", "'''")] {
         let text = format!(
-            "schema = 1\ndescription = {quote}\n[gpu.'x.x']\nheaps = [ {other} '\n{quote}\n[gpu.'g.g']\nhold = 5s\n[evidence.a]\nsource = {quote}x{quote}\n[evidence.b]\n"
+            "schema = 1\ndescription = {quote}\n[gpu.'x.x']\nheaps = [ {other} '\n{quote}\n[gpu.'g.g']\nhold = 5s\nheaps = [\n[evidence.a]\nsource = {quote}x{quote}\n[evidence.b]\n"
         );
         let expected = [
             format!("7:8 error: {hold}"),
-            "8:11 error: evidence without a `status` | -".to_owned(),
-            "10:11 error: evidence without a `status` | -".to_owned(),
+            "8:9 error: this array is never closed | a `]` is missing".to_owned(),
+            "9:11 error: evidence without a `status` | -".to_owned(),
+            "11:11 error: evidence without a `status` | -".to_owned(),
         ];
         assert_eq!(shown(&one("k,k", &text)), expected);
         // A short string ends on its line, whatever follows.
@@ -186,6 +198,7 @@ fn common_mistakes_have_a_suggestion() {
         ("[[gpu.g]]\nheaps = []\n", "write [gpu.\"g\"]: one table for each GPU"),
         ("[gpu.g]\ncompatible = 'x'\n", "the table's name says it: [gpu.\"g\"]"),
         ("[gpu.g]\nheaps = [\n  x,\n]\n", "write \"x\""),
+        ("[gpu.g]\nfirmware = \"\\\n", "a `\"` is missing"),
         ("[gpu.g]\nhold =\n", "write a value after the `=`"),
         ("[gpu.g]\nallow-unprotected = True\n", "write true"),
         ("[gpu.g]\nallow-unprotected = off\n", "write false"),
@@ -304,6 +317,10 @@ fn unlikely_gpu_tables_are_reported() {
         (
             "[gpu.panthor]\n",
             "2:6 warning: `panthor` is neither a compatible string nor a device name | use `arm,mali-valhall-csf` for all Mali CSF GPUs",
+        ),
+        (
+            "[gpu.panthor]\nsuspend = { count = 1 }\n",
+            "2:6 warning: `panthor` is neither a compatible string nor a device's name | any Mali CSF GPU is `arm,mali-valhall-csf`",
         ),
         (
             "[gpu.'g.g']\nheaps = [{ name = 'system' }]\n",
