@@ -101,7 +101,7 @@ impl Recovered {
 /// Returns the range of the line that contains a byte.
 fn line_of(text: &str, at: usize) -> Range<usize> {
     let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-    start..line_end(text, at).max(start + 1)
+    start..line_end(text, at)
 }
 
 /// Adds the faults of one statement. Returns whether there are any.
