@@ -414,10 +414,10 @@ mod tests {
             (kernel.delivery(), kernel.source())
         };
         let both = with(Some(module.clone()), Some(Parameter::Open));
-        assert_eq!(both, ("module", Source::Kernel));
-        assert_eq!(with(Some(module), None), ("module", Source::Kernel));
-        assert_eq!(with(None, Some(Parameter::Open)), ("panthor-parameter", Source::Driver));
-        assert_eq!(with(None, None), ("none", Source::Handed));
+        assert_eq!(both, (Delivery::Module, Source::Kernel));
+        assert_eq!(with(Some(module), None), (Delivery::Module, Source::Kernel));
+        assert_eq!(with(None, Some(Parameter::Open)), (Delivery::PanthorParameter, Source::Driver));
+        assert_eq!(with(None, None), (Delivery::None, Source::Handed));
     }
 
     #[test]

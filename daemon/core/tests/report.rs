@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use protheap_core::engine::{Bound, Engine, Event, Monotonic, Opened};
+use protheap_core::engine::{Binder, Bound, Event, Keeper, Machine, Monotonic, Opened};
 use protheap_core::facts::{
     FIRMWARE_BYTES, Facts, Gpu, KernelBinding, Module, Parameter, Protection, Shortage, Source,
     Verdict,
@@ -44,8 +44,8 @@ fn module() -> Option<Module> {
 }
 
 /// Returns the report on the GPU after these events.
-fn reported<const DAEMON: bool>(facts: Facts, events: Vec<Event>) -> GpuState {
-    let mut engine = Engine::<DAEMON>::new(policy(), facts);
+fn reported<M: Machine>(facts: Facts, events: Vec<Event>) -> GpuState {
+    let mut engine = M::new(policy(), facts);
     for (at, event) in (0..).zip(std::iter::once(Event::Started).chain(events)) {
         engine.on(event, Monotonic(at));
     }
@@ -55,8 +55,8 @@ fn reported<const DAEMON: bool>(facts: Facts, events: Vec<Event>) -> GpuState {
 /// Returns the events by which a binder binds the heap with this verdict.
 fn bound(verdict: Verdict) -> Vec<Event> {
     vec![
-        Event::Opened(device(), Opened::NoWindow),
-        Event::Tried(device(), heap(), verdict),
+        Event::Opened(device(), Opened::NotHeld),
+        Event::Allocated(device(), heap(), verdict),
         Event::Bound(device(), Ok(Bound { in_use: false, judged: None })),
     ]
 }
@@ -67,7 +67,7 @@ fn allocated(shortage: Option<Shortage>) -> Verdict {
 
 #[test]
 fn binder_reports_the_verdict_on_the_bound_heap() {
-    let gpu = reported::<false>(facts(module()), bound(allocated(None)));
+    let gpu = reported::<Binder>(facts(module()), bound(allocated(None)));
     assert_eq!((gpu.state, gpu.heap), (State::Bound, Some(heap())));
     assert_eq!((gpu.protection, gpu.exporter), (Some(Protection::Unmappable), Some("acme".into())));
     assert_eq!((gpu.suspend_buffers, gpu.suspend_shortage), (Some(16), None));
@@ -76,7 +76,7 @@ fn binder_reports_the_verdict_on_the_bound_heap() {
 #[test]
 fn binder_reports_fewer_suspend_buffers_with_the_reason() {
     let shortage = Shortage { allocated: 3, wanted: 16, why: "no memory".into() };
-    let gpu = reported::<false>(facts(module()), bound(allocated(Some(shortage))));
+    let gpu = reported::<Binder>(facts(module()), bound(allocated(Some(shortage))));
     assert_eq!((gpu.suspend_count, gpu.suspend_buffers), (Some(16), Some(3)));
     assert_eq!(gpu.suspend_shortage.as_deref(), Some("no memory"));
 }
@@ -85,7 +85,7 @@ fn binder_reports_fewer_suspend_buffers_with_the_reason() {
 fn number_of_buffers_is_unknown_where_the_driver_allocates_them() {
     let mut facts = facts(None);
     facts.kernel.parameter = Some(Parameter::Open);
-    let gpu = reported::<false>(facts, bound(allocated(None)));
+    let gpu = reported::<Binder>(facts, bound(allocated(None)));
     assert_eq!((gpu.state, gpu.suspend_count), (State::Bound, Some(16)));
     assert_eq!(gpu.suspend_buffers, None);
 }
@@ -105,8 +105,8 @@ fn daemon_reports_the_binding_of_the_kernel() {
         suspend_in_use: 2,
         suspend_wanted: 0,
     };
-    let looked = vec![Event::Looked(device(), Ok(Some(kernel)))];
-    let gpu = reported::<true>(facts(module()), looked);
+    let read = vec![Event::Read(device(), Ok(Some(kernel)))];
+    let gpu = reported::<Keeper>(facts(module()), read);
     assert_eq!((gpu.state, gpu.heap), (State::InUse, Some(heap())));
     assert_eq!((gpu.protection, gpu.exporter), (Some(Protection::None), Some("other".into())));
     assert_eq!((gpu.firmware_bytes, gpu.suspend_bytes), (Some(2 * FIRMWARE_BYTES), Some(4096)));
