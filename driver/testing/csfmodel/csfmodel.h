@@ -164,8 +164,6 @@ static inline bool in_carveout(u64 address)
 /* registers.c */
 void registers_begin(void);
 void registers_tick(void);
-void interrupts_tick(void);
-void raise(enum interrupt interrupt, u32 bits);
 
 /* mmu.c */
 typedef bool (*mmu_visit)(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes);

@@ -2,6 +2,7 @@
 /* Firmware as seen by the host: boot, interfaces in the shared section, global requests. */
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 /* Offsets of the interfaces in the shared section. panthor requires those of the first two. */
 #define GROUP_CONTROL(slot)		(0x1000 + (slot) * 0x100)

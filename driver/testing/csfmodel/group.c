@@ -4,6 +4,7 @@
 #include <linux/jhash.h>
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 #define SAVED_MAGIC	0x53555350454e44ULL
 

@@ -24,6 +24,7 @@
 #include <linux/uaccess.h>
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 static int fatal(u32 slot)
 {

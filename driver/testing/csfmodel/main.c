@@ -23,6 +23,7 @@
 #include <linux/of_irq.h>
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 struct model model;
 

@@ -5,6 +5,7 @@
  */
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 #define LEVELS		4
 #define ENTRIES		512

@@ -8,6 +8,7 @@
  */
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 #define STATE_MAGIC	0x50524f5400000000ULL
 

@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Registers of the GPU: identification, interrupts, commands, power, and control of the MCU. */
-
-#include <linux/interrupt.h>
+/* Registers of the GPU: identification, commands, power, and control of the MCU. */
 
 #include "csfmodel.h"
+#include "interrupt.h"
 
 /* Commands in the low byte of GPU_CMD, as panthor_gpu_regs.h builds them. */
 #define COMMAND(value)	((value) & 0xff)
 #define RESET		COMMAND(GPU_SOFT_RESET)
 #define FLUSH_CACHES	COMMAND(GPU_FLUSH_CACHES(0, 0, 0))
-
-static const u32 interrupt_base[INTERRUPTS] = {
-	[JOB] = JOB_INT_BASE,
-	[MMU] = MMU_INT_BASE,
-	[GPU] = GPU_INT_BASE,
-};
-
-void raise(enum interrupt interrupt, u32 bits)
-{
-	u32 raw = interrupt_base[interrupt] + INT_RAWSTAT;
-
-	set(raw, get(raw) | bits);
-}
 
 /*
  * Properties of the GPU. Only those that panthor and its users depend on have to be correct: 40-bit
@@ -119,31 +105,10 @@ static void mcu_tick(void)
 void registers_tick(void)
 {
 	/* Clear first: the driver clears interrupts that were raised at an earlier tick. */
-	for (int i = 0; i < INTERRUPTS; i++) {
-		u32 clear = get(interrupt_base[i] + INT_CLEAR);
-		u32 raw = interrupt_base[i] + INT_RAWSTAT;
-
-		if (clear) {
-			set(interrupt_base[i] + INT_CLEAR, 0);
-			set(raw, get(raw) & ~clear);
-		}
-	}
+	interrupts_clear();
 	command_tick();
 	power_tick(GPU_L2_PRESENT, L2_READY, L2_PWRON, L2_PWROFF);
 	power_tick(GPU_TILER_PRESENT, TILER_READY, TILER_PWRON, TILER_PWROFF);
 	power_tick(GPU_SHADER_PRESENT, SHADER_READY, SHADER_PWRON, SHADER_PWROFF);
 	mcu_tick();
-}
-
-/* The lines are level-triggered: each tick sets an asserted line pending again. */
-void interrupts_tick(void)
-{
-	for (int i = 0; i < INTERRUPTS; i++) {
-		u32 base = interrupt_base[i];
-		u32 status = get(base + INT_RAWSTAT) & get(base + INT_MASK);
-
-		set(base + INT_STAT, status);
-		if (status)
-			irq_set_irqchip_state(model.irq[i], IRQCHIP_STATE_PENDING, true);
-	}
 }
