@@ -12,17 +12,14 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "complaint.h"
 #include "csfmodel.h"
 
-#define MAX_COMPLAINTS	32
 /* Physical addresses that are checked: those of the test boards. */
 #define WINDOW_PAGES	(2 * SZ_4G / PAGE_SIZE)
 /* Minimum number of ticks between two requested checks, and maximum between any two. */
 #define AT_LEAST	200
 #define AT_MOST		2000
-
-static char complaints[MAX_COMPLAINTS][128];
-static u32 complaint_count;
 
 /* Size of the largest carve-out that can be checked. */
 #define MAX_CARVEOUT	SZ_16M
@@ -46,32 +43,6 @@ struct suspicion {
 };
 
 static struct suspicion suspicion;
-
-/* Stores each complaint once. */
-void complain(const char *format, ...)
-{
-	char text[sizeof(complaints[0])];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	count(COMPLAINTS);
-	for (u32 i = 0; i < complaint_count; i++) {
-		if (!strcmp(complaints[i], text))
-			return;
-	}
-	if (complaint_count == MAX_COMPLAINTS)
-		return;
-	strscpy(complaints[complaint_count++], text);
-	pr_warn("csfmodel: %s\n", text);
-}
-
-/* Returns complaint number @index, counted from 0, or NULL if there are fewer. */
-const char *complaint(u32 index)
-{
-	return index < complaint_count ? complaints[index] : NULL;
-}
 
 static bool visit(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes)
 {

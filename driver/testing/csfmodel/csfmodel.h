@@ -223,11 +223,9 @@ void check_end(void);
 void check_soon(void);
 void check_tick(void);
 bool check_now(void);
-const char *complaint(u32 index);
 int check_spoil(void);
 void check_lent(phys_addr_t start, size_t bytes);
 void check_reclaimed(phys_addr_t start);
-__printf(1, 2) void complain(const char *format, ...);
 
 /* lent.c */
 int lent_begin(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Firmware as seen by the host: boot, interfaces in the shared section, global requests. */
 
+#include "complaint.h"
 #include "csfmodel.h"
 #include "interrupt.h"
 

@@ -3,6 +3,7 @@
 
 #include <linux/jhash.h>
 
+#include "complaint.h"
 #include "csfmodel.h"
 #include "interrupt.h"
 

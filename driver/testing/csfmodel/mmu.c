@@ -4,6 +4,7 @@
  * spaces, and the bus, which denies access to the carve-out except in protected mode.
  */
 
+#include "complaint.h"
 #include "csfmodel.h"
 #include "interrupt.h"
 

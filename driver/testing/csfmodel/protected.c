@@ -7,6 +7,7 @@
  * regions is saved to the protected suspend buffer.
  */
 
+#include "complaint.h"
 #include "csfmodel.h"
 #include "interrupt.h"
 

@@ -4,6 +4,7 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
+#include "complaint.h"
 #include "csfmodel.h"
 
 static const char * const counter_names[COUNTERS] = {
