@@ -180,22 +180,12 @@ void mmu_reset(void);
 bool mmu_map_twice(u32 space, u64 va);
 
 /* firmware.c */
-struct panthor_fw_global_input_iface *global_input(void);
-struct panthor_fw_global_output_iface *global_output(void);
-struct panthor_fw_csg_input_iface *group_input(u32 slot);
-struct panthor_fw_csg_output_iface *group_output(u32 slot);
-struct panthor_fw_cs_input_iface *stream_input(u32 slot, u32 index);
-struct panthor_fw_cs_output_iface *stream_output(u32 slot, u32 index);
-void global_event(u32 bit);
-void group_event(u32 slot, u32 bit);
-void stream_event(u32 slot, u32 index, u32 bit);
 void firmware_boot(void);
 void firmware_stop(bool lost);
 void firmware_tick(void);
 
 /* group.c */
 bool group_runs(u32 slot);
-u32 group_priority(u32 slot);
 void group_request(u32 slot);
 void groups_run(void);
 

@@ -1,119 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Firmware as seen by the host: boot, interfaces in the shared section, global requests. */
+/* Firmware as seen by the host: boot, halt, global requests and doorbells. */
 
 #include "complaint.h"
 #include "csfmodel.h"
+#include "interface.h"
 #include "interrupt.h"
 
-/* Offsets of the interfaces in the shared section. panthor requires those of the first two. */
-#define GROUP_CONTROL(slot)		(0x1000 + (slot) * 0x100)
-#define STREAM_CONTROL(slot, index)	(GROUP_CONTROL(slot) + 0x40 + (index) * 0xc)
-#define GLOBAL_INPUT			0x2000
-#define GLOBAL_OUTPUT			0x2800
-#define GROUP_INPUT(slot)		(0x3000 + (slot) * 0x1000)
-#define GROUP_OUTPUT(slot)		(GROUP_INPUT(slot) + 0x200)
-#define STREAM_INPUT(slot, index)	(GROUP_INPUT(slot) + 0x400 + (index) * 0x180)
-#define STREAM_OUTPUT(slot, index)	(STREAM_INPUT(slot, index) + 0x80)
 /* Written when the firmware halts, and found again unless the driver has reloaded the firmware. */
-#define HALTED				0xf00
-#define HALTED_MAGIC			0x48414c544544ULL
-
-#define VERSION				0x01010000	/* 1.1.0 */
-/* 96 registers, encoded as 95, and 8 scoreboards. */
-#define STREAM_FEATURES			(95 | 8 << 8 | CS_FEATURES_COMPUTE | \
-					 CS_FEATURES_FRAGMENT | CS_FEATURES_TILER)
-
-static void *shared(u32 offset)
-{
-	return model.shared[offset / PAGE_SIZE] + offset % PAGE_SIZE;
-}
-
-struct panthor_fw_global_input_iface *global_input(void)
-{
-	return shared(GLOBAL_INPUT);
-}
-
-struct panthor_fw_global_output_iface *global_output(void)
-{
-	return shared(GLOBAL_OUTPUT);
-}
-
-struct panthor_fw_csg_input_iface *group_input(u32 slot)
-{
-	return shared(GROUP_INPUT(slot));
-}
-
-struct panthor_fw_csg_output_iface *group_output(u32 slot)
-{
-	return shared(GROUP_OUTPUT(slot));
-}
-
-struct panthor_fw_cs_input_iface *stream_input(u32 slot, u32 index)
-{
-	return shared(STREAM_INPUT(slot, index));
-}
-
-struct panthor_fw_cs_output_iface *stream_output(u32 slot, u32 index)
-{
-	return shared(STREAM_OUTPUT(slot, index));
-}
-
-/* An event is pending while request and acknowledgment differ; the host makes them equal. */
-static u32 pending(u32 ack, u32 req, u32 bit)
-{
-	return (ack & ~bit) | (~req & bit);
-}
-
-void global_event(u32 bit)
-{
-	struct panthor_fw_global_output_iface *out = global_output();
-
-	WRITE_ONCE(out->ack, pending(out->ack, READ_ONCE(global_input()->req), bit));
-	raise(JOB, JOB_INT_GLOBAL_IF);
-}
-
-void group_event(u32 slot, u32 bit)
-{
-	struct panthor_fw_csg_output_iface *out = group_output(slot);
-
-	WRITE_ONCE(out->ack, pending(out->ack, READ_ONCE(group_input(slot)->req), bit));
-	raise(JOB, JOB_INT_CSG_IF(slot));
-}
-
-void stream_event(u32 slot, u32 index, u32 bit)
-{
-	struct panthor_fw_cs_output_iface *out = stream_output(slot, index);
-	struct panthor_fw_csg_output_iface *group = group_output(slot);
-	u32 acknowledged;
-
-	WRITE_ONCE(out->ack, pending(out->ack, READ_ONCE(stream_input(slot, index)->req), bit));
-	mb(); /* the host acknowledges before it reads, so read after writing */
-	acknowledged = READ_ONCE(group_input(slot)->cs_irq_ack);
-	WRITE_ONCE(group->cs_irq_req, pending(group->cs_irq_req, acknowledged, BIT(index)));
-	raise(JOB, JOB_INT_CSG_IF(slot));
-}
-
-/* The page tables do not show where the section ends: buffers may follow it. */
-static bool locate_shared(void)
-{
-	for (u32 i = 0; i < ARRAY_SIZE(model.shared); i++) {
-		u64 address;
-
-		if (!mmu_translate(0, SHARED_VA + i * PAGE_SIZE, &address) ||
-		    !pfn_is_map_memory(PHYS_PFN(address)))
-			return false;
-		model.shared[i] = phys_to_virt(address);
-	}
-	return true;
-}
-
-static bool shared_is_there(void)
-{
-	u64 address;
-
-	return mmu_translate(0, SHARED_VA, &address) && pfn_is_map_memory(PHYS_PFN(address)) &&
-	       phys_to_virt(address) == model.shared[0];
-}
+#define HALTED_MAGIC	0x48414c544544ULL
 
 static void locate_section(void)
 {
@@ -136,36 +30,6 @@ static void locate_section(void)
 		complain("the protected section is not entirely in the carve-out");
 }
 
-static void write_interfaces(void)
-{
-	struct panthor_fw_global_control_iface *global = shared(0);
-	struct panthor_fw_csg_control_iface *group;
-	struct panthor_fw_cs_control_iface *stream;
-
-	for (u32 i = 0; i < ARRAY_SIZE(model.shared); i++)
-		memset(model.shared[i], 0, PAGE_SIZE);
-	global->version = VERSION;
-	global->input_va = SHARED_VA + GLOBAL_INPUT;
-	global->output_va = SHARED_VA + GLOBAL_OUTPUT;
-	global->group_num = GROUPS;
-	global->group_stride = GROUP_CONTROL(1) - GROUP_CONTROL(0);
-	for (u32 slot = 0; slot < GROUPS; slot++) {
-		group = shared(GROUP_CONTROL(slot));
-		group->input_va = SHARED_VA + GROUP_INPUT(slot);
-		group->output_va = SHARED_VA + GROUP_OUTPUT(slot);
-		group->suspend_size = suspend_bytes;
-		group->protm_suspend_size = protected_suspend_bytes;
-		group->stream_num = STREAMS;
-		group->stream_stride = STREAM_CONTROL(0, 1) - STREAM_CONTROL(0, 0);
-		for (u32 index = 0; index < STREAMS; index++) {
-			stream = shared(STREAM_CONTROL(slot, index));
-			stream->features = STREAM_FEATURES;
-			stream->input_va = SHARED_VA + STREAM_INPUT(slot, index);
-			stream->output_va = SHARED_VA + STREAM_OUTPUT(slot, index);
-		}
-	}
-}
-
 /* The driver restarts the MCU by writing the same value: detect it as a change of this one. */
 static void fail(void)
 {
@@ -178,13 +42,13 @@ void firmware_boot(void)
 	bool resumed;
 	u64 *halted;
 
-	if (model.boot_fails || !(get(L2_READY) & 1) || !locate_shared()) {
+	if (model.boot_fails || !(get(L2_READY) & 1) || !interfaces_locate()) {
 		model.boot_fails = false;
 		fail();
 		return;
 	}
 	model.report_at = 0;
-	halted = shared(HALTED);
+	halted = halt_mark();
 	resumed = model.halted && *halted == HALTED_MAGIC;
 	locate_section();
 	if (resumed) {
@@ -195,7 +59,7 @@ void firmware_boot(void)
 		model.booted_at = ktime_to_us(ktime_get());
 		model.hung = false;
 		memset(model.groups, 0, sizeof(model.groups));
-		write_interfaces();
+		interfaces_reset();
 		/* Only at a full boot: firmware that resumes from a halt keeps its state. */
 		model.prepared = model.section_where != NOWHERE;
 		check_soon();
@@ -220,7 +84,7 @@ void firmware_stop(bool lost)
 
 static void halt(void)
 {
-	u64 *halted = shared(HALTED);
+	u64 *halted = halt_mark();
 
 	if (model.halt_fails) {
 		model.halt_fails = false;
@@ -277,7 +141,7 @@ void firmware_tick(void)
 {
 	if (!model.up || model.hung || (model.protected && model.protected_dead))
 		return;
-	if (!shared_is_there()) {
+	if (!interfaces_are_mapped()) {
 		complain("the memory of the firmware was unmapped while it ran");
 		firmware_stop(true);
 		fail();

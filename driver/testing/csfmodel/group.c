@@ -5,6 +5,7 @@
 
 #include "complaint.h"
 #include "csfmodel.h"
+#include "interface.h"
 #include "interrupt.h"
 
 #define SAVED_MAGIC	0x53555350454e44ULL
@@ -25,12 +26,6 @@ bool group_runs(u32 slot)
 	u32 state = model.groups[slot].state;
 
 	return state == CSG_STATE_START || state == CSG_STATE_RESUME;
-}
-
-/* Higher values run first. */
-u32 group_priority(u32 slot)
-{
-	return CSG_EP_REQ_PRIORITY_GET(READ_ONCE(group_input(slot)->endpoint_req));
 }
 
 static u64 hash(void)

@@ -24,6 +24,7 @@
 #include <linux/uaccess.h>
 
 #include "csfmodel.h"
+#include "interface.h"
 #include "interrupt.h"
 
 static int fatal(u32 slot)

@@ -7,6 +7,7 @@
  */
 
 #include "csfmodel.h"
+#include "interface.h"
 
 /* Bits 63 to 56 of an instruction. All other opcodes do nothing. */
 enum opcode {

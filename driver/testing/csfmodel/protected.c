@@ -9,6 +9,7 @@
 
 #include "complaint.h"
 #include "csfmodel.h"
+#include "interface.h"
 #include "interrupt.h"
 
 #define STATE_MAGIC	0x50524f5400000000ULL

@@ -6,6 +6,7 @@
 
 #include "complaint.h"
 #include "csfmodel.h"
+#include "interface.h"
 
 static const char * const counter_names[COUNTERS] = {
 	[TICKS] = "ticks",

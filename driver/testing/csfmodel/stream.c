@@ -2,6 +2,7 @@
 /* Command streams: rings of instructions, and the buffers that they call. */
 
 #include "csfmodel.h"
+#include "interface.h"
 
 /* Maximum number of instructions that a stream runs in one tick. */
 #define BUDGET	64
