@@ -41,9 +41,6 @@ enum interrupt { JOB, MMU, GPU, INTERRUPTS };
 /* Kind of the memory behind a range of addresses. */
 enum where { NOWHERE, ORDINARY, CARVE_OUT };
 
-/* Why a stream stopped. */
-enum progress { OFF, DRAINED, BUSY, WAITING, PROTECTED, STALLED };
-
 struct call {
 	u64 at;
 	u64 end;
@@ -69,17 +66,6 @@ struct group {
 	bool busy;	/* has instructions to run, or requests to handle */
 	bool ran;	/* has run an instruction in this tick */
 	struct stream streams[STREAMS];
-};
-
-/* A stream and its next instruction. */
-struct context {
-	u32 slot;
-	u32 index;
-	bool secure;	/* in protected mode */
-	struct group *group;
-	struct stream *stream;
-	struct panthor_fw_ringbuf_output_iface *ring;
-	u64 instruction;
 };
 
 /* Memory behind the simulated firewall of the bus. */
@@ -188,17 +174,6 @@ void firmware_tick(void);
 bool group_runs(u32 slot);
 void group_request(u32 slot);
 void groups_run(void);
-
-/* stream.c */
-void stream_start(u32 slot, u32 index);
-enum progress stream_run(u32 slot, u32 index, bool secure);
-void stream_fault(struct context *context, u32 exception, u64 va);
-void *stream_memory(struct context *context, u64 va, u32 alignment, u32 access);
-void stream_advance(struct context *context);
-bool stream_waits_for_protection(struct context *context);
-
-/* instruction.c */
-enum progress instruction_run(struct context *context);
 
 /* protected.c */
 u32 protected_streams(u32 slot);

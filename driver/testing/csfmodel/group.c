@@ -7,6 +7,7 @@
 #include "csfmodel.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "stream.h"
 
 #define SAVED_MAGIC	0x53555350454e44ULL
 

@@ -6,7 +6,9 @@
  * assumption which instructions are skipped after a fault, and that a region contains no calls.
  */
 
+#include "context.h"
 #include "csfmodel.h"
+#include "instruction.h"
 #include "interface.h"
 
 /* Bits 63 to 56 of an instruction. All other opcodes do nothing. */

@@ -11,6 +11,7 @@
 #include "csfmodel.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "stream.h"
 
 #define STATE_MAGIC	0x50524f5400000000ULL
 

@@ -1,85 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Command streams: rings of instructions, and the buffers that they call. */
 
+#include "context.h"
 #include "csfmodel.h"
+#include "instruction.h"
 #include "interface.h"
+#include "stream.h"
 
 /* Maximum number of instructions that a stream runs in one tick. */
 #define BUDGET	64
-
-/* Reports a fault to the host, which then lets the stream continue. */
-void stream_fault(struct context *context, u32 exception, u64 va)
-{
-	struct panthor_fw_cs_output_iface *out = stream_output(context->slot, context->index);
-
-	count(FAULTS);
-	context->stream->faulted = true;
-	/* The rest of a protected region is skipped. */
-	context->stream->region = 0;
-	context->stream->wants = false;
-	WRITE_ONCE(out->fault, exception);
-	WRITE_ONCE(out->fault_info, va);
-	stream_event(context->slot, context->index, CS_FAULT);
-}
-
-/* Returns the memory that an instruction accesses. If it is not accessible, the stream faults. */
-void *stream_memory(struct context *context, u64 va, u32 alignment, u32 access)
-{
-	void *memory;
-
-	if (va % alignment) {
-		stream_fault(context, DRM_PANTHOR_EXCEPTION_ADDR_RANGE_FAULT, va);
-		return NULL;
-	}
-	memory = mmu_memory(context->group->space, va, context->secure);
-	if (PTR_ERR(memory) == -EACCES) {
-		stream_fault(context, DRM_PANTHOR_EXCEPTION_CS_BUS_FAULT, va);
-		return NULL;
-	}
-	if (IS_ERR(memory)) {
-		context->stream->dead = true;
-		mmu_fault(context->group->space, va, access);
-		return NULL;
-	}
-	return memory;
-}
-
-/* Returns whether the stream has to wait for protected mode, and requests it once. */
-bool stream_waits_for_protection(struct context *context)
-{
-	struct panthor_fw_cs_output_iface *out = stream_output(context->slot, context->index);
-	struct stream *stream = context->stream;
-
-	stream->wants = true;
-	if (context->secure)
-		return false;
-	if (!stream->asked) {
-		stream->asked = true;
-		count(PROTECTED_REQUESTS);
-		WRITE_ONCE(out->status_wait, CS_STATUS_WAIT_PROTM);
-		stream_event(context->slot, context->index, CS_PROTM_PENDING);
-	}
-	return true;
-}
-
-void stream_advance(struct context *context)
-{
-	struct stream *stream = context->stream;
-
-	if (stream->depth)
-		stream->calls[stream->depth - 1].at += sizeof(u64);
-	else
-		context->ring->extract += sizeof(u64);
-	while (stream->depth) {
-		struct call *call = &stream->calls[stream->depth - 1];
-
-		if (call->at < call->end)
-			break;
-		/* The host sees the ring advance past the CALL only when the call returns. */
-		if (!--stream->depth)
-			context->ring->extract += sizeof(u64);
-	}
-}
 
 /* Reads the next instruction. Returns BUSY if there is one. */
 static enum progress fetch(struct context *context, const struct panthor_fw_cs_input_iface *in,
