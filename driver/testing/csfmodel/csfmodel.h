@@ -142,6 +142,13 @@ static inline void set64(u32 reg, u64 value)
 	set(reg + 4, upper_32_bits(value));
 }
 
+static inline bool group_runs(u32 slot)
+{
+	u32 state = model.groups[slot].state;
+
+	return state == CSG_STATE_START || state == CSG_STATE_RESUME;
+}
+
 static inline bool in_carveout(u64 address)
 {
 	return address - model.carveout.start < model.carveout.bytes;
@@ -171,7 +178,6 @@ void firmware_stop(bool lost);
 void firmware_tick(void);
 
 /* group.c */
-bool group_runs(u32 slot);
 void group_request(u32 slot);
 void groups_run(void);
 

@@ -22,13 +22,6 @@ struct saved {
 /* Protected by the lock of the model; too large for the stack. */
 static struct saved saved;
 
-bool group_runs(u32 slot)
-{
-	u32 state = model.groups[slot].state;
-
-	return state == CSG_STATE_START || state == CSG_STATE_RESUME;
-}
-
 static u64 hash(void)
 {
 	return jhash(saved.streams, sizeof(saved.streams), lower_32_bits(saved.protected));
