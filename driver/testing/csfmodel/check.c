@@ -267,16 +267,6 @@ static int find_carveout(void)
 	return 0;
 }
 
-static void release(void)
-{
-	const struct carveout *own = lent ? &fixed : &model.carveout;
-
-	vfree(firmware_pages);
-	bitmap_free(model.written);
-	if (own->memory)
-		memunmap(own->memory);
-}
-
 int check_begin(void)
 {
 	int ret;
@@ -284,15 +274,17 @@ int check_begin(void)
 	firmware_pages = vzalloc(WINDOW_PAGES / BITS_PER_BYTE);
 	model.written = bitmap_zalloc(MAX_CARVEOUT / PAGE_SIZE, GFP_KERNEL);
 	ret = firmware_pages && model.written ? find_carveout() : -ENOMEM;
-	if (!ret)
-		ret = lent_begin();
 	if (ret)
-		release();
+		check_end();
 	return ret;
 }
 
 void check_end(void)
 {
-	lent_end();
-	release();
+	const struct carveout *own = lent ? &fixed : &model.carveout;
+
+	vfree(firmware_pages);
+	bitmap_free(model.written);
+	if (own->memory)
+		memunmap(own->memory);
 }

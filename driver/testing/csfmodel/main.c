@@ -119,22 +119,30 @@ static int __init csfmodel_init(void)
 	if (ret)
 		return ret;
 	ret = check_begin();
-	if (ret) {
-		iounmap(model.registers);
-		return ret;
-	}
+	if (ret)
+		goto unmap;
+	ret = lent_begin();
+	if (ret)
+		goto end_checks;
 	registers_begin();
 	report_begin();
 	hrtimer_setup(&timer, tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
 	hrtimer_start(&timer, us_to_ktime(max(period_us, 1)), HRTIMER_MODE_REL_HARD);
 	pr_info("csfmodel: GPU %08x at %pR\n", model.gpu_id, &registers);
 	return 0;
+
+end_checks:
+	check_end();
+unmap:
+	iounmap(model.registers);
+	return ret;
 }
 
 static void __exit csfmodel_exit(void)
 {
 	hrtimer_cancel(&timer);
 	report_end();
+	lent_end();
 	check_end();
 	iounmap(model.registers);
 }
