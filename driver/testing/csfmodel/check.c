@@ -12,8 +12,10 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "check.h"
 #include "complaint.h"
 #include "csfmodel.h"
+#include "mmu.h"
 
 /* Physical addresses that are checked: those of the test boards. */
 #define WINDOW_PAGES	(2 * SZ_4G / PAGE_SIZE)

@@ -4,6 +4,7 @@
 #include "context.h"
 #include "csfmodel.h"
 #include "interface.h"
+#include "mmu.h"
 
 /* Reports a fault to the host, which then lets the stream continue. */
 void stream_fault(struct context *context, u32 exception, u64 va)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* State of the simulated GPU, and the functions of each file. */
+/* State of the simulated GPU, and what every unit needs of it. */
 #ifndef CSFMODEL_H
 #define CSFMODEL_H
 
@@ -24,9 +24,6 @@
 #define SECTION_VA	0x03000000
 #define SECTION_BYTES	0x40000
 #define SECTION_PAGES	(SECTION_BYTES / PAGE_SIZE)
-
-/* Value of MCU_CONTROL after a failed boot: no driver writes it. */
-#define MCU_CONTROL_FAILED	0xff
 
 enum counter {
 	TICKS, BOOTS, RESUMES, HALTS, SOFT_RESETS, PINGS, FLUSHES, JOBS, SYNCS, FAULTS,
@@ -153,58 +150,5 @@ static inline bool in_carveout(u64 address)
 {
 	return address - model.carveout.start < model.carveout.bytes;
 }
-
-/* registers.c */
-void registers_begin(void);
-void registers_tick(void);
-
-/* mmu.c */
-typedef bool (*mmu_visit)(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes);
-
-bool mmu_translate(u32 space, u64 va, u64 *address);
-bool mmu_walk(u32 space, mmu_visit visit, void *context);
-void *mmu_memory(u32 space, u64 va, bool secure);
-bool mmu_copy(u32 space, u64 va, void *buffer, size_t bytes, bool write, bool secure);
-enum where mmu_where(u32 space, u64 va, u64 bytes, u64 *mapped);
-void mmu_fault(u32 space, u64 va, u32 access);
-void mmu_hold(bool hold);
-void mmu_tick(void);
-void mmu_reset(void);
-bool mmu_map_twice(u32 space, u64 va);
-
-/* firmware.c */
-void firmware_boot(void);
-void firmware_stop(bool lost);
-void firmware_tick(void);
-
-/* group.c */
-void group_request(u32 slot);
-void groups_run(void);
-
-/* protected.c */
-u32 protected_streams(u32 slot);
-void protected_enter(void);
-void protected_leave(bool save);
-void protected_forget(void);
-void protected_tick(void);
-
-/* check.c */
-int check_begin(void);
-void check_end(void);
-void check_soon(void);
-void check_tick(void);
-bool check_now(void);
-int check_spoil(void);
-void check_lent(phys_addr_t start, size_t bytes);
-void check_reclaimed(phys_addr_t start);
-
-/* lent.c */
-int lent_begin(void);
-void lent_end(void);
-
-/* report.c, inject.c */
-void report_begin(void);
-void report_end(void);
-void inject_begin(struct dentry *directory);
 
 #endif

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Firmware as seen by the host: boot, halt, global requests and doorbells. */
 
+#include "check.h"
 #include "complaint.h"
 #include "csfmodel.h"
+#include "firmware.h"
+#include "group.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "mmu.h"
+#include "protected.h"
 
 /* Written when the firmware halts, and found again unless the driver has reloaded the firmware. */
-#define HALTED_MAGIC	0x48414c544544ULL
+#define HALTED_MAGIC		0x48414c544544ULL
+/* Value of MCU_CONTROL after a failed boot: no driver writes it. */
+#define MCU_CONTROL_FAILED	0xff
 
 static void locate_section(void)
 {

@@ -3,10 +3,15 @@
 
 #include <linux/jhash.h>
 
+#include "check.h"
 #include "complaint.h"
+#include "context.h"
 #include "csfmodel.h"
+#include "group.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "mmu.h"
+#include "protected.h"
 #include "stream.h"
 
 #define SAVED_MAGIC	0x53555350454e44ULL

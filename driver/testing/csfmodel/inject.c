@@ -23,9 +23,12 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "check.h"
 #include "csfmodel.h"
+#include "inject.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "mmu.h"
 
 static int fatal(u32 slot)
 {

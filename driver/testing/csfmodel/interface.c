@@ -4,6 +4,7 @@
 #include "csfmodel.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "mmu.h"
 
 /* Offsets of the interfaces in the shared section. panthor requires those of the first two. */
 #define GROUP_CONTROL(slot)		(0x1000 + (slot) * 0x100)

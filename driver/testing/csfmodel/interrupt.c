@@ -3,6 +3,7 @@
 
 #include <linux/interrupt.h>
 
+#include "csfmodel.h"
 #include "interrupt.h"
 
 static const u32 interrupt_base[INTERRUPTS] = {

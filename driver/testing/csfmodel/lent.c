@@ -9,7 +9,8 @@
 #include <linux/module.h>
 #include <linux/tee_core.h>
 
-#include "csfmodel.h"
+#include "check.h"
+#include "lent.h"
 
 struct lend {
 	const struct tee_shm *memory;

@@ -22,8 +22,14 @@
 #include <linux/of_address.h>
 #include <linux/of_irq.h>
 
+#include "check.h"
 #include "csfmodel.h"
+#include "firmware.h"
 #include "interrupt.h"
+#include "lent.h"
+#include "mmu.h"
+#include "registers.h"
+#include "report.h"
 
 struct model model;
 

@@ -7,6 +7,7 @@
 #include "complaint.h"
 #include "csfmodel.h"
 #include "interrupt.h"
+#include "mmu.h"
 
 #define LEVELS		4
 #define ENTRIES		512

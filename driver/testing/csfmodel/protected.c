@@ -11,6 +11,8 @@
 #include "csfmodel.h"
 #include "interface.h"
 #include "interrupt.h"
+#include "mmu.h"
+#include "protected.h"
 #include "stream.h"
 
 #define STATE_MAGIC	0x50524f5400000000ULL

@@ -2,7 +2,10 @@
 /* Registers of the GPU: identification, commands, power, and control of the MCU. */
 
 #include "csfmodel.h"
+#include "firmware.h"
 #include "interrupt.h"
+#include "mmu.h"
+#include "registers.h"
 
 /* Commands in the low byte of GPU_CMD, as panthor_gpu_regs.h builds them. */
 #define COMMAND(value)	((value) & 0xff)

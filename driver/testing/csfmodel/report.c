@@ -4,9 +4,14 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
+#include "check.h"
 #include "complaint.h"
 #include "csfmodel.h"
+#include "inject.h"
 #include "interface.h"
+#include "mmu.h"
+#include "protected.h"
+#include "report.h"
 
 static const char * const counter_names[COUNTERS] = {
 	[TICKS] = "ticks",

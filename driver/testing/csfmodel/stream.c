@@ -5,6 +5,7 @@
 #include "csfmodel.h"
 #include "instruction.h"
 #include "interface.h"
+#include "mmu.h"
 #include "stream.h"
 
 /* Maximum number of instructions that a stream runs in one tick. */
