@@ -14,8 +14,8 @@
 
 #include "check.h"
 #include "complaint.h"
-#include "csfmodel.h"
 #include "mmu.h"
+#include "model.h"
 
 /* Physical addresses that are checked: those of the test boards. */
 #define WINDOW_PAGES	(2 * SZ_4G / PAGE_SIZE)

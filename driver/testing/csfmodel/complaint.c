@@ -5,7 +5,7 @@
 #include <linux/string.h>
 
 #include "complaint.h"
-#include "csfmodel.h"
+#include "model.h"
 
 #define MAX_COMPLAINTS	32
 

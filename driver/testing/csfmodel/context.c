@@ -2,9 +2,9 @@
 /* Effects of an instruction on its stream: memory accesses, faults, and the next position. */
 
 #include "context.h"
-#include "csfmodel.h"
 #include "interface.h"
 #include "mmu.h"
+#include "model.h"
 
 /* Reports a fault to the host, which then lets the stream continue. */
 void stream_fault(struct context *context, u32 exception, u64 va)

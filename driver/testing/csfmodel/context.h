@@ -3,7 +3,7 @@
 #ifndef CSFMODEL_CONTEXT_H
 #define CSFMODEL_CONTEXT_H
 
-#include "csfmodel.h"
+#include "model.h"
 
 /* Why a stream stopped. */
 enum progress { OFF, DRAINED, BUSY, WAITING, PROTECTED, STALLED };

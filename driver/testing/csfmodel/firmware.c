@@ -3,12 +3,12 @@
 
 #include "check.h"
 #include "complaint.h"
-#include "csfmodel.h"
 #include "firmware.h"
 #include "group.h"
 #include "interface.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 #include "protected.h"
 
 /* Written when the firmware halts, and found again unless the driver has reloaded the firmware. */

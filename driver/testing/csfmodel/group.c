@@ -6,11 +6,11 @@
 #include "check.h"
 #include "complaint.h"
 #include "context.h"
-#include "csfmodel.h"
 #include "group.h"
 #include "interface.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 #include "protected.h"
 #include "stream.h"
 

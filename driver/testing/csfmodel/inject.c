@@ -24,11 +24,11 @@
 #include <linux/uaccess.h>
 
 #include "check.h"
-#include "csfmodel.h"
 #include "inject.h"
 #include "interface.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 
 static int fatal(u32 slot)
 {

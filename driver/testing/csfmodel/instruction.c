@@ -7,9 +7,9 @@
  */
 
 #include "context.h"
-#include "csfmodel.h"
 #include "instruction.h"
 #include "interface.h"
+#include "model.h"
 
 /* Bits 63 to 56 of an instruction. All other opcodes do nothing. */
 enum opcode {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Interfaces of the firmware and the host in the shared section: layout, access and events. */
 
-#include "csfmodel.h"
 #include "interface.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 
 /* Offsets of the interfaces in the shared section. panthor requires those of the first two. */
 #define GROUP_CONTROL(slot)		(0x1000 + (slot) * 0x100)

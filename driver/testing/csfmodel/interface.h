@@ -3,7 +3,7 @@
 #ifndef CSFMODEL_INTERFACE_H
 #define CSFMODEL_INTERFACE_H
 
-#include "csfmodel.h"
+#include "model.h"
 
 bool interfaces_locate(void);
 bool interfaces_are_mapped(void);

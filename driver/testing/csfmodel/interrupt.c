@@ -3,8 +3,8 @@
 
 #include <linux/interrupt.h>
 
-#include "csfmodel.h"
 #include "interrupt.h"
+#include "model.h"
 
 static const u32 interrupt_base[INTERRUPTS] = {
 	[JOB] = JOB_INT_BASE,

@@ -3,7 +3,7 @@
 #ifndef CSFMODEL_INTERRUPT_H
 #define CSFMODEL_INTERRUPT_H
 
-#include "csfmodel.h"
+#include "model.h"
 
 void raise(enum interrupt interrupt, u32 bits);
 void interrupts_clear(void);

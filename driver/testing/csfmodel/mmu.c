@@ -5,9 +5,9 @@
  */
 
 #include "complaint.h"
-#include "csfmodel.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 
 #define LEVELS		4
 #define ENTRIES		512

@@ -3,7 +3,7 @@
 #ifndef CSFMODEL_MMU_H
 #define CSFMODEL_MMU_H
 
-#include "csfmodel.h"
+#include "model.h"
 
 typedef bool (*mmu_visit)(void *context, u32 space, u64 va, u64 address, u64 bytes, u64 attributes);
 

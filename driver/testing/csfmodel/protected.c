@@ -8,10 +8,10 @@
  */
 
 #include "complaint.h"
-#include "csfmodel.h"
 #include "interface.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 #include "protected.h"
 #include "stream.h"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Registers of the GPU: identification, commands, power, and control of the MCU. */
 
-#include "csfmodel.h"
 #include "firmware.h"
 #include "interrupt.h"
 #include "mmu.h"
+#include "model.h"
 #include "registers.h"
 
 /* Commands in the low byte of GPU_CMD, as panthor_gpu_regs.h builds them. */

@@ -6,10 +6,10 @@
 
 #include "check.h"
 #include "complaint.h"
-#include "csfmodel.h"
 #include "inject.h"
 #include "interface.h"
 #include "mmu.h"
+#include "model.h"
 #include "protected.h"
 #include "report.h"
 

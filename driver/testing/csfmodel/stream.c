@@ -2,10 +2,10 @@
 /* Command streams: rings of instructions, and the buffers that they call. */
 
 #include "context.h"
-#include "csfmodel.h"
 #include "instruction.h"
 #include "interface.h"
 #include "mmu.h"
+#include "model.h"
 #include "stream.h"
 
 /* Maximum number of instructions that a stream runs in one tick. */

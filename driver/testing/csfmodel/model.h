@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* State of the simulated GPU, and what every unit needs of it. */
-#ifndef CSFMODEL_H
-#define CSFMODEL_H
+/* State of the simulated GPU, and access to its registers. */
+#ifndef CSFMODEL_MODEL_H
+#define CSFMODEL_MODEL_H
 
 #include <linux/io.h>
 #include <linux/spinlock.h>
