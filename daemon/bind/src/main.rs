@@ -116,7 +116,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 return Ok(ExitCode::from(1));
             }
             // Neither the exit status nor an initrd without systemd depends on this file.
-            if let Err(problem) = RunDirectory::open(&root).and_then(|run| run.say_gpu()) {
+            if let Err(problem) = RunDirectory::open(&root).and_then(|run| run.mark_gpu()) {
                 eprintln!("{PROGRAM}: {problem}");
             }
         }

@@ -316,17 +316,17 @@ pub enum Found {
 
 /// Returns the files and directories in the directories outside of the image that belong to none of
 /// `keys`, as paths with the root.
-pub fn strangers(root: &Root, keys: &[Key], problems: &mut Vec<Problem>) -> Vec<String> {
-    let mut strangers = Vec::new();
+pub fn elsewhere(root: &Root, keys: &[Key], problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut elsewhere = Vec::new();
     for directory in DIRECTORIES.iter().filter(|directory| **directory != IMAGE_DIRECTORY) {
         for name in root.list(directory, problems) {
             let stem = name.strip_suffix(".toml").or_else(|| name.strip_suffix(".toml.d"));
             if !stem.is_some_and(|stem| keys.iter().any(|key| key.as_str() == stem)) {
-                strangers.push(root.shown(&format!("{directory}/{name}")));
+                elsewhere.push(root.shown(&format!("{directory}/{name}")));
             }
         }
     }
-    strangers
+    elsewhere
 }
 
 /// Reads the file at `path`, regardless of who could have written it.

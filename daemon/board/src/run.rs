@@ -59,7 +59,7 @@ impl RunDirectory {
 
     /// Acquires the exclusive right to create bindings on this machine, until the returned lock is
     /// dropped. Calls `busy` before waiting for another program. Removes the mark that
-    /// [`Self::say_bound`] made, as bindings may change.
+    /// [`Self::mark_bound`] made, as bindings may change.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl RunDirectory {
     /// # Errors
     ///
     /// Returns an error if the mark could not be written.
-    pub fn say_bound(&self, _: &Lock) -> Result<(), Problem> {
+    pub fn mark_bound(&self, _: &Lock) -> Result<(), Problem> {
         self.replace(BOUND, b"")
     }
 
@@ -104,7 +104,7 @@ impl RunDirectory {
     /// # Errors
     ///
     /// Returns an error if the file could not be written.
-    pub fn say_gpu(&self) -> Result<(), Problem> {
+    pub fn mark_gpu(&self) -> Result<(), Problem> {
         self.replace(GPU, b"")
     }
 
@@ -288,7 +288,7 @@ mod tests {
         let tree = Tree::new();
         let run = opened(&tree);
         let path = tree.0.join("run/protheap/bound");
-        run.say_bound(&run.lock(|| {}).unwrap()).unwrap();
+        run.mark_bound(&run.lock(|| {}).unwrap()).unwrap();
         assert!(path.is_file());
         run.lock(|| {}).unwrap();
         assert!(!path.exists());

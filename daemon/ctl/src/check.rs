@@ -22,7 +22,7 @@ use protheap_policy::image::LocalPolicy;
 use protheap_policy::lint::{self, Checked};
 use protheap_policy::name::Key;
 
-use crate::tame::json;
+use crate::output::json;
 use report::Report;
 
 /// Directory of this machine's image policies, whose heaps are known names.
@@ -93,7 +93,7 @@ enum What {
     },
     Image,
     /// A path that cannot be checked, with its problem.
-    Said(Diagnostic),
+    Diagnostic(Diagnostic),
 }
 
 /// The set of files that can replace each other.
@@ -145,8 +145,8 @@ impl Check {
         let absolute = std::path::absolute(path);
         let Some(absolute) = absolute.as_ref().ok().and_then(|path| path.to_str()) else {
             let root = Arc::clone(&self.machine);
-            let said = error(&shown, "the path is not UTF-8");
-            return self.push(shown.into_owned(), &root, String::new(), What::Said(said));
+            let found = error(&shown, "the path is not UTF-8");
+            return self.push(shown.into_owned(), &root, String::new(), What::Diagnostic(found));
         };
         if !self.given.insert(PathBuf::from(absolute)) {
             return;
@@ -169,22 +169,22 @@ impl Check {
         self.items.push(Item { shown, root: Arc::clone(root), path, what });
     }
 
-    fn say(&mut self, said: Diagnostic) {
+    fn report(&mut self, found: Diagnostic) {
         let root = Arc::clone(&self.machine);
-        self.push(said.path.clone(), &root, String::new(), What::Said(said));
+        self.push(found.path.clone(), &root, String::new(), What::Diagnostic(found));
     }
 
     fn add_root(&mut self, shown: &str, path: &Path) {
         let root = match Root::open(path) {
             Ok(root) => Arc::new(root),
-            Err(problem) => return self.say(error(shown, problem.message)),
+            Err(problem) => return self.report(error(shown, problem.message)),
         };
         for directory in DIRECTORIES {
             self.add_directory(&root.shown(directory), &root, directory, true);
         }
         for unread in UNREAD_IMAGES {
             if !matches!(look(&root, unread), Found::Nothing) {
-                self.say(unread_image(&root.shown(unread)));
+                self.report(unread_image(&root.shown(unread)));
             }
         }
         let shown = root.shown(IMAGE);
@@ -192,7 +192,7 @@ impl Check {
         if let Err(Problem { message, .. }) = image(&root) {
             let help = "policies in etc and run are ignored until this is fixed";
             let message = format!("treated as local-policy = \"never\": {}", sentence(&message));
-            self.say(error(&shown, message).with_help(Some(help.to_owned())));
+            self.report(error(&shown, message).with_help(Some(help.to_owned())));
             // The content is still checked, for the author who repairs the file.
             if !matches!(found, Found::Text(_)) {
                 return;
@@ -231,7 +231,7 @@ impl Check {
         let directory = parts.next().unwrap_or_default().to_owned();
         if name == "image.toml" {
             if UNREAD_IMAGES.iter().any(|unread| absolute.ends_with(&format!("/{unread}"))) {
-                self.say(unread_image(shown));
+                self.report(unread_image(shown));
             }
             let root = Arc::clone(&self.machine);
             return self.push(shown.to_owned(), &root, absolute.to_owned(), What::Image);
@@ -242,7 +242,7 @@ impl Check {
             None => (Arc::clone(&self.machine), absolute.to_owned(), Scope::Alone),
         };
         if !name.ends_with(".toml") {
-            self.say(unread(shown));
+            self.report(unread(shown));
         }
         let key = match directory.strip_suffix(".toml.d") {
             Some(key) => self.key(shown, key),
@@ -255,7 +255,7 @@ impl Check {
     fn note_distrust(&mut self, shown: &str, root: &Root, path: &str) {
         if let Some(why) = distrust(root, path) {
             let help = "make it writable by root only";
-            self.say(warning(shown, format!("all policies in it are ignored: it {why}"), help));
+            self.report(warning(shown, format!("all policies in it are ignored: it {why}"), help));
         }
     }
 
@@ -273,7 +273,7 @@ impl Check {
                 continue;
             }
             let Some(stem) = name.strip_suffix(".toml") else {
-                self.say(unread(&shown));
+                self.report(unread(&shown));
                 continue;
             };
             let key = self.key(&shown, stem);
@@ -291,7 +291,7 @@ impl Check {
         for name in self.list(shown, root, path) {
             let (below, shown) = (format!("{path}/{name}"), format!("{shown}/{name}"));
             if !name.ends_with(".toml") {
-                self.say(unread(&shown));
+                self.report(unread(&shown));
                 continue;
             }
             let scope = match is_cascade {
@@ -311,7 +311,7 @@ impl Check {
         for Problem { path, message } in problems {
             // The problem concerns the directory, or one of its entries.
             let entry = path.strip_prefix(&directory).unwrap_or_default();
-            self.say(error(&format!("{shown}{entry}"), message));
+            self.report(error(&format!("{shown}{entry}"), message));
         }
         names
     }
@@ -323,12 +323,12 @@ impl Check {
         let key = Key::new(name);
         match &key {
             Err(fault) => {
-                self.say(warning(shown, format!("applies to no board: its name {fault}"), help));
+                self.report(warning(shown, format!("applies to no board: its name {fault}"), help));
             }
             Ok(_) if name != DEFAULT && !name.contains(',') => {
                 let message =
                     "applies to no board: a compatible string has the form `vendor,board`";
-                self.say(warning(shown, message, help));
+                self.report(warning(shown, message, help));
             }
             Ok(_) => {}
         }
@@ -349,13 +349,13 @@ impl Check {
         let (mut paths, mut files, mut masks) = (Vec::new(), Vec::new(), HashSet::new());
         let items = std::mem::take(&mut self.items);
         for (index, item) in items.iter().enumerate() {
-            let is_file = !matches!(item.what, What::Said(_));
+            let is_file = !matches!(item.what, What::Diagnostic(_));
             let (mut checked, is_mask) = self.check(item);
             if is_mask {
                 masks.insert(index);
             }
             if let What::Policy { key, scope } = &item.what {
-                let said = match (scope, key) {
+                let found = match (scope, key) {
                     (Scope::Given(name), _) => {
                         let same = scopes.get(name).map_or(&[][..], Vec::as_slice);
                         among(&items, same, index, &masks)
@@ -366,7 +366,7 @@ impl Check {
                     _ if is_mask => Some(mask(&item.shown, &[])),
                     _ => None,
                 };
-                checked.problems.splice(0..0, said);
+                checked.problems.splice(0..0, found);
             }
             paths.push((item.shown.clone(), is_file));
             files.push(checked);
@@ -378,9 +378,9 @@ impl Check {
     /// Checks one path. Also returns whether it is a mask.
     fn check(&self, item: &Item) -> (Checked, bool) {
         let Item { shown, root, path, what } = item;
-        let said = |said| Checked::from(said);
+        let reported = |found| Checked::from(found);
         let found = match what {
-            What::Said(found) => return (said(found.clone()), false),
+            What::Diagnostic(found) => return (reported(found.clone()), false),
             What::Policy { .. } | What::Image => look(root, path),
         };
         let checked = match (found, what) {
@@ -394,9 +394,9 @@ impl Check {
             }
             // An empty `image.toml` is allowed.
             (Found::Mask, what) => return (Checked::default(), !matches!(what, What::Image)),
-            (Found::Nothing, _) => said(error(shown, "failed to read: no such file")),
-            (Found::Refused(why) | Found::Untrusted(why), _) => said(error(shown, why)),
-            (_, What::Said(_)) => Checked::default(),
+            (Found::Nothing, _) => reported(error(shown, "failed to read: no such file")),
+            (Found::Refused(why) | Found::Untrusted(why), _) => reported(error(shown, why)),
+            (_, What::Diagnostic(_)) => Checked::default(),
         };
         (checked, false)
     }

@@ -15,7 +15,7 @@ use protheap_policy::sanitize::is_hidden;
 use protheap_runtime::state_file;
 
 use crate::machine::{Machine, Which};
-use crate::tame::Tame;
+use crate::output::Sanitized;
 
 /// OP-TEE's heap in a kernel from kernel.org, registered by `drivers/tee/optee`.
 const OPTEE_HEAP: &str = "protected,secure-video";
@@ -209,7 +209,7 @@ fn text(
         text.push_str(line);
         text.push('\n');
     };
-    let tame = |text: &str| Tame(text).to_string();
+    let tame = |text: &str| Sanitized(text).to_string();
     let model = facts.platform.model.as_deref().unwrap_or(key.as_str());
 
     head(&mut line, machine, key);
@@ -254,7 +254,7 @@ fn text(
 /// Writes the file name that the policy needs, and the observations.
 fn head(line: &mut impl FnMut(&str), machine: &Machine, key: &Key) {
     let facts = &machine.facts;
-    let tame = |text: &str| Tame(text).to_string();
+    let tame = |text: &str| Sanitized(text).to_string();
     line(&format!(
         "# Draft of /etc/protheap/policies/{key}.toml, which applies to this board only."
     ));
@@ -320,7 +320,7 @@ fn heaps(line: &mut impl FnMut(&str), candidates: &[Candidate]) {
     line("# Remove heaps that this GPU cannot access, which the kernel does not show.");
     line("heaps = [");
     for Candidate { name, seen, .. } in candidates {
-        line(&Tame(&format!("  # {seen}")).to_string());
+        line(&Sanitized(&format!("  # {seen}")).to_string());
         line(&format!("  {{ name = {} }},", quoted(name.as_str())));
     }
     line("]");

@@ -23,10 +23,10 @@ use protheap_runtime::state_file;
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};
-use crate::tame::json;
+use crate::output::json;
 
 /// Maximum number of unrelated policy files to list.
-const MOST_STRANGERS: usize = 20;
+const MOST_ELSEWHERE: usize = 20;
 
 /// Which machine, and how to print it.
 #[derive(Debug, clap::Args)]
@@ -235,7 +235,7 @@ impl<'a> Report<'a> {
             considered: (machine.files.iter().rev())
                 .map(|file| File { path: &file.path, outcome: file.outcome, why: &file.why })
                 .collect(),
-            elsewhere: (machine.strangers.iter().take(MOST_STRANGERS))
+            elsewhere: (machine.elsewhere.iter().take(MOST_ELSEWHERE))
                 .map(|path| Stranger { path, why: why_elsewhere(path, compatible) })
                 .collect(),
             unmatched: unmatched(machine),

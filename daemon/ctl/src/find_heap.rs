@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::bus::DAEMON;
 use crate::bus::{self, Absent};
 use crate::machine::{Machine, Which};
-use crate::tame::{Tame, joined, json};
+use crate::output::{Sanitized, joined, json};
 
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
@@ -138,8 +138,8 @@ fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "heap        {}", Tame(&self.heap))?;
-        writeln!(f, "node        {}", Tame(&self.node))?;
+        writeln!(f, "heap        {}", Sanitized(&self.heap))?;
+        writeln!(f, "node        {}", Sanitized(&self.node))?;
         let unknown = "unknown: not determined yet";
         writeln!(f, "protection  {}", joined(&self.protection, unknown))?;
         writeln!(f, "exporter    {}", joined(&self.exporter, unknown))?;

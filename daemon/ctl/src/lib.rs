@@ -18,13 +18,13 @@ mod list;
 mod machine;
 mod monitor;
 mod obstacles;
+mod output;
 mod paint;
 mod processes;
 mod rebind;
 mod reload;
 mod schema;
 mod status;
-mod tame;
 mod timeline;
 mod tree;
 mod words;
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // If standard error is closed as well, the exit status remains.
-            let text = tame::printed(&format!("protheapctl: {error:#}\n")).into_owned();
+            let text = output::printed(&format!("protheapctl: {error:#}\n")).into_owned();
             let _ = io::stderr().write_all(text.as_bytes());
             if error.is::<bus::Absent>() { ExitCode::from(ABSENT) } else { ExitCode::FAILURE }
         }
@@ -133,7 +133,7 @@ fn print(text: &str) -> Result<()> {
 /// Prints one of many results. Returns false if the reader has exited.
 fn print_line(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
-    match out.write_all(tame::printed(text).as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(output::printed(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).context("failed to write to standard output"),
     }

@@ -13,8 +13,8 @@ use protheap_policy::policy::GpuPolicy;
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};
+use crate::output::{Sanitized, joined, json};
 use crate::status;
-use crate::tame::{Tame, joined, json};
 
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
@@ -115,8 +115,9 @@ impl fmt::Display for List {
         let names = names.chain(self.gpus.iter().map(|gpu| &gpu.device));
         let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
         let line = |f: &mut fmt::Formatter<'_>, kind: &str, name: &str, word: &str, rest: &str| {
-            let name = Tame(name).to_string();
-            let line = format!("{kind:<4}  {name:<width$}  {:<11}  {rest}", Tame(word).to_string());
+            let name = Sanitized(name).to_string();
+            let line =
+                format!("{kind:<4}  {name:<width$}  {:<11}  {rest}", Sanitized(word).to_string());
             writeln!(f, "{}", line.trim_end())
         };
         for Heap { name, protection, gpus, usages } in &self.heaps {
@@ -133,7 +134,7 @@ impl fmt::Display for List {
             line(f, "gpu", device, state.map_or("unknown", State::as_str), &rest)?;
         }
         if let Some(why) = &self.unknown {
-            writeln!(f, "heaps named by policies are unknown: {}", Tame(why))?;
+            writeln!(f, "heaps named by policies are unknown: {}", Sanitized(why))?;
         }
         Ok(())
     }

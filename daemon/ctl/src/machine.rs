@@ -46,7 +46,7 @@ pub(crate) struct Machine {
     /// Set if the files are incomplete because this user may not read all of them.
     pub(crate) denied: Option<Problem>,
     /// Local files beside the image's policies that do not apply to this board.
-    pub(crate) strangers: Vec<String>,
+    pub(crate) elsewhere: Vec<String>,
     /// Facts about the machine.
     pub(crate) facts: Facts,
     /// GPUs with a node in the device tree, by device name.
@@ -104,7 +104,7 @@ impl Machine {
         let (policy, files) =
             read_policies(&root, &platform.compatible, kernel.lockdown, Extent::All, &mut problems);
         let denied = policies::denied(&root, &files);
-        let strangers = policies::strangers(&root, &keys(&platform.compatible), &mut problems);
+        let elsewhere = policies::elsewhere(&root, &keys(&platform.compatible), &mut problems);
         let gpus: Vec<_> = tree.nodes_compatible(&devices::GPUS).take(MOST_GPUS + 1).collect();
         if gpus.len() > MOST_GPUS {
             bail!("the device tree has more than {MOST_GPUS} GPUs");
@@ -133,7 +133,7 @@ impl Machine {
         };
         facts.platform = platform;
         let is_blob = which.dtb.is_some();
-        Ok(Self { policy, files, denied, strangers, facts, nodes, tree, is_blob, root, problems })
+        Ok(Self { policy, files, denied, elsewhere, facts, nodes, tree, is_blob, root, problems })
     }
 
     /// Returns the status of a GPU's node. A GPU without a node is okay.

@@ -18,7 +18,7 @@ use zbus::{Connection, MatchRule, Message, MessageStream, OwnedVariant, Variant}
 
 use crate::bus;
 use crate::bus::DAEMON;
-use crate::tame::{Tame, joined, json};
+use crate::output::{Sanitized, joined, json};
 
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
@@ -128,12 +128,10 @@ impl Monitor {
             return match (had, &self.owner) {
                 (Some(_), None) => {
                     self.known.clear();
-                    self.say(What::Service { service: "gone" })
+                    self.report(What::Service { service: "gone" })
                 }
-                (None, Some(_)) => {
-                    Ok(self.say(What::Service { service: "back" })?
-                        && self.list(connection).await?)
-                }
+                (None, Some(_)) => Ok(self.report(What::Service { service: "back" })?
+                    && self.list(connection).await?),
                 _ => self.list(connection).await,
             };
         }
@@ -161,7 +159,7 @@ impl Monitor {
             return Ok(true);
         }
         let (device, gpu) = (device.clone(), gpu.clone());
-        self.say(What::Gpu { device: &device, gpu: &gpu })
+        self.report(What::Gpu { device: &device, gpu: &gpu })
     }
 
     /// Requests all GPUs, and prints those whose state has changed.
@@ -182,21 +180,21 @@ impl Monitor {
         let before = std::mem::replace(&mut self.known, found.clone());
         for (path, (device, gpu)) in &found {
             if before.get(path) != Some(&(device.clone(), gpu.clone()))
-                && !self.say(What::Gpu { device, gpu })?
+                && !self.report(What::Gpu { device, gpu })?
             {
                 return Ok(false);
             }
         }
         for (_, (device, _)) in before.iter().filter(|(path, _)| !found.contains_key(*path)) {
             let gpu = Gpu { state: "absent".to_owned(), ..Gpu::default() };
-            if !self.say(What::Gpu { device, gpu: &gpu })? {
+            if !self.report(What::Gpu { device, gpu: &gpu })? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn say(&self, what: What<'_>) -> Result<bool> {
+    fn report(&self, what: What<'_>) -> Result<bool> {
         let line = Line { schema: SCHEMA, at_us: clock::now_us(), what };
         (self.print)(&if self.json { json(&line)? } else { line.text() })
     }
@@ -257,7 +255,8 @@ impl Line<'_> {
             What::Gpu { device, gpu: Gpu { state, reason, heap, driver } } => {
                 let why = if reason.is_empty() { "" } else { ", " };
                 let (heap, driver) = (joined(heap, "no heap"), joined(driver, "no driver"));
-                let (device, state, reason) = (Tame(device), Tame(state), Tame(reason));
+                let (device, state, reason) =
+                    (Sanitized(device), Sanitized(state), Sanitized(reason));
                 format!("{at}  {device}: {state}{why}{reason}: {heap}, {driver}\n")
             }
         }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::bus;
-use crate::tame::{Tame, joined, json};
+use crate::output::{Sanitized, joined, json};
 
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;
@@ -60,6 +60,6 @@ impl fmt::Display for Rebound {
         let Self { device, state, reason, heap, .. } = self;
         let why = if reason.is_empty() { "" } else { ", " };
         let heap = joined(heap, "no heap");
-        writeln!(f, "{}: {}{why}{}: {heap}", Tame(device), Tame(state), Tame(reason))
+        writeln!(f, "{}: {}{why}{}: {heap}", Sanitized(device), Sanitized(state), Sanitized(reason))
     }
 }

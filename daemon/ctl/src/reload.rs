@@ -8,7 +8,7 @@ use serde::Serialize;
 use zbus::proxy::CacheProperties;
 
 use crate::bus;
-use crate::tame::{joined, json};
+use crate::output::{joined, json};
 
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;

@@ -25,8 +25,8 @@ use serde::Serialize;
 use crate::bus::DAEMON;
 use crate::machine::{Machine, Which};
 use crate::obstacles::{self, Obstacle};
+use crate::output::json;
 use crate::paint::Paint;
-use crate::tame::json;
 use gpu::Status;
 use kernel::Seen;
 

@@ -18,7 +18,7 @@ use protheap_policy::name::DeviceName;
 use protheap_runtime::state_file;
 use serde::Serialize;
 
-use crate::tame::json;
+use crate::output::json;
 
 /// Version of the `--json` output.
 const SCHEMA: u32 = 1;

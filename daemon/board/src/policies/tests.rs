@@ -307,17 +307,17 @@ fn read_limits_the_total_size_of_policies() {
 }
 
 #[test]
-fn strangers_lists_files_that_match_no_key() {
+fn elsewhere_lists_files_that_match_no_key() {
     let tree = Tree::new();
     for name in ["a.toml", "b.toml", "a.toml.d/x.toml", "b.toml.d/x.toml", "a.toml.bak"] {
         tree.file(&format!("etc/protheap/policies/{name}"), "");
         tree.file(&format!("usr/lib/protheap/policies/{name}"), "");
     }
     let mut problems = Vec::new();
-    let strangers = strangers(&tree.root(), &keys(&["default", "a"]), &mut problems);
-    let names: Vec<_> = strangers.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
+    let elsewhere = elsewhere(&tree.root(), &keys(&["default", "a"]), &mut problems);
+    let names: Vec<_> = elsewhere.iter().map(|path| path.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["a.toml.bak", "b.toml", "b.toml.d"]);
-    assert!(strangers[0].ends_with("/etc/protheap/policies/a.toml.bak"));
+    assert!(elsewhere[0].ends_with("/etc/protheap/policies/a.toml.bak"));
     assert_eq!(problems, []);
 }
 

@@ -8,7 +8,7 @@ use protheap_core::trace::Outcome as Considered;
 use protheap_policy::name::HeapName;
 
 use super::{Candidate, GpuReport, ProviderReport, Report, Value};
-use crate::tame::{Tame, joined};
+use crate::output::{Sanitized, joined};
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,17 +28,17 @@ impl fmt::Display for Report<'_> {
             writeln!(
                 f,
                 "  {} {}: {}",
-                Tame(share.compatible),
-                Tame(share.usage),
+                Sanitized(share.compatible),
+                Sanitized(share.usage),
                 joined(share.heaps, "-")
             )?;
-            writeln!(f, "             {}", Tame(&share.origin))?;
+            writeln!(f, "             {}", Sanitized(&share.origin))?;
         }
         if !self.problems.is_empty() {
             writeln!(f, "\nskipped")?;
         }
         for problem in &self.problems {
-            writeln!(f, "  {}: {}", Tame(problem.path), Tame(problem.message))?;
+            writeln!(f, "  {}: {}", Sanitized(problem.path), Sanitized(problem.message))?;
         }
         Ok(())
     }
@@ -48,7 +48,7 @@ impl Report<'_> {
     fn show_board(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_blob = self.heaps.is_none();
         let model = if self.platform.model.is_empty() { "-" } else { self.platform.model };
-        writeln!(f, "board      {}", Tame(model))?;
+        writeln!(f, "board      {}", Sanitized(model))?;
         let none = "-: no device tree, so only default.toml can apply";
         writeln!(f, "compatible {}", joined(self.platform.compatible, none))?;
         if let Some(heaps) = &self.heaps {
@@ -57,7 +57,7 @@ impl Report<'_> {
             writeln!(
                 f,
                 "kernel     {}{lockdown}, delivery: {}",
-                Tame(release),
+                Sanitized(release),
                 self.kernel.delivery
             )?;
             writeln!(f, "TEE        {}", joined(&self.tees, "-"))?;
@@ -73,7 +73,7 @@ impl Report<'_> {
                 None if provider.finished => "no driver",
                 None => "probe pending",
             };
-            let why = provider.failure.map(|why| format!(": {}", Tame(why)));
+            let why = provider.failure.map(|why| format!(": {}", Sanitized(why)));
             format!("{} ({how}{})", provider.device, why.unwrap_or_default())
         };
         let none = "-: no device-tree node of OP-TEE or of another heap provider";
@@ -83,9 +83,9 @@ impl Report<'_> {
     fn show_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\npolicy files, the most specific first")?;
         for file in &self.considered {
-            write!(f, "  {:<9}  {}", file.outcome.as_str(), Tame(file.path))?;
+            write!(f, "  {:<9}  {}", file.outcome.as_str(), Sanitized(file.path))?;
             if !file.why.is_empty() {
-                write!(f, "\n             {}", Tame(file.why))?;
+                write!(f, "\n             {}", Sanitized(file.why))?;
             }
             writeln!(f)?;
         }
@@ -95,18 +95,18 @@ impl Report<'_> {
         if !self.elsewhere.is_empty() {
             writeln!(f, "\nnot for this board")?;
         }
-        for stranger in &self.elsewhere {
-            writeln!(f, "  {}\n             {}", Tame(stranger.path), Tame(&stranger.why))?;
+        for file in &self.elsewhere {
+            writeln!(f, "  {}\n             {}", Sanitized(file.path), Sanitized(&file.why))?;
         }
         if !self.unmatched.is_empty() {
             writeln!(f, "\ntables for GPUs that this board does not have")?;
         }
         for table in &self.unmatched {
-            write!(f, "  [gpu.\"{}\"]", Tame(table.table))?;
+            write!(f, "  [gpu.\"{}\"]", Sanitized(table.table))?;
             if let Some(meant) = table.meant {
-                write!(f, ": did you mean {}?", Tame(meant))?;
+                write!(f, ": did you mean {}?", Sanitized(meant))?;
             }
-            writeln!(f, "\n             {}", Tame(&table.origin))?;
+            writeln!(f, "\n             {}", Sanitized(&table.origin))?;
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ fn show_gpu(
     providers: &[ProviderReport<'_>],
     is_blob: bool,
 ) -> fmt::Result {
-    writeln!(f, "GPU {} ({})", Tame(gpu.device), joined(gpu.compatible, "-"))?;
+    writeln!(f, "GPU {} ({})", Sanitized(gpu.device), joined(gpu.compatible, "-"))?;
     let decision = match &gpu.decision {
         Some(heap) => heap.to_string(),
         None => format!("no heap: {}", meaning(gpu, providers, is_blob)),
@@ -136,7 +136,12 @@ fn show_gpu(
     for Candidate { considered, evidence, firewall, .. } in &gpu.candidates {
         let outcome = considered.outcome;
         let detail = if considered.detail.is_empty() { "" } else { ": " };
-        writeln!(f, "    {}: {outcome}{detail}{}", considered.candidate, Tame(&considered.detail))?;
+        writeln!(
+            f,
+            "    {}: {outcome}{detail}{}",
+            considered.candidate,
+            Sanitized(&considered.detail)
+        )?;
         let evidence = match evidence {
             Some(evidence) => format!("name: {evidence}"),
             None => "name: no evidence".to_owned(),
@@ -145,7 +150,7 @@ fn show_gpu(
             Some(firewall) => format!("firewall: {firewall}"),
             None => "firewall: no evidence".to_owned(),
         };
-        writeln!(f, "               {} ({evidence}, {firewall})", Tame(&considered.origin))?;
+        writeln!(f, "               {} ({evidence}, {firewall})", Sanitized(&considered.origin))?;
     }
     writeln!(f, "  values")?;
     for (name, Value { value, origin }) in &gpu.values {
@@ -164,7 +169,7 @@ fn show_gpu(
             _ => continue,
         };
         let origin = origin.as_deref().unwrap_or("built-in default");
-        writeln!(f, "    {shown}\n               {}", Tame(origin))?;
+        writeln!(f, "    {shown}\n               {}", Sanitized(origin))?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use super::gpu::{From, Status, firewall, protection};
 use super::{Report, Writer};
 use crate::bus::DAEMON;
 use crate::obstacles::Obstacle;
+use crate::output::{Sanitized, joined};
 use crate::paint::{Paint, Tone};
-use crate::tame::{Tame, joined};
 use crate::tree::Tree;
 use crate::words;
 use protheap_core::facts::Delivery;
@@ -20,7 +20,7 @@ impl Report {
     pub(super) fn text(&self, paint: Paint) -> String {
         let names = joined(&self.board.compatible, "no device tree");
         let mut tree = match &self.board.model {
-            Some(model) => Tree::new(format!("{} ({names})", Tame(model))),
+            Some(model) => Tree::new(format!("{} ({names})", Sanitized(model))),
             None => Tree::new(names),
         };
         let release = self.kernel.as_deref().unwrap_or("unknown");
@@ -32,7 +32,7 @@ impl Report {
             Some(Delivery::None) => "nothing can use a binding".to_owned(),
             None => format!("delivery unknown: {}", self.why("/delivery")),
         };
-        tree.line(format!("kernel {}: {delivery}", Tame(release)));
+        tree.line(format!("kernel {}: {delivery}", Sanitized(release)));
         tree.line(self.writer());
         tree.line(match &self.policies {
             Some(keys) => format!("policies {}", joined(keys, "none")),
@@ -48,7 +48,7 @@ impl Report {
             let mut heaps = Tree::new("heaps for media pipelines");
             for super::Usage { usage, heap, exists } in &self.heaps {
                 let gone = if *exists { "" } else { " (does not exist)" };
-                heaps.line(format!("{}: {}{gone}", Tame(usage), Tame(heap)));
+                heaps.line(format!("{}: {}{gone}", Sanitized(usage), Sanitized(heap)));
             }
             tree.branch(heaps);
         }
@@ -79,13 +79,13 @@ impl Report {
             Some(false) => "has exited: the contents may be outdated",
             None => "may have exited: not all processes are visible",
         };
-        format!("state.json by {}, which {running}", Tame(written_by))
+        format!("state.json by {}, which {running}", Sanitized(written_by))
     }
 
     /// Returns why a member is unknown, if it is.
     fn known_not(&self, member: &str) -> Option<String> {
         let unknown = self.unknown.iter().find(|unknown| unknown.member == member)?;
-        Some(Tame(&unknown.why).to_string())
+        Some(Sanitized(&unknown.why).to_string())
     }
 
     fn why(&self, member: &str) -> String {
@@ -93,7 +93,7 @@ impl Report {
     }
 
     fn gpu(&self, number: usize, gpu: &Status, paint: Paint) -> Tree {
-        let device = Tame(&gpu.device);
+        let device = Sanitized(&gpu.device);
         let mut tree = Tree::new(format!("GPU {device} ({})", joined(&gpu.compatible, "-")));
         let unknown = |member: &str| self.known_not(&format!("/gpus/{number}/{member}"));
         let mut line = |name: &str, value: &str| tree.line(format!("{name:<11} {value}"));
@@ -116,10 +116,10 @@ impl Report {
         }
         match (&gpu.policy, unknown("policy"), &gpu.origin) {
             (Some(key), _, Some(origin)) => {
-                line("policy", &format!("{key} ({})", Tame(origin)));
+                line("policy", &format!("{key} ({})", Sanitized(origin)));
             }
             (Some(key), _, None) => line("policy", key.as_str()),
-            (None, _, Some(origin)) => line("policy", &Tame(origin).to_string()),
+            (None, _, Some(origin)) => line("policy", &Sanitized(origin).to_string()),
             (None, Some(why), None) => line("policy", &format!("unknown: {why}")),
             (None, None, None) => {}
         }
@@ -127,7 +127,7 @@ impl Report {
             line("buffers", &buffers);
         }
         if let Some(why) = &gpu.suspend_shortage {
-            line("shortage", &Tame(why).to_string());
+            line("shortage", &Sanitized(why).to_string());
         }
         match (gpu.since_us, unknown("since_us")) {
             (Some(since), _) => line("since", &format!("{} after boot", seconds(since))),
@@ -215,11 +215,11 @@ fn seconds(us: u64) -> String {
 
 fn shown(obstacle: &Obstacle, paint: Paint) -> Tree {
     let Obstacle { gpu, message, next, .. } = obstacle;
-    let gpu = gpu.as_deref().map(|gpu| format!("{}: ", Tame(gpu))).unwrap_or_default();
-    let message = paint.text(Tone::Note, &Tame(message).to_string());
+    let gpu = gpu.as_deref().map(|gpu| format!("{}: ", Sanitized(gpu))).unwrap_or_default();
+    let message = paint.text(Tone::Note, &Sanitized(message).to_string());
     let mut tree = Tree::new(format!("{gpu}{message}"));
     if !next.is_empty() {
-        tree.line(format!("→ {}", Tame(next)));
+        tree.line(format!("→ {}", Sanitized(next)));
     }
     tree
 }

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{By, Gpu, Lane, Step, Timelines, milliseconds};
-use crate::tame::{Tame, joined};
+use crate::output::{Sanitized, joined};
 
 /// Width of the picture, left and right end of its lanes, and height of a line, in pixels.
 const WIDTH: u64 = 1000;
@@ -27,7 +27,7 @@ struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in Tame(self.0).to_string().chars() {
+        for c in Sanitized(self.0).to_string().chars() {
             match c {
                 '<' => f.write_str("&lt;")?,
                 '>' => f.write_str("&gt;")?,

@@ -5,12 +5,12 @@
 use std::fmt;
 
 use super::{By, Gpu, Lane, Step, Timelines, milliseconds};
-use crate::tame::{Tame, joined};
+use crate::output::{Sanitized, joined};
 
 impl fmt::Display for Timelines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(written_by) = &self.written_by {
-            writeln!(f, "state.json by {}", Tame(written_by))?;
+            writeln!(f, "state.json by {}", Sanitized(written_by))?;
         }
         if self.gpus.is_empty() {
             writeln!(f, "{}", self.nothing())?;
@@ -27,9 +27,9 @@ impl fmt::Display for Gpu {
         for Step { at_us, lane, step, detail, by } in steps {
             let latest = if *by == By::Udev { "≤" } else { " " };
             let at = milliseconds(*at_us);
-            write!(f, "{latest}{at:>13} ms  {:<8} {}", lane.as_str(), Tame(step))?;
+            write!(f, "{latest}{at:>13} ms  {:<8} {}", lane.as_str(), Sanitized(step))?;
             if !detail.is_empty() {
-                write!(f, ": {}", Tame(detail))?;
+                write!(f, ": {}", Sanitized(detail))?;
             }
             writeln!(f, "{}", if *by == By::Udev { ": seen by udev" } else { "" })?;
         }

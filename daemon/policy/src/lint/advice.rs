@@ -67,13 +67,14 @@ impl Advice {
         for (name, (at, node)) in top {
             match (name.as_str(), &node.value) {
                 ("gpu", Value::Array(_)) => {
-                    advice.say(&node.origin, format!("write {GPU_TABLE}: each GPU has one table"));
+                    advice
+                        .report(&node.origin, format!("write {GPU_TABLE}: each GPU has one table"));
                 }
                 ("gpu", Value::Table(gpus)) => advice.gpus(gpus),
                 ("share", Value::Table(devices)) => advice.share(devices),
                 ("evidence", Value::Table(heaps)) => advice.evidence(heaps),
                 (name, _) if GPU_KEYS.contains(&name) => {
-                    advice.say(at, format!("move it below {GPU_TABLE}"));
+                    advice.report(at, format!("move it below {GPU_TABLE}"));
                 }
                 (name, value) => advice.foreign(key, at, name, value),
             }
@@ -96,7 +97,7 @@ impl Advice {
         self.0.remove(&span)
     }
 
-    fn say(&mut self, at: &Origin, help: String) {
+    fn report(&mut self, at: &Origin, help: String) {
         self.0.entry(at.span).or_insert(help);
     }
 
@@ -104,7 +105,7 @@ impl Advice {
         if let Some((_, Node { value: Value::String(text), origin })) = top.get("schema")
             && text.trim().parse() == Ok(SCHEMA)
         {
-            self.say(origin, format!("write `schema = {SCHEMA}`"));
+            self.report(origin, format!("write `schema = {SCHEMA}`"));
         }
     }
 
@@ -112,7 +113,7 @@ impl Advice {
     fn foreign(&mut self, key: &Key, at: &Origin, name: &str, value: &Value) {
         match name {
             "compatible" => {
-                self.say(at, format!("remove it: the file name selects `{key}`"));
+                self.report(at, format!("remove it: the file name selects `{key}`"));
             }
             "protected_heap_name" | "protected-heap-name" => {
                 let heap = match value {
@@ -120,7 +121,7 @@ impl Advice {
                     _ => "…",
                 };
                 let help = format!("write `heaps = [{{ name = \"{heap}\" }}]` below {GPU_TABLE}");
-                self.say(at, help);
+                self.report(at, help);
             }
             _ => {}
         }
@@ -133,13 +134,13 @@ impl Advice {
                 _ if is_key => {
                     let help = format!("write {GPU_TABLE}: `[gpu]` does not name a GPU");
                     if let Value::Table(inner) = &node.value {
-                        inner.values().for_each(|(at, _)| self.say(at, help.clone()));
+                        inner.values().for_each(|(at, _)| self.report(at, help.clone()));
                     }
-                    self.say(&node.origin, help);
+                    self.report(&node.origin, help);
                 }
                 Value::Table(table) => self.gpu(name, table),
                 Value::Array(_) => {
-                    self.say(
+                    self.report(
                         &node.origin,
                         format!("write [gpu.\"{name}\"]: one table for each GPU"),
                     );
@@ -181,7 +182,7 @@ impl Advice {
                 },
                 // `[gpu.fb000000.gpu]` is a table `gpu` in a table `fb000000`.
                 (inner, Value::Table(_)) => {
-                    self.say(
+                    self.report(
                         at,
                         format!("quote a name that contains dots: [gpu.\"{gpu}.{inner}\"]"),
                     );
@@ -196,7 +197,7 @@ impl Advice {
                 _ => continue,
             };
             // The fault of an unknown key is at the key, that of a known one at its value.
-            self.say(if GPU_KEYS.contains(&name.as_str()) { &node.origin } else { at }, help);
+            self.report(if GPU_KEYS.contains(&name.as_str()) { &node.origin } else { at }, help);
         }
     }
 
@@ -204,7 +205,7 @@ impl Advice {
         for node in nodes {
             match &node.value {
                 Value::String(heap) => {
-                    self.say(&node.origin, format!("write {{ name = \"{heap}\" }}"));
+                    self.report(&node.origin, format!("write {{ name = \"{heap}\" }}"));
                 }
                 Value::Table(candidate) => {
                     self.word(candidate, "tee", &TEES);
@@ -235,12 +236,12 @@ impl Advice {
             Range::new(&meant).map(|_| meant)
         });
         if let Some(meant) = meant {
-            self.say(&node.origin, format!("did you mean \"{meant}\"?"));
+            self.report(&node.origin, format!("did you mean \"{meant}\"?"));
         } else if key == "kernel"
             && let Some(meant) = without_words(written)
         {
             let help = format!("write only the version number: did you mean \"{meant}\"?");
-            self.say(&node.origin, help);
+            self.report(&node.origin, help);
         }
     }
 
@@ -248,7 +249,7 @@ impl Advice {
         if let Some((_, Node { value: Value::String(text), origin })) = suspend.get("count")
             && let Ok(count) = text.trim().parse::<u8>()
         {
-            self.say(origin, format!("write `count = {count}`"));
+            self.report(origin, format!("write `count = {count}`"));
         }
     }
 
@@ -256,16 +257,16 @@ impl Advice {
         for (device, (_, node)) in devices {
             let Value::Table(usages) = &node.value else {
                 let help = format!("write `{device} = […]` below [share.\"<compatible string>\"]");
-                self.say(&node.origin, help);
+                self.report(&node.origin, help);
                 continue;
             };
             for (usage, (at, node)) in usages {
                 let lower = usage.to_lowercase().replace(['_', ' ', ','], "-");
                 if is_usage(&lower) {
-                    self.say(at, format!("did you mean `{lower}`?"));
+                    self.report(at, format!("did you mean `{lower}`?"));
                 }
                 match &node.value {
-                    Value::String(heap) => self.say(&node.origin, format!("write [\"{heap}\"]")),
+                    Value::String(heap) => self.report(&node.origin, format!("write [\"{heap}\"]")),
                     Value::Array(heaps) => heaps.iter().for_each(|heap| self.shared(heap)),
                     _ => {}
                 }
@@ -278,7 +279,7 @@ impl Advice {
         if let Value::Table(table) = &heap.value
             && let Some((_, Node { value: Value::String(name), .. })) = table.get("name")
         {
-            self.say(&heap.origin, format!("write \"{name}\""));
+            self.report(&heap.origin, format!("write \"{name}\""));
         }
     }
 
@@ -291,16 +292,16 @@ impl Advice {
                         evidence.get("status")
                         && word == "verified"
                     {
-                        self.say(origin, "did you mean \"tested\"?".to_owned());
+                        self.report(origin, "did you mean \"tested\"?".to_owned());
                     }
                     self.word(evidence, "status", &["tested", "documented", "unverified"]);
                 }
                 Value::String(text) if heap == "status" || heap == "source" => {
                     let help = format!("write `{heap} = \"{text}\"` below [evidence.\"<heap>\"]");
-                    self.say(&node.origin, help);
+                    self.report(&node.origin, help);
                 }
                 Value::String(text) => {
-                    self.say(&node.origin, format!("write {{ status = \"{text}\" }}"));
+                    self.report(&node.origin, format!("write {{ status = \"{text}\" }}"));
                 }
                 _ => {}
             }
@@ -313,7 +314,7 @@ impl Advice {
             && !known.contains(&word.as_str())
             && let Some(meant) = nearest(word, known.iter().copied())
         {
-            self.say(origin, format!("did you mean \"{meant}\"?"));
+            self.report(origin, format!("did you mean \"{meant}\"?"));
         }
     }
 }

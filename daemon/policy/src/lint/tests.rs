@@ -161,10 +161,8 @@ fn string_of_several_lines_is_one_statement() {
         let text = format!(
             "schema = 1\n[gpu.'g.g']\nheaps = [{{ name = 'x' }}, \"y\"\n[evidence.a]\nsource = {quote}\n{quote}\n"
         );
-        let expected = [
-            "3:9 error: unclosed array | add the missing `]`",
-            "4:11 error: missing `status` | -",
-        ];
+        let expected =
+            ["3:9 error: unclosed array | add the missing `]`", "4:11 error: missing `status` | -"];
         assert_eq!(shown(&one("k,k", &text)), expected);
     }
 }
@@ -173,8 +171,7 @@ fn string_of_several_lines_is_one_statement() {
 fn unclosed_bracket_ends_before_a_header_or_key() {
     let array = "3:9 error: unclosed array | add the missing `]`";
     let file = one("k,k", "schema = 1\n[gpu.'g.g']\nheaps = [\n[share.d]\nU = ['a']\n");
-    let usage =
-        "5:1 error: a usage may contain only lower-case letters, digits and `-` | did you mean `u`?";
+    let usage = "5:1 error: a usage may contain only lower-case letters, digits and `-` | did you mean `u`?";
     assert_eq!(shown(&file), [array, usage]);
     assert_eq!(file.end(&file.problems[0]), Place { line: 3, column: 10 });
     // The next key is indented, as the elements of the array are.
@@ -382,7 +379,10 @@ fn shares_without_a_common_heap_are_reported() {
     let error = said(&format!("x = 1\n{share}"));
     assert!(error.len() == 1 && error[0].starts_with("2:1 error: "), "{error:?}");
     let warning = said(&format!("[gpu.panthor]\n{share}"));
-    assert!(warning.len() == 2 && warning[1].starts_with("4:5 warning: the list of heaps"), "{warning:?}");
+    assert!(
+        warning.len() == 2 && warning[1].starts_with("4:5 warning: the list of heaps"),
+        "{warning:?}"
+    );
 }
 
 #[test]

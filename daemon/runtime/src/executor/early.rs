@@ -38,7 +38,7 @@ impl<K: Kernel> Executor<Binder, K> {
         if self.module.is_some()
             && states.clone().all(is_bound)
             && let (Some(run), Some(lock)) = (&self.run, &self.lock)
-            && let Err(problem) = run.say_bound(lock)
+            && let Err(problem) = run.mark_bound(lock)
         {
             self.log.write(&Message::Other(format_args!("{problem}")));
         }

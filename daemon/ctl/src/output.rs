@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::Result;
-pub(crate) use protheap_policy::sanitize::Sanitized as Tame;
+pub(crate) use protheap_policy::sanitize::Sanitized;
 use protheap_policy::sanitize::{self, is_hidden};
 use serde::Serialize;
 
 /// Joins texts in one sanitized line, or returns `none` if there are none.
 pub(crate) fn joined<T: fmt::Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
-    let items: Vec<_> = items.into_iter().map(|item| Tame(&item.to_string()).to_string()).collect();
+    let items: Vec<_> =
+        items.into_iter().map(|item| Sanitized(&item.to_string()).to_string()).collect();
     if items.is_empty() { none.to_owned() } else { items.join(" ") }
 }
 
