@@ -10,9 +10,8 @@
 //! the result of a test.
 //!
 //! Without a guest: [`firmware`] and [`boards`] compare `protheapctl` with what Debian ships: firmware images, and the
-//! device trees of [`dtbs`]. [`client`] compares the proxies of protheap-client with the XML of the interfaces, and
-//! [`manuals`] writes the manual pages of `protheapctl` for packages. [`dist`] makes the packages, by `packaging/`,
-//! [`audit`] and [`release`] check whether they may be released, with [`tools`].
+//! device trees of [`dtbs`]. [`manuals`] writes the manual pages of `protheapctl` for packages. [`dist`] makes the
+//! packages, by `packaging/`, [`audit`] and [`release`] check whether they may be released, with [`tools`].
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -26,7 +25,6 @@ mod bench;
 mod board;
 mod boards;
 mod cache;
-mod client;
 mod container;
 mod csffw;
 mod debian;
@@ -100,8 +98,6 @@ enum Command {
     Vm(scenario::Args),
     /// Check heap selection for every device tree of Debian's arm64 kernel and write docs/boards.md
     Boards(boards::Args),
-    /// Generate the proxies of daemon/client from the XML of the D-Bus interfaces
-    Client(client::Args),
     /// Write the manual pages and completions that packages install
     Manuals(manuals::Args),
     /// Make release artifacts: source archives, vendored crates and packages
@@ -115,7 +111,7 @@ enum Command {
 impl Command {
     /// Returns whether the command sets up its host, which must be Debian then.
     fn needs_debian(&self) -> bool {
-        !matches!(self, Self::Check | Self::Client(_) | Self::Manuals(_))
+        !matches!(self, Self::Check | Self::Manuals(_))
     }
 }
 
@@ -156,7 +152,6 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Command::Vm(args) => scenario::run(&workspace, &args),
         Command::Boards(args) => boards::run(&workspace, &args),
-        Command::Client(args) => client::run(&workspace, &args),
         Command::Manuals(args) => manuals::run(&workspace, &args),
         Command::Dist(args) => dist::run(&workspace, &args),
         Command::Release(args) => release::run(&workspace, &args),

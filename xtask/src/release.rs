@@ -12,7 +12,7 @@ use crate::cache::{self, VERSION, Workspace};
 use crate::dist::{self, offline, sbom};
 use crate::progress::output;
 use crate::tested::Outcome;
-use crate::{audit, boards, client, results, suite};
+use crate::{audit, boards, results, suite};
 
 /// Artifacts that `cargo xtask dist` makes. Not the UKI, which users sign with their own key.
 const MADE: [&str; 5] = ["source", "sbom", "deb", "rpm", "arch"];
@@ -44,7 +44,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     list.item("nothing uncommitted", results::commit(workspace).map(|_| Outcome::Good));
     list.item("tag is free", tag(workspace));
     list.item("docs/boards.md", boards::check(workspace).map(|()| Outcome::Good));
-    list.item("daemon/client", client::check(workspace).map(|()| Outcome::Good));
     list.item("reuse", audit::reuse(workspace));
     list.item("cargo deny", audit::deny(workspace));
     list.item("cargo deny advisories", audit::advisories(workspace));

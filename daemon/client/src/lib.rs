@@ -26,7 +26,7 @@
 //! `GetManagedObjects` and the signals of [`zbus::fdo::ObjectManagerProxy`] at [`MANAGER_PATH`]
 //! list them.
 //!
-//! The proxies are generated from the XML of the interfaces; dictionaries and errors are typed. The
+//! A test compares the proxies with the XML of the interfaces; dictionaries and errors are typed. The
 //! runtime that drives the connection is the caller's choice: zbus's own (`default-rt`, the
 //! default), or with `default-features = false` and `tokio`, the tokio runtime in which the
 //! connection is created.

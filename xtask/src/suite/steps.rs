@@ -10,7 +10,7 @@ use super::{style, unit};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 use crate::tested::{BUILD, Group, Outcome};
-use crate::{audit, boards, client, demo, dist, extension, firmware, kernel, systemd, uefi, units};
+use crate::{audit, boards, demo, dist, extension, firmware, kernel, systemd, uefi, units};
 
 /// A test that is not a scenario.
 #[derive(Debug)]
@@ -104,14 +104,6 @@ pub(super) const STEPS: &[Step] = &[
         inputs: Inputs::Unknown,
         uses: TARGET,
         run: policies,
-    },
-    Step {
-        name: "client",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: None,
-        run: |workspace| client::check(workspace).map(good),
     },
     Step {
         name: "units",
