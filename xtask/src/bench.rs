@@ -153,9 +153,7 @@ fn in_guest(
         driver(&guest, report)?;
     }
     if asked("optee") {
-        for (tee, names) in optee::ON {
-            optee::measure(&guest, tee, names, report)?;
-        }
+        optee::measure(&guest, report)?;
     }
     Ok(phases)
 }
@@ -175,33 +173,23 @@ fn speed(
 ) -> Result<Vec<Phase>> {
     let image = guest.with_replay(&trace.to_c())?;
     let said = guest.boot(&Script { cmdline, ..Script::new("exec", &image) })?;
-    let (against_script, against_calls) = match cmdline {
-        HANDED => {
-            ("exec to binding, against a script", "exec to binding, against its system calls")
-        }
-        _ => (
-            "exec to binding, the kernel allocates, against a script",
-            "exec to binding, the kernel allocates, against its system calls",
-        ),
-    };
+    let how = if cmdline == HANDED { "" } else { "the kernel allocates, " };
     let bind = said.figure("bind", "protheap-bind", Unit::Nanoseconds)?;
     let script = said.figure("by-hand", "busybox sh, for one board", Unit::Nanoseconds)?;
     let replay = said.figure("replay", "C, its system calls alone", Unit::Nanoseconds)?;
     let nothing_c = said.figure("nothing-c", "C, nothing", Unit::Nanoseconds)?;
     let nothing_rust = said.figure("nothing-rust", "Rust, nothing", Unit::Nanoseconds)?;
 
-    let ratio = bind.median / script.median;
-    let figures = vec![bind.clone(), script];
-    report(Measure::ratio(against_script, figures, ratio, Limit::AtMost(0.5)));
-    let ratio = bind.median / replay.median;
-    let figures = vec![bind.clone(), replay.clone(), nothing_c.clone(), nothing_rust.clone()];
-    report(Measure::ratio(against_calls, figures, ratio, Limit::AtMost(1.5)));
     let start = Phase {
         place: "start and end of a program",
         calls: 0,
         kernel_us: nothing_c.median / 1e3,
         program_us: (nothing_rust.median - nothing_c.median) / 1e3,
     };
+    let what = format!("exec to binding, {how}against a script");
+    report(Measure::ratio(what, [bind.clone(), script], Limit::AtMost(0.5)));
+    let what = format!("exec to binding, {how}against its system calls");
+    report(Measure::ratio(what, [bind, replay, nothing_c, nothing_rust], Limit::AtMost(1.5)));
     let mut phases = vec![start];
     phases.extend(trace.phases(&said.lines)?);
     let sum = |of: fn(&Phase) -> f64| phases.iter().map(of).sum::<f64>();
@@ -220,8 +208,7 @@ fn lookup(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let said = guest.boot(&Script::new("lookup", &guest.programs))?;
     let few = said.figure("plan-10", "--plan with 10 policies", Unit::Nanoseconds)?;
     let many = said.figure("plan-10000", "--plan with 10,000 policies", Unit::Nanoseconds)?;
-    let ratio = many.median / few.median;
-    report(Measure::ratio("lookup", vec![many, few], ratio, Limit::AtMost(1.2)));
+    report(Measure::ratio("lookup", [many, few], Limit::AtMost(1.2)));
     Ok(())
 }
 
@@ -282,8 +269,7 @@ fn boot(guest: &Guest<'_>, boots: usize, report: &mut dyn FnMut(Measure)) -> Res
     }
     let with = Figure::new("GPU probed, with the binder", with, Unit::Nanoseconds)?;
     let without = Figure::new("GPU probed, without", without, Unit::Nanoseconds)?;
-    let ratio = with.median / without.median;
-    report(Measure::ratio("boot with its binder", vec![with, without], ratio, Limit::AtMost(1.02)));
+    report(Measure::ratio("boot with its binder", [with, without], Limit::AtMost(1.02)));
 
     let script = Script { overlays: &["no-tee"], ..Script::new("no-provider", &guest.programs) };
     let said = guest.boot(&script)?;
@@ -301,7 +287,8 @@ fn suspend(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let group = said.figure("group", "group made and destroyed, by debugfs", Unit::Nanoseconds)?;
     let ratio = (heap.median - calls.median) / pool.median;
     let figures = vec![heap, calls, pool, group];
-    report(Measure::ratio("pool against heap", figures, ratio, Limit::AtLeast(20.0)));
+    let limit = Limit::AtLeast(20.0);
+    report(Measure::new("pool against heap", figures, ratio, Unit::Times, limit));
     Ok(())
 }
 
@@ -314,10 +301,10 @@ fn driver(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let kernel = time("commit-kernel", "commit, the kernel allocates")?;
     let ratio = kernel.median / (set_up.median + handed.median);
     let figures = vec![set_up, handed, kernel];
-    report(Measure::ratio("the kernel allocates, against user space", figures, ratio, Limit::None));
+    let what = "the kernel allocates, against user space";
+    report(Measure::new(what, figures, ratio, Unit::Times, Limit::None));
     let handed = time("probed-handed", "commit to probe, handed over")?;
     let kernel = time("probed-kernel", "commit to probe, the kernel allocates")?;
-    let ratio = kernel.median / handed.median;
-    report(Measure::ratio("commit to probe", vec![handed, kernel], ratio, Limit::None));
+    report(Measure::ratio("commit to probe", [kernel, handed], Limit::None));
     Ok(())
 }

@@ -106,7 +106,7 @@ pub(super) enum Limit {
 /// One comparison.
 #[derive(Debug, Serialize)]
 pub(super) struct Measure {
-    pub(super) what: &'static str,
+    pub(super) what: String,
     figures: Vec<Figure>,
     value: f64,
     unit: Unit,
@@ -119,7 +119,7 @@ pub(super) struct Measure {
 impl Measure {
     /// Returns a value of any unit, computed from the figures.
     pub(super) fn new(
-        what: &'static str,
+        what: impl Into<String>,
         figures: Vec<Figure>,
         value: f64,
         unit: Unit,
@@ -130,21 +130,22 @@ impl Measure {
             Limit::AtLeast(least) => Some(value >= least),
             Limit::None => None,
         };
-        Self { what, figures, value, unit, limit, ok }
+        Self { what: what.into(), figures, value, unit, limit, ok }
     }
 
-    /// Returns the ratio of two figures.
-    pub(super) fn ratio(
-        what: &'static str,
-        figures: Vec<Figure>,
-        ratio: f64,
+    /// Returns the ratio of the first figure to the second; the others explain them.
+    pub(super) fn ratio<const N: usize>(
+        what: impl Into<String>,
+        figures: [Figure; N],
         limit: Limit,
     ) -> Self {
-        Self::new(what, figures, ratio, Unit::Times, limit)
+        const { assert!(N >= 2) };
+        let ratio = figures[0].median / figures[1].median;
+        Self::new(what, figures.into(), ratio, Unit::Times, limit)
     }
 
     /// Returns a figure that has a limit itself.
-    pub(super) fn value(what: &'static str, figure: Figure, limit: Limit) -> Self {
+    pub(super) fn value(what: impl Into<String>, figure: Figure, limit: Limit) -> Self {
         let (value, unit) = (figure.median, figure.unit);
         Self::new(what, vec![figure], value, unit, limit)
     }

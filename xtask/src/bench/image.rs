@@ -49,11 +49,10 @@ pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) ->
     }
     step.done();
     let [with, without] = samples;
-    let mut compare = |what, with, without, limit| -> Result<()> {
+    let mut compare = |what: &str, with, without, limit| -> Result<()> {
         let with = Figure::new("with Protheap", with, Unit::Nanoseconds)?;
         let without = Figure::new("without", without, Unit::Nanoseconds)?;
-        let ratio = with.median / without.median;
-        report(Measure::ratio(what, vec![with, without], ratio, limit));
+        report(Measure::ratio(what, [with, without], limit));
         Ok(())
     };
     compare("signed boot, until the system is up", with.0, without.0, Limit::AtMost(LONGER))?;

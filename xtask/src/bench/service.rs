@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::bus::{Arguments, Bus, Client, Object};
+use super::bus::{Bus, Client, Object};
 use super::figure::{Figure, Limit, Measure, Unit};
 use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
@@ -305,8 +305,7 @@ fn start(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     }
     let own = Figure::new("protheapd", own, Unit::Nanoseconds)?;
     let other = Figure::new("switcheroo-control", other, Unit::Nanoseconds)?;
-    let ratio = own.median / other.median;
-    report(Measure::ratio("start to name owned", vec![own, other], ratio, Limit::AtMost(0.8)));
+    report(Measure::ratio("start to name owned", [own, other], Limit::AtMost(0.8)));
     Ok(())
 }
 
@@ -356,7 +355,7 @@ fn memory(
         figure("switcheroo-control", other),
         figure("  of that: not of files", other_data),
     ];
-    report(Measure::ratio(what, figures, own / other, limit));
+    report(Measure::new(what, figures, own / other, Unit::Times, limit));
     Ok(())
 }
 
@@ -365,44 +364,40 @@ fn calls(place: &Place<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let mut client = place.bus.connect()?;
     let properties = |object| Object { interface: PROPERTIES, ..object };
     let peer = Object { interface: PEER, ..MANAGER };
-    let get_all = |object: Object<'_>| Arguments::string(object.interface);
+    let get_all = |object: Object<'static>| properties(object).call("GetAll", &object.interface);
     let devices = NODES.map(|node| node.number);
-    let find_heap = |devices| Arguments::find_heap("secure-video", devices);
+    let find_heap = |devices: &[(u32, u32)]| {
+        let options = BTreeMap::<&str, zbus::Variant<'_>>::new();
+        MANAGER.call("FindHeap", &("secure-video", devices, options))
+    };
     let asked = [
-        (properties(GPU), "GetAll", get_all(GPU)),
-        (properties(MANAGER), "GetAll", get_all(MANAGER)),
-        (properties(OTHER), "GetAll", get_all(OTHER)),
-        (MANAGER, "FindHeap", find_heap(&devices[..1])),
-        (MANAGER, "FindHeap", find_heap(&devices)),
-        (peer, "Ping", Arguments::default()),
+        get_all(GPU)?,
+        get_all(MANAGER)?,
+        get_all(OTHER)?,
+        find_heap(&devices[..1])?,
+        find_heap(&devices)?,
+        peer.call("Ping", &())?,
     ];
     let mut times = [const { Vec::new() }; 6];
     for _ in 0..ROUNDS {
-        for ((object, member, arguments), times) in asked.iter().zip(&mut times) {
+        for (call, times) in asked.iter().zip(&mut times) {
             for _ in 0..CALLS {
-                times.push(client.call(*object, member, arguments)?);
+                times.push(client.send(call)?);
             }
         }
     }
     let [gpu, manager, other, of_one, of_two, ping] = times;
-    let gpu = Figure::new("GetAll of a GPU: 13 properties", gpu, Unit::Nanoseconds)?;
-    let manager = Figure::new("GetAll of the manager: 5", manager, Unit::Nanoseconds)?;
-    let other = Figure::new("GetAll of switcheroo-control: 3", other, Unit::Nanoseconds)?;
-    let of_one = Figure::new("FindHeap of one device", of_one, Unit::Nanoseconds)?;
-    let of_two = Figure::new("FindHeap of two devices", of_two, Unit::Nanoseconds)?;
-    let ping = Figure::new("Ping", ping, Unit::Nanoseconds)?;
-    let ratio = gpu.median / other.median;
-    report(Measure::ratio("GetAll of a GPU", vec![gpu, other.clone()], ratio, Limit::AtMost(1.0)));
-    let ratio = manager.median / other.median;
-    report(Measure::ratio(
-        "GetAll of the manager",
-        vec![manager, other],
-        ratio,
-        Limit::AtMost(1.0),
-    ));
-    let ratio = of_two.median / ping.median;
-    let figures = vec![of_two, of_one, ping];
-    report(Measure::ratio("FindHeap, against Ping", figures, ratio, Limit::AtMost(1.5)));
+    let figure = |name, times| Figure::new(name, times, Unit::Nanoseconds);
+    let gpu = figure("GetAll of a GPU: 13 properties", gpu)?;
+    let manager = figure("GetAll of the manager: 5", manager)?;
+    let other = figure("GetAll of switcheroo-control: 3", other)?;
+    let of_one = figure("FindHeap of one device", of_one)?;
+    let of_two = figure("FindHeap of two devices", of_two)?;
+    let ping = figure("Ping", ping)?;
+    report(Measure::ratio("GetAll of a GPU", [gpu, other.clone()], Limit::AtMost(1.0)));
+    report(Measure::ratio("GetAll of the manager", [manager, other], Limit::AtMost(1.0)));
+    let figures = [of_two, ping, of_one];
+    report(Measure::ratio("FindHeap, against Ping", figures, Limit::AtMost(1.5)));
     Ok(())
 }
 
