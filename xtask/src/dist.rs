@@ -4,7 +4,6 @@
 pub(crate) mod arch;
 pub(crate) mod deb;
 pub(crate) mod dkms;
-mod initrds;
 mod layout;
 pub(crate) mod lists;
 pub(crate) mod offline;

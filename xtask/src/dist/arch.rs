@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{initrds, layout, rpm, source};
+use super::rpm::{KEPT, UPDATE};
+use super::{layout, rpm, source};
 use crate::cache::{self, Workspace};
 use crate::host;
 use crate::progress::{Step, output};
@@ -73,7 +74,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut shellcheck = Command::new("shellcheck");
     shellcheck.args(["--shell=bash", "--exclude", EXCEPT]);
     output(shellcheck.args(RECIPE).current_dir(workspace.root.join("packaging/arch")))?;
-    initrds::check_arch(workspace)?;
+    check_removal(workspace)?;
 
     let target = rpm::target(workspace);
     let (programs, share) = (target.join(rpm::RELEASE), target.join("share"));
@@ -96,6 +97,30 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     names.sort();
     if names != NAMES.map(|(name, _)| name) {
         bail!("the packages are {}", names.join(", "));
+    }
+    Ok(())
+}
+
+/// Simulates the removal of Arch Linux's package, and reads its hook.
+fn check_removal(workspace: &Workspace) -> Result<()> {
+    let arch = workspace.root.join("packaging/arch");
+    let hook = cache::read(&arch.join("protheap-bind.hook"))?;
+    let commands: Vec<_> = hook.lines().filter(|line| line.starts_with("Exec")).collect();
+    if commands != [format!("Exec = {UPDATE}")] {
+        bail!("the hook of pacman calls {commands:?}");
+    }
+    let dir = workspace.checkout.join("arch-played");
+    cache::remove_dir(&dir)?;
+    let (script, kept) = (dir.join("update"), dir.join("kept"));
+    cache::write(&script, "echo updated $*\n")?;
+    let shown = |path: &Path| path.display().to_string();
+    let install = cache::read(&arch.join("protheap-bind.install"))?;
+    let install = install.replace(UPDATE, &shown(&script)).replace(KEPT, &shown(&kept));
+    // The installed files are gone when pacman calls post_remove.
+    let played = format!("set -e\n{install}\npre_remove\nrm {}\npost_remove\n", shown(&script));
+    let said = output(Command::new("bash").args(["-c", &played]))?;
+    if said != "updated\n" || kept.exists() {
+        bail!("pacman printed `{said}` at a removal and left {}", kept.display());
     }
     Ok(())
 }
