@@ -12,7 +12,6 @@ pub(crate) mod rpm;
 pub(crate) mod sbom;
 pub(crate) mod selinux;
 pub(crate) mod source;
-mod vendored;
 
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{source, vendored};
+use super::source;
 use crate::cache::{self, Workspace};
 use crate::progress::{Step, output};
 use crate::tested::Outcome;
@@ -20,7 +20,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     }
     let _lock = workspace.lock()?;
     let tree = source::unpacked(workspace)?;
-    vendored::check(workspace, &tree.join(source::VENDOR))?;
+    source::check_vendored(&tree)?;
     let home = workspace.checkout.join("offline/cargo");
     cache::remove_dir(&home)?;
     cache::create_dir(&home)?;

@@ -8,14 +8,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use super::vendored;
 use crate::cache::{self, Digest, VERSION, Workspace};
 use crate::progress::{Step, output};
+use crate::tools;
 
+/// Newest version of cargo-vendor-filterer that was tested.
+const FILTERER: &str = "0.5.18";
+/// Systems of builds and of their hosts. The architectures of distributions differ from these in nothing that a crate
+/// depends on.
+const TARGETS: [&str; 7] = [
+    "aarch64-unknown-linux-gnu",
+    "aarch64-unknown-linux-musl",
+    "armv7-unknown-linux-gnueabihf",
+    "i686-unknown-linux-gnu",
+    "riscv64gc-unknown-linux-gnu",
+    "x86_64-unknown-linux-gnu",
+    "x86_64-unknown-linux-musl",
+];
+/// Suffixes of binary libraries.
+const LIBRARIES: [&str; 6] = ["a", "dll", "exe", "lib", "o", "so"];
 /// Directory of the crates in a tree.
-pub(super) const VENDOR: &str = "vendor";
+const VENDOR: &str = "vendor";
 /// Cargo's configuration, which the tree has already.
 const CONFIG: &str = ".cargo/config.toml";
 /// Text added to it, to build from the crates in the tree.
@@ -117,28 +132,45 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// Returns the directory of the crates of Cargo.lock, vendored once for each, without the contents of those that no
-/// Linux needs.
+/// Returns the directory of the crates of Cargo.lock, vendored once for each. `Cargo.lock` has the crates for all
+/// systems, and cargo requires each of them: those that no Linux needs are empty libraries.
 fn vendor(workspace: &Workspace) -> Result<PathBuf> {
     let dir = workspace.cache.join("vendor").join(crates_digest(workspace)?);
     cache::once(&dir, |part| {
-        let mut cargo = workspace.cargo();
-        cargo.args(["vendor", "--locked", "--versioned-dirs"]).arg(part);
+        // It makes the directory itself.
+        cache::remove_dir(part)?;
+        let mut filter = Command::new(tools::cargo(workspace, "cargo-vendor-filterer", FILTERER)?);
+        filter.args(["--all-features", "--versioned-dirs"]);
+        filter.args(TARGETS.iter().flat_map(|target| ["--platform", target]));
+        filter.arg(part).current_dir(&workspace.root);
         Step::new("fetching the crates", Duration::from_secs(30))
-            .run(cargo, &workspace.log("vendor"))?;
-        let emptied = vendored::filter(workspace, part)?;
-        println!("  {emptied} crates are for other systems: their sources are left out");
-        Ok(())
+            .run(filter, &workspace.log("vendor"))
     })?;
     Ok(dir)
+}
+
+/// Checks that the vendored crates of a tree have no binary library, which crates for other systems have.
+pub(super) fn check_vendored(tree: &Path) -> Result<()> {
+    let is_binary =
+        |path: &&PathBuf| path.extension().is_some_and(|e| LIBRARIES.iter().any(|l| e == *l));
+    match cache::files(&tree.join(VENDOR))?.iter().find(is_binary) {
+        Some(path) => bail!("the vendored crates have the binary file {}", path.display()),
+        None => Ok(()),
+    }
 }
 
 /// Returns a digest of the vendored crates.
 pub(crate) fn crates_digest(workspace: &Workspace) -> Result<String> {
     let mut digest = Digest::new();
     digest.add(&cache::bytes(&workspace.root.join("Cargo.lock"))?);
-    vendored::TARGETS.iter().for_each(|target| digest.add(target.as_bytes()));
+    digest.add(FILTERER.as_bytes());
+    TARGETS.iter().for_each(|target| digest.add(target.as_bytes()));
     Ok(digest.hex())
+}
+
+/// Returns the time of the last commit, in seconds since 1970.
+pub(super) fn time(workspace: &Workspace) -> Result<String> {
+    Ok(workspace.git(&["log", "-1", "--format=%ct"])?.trim().to_owned())
 }
 
 /// Writes an archive of files of `dir`, with `prefix` before their names, owned by root, with the time of the last
@@ -150,7 +182,6 @@ fn archive(
     prefix: &str,
     to: &Path,
 ) -> Result<()> {
-    let time = workspace.git(&["log", "-1", "--format=%ct"])?;
     let mut list = Vec::new();
     for file in files {
         list.extend_from_slice(file.as_os_str().as_encoded_bytes());
@@ -161,7 +192,7 @@ fn archive(
     let mut tar = Command::new("tar");
     tar.args(["--create", "--format=gnu", "--owner=root:0", "--group=root:0"]);
     tar.args(["--mode=u+rw,go=rX", "--use-compress-program=xz -T2"]);
-    tar.arg(format!("--mtime=@{}", time.trim()));
+    tar.arg(format!("--mtime=@{}", time(workspace)?));
     tar.arg(format!("--transform=flags=r;s,^,{prefix},"));
     tar.arg("--file").arg(to).arg("--directory").arg(dir);
     tar.args(["--null", "--verbatim-files-from", "--no-recursion", "--files-from"]).arg(&names);
