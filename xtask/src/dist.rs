@@ -34,7 +34,7 @@ enum What {
     Source(To),
     /// List the files that dracut, initramfs-tools and mkosi put into initrds
     Initrds(To),
-    /// Make the CycloneDX bill of materials of the programs
+    /// Make the CycloneDX bills of materials of the programs
     Sbom(To),
     /// Make one signed unified kernel image for the demonstration's boards
     Uki(uki::Args),
@@ -94,7 +94,7 @@ impl To {
 /// Runs the `dist` command.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let made = match &args.what {
-        What::Sbom(to) => vec![sbom::write(workspace, &to.open()?)?],
+        What::Sbom(to) => sbom::write(workspace, &to.open()?)?,
         What::Source(to) => source::archives(workspace, &to.open()?)?,
         What::Uki(args) => vec![uki::write(workspace, args)?],
         What::Initrds(to) => lists::write(workspace, &to.open()?)?,

@@ -14,7 +14,7 @@ pub(crate) const BUILD: &str = "build";
 pub(crate) enum Group {
     /// Formatting, lints, unit tests, units, policies and licences, as `cargo xtask check` runs them
     Check,
-    /// Crates, bill of materials, patches, and Debian's firmware images and device trees
+    /// Crates, bills of materials, patches, and Debian's firmware images and device trees
     Audit,
     /// Scenarios of the kernel's module, the binder and the daemon
     Core,
