@@ -77,7 +77,21 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root);
+        self.add_bindings(&mut command);
         command
+    }
+
+    /// Returns the path of the bindings of panthor's interface, which [`crate::userspace`] makes.
+    pub(crate) fn bindings(&self) -> PathBuf {
+        self.checkout.join("uapi/panthor.rs")
+    }
+
+    /// Passes these bindings to cargo, which builds the client of panthor only if they exist.
+    pub(crate) fn add_bindings(&self, cargo: &mut Command) {
+        let path = self.bindings();
+        if path.is_file() {
+            cargo.env("PROTHEAP_UAPI", path);
+        }
     }
 
     /// Returns the output of git, run in this checkout.

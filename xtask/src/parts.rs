@@ -33,6 +33,7 @@ impl Parts {
         let tools = toolchain::prepare(workspace)?;
         let kernel = kernel::prepare(workspace, &tools, flavor)?;
         let modules = modules::prepare(workspace, &tools, &kernel)?;
+        userspace::bind(workspace, &tools, &kernel)?;
         let root = &workspace.root;
         let programs = userspace::build(workspace, &tools, root, Linking::Dynamic, programs)?;
         fs::metadata(&kernel.image)

@@ -45,6 +45,13 @@ impl Toolchain {
         self.usr.join("bin/rustc")
     }
 
+    /// Returns bindgen.
+    pub(crate) fn bindgen(&self) -> Command {
+        let mut bindgen = Command::new(&self.bindgen);
+        self.environment(&mut bindgen);
+        bindgen
+    }
+
     /// Sets the environment of a build with these tools.
     pub(crate) fn environment(&self, command: &mut Command) {
         command.env("LD_LIBRARY_PATH", &self.libraries).env("LIBCLANG_PATH", LIBCLANG);

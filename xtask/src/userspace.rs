@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::cache::Workspace;
-use crate::progress::Step;
+use crate::cache::{self, Workspace};
+use crate::kernel::Kernel;
+use crate::progress::{Step, output};
 use crate::toolchain::{CROSS, Toolchain};
 
 /// Programs of the guest. protheapd needs libudev, which is a shared library, so one build links all of them
@@ -21,6 +22,9 @@ pub(crate) const DEMO: [&str; 2] = ["protheap-bind", "protheap-guest"];
 /// Example of a player, built as anybody would build it.
 const PLAYER: [&str; 4] = ["-p", "protheap-client", "--example", "player"];
 const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// Items of the kernel's headers that the client of panthor uses.
+const ITEMS: &str = "(OPCODE|DRM_SYNCOBJ|DRM_PANTHOR|PANTHOR)_.*|drm_(version|gem_close|prime_handle|panthor_.*)|\
+    drm_syncobj_(create|destroy|handle|wait)|panthor_protheap_.*|sync_file_info";
 
 /// Linking of a program with its C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,31 @@ pub(crate) fn for_host(workspace: &Workspace, program: &str, cold: u64) -> Resul
     Step::new(&format!("building {program}"), Duration::from_secs(seconds))
         .run(cargo, &workspace.log(program))?;
     Ok(path)
+}
+
+/// Makes the bindings of panthor's interface, from the headers of a kernel with Protheap's patches.
+pub(crate) fn bind(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<()> {
+    let include = kernel.source.join("include/uapi");
+    if !include.join("drm/panthor_protheap.h").is_file() {
+        return Ok(());
+    }
+    let mut bindgen = tools.bindgen();
+    bindgen.arg(workspace.root.join("tests/vm/guest/src/panthor/uapi.h"));
+    bindgen.args(["--no-layout-tests", "--no-prepend-enum-name", "--no-doc-comments"]);
+    bindgen.args(["--with-derive-default", "--use-core", "--allowlist-item", ITEMS]);
+    bindgen.args(["--", "--target=aarch64-linux-gnu", "-nostdinc", "-D__user="]);
+    // The last one has the headers that the build generates for arm64.
+    let generated = kernel.build.join("arch/arm64/include/generated/uapi");
+    for dir in [include, kernel.source.join("arch/arm64/include/uapi"), generated] {
+        bindgen.arg("-I").arg(dir);
+    }
+    let made = output(&mut bindgen).context("failed to make the bindings of panthor")?;
+    let path = workspace.bindings();
+    // A file with another time would be compiled again.
+    if cache::read(&path).is_ok_and(|old| old == made) {
+        return Ok(());
+    }
+    cache::write(&path, made)
 }
 
 /// Builds programs of the cargo workspace at `root`; returns their paths.
@@ -100,6 +129,7 @@ fn compile(
     ] {
         cargo.env_remove(name);
     }
+    workspace.add_bindings(&mut cargo);
     tools.environment(&mut cargo);
     tools.pkg_config(&mut cargo);
     let cold = !target.join(TARGET).exists();

@@ -4,6 +4,8 @@
 //! A command that fails with an errno prints its name, such as `EBUSY`, and exits with 1, so that scripts can compare
 //! it.
 
+#![cfg_attr(not(panthor), allow(dead_code, reason = "only the client of panthor uses it"))]
+
 mod buffer;
 mod bus;
 mod faults;
@@ -12,6 +14,7 @@ mod fuzz;
 mod kexec;
 mod kill;
 mod node;
+#[cfg(panthor)]
 mod panthor;
 mod report;
 mod stress;
@@ -196,6 +199,7 @@ fn run(words: &[&str]) -> Outcome {
         ["stress", rest @ ..] => worker::lead(&["stress-worker"], worker::WORKERS, rest)?,
         ["stress-worker", rest @ ..] => stress::worker(rest)?,
         ["unload", gpu, file, count] => println!("{}", unload(gpu, file, count.parse()?)?),
+        #[cfg(panthor)]
         ["panthor", rest @ ..] => panthor::run(rest)?,
         ["bus", rest @ ..] => bus::run(rest)?,
         ["node", path] => println!("{}", node::hardware(path)?),

@@ -18,9 +18,13 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::uapi::{
-    Address, BoCreate, BoMmapOffset, CsifInfo, DevQuery, GemClose, GpuInfo, Info, MAP_NOEXEC,
-    ObjArray, PROTHEAP_READY, PrimeHandle, ProtheapQuery, Request, UNMAP, Version, VmBind,
-    VmBindOp, VmCreate, VmDestroy,
+    DRM_PANTHOR_DEV_QUERY_CSIF_INFO, DRM_PANTHOR_DEV_QUERY_GPU_INFO,
+    DRM_PANTHOR_VM_BIND_OP_MAP_NOEXEC, DRM_PANTHOR_VM_BIND_OP_TYPE_UNMAP,
+    OPCODE_DRM_IOCTL_PANTHOR_DEV_QUERY, OPCODE_DRM_IOCTL_PANTHOR_VM_BIND, OPCODE_DRM_IOCTL_VERSION,
+    PANTHOR_PROTHEAP_READY, Request, address, array, drm_gem_close, drm_panthor_bo_create,
+    drm_panthor_bo_mmap_offset, drm_panthor_csif_info, drm_panthor_dev_query, drm_panthor_gpu_info,
+    drm_panthor_vm_bind, drm_panthor_vm_bind_op, drm_panthor_vm_create, drm_panthor_vm_destroy,
+    drm_prime_handle, drm_version, panthor_protheap_query,
 };
 
 /// First address of buffers in an address space; address 0 stays unmapped.
@@ -73,38 +77,59 @@ impl Device {
 
     /// Returns the major and the minor version of the driver's interface.
     pub(super) fn version(&self) -> io::Result<(i32, i32)> {
-        let texts = [(0, Address::NULL); 3];
-        let mut version = Version { major: 0, minor: 0, patchlevel: 0, texts };
-        self.call(&mut version)?;
-        Ok((version.major, version.minor))
+        let mut version = drm_version::default();
+        // SAFETY: the buffers of the texts have no room, so that the kernel writes nothing to them.
+        unsafe { self.call_with(OPCODE_DRM_IOCTL_VERSION, &mut version) }?;
+        Ok((version.version_major, version.version_minor))
     }
 
     /// Returns the properties of the GPU.
-    pub(super) fn gpu(&self) -> io::Result<GpuInfo> {
-        self.query()
+    pub(super) fn gpu(&self) -> io::Result<drm_panthor_gpu_info> {
+        // SAFETY: the query is for this structure.
+        unsafe { self.query(DRM_PANTHOR_DEV_QUERY_GPU_INFO) }
     }
 
     /// Returns the properties of its firmware.
-    pub(super) fn csif(&self) -> io::Result<CsifInfo> {
-        self.query()
+    pub(super) fn csif(&self) -> io::Result<drm_panthor_csif_info> {
+        // SAFETY: the query is for this structure.
+        unsafe { self.query(DRM_PANTHOR_DEV_QUERY_CSIF_INFO) }
     }
 
     /// Returns whether the device has protected memory. `ENOTTY` if the driver has no protected groups.
     pub(super) fn has_protected_memory(&self) -> io::Result<bool> {
-        let mut query = ProtheapQuery::default();
+        let mut query = panthor_protheap_query::default();
         self.call(&mut query)?;
-        Ok(query.flags & PROTHEAP_READY != 0)
+        Ok(query.flags & PANTHOR_PROTHEAP_READY != 0)
     }
 
-    fn query<T: Info>(&self) -> io::Result<T> {
+    /// Queries information about the device.
+    ///
+    /// # Safety
+    ///
+    /// A query of this kind fills a `T`, which consists of integers.
+    unsafe fn query<T: Default>(&self, kind: u32) -> io::Result<T> {
         let mut info = T::default();
-        self.call(&mut DevQuery::of(&mut info))?;
+        let (size, pointer) = (size_of::<T>() as u32, address(ptr::from_mut(&mut info)));
+        let mut query = drm_panthor_dev_query { type_: kind, size, pointer };
+        // SAFETY: the kernel writes at most `size` bytes to `info`.
+        unsafe { self.call_with(OPCODE_DRM_IOCTL_PANTHOR_DEV_QUERY, &mut query) }?;
         Ok(info)
     }
 
     /// Sends an ioctl.
     pub(super) fn call<T: Request>(&self, argument: &mut T) -> io::Result<()> {
-        call(&*self.0, argument)
+        // SAFETY: `Request` promises that the ioctl takes this structure, and nothing else.
+        Ok(unsafe { ioctl(&*self.0, Call(T::OPCODE, argument)) }?)
+    }
+
+    /// Sends an ioctl whose argument contains addresses.
+    ///
+    /// # Safety
+    ///
+    /// As for [`call_with`].
+    pub(super) unsafe fn call_with<T>(&self, opcode: u32, argument: &mut T) -> io::Result<()> {
+        // SAFETY: the caller promises it.
+        unsafe { call_with(&*self.0, opcode, argument) }
     }
 }
 
@@ -133,25 +158,33 @@ impl AsFd for Device {
 }
 
 /// Sends an ioctl to a file.
-pub(super) fn call<T: Request>(file: impl AsFd, argument: &mut T) -> io::Result<()> {
-    // SAFETY: `Request` promises that the ioctl takes this structure.
-    Ok(unsafe { ioctl(file, Call(argument)) }?)
+///
+/// # Safety
+///
+/// The ioctl takes a `T`, and the memory at addresses in it stays borrowed during the call.
+pub(super) unsafe fn call_with<T>(
+    file: impl AsFd,
+    opcode: u32,
+    argument: &mut T,
+) -> io::Result<()> {
+    // SAFETY: the caller promises it.
+    Ok(unsafe { ioctl(file, Call(opcode as Opcode, argument)) }?)
 }
 
-/// An ioctl whose number is that of its argument's type.
-struct Call<'a, T>(&'a mut T);
+/// An ioctl and its argument.
+struct Call<'a, T>(Opcode, &'a mut T);
 
-// SAFETY: the opcode is the one that takes what the pointer points to, and nothing is returned.
-unsafe impl<T: Request> Ioctl for Call<'_, T> {
+// SAFETY: whoever calls ioctl() promises that the opcode takes the argument. Nothing is returned.
+unsafe impl<T> Ioctl for Call<'_, T> {
     type Output = ();
     const IS_MUTATING: bool = true;
 
     fn opcode(&self) -> Opcode {
-        T::OPCODE
+        self.0
     }
 
     fn as_ptr(&mut self) -> *mut c_void {
-        ptr::from_mut(self.0).cast()
+        ptr::from_mut(self.1).cast()
     }
 
     unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> Result<(), Errno> {
@@ -170,7 +203,7 @@ pub(super) struct Vm {
 impl Vm {
     /// Creates an empty address space.
     pub(super) fn create(device: &Device) -> io::Result<Self> {
-        let mut request = VmCreate { flags: 0, id: 0, user_va_range: 0 };
+        let mut request = drm_panthor_vm_create::default();
         device.call(&mut request)?;
         Ok(Self { device: device.clone(), id: request.id, next: Cell::new(FIRST_ADDRESS) })
     }
@@ -188,24 +221,27 @@ impl Vm {
     /// Maps all of a buffer at an unused address, and returns the address.
     pub(super) fn map(&self, buffer: &Buffer) -> io::Result<u64> {
         let va = self.next.get();
-        self.bind(MAP_NOEXEC, buffer.handle, va, buffer.bytes)?;
+        self.bind(DRM_PANTHOR_VM_BIND_OP_MAP_NOEXEC, buffer.handle, va, buffer.bytes)?;
         self.next.set(va + buffer.bytes);
         Ok(va)
     }
 
     /// Unmaps a buffer.
     pub(super) fn unmap(&self, va: u64, bytes: u64) -> io::Result<()> {
-        self.bind(UNMAP, 0, va, bytes)
+        self.bind(DRM_PANTHOR_VM_BIND_OP_TYPE_UNMAP, 0, va, bytes)
     }
 
-    fn bind(&self, flags: u32, bo_handle: u32, va: u64, size: u64) -> io::Result<()> {
-        let ops = [VmBindOp { flags, bo_handle, bo_offset: 0, va, size, syncs: ObjArray::EMPTY }];
-        self.device.call(&mut VmBind { vm_id: self.id, flags: 0, ops: ObjArray::of(&ops) })
+    fn bind(&self, flags: i32, bo_handle: u32, va: u64, size: u64) -> io::Result<()> {
+        let flags = flags.cast_unsigned();
+        let ops = [drm_panthor_vm_bind_op { flags, bo_handle, va, size, ..Default::default() }];
+        let mut bind = drm_panthor_vm_bind { vm_id: self.id, flags: 0, ops: array(&ops) };
+        // SAFETY: the kernel reads `ops`, which have no array.
+        unsafe { self.device.call_with(OPCODE_DRM_IOCTL_PANTHOR_VM_BIND, &mut bind) }
     }
 
     /// Destroys the address space. Groups that still run in it lose their memory.
     pub(super) fn destroy(self) -> io::Result<()> {
-        self.device.call(&mut VmDestroy { id: self.id, pad: 0 })
+        self.device.call(&mut drm_panthor_vm_destroy { id: self.id, pad: 0 })
     }
 }
 
@@ -221,7 +257,7 @@ impl Buffer {
     /// Creates a buffer of ordinary memory, in whole pages.
     pub(super) fn create(device: &Device, bytes: u64) -> io::Result<Self> {
         let size = bytes.next_multiple_of(PAGE);
-        let mut request = BoCreate { size, flags: 0, exclusive_vm_id: 0, handle: 0, pad: 0 };
+        let mut request = drm_panthor_bo_create { size, ..Default::default() };
         device.call(&mut request)?;
         Ok(Self { device: device.clone(), handle: request.handle, bytes: request.size })
     }
@@ -229,7 +265,7 @@ impl Buffer {
     /// Imports a dma-buf of that size, which remains when the descriptor is closed.
     pub(super) fn import(device: &Device, dma_buf: impl AsFd, bytes: u64) -> io::Result<Self> {
         let fd = dma_buf.as_fd().as_raw_fd();
-        let mut request = PrimeHandle { handle: 0, flags: 0, fd };
+        let mut request = drm_prime_handle { handle: 0, flags: 0, fd };
         device.call(&mut request)?;
         Ok(Self { device: device.clone(), handle: request.handle, bytes })
     }
@@ -241,7 +277,7 @@ impl Buffer {
 
     /// Maps the buffer into this process, readable and writable.
     pub(super) fn words(&self) -> io::Result<Words> {
-        let mut request = BoMmapOffset { handle: self.handle, pad: 0, offset: 0 };
+        let mut request = drm_panthor_bo_mmap_offset { handle: self.handle, ..Default::default() };
         self.device.call(&mut request)?;
         let bytes = usize::try_from(self.bytes).map_err(|_| Errno::OVERFLOW)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
@@ -256,7 +292,7 @@ impl Buffer {
 
     /// Closes the handle of the buffer; mappings keep its memory.
     pub(super) fn close(self) -> io::Result<()> {
-        self.device.call(&mut GemClose { handle: self.handle, pad: 0 })
+        self.device.call(&mut drm_gem_close { handle: self.handle, pad: 0 })
     }
 }
 

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Command stream groups, and the fences of their jobs.
 
-use std::array;
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::ptr;
 use std::time::Duration;
 
 use crate::now_us;
 
 use super::device::{self, Device, Vm};
 use super::uapi::{
-    Address, EXPORT_SYNC_FILE, GroupCreate, GroupDestroy, GroupGetState, GroupSubmit, ObjArray,
-    Priority, ProtectedGroupCreate, QueueCreate, QueueSubmit, SIGNAL_SYNCOBJ, SyncFileInfo, SyncOp,
-    SyncobjCreate, SyncobjDestroy, SyncobjHandle, SyncobjWait,
+    DRM_PANTHOR_SYNC_OP_SIGNAL, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE,
+    OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, OPCODE_DRM_IOCTL_PANTHOR_GROUP_SUBMIT,
+    OPCODE_DRM_IOCTL_SYNCOBJ_WAIT, OPCODE_PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE,
+    OPCODE_SYNC_IOC_FILE_INFO, Priority, address, array, drm_panthor_group_create,
+    drm_panthor_group_destroy, drm_panthor_group_get_state, drm_panthor_group_submit,
+    drm_panthor_queue_create, drm_panthor_queue_submit, drm_panthor_sync_op, drm_syncobj_create,
+    drm_syncobj_destroy, drm_syncobj_handle, drm_syncobj_wait, sync_file_info,
 };
 
 /// Number of queues of a group.
@@ -30,79 +34,76 @@ pub(super) struct Group {
 impl Group {
     /// Creates a group in `vm` that may use all of the GPU.
     pub(super) fn create(vm: &Vm, protected: bool, priority: Priority) -> io::Result<Self> {
-        Self::request(vm, priority, |mut request| {
-            if protected {
-                let mut request = ProtectedGroupCreate(request);
-                vm.device().call(&mut request)?;
-                return Ok(request.0.group_handle);
-            }
-            vm.device().call(&mut request)?;
-            Ok(request.group_handle)
-        })
+        let opcode = if protected {
+            OPCODE_PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE
+        } else {
+            OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE
+        };
+        Self::request(vm, opcode, priority, 0)
     }
 
     /// Creates an ordinary group with `pad`, which must be zero.
     pub(super) fn create_padded(vm: &Vm, pad: u32) -> io::Result<Self> {
-        Self::request(vm, Priority::Medium, |request| {
-            let mut request = GroupCreate { pad, ..request };
-            vm.device().call(&mut request)?;
-            Ok(request.group_handle)
-        })
+        Self::request(vm, OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, Priority::Medium, pad)
     }
 
-    fn request(
-        vm: &Vm,
-        priority: Priority,
-        call: impl FnOnce(GroupCreate<'_>) -> io::Result<u32>,
-    ) -> io::Result<Self> {
+    /// Creates a group by one of the two ioctls, which take the same structure.
+    fn request(vm: &Vm, opcode: u32, priority: Priority, pad: u32) -> io::Result<Self> {
         let gpu = vm.device().gpu()?;
-        let queues: [_; QUEUES as usize] =
-            array::from_fn(|_| QueueCreate { priority: 1, pad: [0; 3], ringbuf_size: RING_BYTES });
+        let queue = drm_panthor_queue_create { priority: 1, pad: [0; 3], ringbuf_size: RING_BYTES };
+        let queues = [queue; QUEUES as usize];
         let cores = |mask: u64| u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
-        let handle = call(GroupCreate {
-            queues: ObjArray::of(&queues),
+        let mut request = drm_panthor_group_create {
+            queues: array(&queues),
             max_compute_cores: cores(gpu.shader_present),
             max_fragment_cores: cores(gpu.shader_present),
             max_tiler_cores: cores(gpu.tiler_present),
             priority: priority as u8,
-            pad: 0,
+            pad,
             compute_core_mask: gpu.shader_present,
             fragment_core_mask: gpu.shader_present,
             tiler_core_mask: gpu.tiler_present,
             vm_id: vm.id(),
             group_handle: 0,
-        })?;
-        Ok(Self { device: vm.device().clone(), handle })
+        };
+        // SAFETY: the kernel reads `queues`.
+        unsafe { vm.device().call_with(opcode, &mut request) }?;
+        Ok(Self { device: vm.device().clone(), handle: request.group_handle })
     }
 
     /// Submits the stream at that address to one of its queues.
     pub(super) fn submit(&self, queue: u32, address: u64, bytes: u32) -> io::Result<Fence> {
         let fence = Fence::create(&self.device)?;
-        let syncs = [SyncOp { flags: SIGNAL_SYNCOBJ, handle: fence.syncobj, timeline_value: 0 }];
-        let submits = [QueueSubmit {
+        let flags = DRM_PANTHOR_SYNC_OP_SIGNAL.cast_unsigned();
+        let syncs = [drm_panthor_sync_op { flags, handle: fence.syncobj, timeline_value: 0 }];
+        let submits = [drm_panthor_queue_submit {
             queue_index: queue,
             stream_size: bytes,
             stream_addr: address,
-            latest_flush: 0,
-            pad: 0,
-            syncs: ObjArray::of(&syncs),
+            syncs: array(&syncs),
+            ..Default::default()
         }];
-        let queue_submits = ObjArray::of(&submits);
-        self.device.call(&mut GroupSubmit { group_handle: self.handle, pad: 0, queue_submits })?;
+        let mut submit = drm_panthor_group_submit {
+            group_handle: self.handle,
+            pad: 0,
+            queue_submits: array(&submits),
+        };
+        // SAFETY: the kernel reads `submits` and `syncs`.
+        unsafe { self.device.call_with(OPCODE_DRM_IOCTL_PANTHOR_GROUP_SUBMIT, &mut submit) }?;
         Ok(fence)
     }
 
     /// Returns the state of the group: `fine`, or the flags `DRM_PANTHOR_GROUP_STATE_*`.
     pub(super) fn state(&self) -> io::Result<String> {
         let mut request =
-            GroupGetState { group_handle: self.handle, state: 0, fatal_queues: 0, pad: 0 };
+            drm_panthor_group_get_state { group_handle: self.handle, ..Default::default() };
         self.device.call(&mut request)?;
         Ok(state_words(request.state))
     }
 
     /// Destroys the group; jobs that are still running end with an error.
     pub(super) fn destroy(self) -> io::Result<()> {
-        self.device.call(&mut GroupDestroy { group_handle: self.handle, pad: 0 })
+        self.device.call(&mut drm_panthor_group_destroy { group_handle: self.handle, pad: 0 })
     }
 }
 
@@ -125,7 +126,7 @@ pub(super) struct Fence {
 
 impl Fence {
     fn create(device: &Device) -> io::Result<Self> {
-        let mut request = SyncobjCreate { handle: 0, flags: 0 };
+        let mut request = drm_syncobj_create::default();
         device.call(&mut request)?;
         Ok(Self { device: device.clone(), syncobj: request.handle })
     }
@@ -134,39 +135,31 @@ impl Fence {
     pub(super) fn wait(&self, limit: Duration) -> io::Result<()> {
         let handles = [self.syncobj];
         let end = u128::from(now_us()) * 1000 + limit.as_nanos();
-        self.device.call(&mut SyncobjWait {
-            handles: Address::of(&handles),
+        let mut wait = drm_syncobj_wait {
+            handles: address(ptr::from_ref(&handles)),
             timeout_nsec: i64::try_from(end).unwrap_or(i64::MAX),
             count_handles: 1,
-            flags: 0,
-            first_signaled: 0,
-            pad: 0,
-            deadline_nsec: 0,
-        })?;
+            ..Default::default()
+        };
+        // SAFETY: the kernel reads the one handle.
+        unsafe { self.device.call_with(OPCODE_DRM_IOCTL_SYNCOBJ_WAIT, &mut wait) }?;
         self.result()
     }
 
     /// Returns the result of a job that has ended: a sync file has it, a syncobj does not.
     fn result(&self) -> io::Result<()> {
-        let mut export = SyncobjHandle {
+        let mut export = drm_syncobj_handle {
             handle: self.syncobj,
-            flags: EXPORT_SYNC_FILE,
+            flags: DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE,
             fd: -1,
-            pad: 0,
-            point: 0,
+            ..Default::default()
         };
         self.device.call(&mut export)?;
         // SAFETY: the kernel has just created this descriptor, and nothing else uses it.
         let file = unsafe { OwnedFd::from_raw_fd(export.fd) };
-        let mut info = SyncFileInfo {
-            name: [0; 32],
-            status: 0,
-            flags: 0,
-            num_fences: 0,
-            pad: 0,
-            sync_fence_info: Address::NULL,
-        };
-        device::call(&file, &mut info)?;
+        let mut info = sync_file_info::default();
+        // SAFETY: without room for fences, the kernel writes only to the structure.
+        unsafe { device::call_with(&file, OPCODE_SYNC_IOC_FILE_INFO, &mut info) }?;
         match info.status {
             1 => Ok(()),
             status => Err(io::Error::from_raw_os_error(status.saturating_neg())),
@@ -177,7 +170,7 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         // The driver can have been unbound, and its fences removed.
-        let _ = self.device.call(&mut SyncobjDestroy { handle: self.syncobj, pad: 0 });
+        let _ = self.device.call(&mut drm_syncobj_destroy { handle: self.syncobj, pad: 0 });
     }
 }
 
