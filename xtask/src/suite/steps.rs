@@ -22,12 +22,14 @@ pub(super) struct Step {
     pub(super) inputs: Inputs,
     /// Resource that no other job uses at the same time.
     pub(super) uses: Option<&'static str>,
-    pub(super) run: fn(&Workspace) -> Result<Outcome>,
+    pub(super) run: Run,
 }
 
+type Run = fn(&Workspace) -> Result<Outcome>;
+
 /// Resources, beside [`BUILD`]: the target directory of the checkout, and cargo-deny.
-const TARGET: Option<&str> = Some("target");
-const DENY: Option<&str> = Some("deny");
+const TARGET: &str = "target";
+const DENY: &str = "deny";
 
 /// Package that installs tools in Python.
 const PIP: &[&str] = &["python3-pip"];
@@ -65,6 +67,28 @@ const GUEST: &[&str] = &[
 ];
 
 impl Step {
+    /// Returns a step that always runs, needs no package, and shares nothing.
+    const fn new(name: &'static str, group: Group, run: Run) -> Self {
+        Self { name, group, packages: &[], inputs: Inputs::Unknown, uses: None, run }
+    }
+
+    /// Returns a step that builds something, and runs only when its inputs have changed.
+    const fn built(name: &'static str, group: Group, inputs: Inputs, run: Run) -> Self {
+        Self::new(name, group, run).inputs(inputs).uses(BUILD)
+    }
+
+    const fn packages(self, packages: &'static [&'static [&'static str]]) -> Self {
+        Self { packages, ..self }
+    }
+
+    const fn inputs(self, inputs: Inputs) -> Self {
+        Self { inputs, ..self }
+    }
+
+    const fn uses(self, resource: &'static str) -> Self {
+        Self { uses: Some(resource), ..self }
+    }
+
     /// Returns the expected duration of a step that never ran.
     pub(super) fn estimate(&self) -> Duration {
         Duration::from_secs(if self.uses == Some(BUILD) { 120 } else { 30 })
@@ -73,197 +97,77 @@ impl Step {
 
 /// All steps.
 pub(super) const STEPS: &[Step] = &[
-    Step {
-        name: "cargo fmt",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: None,
-        run: unit::fmt,
-    },
-    Step {
-        name: "cargo clippy",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: TARGET,
-        run: unit::clippy,
-    },
-    Step {
-        name: "cargo test",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: TARGET,
-        run: unit::test,
-    },
-    Step {
-        name: "policies",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: TARGET,
-        run: policies,
-    },
-    Step {
-        name: "units",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: None,
-        run: units::check,
-    },
-    Step {
-        name: "language",
-        group: Group::Check,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: None,
-        run: style::check,
-    },
-    Step {
-        name: "reuse",
-        group: Group::Check,
-        packages: &[PIP],
-        inputs: Inputs::Below(&[""]),
-        uses: None,
-        run: audit::reuse,
-    },
-    Step {
-        name: "firmware images",
-        group: Group::Audit,
-        packages: &[],
-        inputs: Inputs::Downloaded(PROGRAMS, "firmware"),
-        uses: Some(BUILD),
-        run: |workspace| firmware::check(workspace).map(good),
-    },
-    Step {
-        name: "boards",
-        group: Group::Audit,
-        packages: &[],
-        inputs: Inputs::Downloaded(PROGRAMS, "dtbs"),
-        uses: Some(BUILD),
-        run: |workspace| boards::check(workspace).map(good),
-    },
-    Step {
-        name: "cargo deny",
-        group: Group::Audit,
-        packages: &[],
-        inputs: Inputs::Below(&[
+    Step::new("cargo fmt", Group::Check, unit::fmt),
+    Step::new("cargo clippy", Group::Check, unit::clippy).uses(TARGET),
+    Step::new("cargo test", Group::Check, unit::test).uses(TARGET),
+    Step::new("policies", Group::Check, policies).uses(TARGET),
+    Step::new("units", Group::Check, units::check),
+    Step::new("language", Group::Check, style::check),
+    Step::new("reuse", Group::Check, audit::reuse).packages(&[PIP]).inputs(Inputs::Below(&[""])),
+    Step::built("firmware images", Group::Audit, Inputs::Downloaded(PROGRAMS, "firmware"), |w| {
+        firmware::check(w).map(good)
+    }),
+    Step::built("boards", Group::Audit, Inputs::Downloaded(PROGRAMS, "dtbs"), |w| {
+        boards::check(w).map(good)
+    }),
+    Step::new("cargo deny", Group::Audit, audit::deny)
+        .inputs(Inputs::Below(&[
             "Cargo.lock",
             "Cargo.toml",
             "daemon",
             "deny.toml",
             "tests/vm/guest",
             "xtask",
-        ]),
-        uses: DENY,
-        run: audit::deny,
-    },
-    Step {
-        name: "cargo deny advisories",
-        group: Group::Audit,
-        packages: &[],
-        inputs: Inputs::Unknown,
-        uses: DENY,
-        run: audit::advisories,
-    },
-    Step {
-        name: "sbom",
-        group: Group::Audit,
-        packages: &[PIP],
-        inputs: Inputs::Below(&["Cargo.lock", "Cargo.toml", "daemon", "tests/vm/guest", "xtask"]),
-        uses: Some(BUILD),
-        run: dist::sbom::check,
-    },
-    Step {
-        name: "checkpatch",
-        group: Group::Audit,
-        packages: &[],
-        inputs: Inputs::Below(&["driver", "xtask/src"]),
-        uses: Some(BUILD),
-        run: |workspace| kernel::check_patches(workspace).map(good),
-    },
-    Step {
-        name: "offline build",
-        group: Group::Packages,
-        packages: &[],
-        inputs: Inputs::Below(&[""]),
-        uses: Some(BUILD),
-        run: dist::offline::check,
-    },
-    Step {
-        name: "SELinux module",
-        group: Group::Packages,
-        packages: &[&dist::selinux::PACKAGES],
-        inputs: Inputs::Below(&["packaging/selinux", "xtask/src"]),
-        uses: Some(BUILD),
-        run: |workspace| dist::selinux::check(workspace).map(good),
-    },
-    Step {
-        name: "Debian's packages",
-        group: Group::Packages,
-        packages: &[&dist::deb::HOST],
-        inputs: Inputs::Below(PROGRAMS),
-        uses: Some(BUILD),
-        run: |workspace| dist::deb::check(workspace).map(good),
-    },
-    Step {
-        name: "packages for Fedora",
-        group: Group::Packages,
-        packages: &[&dist::rpm::PACKAGES],
-        inputs: Inputs::Below(PROGRAMS),
-        uses: Some(BUILD),
-        run: |workspace| dist::rpm::check(workspace).map(good),
-    },
-    Step {
-        name: "packages for Arch Linux",
-        group: Group::Packages,
-        packages: &[&dist::arch::PACKAGES],
-        inputs: Inputs::Below(PROGRAMS),
-        uses: Some(BUILD),
-        run: |workspace| dist::arch::check(workspace).map(good),
-    },
-    Step {
-        name: "reproducible programs",
-        group: Group::Packages,
-        packages: &[],
-        inputs: Inputs::Below(PROGRAMS),
-        uses: Some(BUILD),
-        run: |workspace| dist::reproducible::check(workspace).map(good),
-    },
-    Step {
-        name: "dkms",
-        group: Group::Packages,
-        packages: &[&["dkms"]],
-        inputs: Inputs::Below(GUEST),
-        uses: Some(BUILD),
-        run: |workspace| dist::dkms::check(workspace).map(good),
-    },
-    Step {
-        name: "initrds",
-        group: Group::Images,
-        packages: &[systemd::PACKAGES],
-        inputs: Inputs::Below(GUEST),
-        uses: Some(BUILD),
-        run: |workspace| dist::lists::check(workspace).map(good),
-    },
-    Step {
-        name: "signed images",
-        group: Group::Images,
-        packages: &[systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES],
-        inputs: Inputs::Below(GUEST),
-        uses: Some(BUILD),
-        run: |workspace| demo::uki::check(workspace).map(good),
-    },
-    Step {
-        name: "signed image on OP-TEE",
-        group: Group::Images,
-        packages: &[systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES],
-        inputs: Inputs::Below(GUEST),
-        uses: Some(BUILD),
-        run: |workspace| demo::optee::check_uki(workspace).map(good),
-    },
+        ]))
+        .uses(DENY),
+    Step::new("cargo deny advisories", Group::Audit, audit::advisories).uses(DENY),
+    Step::built(
+        "sbom",
+        Group::Audit,
+        Inputs::Below(&["Cargo.lock", "Cargo.toml", "daemon", "tests/vm/guest", "xtask"]),
+        dist::sbom::check,
+    )
+    .packages(&[PIP]),
+    Step::built("checkpatch", Group::Audit, Inputs::Below(&["driver", "xtask/src"]), |w| {
+        kernel::check_patches(w).map(good)
+    }),
+    Step::built("offline build", Group::Packages, Inputs::Below(&[""]), dist::offline::check),
+    Step::built(
+        "SELinux module",
+        Group::Packages,
+        Inputs::Below(&["packaging/selinux", "xtask/src"]),
+        |w| dist::selinux::check(w).map(good),
+    )
+    .packages(&[&dist::selinux::PACKAGES]),
+    Step::built("Debian's packages", Group::Packages, Inputs::Below(PROGRAMS), |w| {
+        dist::deb::check(w).map(good)
+    })
+    .packages(&[&dist::deb::HOST]),
+    Step::built("packages for Fedora", Group::Packages, Inputs::Below(PROGRAMS), |w| {
+        dist::rpm::check(w).map(good)
+    })
+    .packages(&[&dist::rpm::PACKAGES]),
+    Step::built("packages for Arch Linux", Group::Packages, Inputs::Below(PROGRAMS), |w| {
+        dist::arch::check(w).map(good)
+    })
+    .packages(&[&dist::arch::PACKAGES]),
+    Step::built("reproducible programs", Group::Packages, Inputs::Below(PROGRAMS), |w| {
+        dist::reproducible::check(w).map(good)
+    }),
+    Step::built("dkms", Group::Packages, Inputs::Below(GUEST), |w| dist::dkms::check(w).map(good))
+        .packages(&[&["dkms"]]),
+    Step::built("initrds", Group::Images, Inputs::Below(GUEST), |w| {
+        dist::lists::check(w).map(good)
+    })
+    .packages(&[systemd::PACKAGES]),
+    Step::built("signed images", Group::Images, Inputs::Below(GUEST), |w| {
+        demo::uki::check(w).map(good)
+    })
+    .packages(&[systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES]),
+    Step::built("signed image on OP-TEE", Group::Images, Inputs::Below(GUEST), |w| {
+        demo::optee::check_uki(w).map(good)
+    })
+    .packages(&[systemd::PACKAGES, uefi::PACKAGES, extension::PACKAGES]),
 ];
 
 fn good((): ()) -> Outcome {
