@@ -6,7 +6,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -79,7 +78,7 @@ impl Client {
         let mut update = client.command("apt-get");
         update.args(["-q", "update"]);
         let what = format!("fetching the package lists of {suite}/{component} ({arch})");
-        Step::new(&what, Duration::from_secs(10)).run(update, &workspace.log("apt-update"))?;
+        Step::new(&what, 10).run(update, &workspace.log("apt-update"))?;
         Ok(client)
     }
 
@@ -127,8 +126,7 @@ impl Client {
         download.args(["-q", "download", package]).current_dir(&part);
         let what = format!("downloading {package} ({} MB)", size.div_ceil(1_000_000));
         // 4 MB/s is a slow line.
-        Step::new(&what, Duration::from_secs(1 + size / 4_000_000))
-            .run(download, &workspace.log("apt-download"))?;
+        Step::new(&what, 1 + size / 4_000_000).run(download, &workspace.log("apt-download"))?;
         fs::rename(part.join(file), &path)
             .with_context(|| format!("{package} was downloaded, but not as {file}"))?;
         Ok(path)
@@ -148,7 +146,7 @@ impl Client {
         let mut download = self.command("apt-get");
         download.args(["-q", "source", "--download-only", package]).current_dir(&debs);
         let what = format!("downloading the source of {package}");
-        Step::new(&what, Duration::from_secs(3))
+        Step::new(&what, 3)
             .run(download, &workspace.log("apt-download"))
             .with_context(|| format!("failed to find the source of {package} in {}", self.suite))?;
         let files = cache::files(&debs)?;
@@ -185,7 +183,7 @@ impl Client {
         let mut download = self.command("apt-get");
         download.args(["-q", "download"]).args(&names).current_dir(into);
         let what = format!("downloading {} packages of {}", names.len(), self.suite);
-        Step::new(&what, Duration::from_secs(10)).run(download, &workspace.log("apt-download"))?;
+        Step::new(&what, 10).run(download, &workspace.log("apt-download"))?;
         cache::files(into)
     }
 }

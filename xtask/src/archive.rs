@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
+use fs_err::os::unix::fs::symlink;
 
 use crate::cache::{self, Digest, bytes};
 
@@ -70,9 +72,7 @@ impl Archive {
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<()> {
         let mut found = Vec::new();
-        for entry in
-            fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))?
-        {
+        for entry in fs::read_dir(from)? {
             found.push(entry?.path());
         }
         found.sort();
@@ -82,14 +82,12 @@ impl Archive {
             if !wanted(&name) {
                 continue;
             }
-            let metadata = fs::symlink_metadata(&path)
-                .with_context(|| format!("failed to read {}", path.display()))?;
+            let metadata = fs::symlink_metadata(&path)?;
             if metadata.is_dir() {
                 self.directory(&name);
                 self.copy(&path, &name, wanted)?;
             } else if metadata.is_symlink() {
-                let target = fs::read_link(&path)
-                    .with_context(|| format!("failed to read the link {}", path.display()))?;
+                let target = fs::read_link(&path)?;
                 self.link(&name, &target.to_string_lossy());
             } else {
                 self.file(&name, metadata.permissions().mode() & 0o777, &bytes(&path)?);

@@ -15,11 +15,11 @@ mod policies;
 mod replay;
 mod service;
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
+use fs_err as fs;
 use serde::Serialize;
 
 use crate::cache::Workspace;
@@ -215,8 +215,7 @@ fn lookup(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
 /// Measures the size of the program's file.
 fn size(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let size = |path: &Path| -> Result<f64> {
-        let file =
-            fs::metadata(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let file = fs::metadata(path)?;
         Ok(file.len() as f64)
     };
     let binder = |linking| guest.build(&guest.workspace.root, linking, "protheap-bind");

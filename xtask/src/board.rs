@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtual boards: the device tree of QEMU's `virt` machine under the overlays of `driver/testing/boards`.
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::cache::{self, Digest, Workspace};
 use crate::machine::{self, Machine};
@@ -84,7 +84,7 @@ pub(crate) fn pack(tree: &Path) -> Result<()> {
     let packed = tree.with_extension("packed");
     let mut dtc = Command::new("dtc");
     output(dtc.args(["-q", "-I", "dtb", "-O", "dtb", "-o"]).args([&packed, tree]))?;
-    fs::rename(&packed, tree).with_context(|| format!("failed to rename {}", packed.display()))
+    Ok(fs::rename(&packed, tree)?)
 }
 
 /// Lock of the making of a tree.
@@ -137,7 +137,7 @@ pub(crate) fn device_tree_of_machine(
         // OP-TEE adds this node itself, unless it exists.
         output(Command::new("fdtput").arg("-r").args([&made]).arg("/firmware/optee"))?;
     }
-    fs::rename(&made, &tree).with_context(|| format!("failed to rename {}", made.display()))?;
+    fs::rename(&made, &tree)?;
     cache::remove_dir(&dir)?;
     Ok(tree)
 }

@@ -10,7 +10,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
@@ -126,7 +125,7 @@ impl Survey {
             Self { release: trees.release, boards: BTreeMap::new(), others: BTreeSet::new() };
         let (mut with, mut disabled, mut wrong) = (0, 0, Vec::new());
         let mut used = BTreeSet::from([DEFAULT.to_owned()]);
-        let step = Step::new("checking the device trees", Duration::from_secs(20));
+        let step = Step::new("checking the device trees", 20);
         for path in &trees.files {
             let board = Board::read(path)?;
             if let Some(board) = &board {

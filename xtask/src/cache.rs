@@ -15,11 +15,13 @@
 //! ```
 
 use std::env;
-use std::fs::{self, File, TryLockError};
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use fs_err::File;
 
 use crate::progress;
 
@@ -116,8 +118,7 @@ impl Workspace {
 
     fn locked(&self, name: &str) -> Result<File> {
         let path = self.cache.join(name);
-        let file =
-            File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        let file = File::create(&path)?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
@@ -135,20 +136,20 @@ impl Workspace {
 
 /// Creates a directory and its parents.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("failed to create {}", path.display()))
+    Ok(fs::create_dir_all(path)?)
 }
 
 /// Removes a directory, if it exists.
 pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     if path.exists() {
-        fs::remove_dir_all(path).with_context(|| format!("failed to remove {}", path.display()))?;
+        fs::remove_dir_all(path)?;
     }
     Ok(())
 }
 
 /// Copies a file.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| format!("failed to copy {}", from.display()))?;
+    fs::copy(from, to)?;
     Ok(())
 }
 
@@ -161,7 +162,7 @@ pub(crate) fn copy_into(file: &Path, dir: &Path) -> Result<PathBuf> {
 
 /// Returns the contents of a file.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+    Ok(fs::read(path)?)
 }
 
 /// Returns all files below a directory, by their path in it, sorted.
@@ -179,8 +180,7 @@ pub(crate) fn once(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
     remove_dir(&part)?;
     create_dir(&part)?;
     fill(&part)?;
-    fs::rename(&part, path)
-        .with_context(|| format!("failed to rename {} into place", part.display()))
+    Ok(fs::rename(&part, path)?)
 }
 
 /// Returns the path with a suffix on its last component.
@@ -192,7 +192,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Reads a text file; the error names it.
 pub(crate) fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+    Ok(fs::read_to_string(path)?)
 }
 
 /// Replaces a file by renaming a temporary one beside it.
@@ -201,9 +201,8 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
         create_dir(parent)?;
     }
     let part = beside(path, &format!(".{}.part", process::id()));
-    fs::write(&part, content).with_context(|| format!("failed to write {}", part.display()))?;
-    fs::rename(&part, path)
-        .with_context(|| format!("failed to rename {} into place", part.display()))
+    fs::write(&part, content)?;
+    Ok(fs::rename(&part, path)?)
 }
 
 /// Returns all files below `dir`, sorted; a missing directory has none.
@@ -214,9 +213,7 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
         if !dir.is_dir() {
             continue;
         }
-        for entry in
-            fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?
-        {
+        for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
             if path.is_dir() {
                 todo.push(path);
@@ -250,9 +247,7 @@ impl Digest {
     pub(crate) fn add_files(&mut self, files: &[PathBuf]) -> Result<()> {
         for file in files {
             self.add(file.as_os_str().as_encoded_bytes());
-            self.add(
-                &fs::read(file).with_context(|| format!("failed to read {}", file.display()))?,
-            );
+            self.add(&fs::read(file)?);
         }
         Ok(())
     }

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::apt::{self, Client};
 use crate::archive::Archive;
@@ -110,8 +110,7 @@ fn newer(deb: &Path, stage: &Path) -> Result<PathBuf> {
     let version = text.lines().find_map(|line| line.strip_prefix("Version: "));
     let version = version.with_context(|| format!("{} has no version", deb.display()))?;
     // Changed in place to keep its mode.
-    fs::write(&control, text.replace(version, NEXT))
-        .with_context(|| format!("failed to write {}", control.display()))?;
+    fs::write(&control, text.replace(version, NEXT))?;
     let options = ["--root-owner-group", "-Znone", "--build"];
     output(Command::new("dpkg-deb").args(options).args([&tree, &stage.to_owned()]))?;
     let made =

@@ -2,12 +2,12 @@
 //! Extensions of a root as signed disk images: a file system, its hashes, and a signature of their root hash, each a
 //! partition (The Discoverable Partitions Specification, and systemd-sysext(8)).
 
-use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 use serde_json::json;
 
 use crate::archive::Archive;
@@ -78,8 +78,7 @@ pub(crate) fn build(dir: &Path, files: &Archive, key: &Key, path: &Path) -> Resu
     let [Some(first), Some(second)] = halves else { bail!("`{hash}` is no hash of SHA-256") };
     let names = [first, second, "00000000-0000-0000-0000-000000000004".to_owned()];
     let parts = [&data, &hashes, &said];
-    let mut image =
-        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
+    let mut image = fs::File::create(path)?;
     let mut table = String::from("label: gpt\nlabel-id: 00000000-0000-0000-0000-000000000005\n");
     let mut at = ALIGNMENT;
     for ((part, kind), name) in parts.iter().zip(TYPES).zip(names) {

@@ -2,13 +2,15 @@
 //! Initrds of distributions: dracut, initramfs-tools and mkosi run in a guest, in a root of Debian's packages where
 //! `packaging/install` has installed Protheap.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use fs_err::File;
+use fs_err::os::unix::fs::symlink;
 
 use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace, bytes};
@@ -128,8 +130,7 @@ pub(crate) fn prepare(workspace: &Workspace, parts: &Parts, script: &Image) -> R
         generate(workspace, &image)?;
         output(Command::new("tar").arg("-C").arg(part).arg("-xf").arg(&results))?;
         for path in [disk, results] {
-            fs::remove_file(&path)
-                .with_context(|| format!("failed to remove {}", path.display()))?;
+            fs::remove_file(&path)?;
         }
         Ok(())
     })?;
@@ -206,7 +207,8 @@ fn kernel_modules(parts: &Parts, stage: &Path) -> Result<()> {
 
 /// Boots the guest that makes the initrds.
 fn generate(workspace: &Workspace, image: &Image) -> Result<()> {
-    let step = Step::new("making initrds by dracut, initramfs-tools and mkosi", LIMIT / 4);
+    let step =
+        Step::new("making initrds by dracut, initramfs-tools and mkosi", LIMIT.as_secs() / 4);
     let smp = 2;
     let tree =
         board::device_tree(workspace, "rk3588", &["no-gpu".to_owned()], Machine::Direct(smp))?;

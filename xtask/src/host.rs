@@ -4,7 +4,6 @@
 use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -186,7 +185,7 @@ pub(crate) fn prepare(workspace: &Workspace, more: &[&str]) -> Result<()> {
         command.args(line).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
         let what =
             if number == 0 { "fetching package lists" } else { "installing Debian packages" };
-        Step::new(what, Duration::from_secs(if number == 0 { 10 } else { 90 }))
+        Step::new(what, if number == 0 { 10 } else { 90 })
             .run(command, &workspace.log(&format!("apt-host-{number}")))?;
     }
     match qemu_version() {

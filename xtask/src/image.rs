@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The images that are booted: one kernel and one initrd for all boards.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
@@ -213,11 +213,11 @@ pub(crate) fn keep(
         others.sort_by_key(|path| fs::metadata(path).and_then(|file| file.modified()).ok());
         others.truncate(others.len().saturating_sub(KEPT - 1));
         for old in others {
-            fs::remove_file(&old).with_context(|| format!("failed to remove {}", old.display()))?;
+            fs::remove_file(&old)?;
         }
         let part = dir.join("part");
         make(&part)?;
-        fs::rename(&part, &path).with_context(|| format!("failed to rename {}", part.display()))?;
+        fs::rename(&part, &path)?;
     }
     Ok(path)
 }

@@ -5,13 +5,12 @@
 //! The build directory is named by a digest of source version, configuration, patches and tools. A change of any of
 //! them starts another build from a copy of the last one, so that only changed files are compiled.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use std::{env, time::SystemTime};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Digest, Workspace};
@@ -175,9 +174,7 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain, flavor: Flavor) 
         }
         let mut command = make(&source, &build, flavor, tools);
         command.args(["Image", "modules"]);
-        Step::new("building the kernel", Duration::from_secs(300))
-            .lines(STEPS)
-            .run(command, &log)?;
+        Step::new("building the kernel", 300).lines(STEPS).run(command, &log)?;
         cache::write(&stamp, &version)?;
         prune(workspace, flavor)?;
     }
@@ -213,8 +210,7 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
     cache::once(&tree, |part| {
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(&tar).arg("--strip-components=1").arg("-C").arg(part);
-        Step::new("unpacking the kernel source", Duration::from_secs(60))
-            .run(unpack, &workspace.log("kernel-source"))
+        Step::new("unpacking the kernel source", 60).run(unpack, &workspace.log("kernel-source"))
     })?;
     apply_patches(&tree, patches)?;
     let version = tar.file_name().unwrap_or_default().to_string_lossy();
@@ -245,7 +241,7 @@ fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
 
 /// Removes the patches of a tree, the last one first.
 fn remove_patches(tree: &Path, stamp: &Path) -> Result<()> {
-    fs::remove_file(stamp).with_context(|| format!("failed to remove {}", stamp.display()))?;
+    fs::remove_file(stamp)?;
     let patches = applied(tree)?;
     for path in patches.iter().rev() {
         patch(tree, path, &["--reverse"])?;
@@ -322,14 +318,14 @@ pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
             .with_context(|| format!("failed to find the source in {}", deb.display()))?;
         cache::remove_dir(&unpacked)
     })?;
-    fs::remove_file(&deb).with_context(|| format!("failed to remove {}", deb.display()))?;
+    fs::remove_file(&deb)?;
     Ok(dir.join("tarball").join(format!("{version}.tar.xz")))
 }
 
 /// Returns finished builds of that kernel, the newest first.
 fn builds(dir: &Path, flavor: Flavor) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
+    for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let named =
             path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(flavor.prefix()));
@@ -351,8 +347,7 @@ fn seed(build: &Path, flavor: Flavor, from_last: bool) -> Result<()> {
                 Command::new("cp").args(["-a", "--reflink=auto"]).arg(last.join(".")).arg(part),
             )?;
             for stale in [".config", "complete"] {
-                fs::remove_file(part.join(stale))
-                    .with_context(|| format!("failed to remove {stale}"))?;
+                fs::remove_file(part.join(stale))?;
             }
         }
         Ok(())
@@ -378,11 +373,10 @@ fn configure(
     cache::write(&fragment, config)?;
     let mut command = make(source, build, flavor, tools);
     command.arg(format!("KCONFIG_ALLCONFIG={}", fragment.display())).arg("allnoconfig");
-    Step::new("configuring the kernel", Duration::from_secs(3))
-        .run(command, &workspace.log("kernel-config"))?;
+    Step::new("configuring the kernel", 3).run(command, &workspace.log("kernel-config"))?;
     let lost = lost(config, &cache::read(&build.join(".config"))?);
     if !lost.is_empty() {
-        fs::remove_file(build.join(".config")).context("failed to remove the bad configuration")?;
+        fs::remove_file(build.join(".config"))?;
         bail!(
             "the kernel does not take {} of driver/testing/{}: an option that it depends on is missing, or the \
              tools are too old (see `make rustavailable`)",

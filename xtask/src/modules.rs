@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -52,8 +51,7 @@ pub(crate) fn prepare(
                 .arg(format!("MO={}", out.display()))
                 .arg("modules");
             let what = format!("building {}", source.strip_prefix(&workspace.root)?.display());
-            Step::new(&what, Duration::from_secs(3))
-                .run(make, &workspace.log(&format!("module-{name}")))?;
+            Step::new(&what, 3).run(make, &workspace.log(&format!("module-{name}")))?;
         }
         let found = cache::files(&out)?;
         let before = modules.len();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The toolchain, kernel, modules and programs that every image of the guest is made of.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::cache::Workspace;
 use crate::kernel::{self, Flavor, Kernel};
@@ -36,8 +36,7 @@ impl Parts {
         userspace::bind(workspace, &tools, &kernel)?;
         let root = &workspace.root;
         let programs = userspace::build(workspace, &tools, root, Linking::Dynamic, programs)?;
-        fs::metadata(&kernel.image)
-            .with_context(|| format!("failed to find {}", kernel.image.display()))?;
+        fs::metadata(&kernel.image)?;
         Ok(Self { tools, kernel, modules, programs })
     }
 }

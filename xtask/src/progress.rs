@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,6 +14,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fs_err::File;
 
 thread_local! {
     /// Output of the job that this thread runs.
@@ -76,9 +76,9 @@ pub(crate) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Starts a step; `what` in the -ing form, `estimate` as measured on two slow cores.
-    pub(crate) fn new(what: &'a str, estimate: Duration) -> Self {
-        let now = Instant::now();
+    /// Starts a step; `what` in the -ing form, and the expected seconds as measured on two slow cores.
+    pub(crate) fn new(what: &'a str, seconds: u64) -> Self {
+        let (now, estimate) = (Instant::now(), Duration::from_secs(seconds));
         let mut step = Self { what, estimate, lines: None, started: now, spoke: None };
         if estimate > LONG {
             step.speak(None);
@@ -97,8 +97,7 @@ impl<'a> Step<'a> {
         let program = command.get_program().to_string_lossy().into_owned();
         let (reader, writer) = io::pipe().context("failed to make a pipe")?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        let mut out =
-            File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
+        let mut out = File::create(log)?;
         writeln!(out, "$ {command:?}")?;
         let mut child = command
             .spawn()
@@ -245,7 +244,7 @@ mod tests {
         let log = log("step");
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
-        let error = Step::new("trying", LONG).run(command, &log).unwrap_err().to_string();
+        let error = Step::new("trying", 3).run(command, &log).unwrap_err().to_string();
         assert!(error.contains("trying failed") && error.contains('3'), "{error}");
         let kept = std::fs::read_to_string(&log).unwrap();
         assert!(kept.ends_with("one\ntwo\n"), "{kept}");
@@ -256,7 +255,7 @@ mod tests {
     fn missing_program_is_named() {
         let log = log("missing");
         let command = Command::new("no-such-program-anywhere");
-        let error = Step::new("trying", LONG).run(command, &log).unwrap_err().to_string();
+        let error = Step::new("trying", 3).run(command, &log).unwrap_err().to_string();
         assert!(error.contains("no-such-program-anywhere"), "{error}");
         std::fs::remove_file(log).unwrap();
     }

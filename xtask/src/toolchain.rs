@@ -3,17 +3,16 @@
 //! (with the sources of its library), bindgen, the libudev that arm64 programs are linked with, and the guest's
 //! busybox.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
 use crate::host;
-use crate::progress::{Step, output};
+use crate::progress::output;
+use crate::tools;
 
 /// Suite whose security archive has a rustc that is new enough for the kernel, and that runs on later releases.
 const SUITE: &str = "bookworm";
@@ -84,9 +83,8 @@ impl Toolchain {
 /// Unpacks the tools that are not in the cache.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     let debian = host::debian()?;
-    let tools = workspace.cache.join("tools");
-    let [rust, busybox, cargo, libudev] =
-        ["rust", "busybox", "cargo", "libudev"].map(|name| tools.join(name));
+    let dir = workspace.cache.join("tools");
+    let [rust, busybox, libudev] = ["rust", "busybox", "libudev"].map(|name| dir.join(name));
 
     cache::once(&rust, |part| {
         let own = Client::open(workspace, &format!("{SUITE}-security"), "main", debian.arch)?;
@@ -125,16 +123,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
         }
         Ok(())
     })?;
-    cache::once(&cargo, |part| {
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command
-            .args(["install", "--quiet", "bindgen-cli", "--version", BINDGEN, "--locked", "--root"])
-            .arg(part)
-            .current_dir(&tools)
-            .env_remove("CARGO_TARGET_DIR");
-        Step::new("building bindgen", Duration::from_secs(60))
-            .run(command, &workspace.log("bindgen"))
-    })?;
+    let bindgen = tools::cargo(workspace, "bindgen-cli", BINDGEN)?.with_file_name("bindgen");
     if !Path::new(LIBCLANG).is_dir() {
         bail!("{LIBCLANG} is missing: install libclang-19-dev");
     }
@@ -146,7 +135,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Toolchain> {
     let mut toolchain = Toolchain {
         usr,
         libraries,
-        bindgen: cargo.join("bin/bindgen"),
+        bindgen,
         libudev,
         busybox: busybox.join("bin/busybox"),
         versions: String::new(),

@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -14,8 +13,8 @@ use crate::progress::Step;
 
 /// Debian's Python, for which it has pip.
 const PYTHON: &str = "/usr/bin/python3";
-/// Expected duration of building cargo-deny, on two busy cores.
-const BUILD: Duration = Duration::from_secs(300);
+/// Expected seconds of building cargo-deny, on two busy cores.
+const BUILD: u64 = 300;
 
 /// Programs in Python, from one set of packages.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ impl Python {
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
             pip.arg("--target").arg(part).args(packages);
             let what = format!("installing {name}");
-            Step::new(&what, Duration::from_secs(20)).run(pip, &workspace.log(name))
+            Step::new(&what, 20).run(pip, &workspace.log(name))
         })?;
         Ok(Self(path))
     }

@@ -3,13 +3,13 @@
 //! TPM.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
@@ -117,12 +117,9 @@ impl Key {
 
 /// Makes a disk with one FAT file system, as firmware expects it: `(path there, file here)` each.
 pub(crate) fn system_partition(path: &Path, files: &[(&str, &Path)]) -> Result<()> {
-    let sizes = files.iter().map(|(_, file)| {
-        fs::metadata(file).with_context(|| format!("failed to read {}", file.display()))
-    });
-    let bytes: u64 = sizes.map(|m| m.map(|m| m.len())).sum::<Result<u64>>()?;
-    let disk =
-        fs::File::create(path).with_context(|| format!("failed to create {}", path.display()))?;
+    let sizes = files.iter().map(|(_, file)| fs::metadata(file));
+    let bytes: u64 = sizes.map(|m| m.map(|m| m.len())).sum::<std::io::Result<u64>>()?;
+    let disk = fs::File::create(path)?;
     // Room for its tables, and at least the minimum of FAT32.
     disk.set_len((bytes + (8 << 20)).max(48 << 20).next_multiple_of(1 << 20))?;
     let mtool = |name: &str| {

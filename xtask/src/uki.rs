@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One unified kernel image for all the boards: kernel, initrd, policies and device trees in one signed file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
+use fs_err as fs;
 
 use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
@@ -225,8 +225,7 @@ impl<'a> Builder<'a> {
     /// Returns the size of the initrd and the policies, as they are in the image.
     pub(crate) fn initrd_bytes(&self) -> Result<u64> {
         let size = |path: &Path| {
-            let file =
-                fs::metadata(path).with_context(|| format!("failed to read {}", path.display()))?;
+            let file = fs::metadata(path)?;
             Ok::<_, anyhow::Error>(file.len())
         };
         Ok(size(&self.initrd)? + size(&self.policies)?)
@@ -291,7 +290,7 @@ fn compress(dir: &Path, archive: &Archive) -> Result<PathBuf> {
         for old in cache::files(dir)?.iter().filter(|old| {
             old.file_name().is_some_and(|name| name.to_string_lossy().starts_with("initrd-"))
         }) {
-            fs::remove_file(old).with_context(|| format!("failed to remove {}", old.display()))?;
+            fs::remove_file(old)?;
         }
         let plain = dir.join("initrd.cpio");
         cache::write(&plain, bytes)?;
@@ -299,8 +298,8 @@ fn compress(dir: &Path, archive: &Archive) -> Result<PathBuf> {
         let mut zstd = Command::new("zstd");
         zstd.args(["--quiet", "--force", "-T0", "-15", "-o"]).args([&part, &plain]);
         output(&mut zstd)?;
-        fs::remove_file(&plain).with_context(|| format!("failed to remove {}", plain.display()))?;
-        fs::rename(&part, &path).with_context(|| format!("failed to rename {}", part.display()))?;
+        fs::remove_file(&plain)?;
+        fs::rename(&part, &path)?;
     }
     Ok(path)
 }

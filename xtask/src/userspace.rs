@@ -4,7 +4,6 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -50,8 +49,7 @@ pub(crate) fn for_host(workspace: &Workspace, program: &str, cold: u64) -> Resul
     cargo.env("CARGO_TARGET_DIR", &target).env_remove("CARGO_BUILD_TARGET");
     let path = target.join("release").join(program);
     let seconds = if path.exists() { 2 } else { cold };
-    Step::new(&format!("building {program}"), Duration::from_secs(seconds))
-        .run(cargo, &workspace.log(program))?;
+    Step::new(&format!("building {program}"), seconds).run(cargo, &workspace.log(program))?;
     Ok(path)
 }
 
@@ -133,7 +131,7 @@ fn compile(
     tools.environment(&mut cargo);
     tools.pkg_config(&mut cargo);
     let cold = !target.join(TARGET).exists();
-    Step::new("building arm64 user space", Duration::from_secs(if cold { 60 } else { 2 }))
+    Step::new("building arm64 user space", if cold { 60 } else { 2 })
         .run(cargo, &workspace.log("userspace"))?;
     Ok(target.join(TARGET).join("release"))
 }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -146,7 +145,7 @@ impl Build {
         make.arg(format!("M={}", tree.join(driver).display()))
             .arg(format!("MO={}", out.display()))
             .arg("modules");
-        Step::new(&format!("building {module} ({name})"), Duration::from_secs(20))
+        Step::new(&format!("building {module} ({name})"), 20)
             .run(make, &workspace.log(&format!("{module}-{name}")))
     }
 }

@@ -5,7 +5,6 @@
 //! alone, so that they do not mix. Where the secure world has the second port, the scenario writes to a virtio port.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use fs_err::File;
 
 use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
@@ -185,8 +186,7 @@ impl Boot<'_> {
 
 /// Adds a device that loads a file into a range of the guest's memory. Returns the size of the file.
 fn load(command: &mut Command, file: &Path, range: &Range<u64>) -> Result<u64> {
-    let bytes =
-        fs::metadata(file).with_context(|| format!("failed to read {}", file.display()))?.len();
+    let bytes = fs::metadata(file)?.len();
     let room = range.end - range.start;
     if bytes > room {
         bail!("{} has {bytes} bytes, and the guest's memory room for {room}", file.display());
@@ -240,7 +240,7 @@ pub(crate) fn attend(
             "virtconsole,chardev=said",
         ]),
     };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?.into_file());
 
     let started = Instant::now();
     let mut guest = Guest(command.spawn().with_context(|| format!("failed to start {QEMU}"))?);

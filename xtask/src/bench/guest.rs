@@ -111,7 +111,7 @@ impl<'a> Guest<'a> {
         compiler.arg("-o").arg(&program).arg(source);
         let what = format!("compiling {}", source.display());
         let log = self.workspace.log(&format!("bench-{}", name.to_string_lossy()));
-        Step::new(&what, Duration::from_secs(1)).run(compiler, &log)?;
+        Step::new(&what, 1).run(compiler, &log)?;
         cache::bytes(&program)
     }
 
@@ -188,7 +188,7 @@ impl<'a> Guest<'a> {
             icount: (!self.clock).then_some(vm::ICOUNT),
             limit: LIMIT,
         };
-        let step = Step::new("booting", Duration::from_secs(1));
+        let step = Step::new("booting", 1);
         let mut lines = Vec::new();
         let outcome = boot.run(self.workspace, image, |line| lines.push(line.to_owned()))?;
         step.done();

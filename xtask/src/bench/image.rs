@@ -35,7 +35,7 @@ pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) ->
     let limit = Limit::AtMost(SIZE);
     report(Measure::new("signed image, added", figures, bytes[0] - bytes[1], Unit::Bytes, limit));
 
-    let step = Step::new("booting signed images", Duration::from_secs(120));
+    let step = Step::new("booting signed images", 120);
     let images = [image(&with)?, image(&without)?];
     let mut samples = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
     for _ in 0..BOOTS {

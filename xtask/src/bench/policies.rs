@@ -6,7 +6,6 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -46,7 +45,7 @@ fn explain(
 ) -> Result<()> {
     let trees = dtbs::all(workspace)?.files;
     let (mut explained, mut copied) = (Vec::new(), Vec::new());
-    let step = Step::new("measuring explain", Duration::from_secs(150));
+    let step = Step::new("measuring explain", 150);
     for _ in 0..ROUNDS {
         explained.push(time_of(trees.iter().map(|tree| program.command(tree)))?);
         copied.push(time_of(trees.iter().map(|tree| {

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,6 +14,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
+use fs_err::os::unix::fs::symlink;
 
 use super::bus::{Bus, Client, Object};
 use super::figure::{Figure, Limit, Measure, Unit};
@@ -108,13 +108,13 @@ pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) ->
         return Ok(());
     }
     let program = build(workspace)?;
-    let size = fs::metadata(&program).context("failed to read protheapd")?.len() as f64;
+    let size = fs::metadata(&program)?.len() as f64;
     let figure = Figure::one("protheapd, dynamic, of this host", size, Unit::Bytes);
     report(Measure::value("size of protheapd", figure, Limit::None));
 
     let place = Place::make(workspace, &program)?;
     start(&place, report)?;
-    let step = Step::new("measuring idle services", SETTLE + IDLE);
+    let step = Step::new("measuring idle services", (SETTLE + IDLE).as_secs());
     let [own, other] = rest(&place, report)?;
     step.done();
     calls(&place, report)?;
@@ -157,7 +157,7 @@ impl<'a> Place<'a> {
 
     /// Prepares a service up to its execution.
     fn prepare(&self, program: &Path, environment: &[(&str, &str)]) -> Result<Service> {
-        let log = fs::File::options().append(true).open(&self.log)?;
+        let log = std::fs::File::options().append(true).open(&self.log)?;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-euc", PLACE, "sh"]);
         command.args([&self.dir, &self.policies]).arg(program);
@@ -205,7 +205,7 @@ impl<'a> Place<'a> {
 fn complete(sys: &Path) -> Result<()> {
     let config = sys.join("kernel/config/protheap");
     for file in ["abi", "sources"] {
-        fs::remove_file(config.join(file)).with_context(|| format!("{BOARD} has no {file}"))?;
+        fs::remove_file(config.join(file))?;
     }
     for counter in ["suspend_free", "suspend_in_use"] {
         cache::write(&config.join("fb000000.gpu").join(counter), "8\n")?;
@@ -216,7 +216,7 @@ fn complete(sys: &Path) -> Result<()> {
             return Ok(());
         }
         cache::create_dir(link.parent().context("a link at the root")?)?;
-        symlink(target, &link).with_context(|| format!("failed to link {}", link.display()))
+        Ok(symlink(target, &link)?)
     };
     for Node { number: (major, minor), name, device, of_node, compatible } in NODES {
         let of_node = format!("firmware/devicetree/base/{of_node}");
@@ -256,9 +256,7 @@ impl Service {
     fn sleeps(&self) -> Result<BTreeMap<OsString, f64>> {
         let tasks = self.proc().join("task");
         let mut sleeps = BTreeMap::new();
-        for task in
-            fs::read_dir(&tasks).with_context(|| format!("failed to read {}", tasks.display()))?
-        {
+        for task in fs::read_dir(&tasks)? {
             let task = task?;
             let text = cache::read(&task.path().join("status"))?;
             let often = field(&text, "voluntary_ctxt_switches:");

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Packages for Arch Linux, made by makepkg from the programs of the packages for Fedora.
 
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fs_err::os::unix::fs::symlink;
 
 use super::rpm::{KEPT, UPDATE};
 use super::{layout, rpm, source};
@@ -46,7 +45,7 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     cache::create_dir(&sources)?;
     let tree = source::unpacked(workspace)?;
     let link = sources.join(source::name());
-    symlink(&tree, &link).with_context(|| format!("failed to make {}", link.display()))?;
+    symlink(&tree, &link)?;
     let config = dir.join("makepkg.conf");
     // Without tools such as strip, which are the host's.
     cache::write(
@@ -59,8 +58,7 @@ pub(crate) fn write(workspace: &Workspace, directory: &Path) -> Result<Vec<PathB
     makepkg.args(["--repackage", "--nodeps", "--force", "--config"]).arg(&config);
     makepkg.current_dir(&dir).env_remove("BUILDDIR").env("PKGDEST", directory);
     makepkg.env("TARGET_DIR", target.join(rpm::RELEASE)).env("SHARE", target.join("share"));
-    Step::new("making the packages for Arch Linux", Duration::from_secs(10))
-        .run(makepkg, &workspace.log("makepkg"))?;
+    Step::new("making the packages for Arch Linux", 10).run(makepkg, &workspace.log("makepkg"))?;
     let made = cache::files(directory)?;
     Ok(made.into_iter().filter(|path| path.to_string_lossy().ends_with(".pkg.tar.zst")).collect())
 }

@@ -4,12 +4,11 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use super::source;
 use crate::cache::{self, Workspace};
@@ -82,8 +81,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         // dpkg-shlibdeps searches this directory too, and needs each library.
         let libraries = [tools.libraries.clone(), systemd::base(workspace)?.join(LIBRARIES)];
         build.env("LD_LIBRARY_PATH", env::join_paths(libraries)?);
-        Step::new("building the Debian packages", Duration::from_secs(300))
-            .run(build, &workspace.log("deb"))?;
+        Step::new("building the Debian packages", 300).run(build, &workspace.log("deb"))?;
         for path in debs(&workspace.checkout.join("deb"))? {
             cache::copy_into(&path, part)?;
         }
@@ -111,7 +109,7 @@ fn copy(tree: &Path, dir: &Path) -> Result<PathBuf> {
 /// Returns the packages in a directory, without those of debug symbols.
 fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
+    for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.ends_with(".deb") && !name.contains("-dbgsym_") {

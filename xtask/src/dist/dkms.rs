@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver's source, built by DKMS for a machine's own kernel: the modules, and the kernels that are skipped.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use super::source;
 use crate::apt::{self, Client};
@@ -97,8 +96,7 @@ fn modules(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<
         // As in a distribution, although the kernel has its patches already.
         build.env("PROTHEAP_DRIVER_SOURCE", kernel::tarball(workspace)?);
         tools.environment(&mut build);
-        Step::new("building the driver with dkms", Duration::from_secs(60))
-            .run(build, &workspace.log("dkms"))?;
+        Step::new("building the driver with dkms", 60).run(build, &workspace.log("dkms"))?;
         for module in &modules {
             let release = output(Command::new("/sbin/modinfo").arg("-Fvermagic").arg(module))?;
             if release.split_whitespace().next() != Some(&kernel.release) {
@@ -137,8 +135,7 @@ fn headers(workspace: &Workspace) -> Result<PathBuf> {
         Ok(())
     })?;
     // Only the headers of the architecture have a configuration.
-    let found = fs::read_dir(dir.join("usr/src"))
-        .with_context(|| format!("failed to find headers in {}", dir.display()))?
+    let found = fs::read_dir(dir.join("usr/src"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.join(".config").is_file());
     found.with_context(|| format!("{} has no headers: remove it, and try again", dir.display()))

@@ -2,7 +2,6 @@
 //! A build of the released source without a network. It builds all programs, so that no crate is missing.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -31,7 +30,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     check
         .env("CARGO_HOME", &home)
         .env("CARGO_TARGET_DIR", workspace.checkout.join("offline/target"));
-    Step::new("building without the network", Duration::from_secs(60))
-        .run(check, &workspace.log("offline"))?;
+    Step::new("building without the network", 60).run(check, &workspace.log("offline"))?;
     Ok(Outcome::Good)
 }

@@ -2,9 +2,8 @@
 //! Reproducible programs: dpkg-buildpackage and rpmbuild must build the same bytes in different directories, before
 //! either strips them.
 
-use std::fs;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use fs_err as fs;
 
 use super::{deb, rpm};
 use crate::cache::Workspace;
@@ -18,7 +17,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     for name in PROGRAMS {
         let [one, other] = [deb::target(workspace), rpm::target(workspace)]
             .map(|target| target.join(rpm::RELEASE).join(name));
-        let read = |path| fs::read(path).with_context(|| format!("failed to read {name}"));
+        let read = |path| fs::read(path);
         if read(&one)? != read(&other)? {
             bail!("{} and {} differ: compare them with diffoscope", one.display(), other.display());
         }

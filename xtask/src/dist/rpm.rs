@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -167,7 +166,7 @@ pub(crate) fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         rpmbuild.arg("--define").arg(strip);
         rpmbuild.arg(workspace.root.join("packaging/rpm/protheap.spec"));
         cross(&mut rpmbuild, &tools, &target(workspace));
-        Step::new("building the packages for Fedora", Duration::from_secs(240))
+        Step::new("building the packages for Fedora", 240)
             .run(rpmbuild, &workspace.log("rpmbuild"))?;
         cache::write(&stamp, digest)?;
     }

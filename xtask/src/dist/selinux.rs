@@ -3,7 +3,6 @@
 //! not find permissions that the module lacks.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -58,8 +57,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     }
     let mut make = Command::new("make");
     make.arg("-C").arg(&dir).args(["-f", "/usr/share/selinux/devel/Makefile"]).args(COMPILED);
-    Step::new("compiling the SELinux module", Duration::from_secs(2))
-        .run(make, &workspace.log("selinux-make"))?;
+    Step::new("compiling the SELinux module", 2).run(make, &workspace.log("selinux-make"))?;
 
     let client = Client::open(workspace, &debian.codename, "main", debian.arch)?;
     let policy = dir.join("policy");
@@ -72,7 +70,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     };
     let mut bunzip2 = Command::new("bunzip2");
     bunzip2.args(with("bz2")?);
-    Step::new("unpacking the reference policy", Duration::from_secs(2))
+    Step::new("unpacking the reference policy", 2)
         .run(bunzip2, &workspace.log("selinux-unpack"))?;
     let base = modules.join("base.pp");
     let linked = dir.join("linked.pp");
@@ -80,13 +78,13 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     link.arg("-o").arg(&linked).arg(&base);
     link.args(with("pp")?.iter().filter(|module| **module != base));
     link.args(COMPILED.map(|module| dir.join(module)));
-    Step::new("linking it with the reference policy", Duration::from_secs(10))
+    Step::new("linking it with the reference policy", 10)
         .run(link, &workspace.log("selinux-link"))?;
     // The policy has rules for permissions that must never be given.
     let whole = dir.join("whole");
     let mut expand = Command::new("semodule_expand");
     expand.args([&linked, &whole]);
-    Step::new("checking the policy as a whole", Duration::from_secs(10))
+    Step::new("checking the policy as a whole", 10)
         .run(expand, &workspace.log("selinux-expand"))?;
     // It also lists the types that files can have.
     let contexts = dir.join("contexts");

@@ -3,12 +3,11 @@
 //! the network.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::cache::{self, Digest, VERSION, Workspace};
 use crate::progress::{Step, output};
@@ -111,14 +110,12 @@ pub(crate) fn unpacked(workspace: &Workspace) -> Result<PathBuf> {
         }
         cache::write(&copy, content)?;
         let mode = fs::metadata(workspace.root.join(path))?.permissions();
-        fs::set_permissions(&copy, mode)
-            .with_context(|| format!("failed to set the mode of {}", copy.display()))?;
+        fs::set_permissions(&copy, mode)?;
     }
     for path in cache::relative(&tree)? {
         if !path.starts_with(VENDOR) && !paths.contains(&path) {
             let path = tree.join(path);
-            fs::remove_file(&path)
-                .with_context(|| format!("failed to remove {}", path.display()))?;
+            fs::remove_file(&path)?;
         }
     }
     // The crates of another Cargo.lock have another directory.
@@ -143,8 +140,7 @@ fn vendor(workspace: &Workspace) -> Result<PathBuf> {
         filter.args(["--all-features", "--versioned-dirs"]);
         filter.args(TARGETS.iter().flat_map(|target| ["--platform", target]));
         filter.arg(part).current_dir(&workspace.root);
-        Step::new("fetching the crates", Duration::from_secs(30))
-            .run(filter, &workspace.log("vendor"))
+        Step::new("fetching the crates", 30).run(filter, &workspace.log("vendor"))
     })?;
     Ok(dir)
 }
@@ -197,5 +193,5 @@ fn archive(
     tar.arg("--file").arg(to).arg("--directory").arg(dir);
     tar.args(["--null", "--verbatim-files-from", "--no-recursion", "--files-from"]).arg(&names);
     let name = to.file_name().unwrap_or_default().to_string_lossy();
-    Step::new(&format!("writing {name}"), Duration::from_secs(30)).run(tar, &workspace.log("tar"))
+    Step::new(&format!("writing {name}"), 30).run(tar, &workspace.log("tar"))
 }

@@ -3,7 +3,6 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -176,7 +175,7 @@ fn compile(
     command.arg(format!("O={}", objects.display()));
     command.arg(format!("CROSS_COMPILE={}", toolchain::CROSS)).args(FLAGS).args(flags);
     let what = format!("building OP-TEE ({tee})");
-    Step::new(&what, Duration::from_secs(60)).run(command, &workspace.log(&format!("optee-{tee}")))
+    Step::new(&what, 60).run(command, &workspace.log(&format!("optee-{tee}")))
 }
 
 fn copy_images(objects: &Path, into: &Path) -> Result<()> {

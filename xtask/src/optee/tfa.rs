@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -72,8 +71,7 @@ pub(super) fn prepare(workspace: &Workspace, abi: &str) -> Result<Tfa> {
         command.arg(format!("CROSS_COMPILE={}", toolchain::CROSS)).args(&flags);
         command.args(["bl1", "bl2", "bl31", "fiptool"]);
         let what = format!("building TF-A ({abi})");
-        Step::new(&what, Duration::from_secs(25))
-            .run(command, &workspace.log(&format!("tfa-{abi}")))?;
+        Step::new(&what, 25).run(command, &workspace.log(&format!("tfa-{abi}")))?;
         for name in ["bl1.bin", "bl2.bin", "bl31.bin"] {
             cache::copy_into(&objects.join("qemu/release").join(name), part)?;
         }

@@ -2,11 +2,11 @@
 //! One boot of a scenario: its inputs, and its verdict.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use fs_err::File;
 
 use super::head::Scenario;
 use super::lent;
@@ -126,8 +126,7 @@ impl<'a> Run<'a> {
     fn with_disk(&self, workspace: &Workspace, name: &str) -> Result<Image> {
         let Some(size) = self.scenario.disk else { return Ok(self.image.clone()) };
         let path = workspace.checkout.join(format!("disk-{name}.raw"));
-        let file =
-            File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        let file = File::create(&path)?;
         file.set_len(size << 20).with_context(|| format!("failed to size {}", path.display()))?;
         Ok(Image { output: Some(path), ..self.image.clone() })
     }
