@@ -7,8 +7,6 @@
 
 mod boot;
 mod head;
-#[cfg(test)]
-mod helpers;
 mod images;
 mod lent;
 

@@ -13,7 +13,7 @@ use crate::tee::Tee;
 use crate::tested::Group;
 
 /// One scenario, as specified by the head of its script.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scenario {
     pub(super) name: String,
     pub(super) about: String,
@@ -120,21 +120,10 @@ impl Scenario {
     fn parse(name: &str, script: &str) -> Result<Self> {
         let mut scenario = Self {
             name: name.to_owned(),
-            about: String::new(),
             boards: vec!["rk3588".to_owned()],
-            overlays: Vec::new(),
-            cmdline: String::new(),
             sources: vec!["kernel".to_owned()],
             tees: vec![Tee::Sim],
-            without: Vec::new(),
             leave: "poweroff".to_owned(),
-            says: Vec::new(),
-            crashes: None,
-            debug_only: false,
-            systemd: false,
-            initrds: Vec::new(),
-            debian: false,
-            disk: None,
             boots: 1,
             smp: 1,
             by_instructions: true,
@@ -143,6 +132,7 @@ impl Scenario {
                 let line = line.trim_start();
                 line.starts_with("use_panthor ") || line.starts_with("use_optee ")
             }),
+            ..Self::default()
         };
         let mut why = false;
         let list = |value: &str| {
@@ -153,6 +143,13 @@ impl Scenario {
                 continue;
             };
             let value = value.trim();
+            let choice = |no: &str, yes: &str| match value {
+                _ if value == no => Ok(false),
+                _ if value == yes => Ok(true),
+                _ => bail!("{name}: `{key}: {value}`, which is `{no}` or `{yes}`"),
+            };
+            let invalid = || format!("{name}: invalid `{key}: {value}`");
+            let number = || value.parse::<u32>().with_context(invalid);
             match key {
                 "about" => scenario.about = value.to_owned(),
                 "board" => scenario.boards = list(value),
@@ -162,64 +159,22 @@ impl Scenario {
                 "tee" => {
                     let names: Vec<String> = list(value);
                     let tees = names.iter().map(|name| Tee::parse(name)).collect::<Result<_>>();
-                    scenario.tees =
-                        tees.with_context(|| format!("{name}: invalid `tee: {value}`"))?;
+                    scenario.tees = tees.with_context(invalid)?;
                 }
                 "without" => scenario.without = list(value),
                 "leave" => scenario.leave = value.to_owned(),
                 "says" => scenario.says.push(value.to_owned()),
                 "crashes" => scenario.crashes = Some(value.to_owned()),
-                "kernel" => {
-                    scenario.debug_only = match value {
-                        "any" => false,
-                        "debug" => true,
-                        _ => bail!("{name}: `kernel: {value}`, which is `any` or `debug`"),
-                    };
-                }
-                "init" => {
-                    scenario.systemd = match value {
-                        "script" => false,
-                        "systemd" => true,
-                        _ => bail!("{name}: `init: {value}`, which is `script` or `systemd`"),
-                    };
-                }
+                "kernel" => scenario.debug_only = choice("any", "debug")?,
+                "init" => scenario.systemd = choice("script", "systemd")?,
                 "initrd" => scenario.initrds = list(value),
-                "root" => {
-                    scenario.debian = match value {
-                        "installed" => false,
-                        "debian" => true,
-                        _ => bail!("{name}: `root: {value}`, which is `installed` or `debian`"),
-                    };
-                }
+                "root" => scenario.debian = choice("installed", "debian")?,
                 "why" => why = !value.is_empty(),
-                "disk" => {
-                    let size = value
-                        .parse()
-                        .with_context(|| format!("{name}: invalid `disk: {value}`"))?;
-                    scenario.disk = Some(size);
-                }
-                "boots" => {
-                    scenario.boots = value
-                        .parse()
-                        .with_context(|| format!("{name}: invalid `boots: {value}`"))?;
-                }
-                "smp" => {
-                    scenario.smp =
-                        value.parse().with_context(|| format!("{name}: invalid `smp: {value}`"))?;
-                }
-                "clock" => {
-                    scenario.by_instructions = match value {
-                        "host" => false,
-                        "instructions" => true,
-                        _ => bail!("{name}: `clock: {value}`, which is `host` or `instructions`"),
-                    };
-                }
-                "limit" => {
-                    let seconds = value
-                        .parse()
-                        .with_context(|| format!("{name}: invalid `limit: {value}`"))?;
-                    scenario.limit = Duration::from_secs(seconds);
-                }
+                "disk" => scenario.disk = Some(number()?.into()),
+                "boots" => scenario.boots = number()?,
+                "smp" => scenario.smp = number()?,
+                "clock" => scenario.by_instructions = choice("host", "instructions")?,
+                "limit" => scenario.limit = Duration::from_secs(number()?.into()),
                 // Prose may hold colons; a single word before one is a key, and then a misspelt one.
                 _ if key.contains(' ') || key.starts_with("SPDX") || key.starts_with('!') => {}
                 _ => {
