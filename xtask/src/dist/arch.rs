@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Packages for Arch Linux, made by makepkg from the programs of the packages for Fedora.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,29 +75,18 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     output(shellcheck.args(RECIPE).current_dir(workspace.root.join("packaging/arch")))?;
     check_removal(workspace)?;
 
-    let target = rpm::target(workspace);
-    let (programs, share) = (target.join(rpm::RELEASE), target.join("share"));
-    let target = layout::Target { programs: &programs, share: &share };
-    let mut names = Vec::new();
+    let mut found = BTreeMap::new();
     for package in &packages {
         let information = output(Command::new("bsdtar").arg("-xOqf").arg(package).arg(".PKGINFO"))?;
         let name = information.lines().find_map(|line| line.strip_prefix("pkgname = "));
         let name = name.with_context(|| format!("{} has no name", package.display()))?;
-        let Some((_, parts)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            bail!("unknown package {name}: add its files to xtask/src/dist/arch.rs");
-        };
         let list = output(Command::new("bsdtar").arg("-tf").arg(package))?;
         // Files of pacman itself.
         let files = list.lines().filter(|path| !path.ends_with('/') && !path.starts_with('.'));
         let files = files.map(|path| format!("/{path}")).collect();
-        layout::compare(name, &files, &layout::files(workspace, &target, parts)?)?;
-        names.push(name.to_owned());
+        found.insert(name.to_owned(), files);
     }
-    names.sort();
-    if names != NAMES.map(|(name, _)| name) {
-        bail!("the packages are {}", names.join(", "));
-    }
-    Ok(())
+    layout::check(workspace, &rpm::target(workspace), &NAMES, &found)
 }
 
 /// Simulates the removal of Arch Linux's package, and reads its hook.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Required contents of a package: the files that packaging/install installs, for every distribution.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::rpm::RELEASE;
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 
@@ -14,14 +15,33 @@ use crate::progress::output;
 const ADDED: [&str; 3] =
     ["/usr/lib/.build-id/", "/usr/share/licenses/", "/usr/share/libalpm/hooks/"];
 
-/// Returns the files of some parts, made from programs and manuals in `target`.
-pub(crate) fn files(workspace: &Workspace, target: &Target, parts: &[&str]) -> Result<Paths> {
+/// Checks the names and files of packages, which have these parts of packaging/install. `target` has the output of
+/// packaging/build.
+pub(super) fn check(
+    workspace: &Workspace,
+    target: &Path,
+    parts: &[(&str, &[&str])],
+    packages: &BTreeMap<String, Paths>,
+) -> Result<()> {
+    let wanted: BTreeMap<_, _> = parts.iter().copied().collect();
+    if !packages.keys().eq(wanted.keys()) {
+        let names: Vec<_> = packages.keys().map(String::as_str).collect();
+        bail!("the packages are {}: xtask/src/dist has the parts of each", names.join(", "));
+    }
+    for ((name, has), parts) in packages.iter().zip(wanted.values()) {
+        compare(name, has, &files(workspace, target, parts)?)?;
+    }
+    Ok(())
+}
+
+/// Returns the files of some parts.
+fn files(workspace: &Workspace, target: &Path, parts: &[&str]) -> Result<Paths> {
     let root = workspace.checkout.join("layout");
     cache::remove_dir(&root)?;
     for part in parts {
         let mut install = Command::new(workspace.root.join("packaging/install"));
         install.arg(part).arg(&root);
-        install.env("TARGET_DIR", target.programs).env("SHARE", target.share);
+        install.env("TARGET_DIR", target.join(RELEASE)).env("SHARE", target.join("share"));
         output(&mut install)?;
     }
     let below = |path: &std::path::PathBuf| {
@@ -32,19 +52,10 @@ pub(crate) fn files(workspace: &Workspace, target: &Target, parts: &[&str]) -> R
 }
 
 /// Paths of files in a system.
-pub(crate) type Paths = BTreeSet<String>;
-
-/// Output of packaging/build.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target<'a> {
-    /// Directory of the programs.
-    pub(crate) programs: &'a Path,
-    /// Directory of manuals, completions and the crate.
-    pub(crate) share: &'a Path,
-}
+pub(super) type Paths = BTreeSet<String>;
 
 /// Returns an error for files that a package lacks, or must not have.
-pub(crate) fn compare(package: &str, has: &Paths, wanted: &Paths) -> Result<()> {
+fn compare(package: &str, has: &Paths, wanted: &Paths) -> Result<()> {
     let has: Paths = has
         .iter()
         .filter(|path| !ADDED.iter().any(|prefix| path.starts_with(prefix)))
