@@ -7,10 +7,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -105,14 +105,7 @@ impl<'a> Step<'a> {
         // The command holds the other end of the pipe, which would never be closed otherwise.
         drop(command);
 
-        let (send, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(reader).split(b'\n').map_while(io::Result::ok) {
-                if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    break;
-                }
-            }
-        });
+        let lines = lines(reader);
         let (mut tail, mut done) = (Vec::new(), 0_u32);
         loop {
             match lines.recv_timeout(Duration::from_millis(250)) {
@@ -190,6 +183,40 @@ impl<'a> Step<'a> {
         }
         let start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
         eprintln!("{start}  {}: {how} after {}", self.what, clock(self.started.elapsed()));
+    }
+}
+
+/// Reads lines in a thread, so that they can be waited for with a time limit.
+pub(crate) fn lines(reader: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n').map_while(io::Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// A running program, which is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    /// Starts a program.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn();
+        Ok(Self(child.with_context(|| format!("failed to start `{program}`: is it installed?"))?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

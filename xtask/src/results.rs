@@ -6,12 +6,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
 use crate::progress::output;
+use crate::tested::Outcome;
 
 /// Number of inputs that are kept for each test, because branches change back and forth.
 const KEPT: usize = 8;
@@ -43,7 +44,7 @@ impl Results {
     }
 
     /// Returns when a test passed with these inputs, if it has.
-    pub(crate) fn passed(&self, name: &str, inputs: &str) -> Option<String> {
+    fn passed(&self, name: &str, inputs: &str) -> Option<String> {
         if self.fresh {
             return None;
         }
@@ -52,8 +53,30 @@ impl Results {
         lines.find(|(digest, _)| *digest == inputs).map(|(_, when)| when.to_owned())
     }
 
+    /// Runs a test, unless it has passed with these inputs before; `None` if they are not all known. Records a pass and
+    /// its duration, if `keeps`.
+    pub(crate) fn once(
+        &self,
+        name: &str,
+        inputs: Option<&str>,
+        keeps: bool,
+        run: impl FnOnce() -> Result<Outcome>,
+    ) -> Result<Outcome> {
+        if let Some(when) = inputs.and_then(|inputs| self.passed(name, inputs)) {
+            say!("{name} ... unchanged since it passed at {when}");
+            return Ok(Outcome::Unchanged);
+        }
+        let started = Instant::now();
+        let outcome = run()?;
+        let passed = !matches!(outcome, Outcome::Tests { failed: 1.., .. } | Outcome::Skipped(_));
+        if passed && keeps {
+            self.keep(name, inputs.unwrap_or("-"), started.elapsed())?;
+        }
+        Ok(outcome)
+    }
+
     /// Records that a test passed now.
-    pub(crate) fn keep(&self, name: &str, inputs: &str, took: Duration) -> Result<()> {
+    fn keep(&self, name: &str, inputs: &str, took: Duration) -> Result<()> {
         let path = self.file(name);
         let old = cache::read(&path).unwrap_or_default();
         let others = old.lines().skip(1).filter(|line| !line.starts_with(inputs)).take(KEPT - 1);

@@ -241,18 +241,12 @@ fn job<'a>(
 
 /// Boots a scenario, unless it has passed with the same inputs before.
 fn once(workspace: &Workspace, results: &Results, run: &Run<'_>, how: How) -> Result<Outcome> {
-    let (name, inputs) = (run.name(), run.inputs(workspace)?);
-    if let Some(when) = results.passed(&name, &inputs) {
-        say!("{name} ... unchanged since it passed at {when}");
-        return Ok(Outcome::Unchanged);
-    }
-    let started = Instant::now();
-    if !run.boot(workspace, how)? {
-        bail!("see above");
-    }
     // Other kernels take longer, and `cargo xtask test` does not boot them.
-    if how.flavor == Flavor::Plain {
-        results.keep(&name, &inputs, started.elapsed())?;
-    }
-    Ok(Outcome::Good)
+    let keeps = how.flavor == Flavor::Plain;
+    results.once(&run.name(), Some(&run.inputs(workspace)?), keeps, || {
+        if !run.boot(workspace, how)? {
+            bail!("see above");
+        }
+        Ok(Outcome::Good)
+    })
 }

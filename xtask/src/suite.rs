@@ -107,8 +107,10 @@ fn job<'a>(
     let estimate = results.estimate(step.name).unwrap_or(step.estimate());
     let work = move |_: &pool::Queue<'a, Vec<Tested>>| {
         let started = Instant::now();
-        let result = once(workspace, results, tree, step);
         let name = step.name;
+        let result = tree.digest(workspace, &step.inputs).and_then(|inputs| {
+            results.once(name, inputs.as_deref(), true, || (step.run)(workspace))
+        });
         match &result {
             Ok(Outcome::Good) => say!("{name} ... ok in {:.1} s", started.elapsed().as_secs_f64()),
             Ok(Outcome::Skipped(why)) => say!("{name} ... skipped: {why}"),
@@ -118,23 +120,4 @@ fn job<'a>(
         vec![Tested { name: name.to_owned(), group: step.group, result, took: started.elapsed() }]
     };
     Job { name: step.name.to_owned(), estimate, uses: step.uses, run: Box::new(work) }
-}
-
-/// Runs a step, unless it passed before with the same inputs.
-fn once(workspace: &Workspace, results: &Results, tree: &Tree, step: &Step) -> Result<Outcome> {
-    let inputs = tree.digest(workspace, &step.inputs)?;
-    if let Some(inputs) = &inputs
-        && let Some(when) = results.passed(step.name, inputs)
-    {
-        say!("{} ... unchanged since it passed at {when}", step.name);
-        return Ok(Outcome::Unchanged);
-    }
-    let started = Instant::now();
-    let outcome = (step.run)(workspace)?;
-    if let Outcome::Tests { failed: 1.., .. } | Outcome::Skipped(_) = outcome {
-        return Ok(outcome);
-    }
-    // A step that always runs has no inputs: only its duration is used.
-    results.keep(step.name, inputs.as_deref().unwrap_or("-"), started.elapsed())?;
-    Ok(outcome)
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use fs_err as fs;
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
 use crate::machine::{Machine, QEMU};
-use crate::progress::output;
+use crate::progress::{Running, output};
 use crate::vm::{self, Outcome, Ports};
 
 /// Host packages that are needed, beside those that [`Tools`] unpacks.
@@ -221,10 +221,10 @@ impl Boot<'_> {
     }
 }
 
-/// An emulated TPM, for one boot.
+/// An emulated TPM, for one boot. It exits when QEMU does.
 #[derive(Debug)]
 struct Tpm {
-    process: Child,
+    _process: Running,
     socket: PathBuf,
 }
 
@@ -241,7 +241,7 @@ impl Tpm {
         swtpm.args(["socket", "--tpm2", "--terminate", "--tpmstate"]).arg(argument("dir=", dir));
         swtpm.arg("--ctrl").arg(argument("type=unixio,path=", &socket));
         swtpm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let tpm = Self { process: swtpm.spawn().context("failed to start swtpm")?, socket };
+        let tpm = Self { _process: Running::start(&mut swtpm)?, socket };
         let started = Instant::now();
         while !tpm.socket.exists() {
             if started.elapsed() > Duration::from_secs(10) {
@@ -250,13 +250,5 @@ impl Tpm {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(tpm)
-    }
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        // It exits when QEMU does.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

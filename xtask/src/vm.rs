@@ -5,11 +5,10 @@
 //! alone, so that they do not mix. Where the secure world has the second port, the scenario writes to a virtio port.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +18,7 @@ use fs_err::File;
 use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
 use crate::machine::{Machine, QEMU};
+use crate::progress::{self, Running};
 use crate::{board, systemd};
 
 /// Value of [`Boot::icount`]: instructions of two nanoseconds, as on a real processor. Sleeping takes no host time.
@@ -243,16 +243,9 @@ pub(crate) fn attend(
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&errors)?.into_file());
 
     let started = Instant::now();
-    let mut guest = Guest(command.spawn().with_context(|| format!("failed to start {QEMU}"))?);
+    let mut guest = Running::start(&mut command)?;
     let output = guest.0.stdout.take().context("QEMU has no output")?;
-    let (send, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(io::Result::ok) {
-            if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                break;
-            }
-        }
-    });
+    let lines = progress::lines(output);
     let text = |path: &Path| -> Result<String> {
         let bytes = cache::bytes(path)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -262,7 +255,7 @@ pub(crate) fn attend(
     while !killed {
         let left = limit.saturating_sub(started.elapsed());
         match lines.recv_timeout(if last.is_some() { left.min(LOOK) } else { left }) {
-            Ok(line) => said(&line),
+            Ok(line) => said(line.trim_end()),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 timed_out = started.elapsed() >= limit;
@@ -271,7 +264,10 @@ pub(crate) fn attend(
             }
         }
     }
-    let status = guest.end(killed)?;
+    if killed {
+        guest.0.kill().context("failed to kill QEMU")?;
+    }
+    let status = guest.0.wait().context("failed to wait for QEMU")?;
     if !killed && !status.success() {
         bail!("QEMU failed ({status}): {}", cache::read(&errors)?.trim());
     }
@@ -280,27 +276,6 @@ pub(crate) fn attend(
         Ports::Virtio => text(&secure)?,
     };
     Ok(Outcome { timed_out, elapsed: started.elapsed(), console: console()?, secure, log })
-}
-
-/// A running QEMU, which is killed when this is dropped.
-#[derive(Debug)]
-struct Guest(Child);
-
-impl Guest {
-    fn end(&mut self, kill: bool) -> Result<ExitStatus> {
-        if kill {
-            self.0.kill().context("failed to kill QEMU")?;
-        }
-        self.0.wait().context("failed to wait for QEMU")
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Strings that no kernel may print during a scenario. The first one is in each denial by an AppArmor profile of ours.

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +17,7 @@ use serde::Serialize;
 use zbus::message::{self, Message};
 
 use crate::cache;
+use crate::progress::Running;
 
 /// The bus itself, as an object.
 const BUS: Object<'_> = Object {
@@ -35,7 +36,7 @@ const SIGNAL: u8 = message::Type::Signal as u8;
 /// A dbus-daemon that permits everything. It is stopped when this is dropped.
 #[derive(Debug)]
 pub(super) struct Bus {
-    daemon: Child,
+    _daemon: Running,
     socket: PathBuf,
 }
 
@@ -57,15 +58,14 @@ impl Bus {
         command.args(["--nofork", "--nopidfile", "--print-address"]);
         let log = dir.join("bus.log");
         command.stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
-        let mut daemon = command.spawn().context("failed to start dbus-daemon")?;
-        let output = daemon.stdout.take();
-        let bus = Self { daemon, socket };
+        let mut daemon = Running::start(&mut command)?;
+        let output = daemon.0.stdout.take();
         let mut address = String::new();
         BufReader::new(output.context("dbus-daemon has no output")?).read_line(&mut address)?;
         if address.is_empty() {
             bail!("dbus-daemon ended at once: see {}", log.display());
         }
-        Ok(bus)
+        Ok(Self { _daemon: daemon, socket })
     }
 
     /// Returns its address, as in `DBUS_SYSTEM_BUS_ADDRESS`.
@@ -77,14 +77,6 @@ impl Bus {
     pub(super) fn connect(&self) -> Result<Client> {
         Client::connect(&self.socket)
             .with_context(|| format!("failed to connect to {}", self.socket.display()))
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
     }
 }
 

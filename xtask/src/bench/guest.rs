@@ -12,6 +12,7 @@ use super::figure::{Figure, Unit};
 use crate::archive::Archive;
 use crate::board;
 use crate::cache::{self, Workspace};
+use crate::csffw;
 use crate::image;
 use crate::kernel::Flavor;
 use crate::machine::Machine;
@@ -25,8 +26,8 @@ use crate::vm::{self, Boot, Image};
 const BOARD: &str = "rk3588";
 /// Host time after which a boot is stopped. It takes seconds.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Sizes of the whole firmware image, as of known ones, and of its protected section.
-const FIRMWARE: (usize, u32) = (280 << 10, 256 << 10);
+/// Size of a firmware image, as of known ones.
+const FIRMWARE: usize = 280 << 10;
 
 /// Images of the measurements.
 #[derive(Debug)]
@@ -263,20 +264,10 @@ impl Said {
     }
 }
 
-/// Returns an image of a GPU's firmware with a shared and a protected section, padded to the size of known ones.
+/// Returns the firmware image of the modelled GPU, padded to the size of known ones.
 fn firmware() -> Vec<u8> {
-    let section = |flags: u32, start: u32, bytes: u32| {
-        // Entry of a section: 24 bytes with its flags, its range of addresses, and no data.
-        [24 << 8, flags, start, start + bytes, 0, 0]
-    };
-    let sections =
-        [section(0x4000_0003, 0x0400_0000, 0x1000), section(0x23, 0x0300_0000, FIRMWARE.1)]
-            .concat();
-    let table = 20 + 4 * sections.len() as u32;
-    let header = [0xc3f1_3a6e, 3, 1, 0, table];
-    let mut image: Vec<u8> =
-        header.iter().chain(&sections).flat_map(|word| word.to_le_bytes()).collect();
-    image.resize(FIRMWARE.0, 0);
+    let mut image = csffw::image();
+    image.resize(FIRMWARE, 0);
     image
 }
 
@@ -292,14 +283,5 @@ mod tests {
         assert_eq!(said.figure("b", "B", Unit::Count).unwrap().median, 3.5);
         assert!(said.samples("c").is_err());
         assert!(Said::hear(vec!["figure a much".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn firmware_has_table_and_size() {
-        let image = firmware();
-        assert_eq!(image.len(), 280 << 10);
-        assert_eq!(image[..4], 0xc3f1_3a6e_u32.to_le_bytes());
-        assert_eq!(image[16..20], 68_u32.to_le_bytes());
-        assert_eq!(image[68..], vec![0; (280 << 10) - 68]);
     }
 }

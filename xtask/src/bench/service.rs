@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use fs_err::os::unix::fs::symlink;
 use super::bus::{Bus, Client, Object};
 use super::figure::{Figure, Limit, Measure, Unit};
 use crate::cache::{self, Workspace};
-use crate::progress::{Step, output};
+use crate::progress::{Running, Step, output};
 use crate::{host, userspace};
 
 /// Packages that are needed beside those of every command.
@@ -164,8 +164,8 @@ impl<'a> Place<'a> {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address()).env_remove("JOURNAL_STREAM");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        let mut process = command.spawn().context("failed to start `unshare`")?;
-        let (go, said) = (process.stdin.take(), process.stdout.take());
+        let mut process = Running::start(&mut command)?;
+        let (go, said) = (process.0.stdin.take(), process.0.stdout.take());
         let service = Service { process, go };
         let mut line = String::new();
         BufReader::new(said.context("`unshare` has no output")?).read_line(&mut line)?;
@@ -235,14 +235,14 @@ fn complete(sys: &Path) -> Result<()> {
 /// A service, which is stopped when this is dropped.
 #[derive(Debug)]
 struct Service {
-    process: Child,
+    process: Running,
     /// Starts it once.
     go: Option<ChildStdin>,
 }
 
 impl Service {
     fn proc(&self) -> PathBuf {
-        Path::new("/proc").join(self.process.id().to_string())
+        Path::new("/proc").join(self.process.0.id().to_string())
     }
 
     /// Returns its proportional share of memory, and the part that is not of files, in KiB.
@@ -272,14 +272,6 @@ impl Service {
     fn woken(&self, before: &BTreeMap<OsString, f64>) -> Result<f64> {
         let now = self.sleeps()?;
         Ok(now.iter().map(|(task, often)| often - before.get(task).unwrap_or(&0.0)).sum())
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -74,6 +74,7 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("xtask/src/dist", &[All(Packages), All(Audit), Saying("/debs")]),
     ("xtask/src/dist/lists.rs", &[Step("initrds")]),
     ("xtask/src/optee", &[Saying("# tee: ")]),
+    ("xtask/tests", &[]),
 ];
 
 /// The selected tests.
