@@ -87,15 +87,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let tee = if args.systemd { String::new() } else { Tee::Sim.words() };
     let cmdline =
         format!("xtask.scenario={script} xtask.board={board} {tee} simtee.delay_ms={late}");
-    let boot = Boot {
-        name: "demo",
-        board: &tree,
-        cmdline: &cmdline,
-        smp: 1,
-        flash: None,
-        icount,
-        limit: LIMIT,
-    };
+    let boot = Boot { icount, ..Boot::new("demo", &tree, &cmdline, LIMIT) };
     println!("booting {board}: its protected heap appears {late} ms after the TEE was found");
     if args.systemd {
         println!("with systemd, this takes an emulated processor half a minute; the events follow");

@@ -214,15 +214,7 @@ fn generate(workspace: &Workspace, image: &Image) -> Result<()> {
         board::device_tree(workspace, "rk3588", &["no-gpu".to_owned()], Machine::Direct(smp))?;
     // Without the registers of a GPU, there is room for more memory.
     let cmdline = "xtask.scenario=generate mem=2G";
-    let boot = Boot {
-        name: "generate",
-        board: &tree,
-        cmdline,
-        smp,
-        flash: None,
-        icount: None,
-        limit: LIMIT,
-    };
+    let boot = Boot { smp, ..Boot::new("generate", &tree, cmdline, LIMIT) };
     let mut said = Vec::new();
     let outcome = boot.run(workspace, image, |line| said.push(line.to_owned()))?;
     if outcome.timed_out || !said.iter().any(|line| line.starts_with("ok - ")) {

@@ -121,10 +121,7 @@ fn shell(workspace: &Workspace, flavor: Flavor, board: &str) -> Result<bool> {
     let tree = board::device_tree(workspace, board, &[], Machine::Direct(1))?;
     let tee = Tee::Sim.words();
     let cmdline = &format!("xtask.scenario=shell xtask.board={board} {tee}");
-    let limit = Duration::MAX;
-    let boot =
-        Boot { name: "shell", board: &tree, cmdline, smp: 1, flash: None, icount: None, limit };
-    boot.interactive(workspace, &image)?;
+    Boot::new("shell", &tree, cmdline, Duration::MAX).interactive(workspace, &image)?;
     Ok(true)
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
@@ -14,7 +15,8 @@ use crate::image::{self, Pieces};
 use crate::machine::Machine;
 use crate::parts::Parts;
 use crate::progress::output;
-use crate::uefi::{Key, Tools};
+use crate::uefi::{self, Boot, Key, Tools};
+use crate::vm::{self, Outcome};
 use crate::{board, extension, systemd};
 
 /// Configuration of ukify, with the words of every signed command line.
@@ -26,6 +28,8 @@ const WORDS_OPTEE: &str = "console=ttyAMA0 panic=-1 oops=panic root=/dev/pmem0";
 /// Heaps of the stand-in, and their delay.
 const STAND_IN: &str =
     "simtee.delay_ms=200 simtee.heaps=protected,secure-video;protected,trusted-ui";
+/// Host time after which a boot is stopped. It takes half a minute.
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 /// Board for which a vendor's extension has a policy.
 const VENDORS_BOARD: &str = "radxa,rock-5b";
 /// Overlay with the machine's TPM.
@@ -69,7 +73,7 @@ pub(crate) struct Builder<'a> {
     workspace: &'a Workspace,
     /// Key of the demonstration.
     pub(crate) key: Key,
-    pub(crate) tools: Tools,
+    tools: Tools,
     pub(crate) pieces: Pieces,
     /// Directory of the images.
     dir: PathBuf,
@@ -185,6 +189,28 @@ impl<'a> Builder<'a> {
         ukify.arg("--output").arg(path);
         output(&mut ukify).with_context(|| format!("failed to make {}", path.display()))?;
         Ok(())
+    }
+
+    /// Makes the disk that firmware starts an image from: `(path there, file here)` each.
+    pub(crate) fn disk(&self, files: &[(&str, &Path)]) -> Result<PathBuf> {
+        let path = self.path("system.img");
+        uefi::system_partition(&path, files)?;
+        Ok(path)
+    }
+
+    /// Boots from a disk; see [`Boot::run`].
+    pub(crate) fn boot(
+        &self,
+        name: &str,
+        board: &Path,
+        disk: &Path,
+        words: &str,
+        said: &mut dyn FnMut(&str),
+        last: Option<&str>,
+    ) -> Result<Outcome> {
+        let (root, icount) = (&self.root, Some(vm::ICOUNT));
+        let boot = Boot { name, board, system_partition: disk, root, words, limit: LIMIT, icount };
+        boot.run(self.workspace, &self.tools, &self.key, said, last)
     }
 
     fn stub(&self, name: &str) -> PathBuf {

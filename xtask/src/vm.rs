@@ -117,6 +117,13 @@ pub(crate) struct Outcome {
     pub(crate) log: PathBuf,
 }
 
+impl<'a> Boot<'a> {
+    /// Returns a boot by QEMU on one processor, in the host's time.
+    pub(crate) fn new(name: &'a str, board: &'a Path, cmdline: &'a str, limit: Duration) -> Self {
+        Self { name, board, cmdline, smp: 1, flash: None, icount: None, limit }
+    }
+}
+
 impl Boot<'_> {
     fn machine(&self) -> Machine {
         if self.flash.is_some() { Machine::Secure(self.smp) } else { Machine::Direct(self.smp) }

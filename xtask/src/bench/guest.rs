@@ -181,13 +181,9 @@ impl<'a> Guest<'a> {
         let words = tee.words();
         let cmdline = format!("xtask.scenario=bench/{name} xtask.board={BOARD} {words} {cmdline}");
         let boot = Boot {
-            name: &log,
-            board: &tree,
-            cmdline: &cmdline,
-            smp: 1,
             flash: firmware.map(|firmware| firmware.flash.as_path()),
             icount: (!self.clock).then_some(vm::ICOUNT),
-            limit: LIMIT,
+            ..Boot::new(&log, &tree, &cmdline, LIMIT)
         };
         let step = Step::new("booting", 1);
         let mut lines = Vec::new();

@@ -2,16 +2,14 @@
 //! Size and boot time that Protheap adds to a unified kernel image: compared with the same image and root without it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::figure::{Figure, Limit, Measure, Unit};
 use crate::cache::Workspace;
 use crate::progress::Step;
-use crate::uefi::{self, Boot};
+use crate::uefi;
 use crate::uki::Builder;
-use crate::vm;
 
 /// Maximum size that is added, compressed: 2 MiB.
 const SIZE: f64 = 2_097_152.0;
@@ -20,8 +18,6 @@ const LONGER: f64 = 1.01;
 /// Number of boots of each, in turns: the clock counts instructions, but not all of QEMU's work.
 const BOOTS: usize = 3;
 const BOARD: &str = "rk3588";
-/// Host time after which a boot is stopped.
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// Measures size and boot time.
 pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) -> Result<()> {
@@ -42,7 +38,7 @@ pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) ->
         for ((builder, disk), (up, settled)) in
             [&with, &without].into_iter().zip(&images).zip(&mut samples)
         {
-            let times = boot(workspace, builder, disk)?;
+            let times = boot(builder, disk)?;
             up.push(times[0]);
             settled.push(times[1]);
         }
@@ -61,26 +57,16 @@ pub(super) fn measure(workspace: &Workspace, report: &mut dyn FnMut(Measure)) ->
 
 /// Makes the disk with the image.
 fn image(builder: &Builder<'_>) -> Result<PathBuf> {
-    let (image, disk) = (builder.path("protheap.efi"), builder.path("system.img"));
+    let image = builder.path("protheap.efi");
     builder.build(Some(&builder.key), &image)?;
-    uefi::system_partition(&disk, &[(uefi::IMAGE, &image)])?;
-    Ok(disk)
+    builder.disk(&[(uefi::IMAGE, &image)])
 }
 
 /// Returns nanoseconds from the start of the firmware until the system was up, and until all units were started.
-fn boot(workspace: &Workspace, builder: &Builder<'_>, disk: &Path) -> Result<[f64; 2]> {
+fn boot(builder: &Builder<'_>, disk: &Path) -> Result<[f64; 2]> {
     let tree = builder.boards.iter().find(|(name, _)| name == BOARD);
     let (name, tree) = tree.with_context(|| format!("there is no board {BOARD}"))?;
     let firmware = builder.firmware_tree(name, tree)?;
-    let boot = Boot {
-        name: "bench-uki",
-        board: &firmware,
-        system_partition: disk,
-        root: &builder.root,
-        words: "xtask.scenario=bench-uki xtask.board=rk3588",
-        limit: LIMIT,
-        icount: Some(vm::ICOUNT),
-    };
     let mut times = None;
     let mut hear = |line: &str| {
         let numbers: Vec<u64> = line
@@ -94,7 +80,8 @@ fn boot(workspace: &Workspace, builder: &Builder<'_>, disk: &Path) -> Result<[f6
             times = Some([up, finish].map(|time| (firmware + time) as f64 * 1e3));
         }
     };
-    let outcome = boot.run(workspace, &builder.tools, &builder.key, &mut hear, None)?;
+    let words = "xtask.scenario=bench-uki xtask.board=rk3588";
+    let outcome = builder.boot("bench-uki", &firmware, disk, words, &mut hear, None)?;
     match times {
         Some(times) => Ok(times),
         None => bail!("the guest has not printed the time of its boot: {}", outcome.log.display()),

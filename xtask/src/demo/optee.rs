@@ -175,15 +175,7 @@ fn boot(
     let Firmware { tee, flash, version, .. } = firmware;
     let cmdline = format!("{words} xtask.board={board}");
     let name = format!("demo-{tee}");
-    let boot = Boot {
-        name: &name,
-        board: &tree,
-        cmdline: &cmdline,
-        smp: 1,
-        flash: Some(flash),
-        icount: None,
-        limit: LIMIT,
-    };
+    let boot = Boot { flash: Some(flash), ..Boot::new(&name, &tree, &cmdline, LIMIT) };
     let (mut report, mut said, mut ended) = (None, Vec::new(), false);
     let outcome = boot.run(workspace, image, |line| match line.split_once(' ') {
         Some(("report", object)) => report = Some(object.to_owned()),

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
@@ -12,12 +11,10 @@ use serde_json::{Map, Value};
 
 use super::report::Report;
 use crate::cache::{self, Workspace};
-use crate::uefi::{self, Boot};
-use crate::uki::{self, Builder};
+use crate::uefi;
+use crate::uki::{self, Builder, LIMIT};
 use crate::vm;
 
-/// Host time after which a boot is stopped. It takes half a minute.
-const LIMIT: Duration = Duration::from_secs(180);
 /// Board of the tests beside those of the boards: [`uki`] has a vendor's policy for it.
 const TRIED: &str = "rk3588";
 /// Cases that the guest must report as refused, and as honoured.
@@ -135,7 +132,7 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<Findings>
     let builder = Builder::prepare(workspace)?;
     let signed = builder.path("protheap.efi");
     builder.build(Some(&builder.key), &signed)?;
-    let all = All { workspace, builder: &builder };
+    let all = All { builder: &builder };
     let mut findings = Findings::default();
     for (name, tree) in
         builder.boards.iter().filter(|(name, _)| only.is_none_or(|only| only == name))
@@ -164,7 +161,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 /// Parameters of every boot.
 #[derive(Debug, Clone, Copy)]
 struct All<'a> {
-    workspace: &'a Workspace,
     builder: &'a Builder<'a>,
 }
 
@@ -172,11 +168,10 @@ impl All<'_> {
     /// Boots the image on one board; returns the report of the guest.
     fn board(&self, name: &str, tree: &Path, image: &Path) -> Result<Value> {
         let firmware = self.builder.firmware_tree(name, tree)?;
-        let disk = self.disk(&[(uefi::IMAGE, image)])?;
+        let disk = self.builder.disk(&[(uefi::IMAGE, image)])?;
         let mut facts = Map::new();
         let words = format!("xtask.scenario=demo-uki xtask.board={name}");
         let log = format!("uki-{name}");
-        let boot = self.boot(&log, &firmware, &disk, &words);
         let mut hear = |line: &str| {
             let fact = match line.split_once(' ') {
                 Some(("fact", fact)) => fact.split_once(' '),
@@ -195,8 +190,7 @@ impl All<'_> {
                 None => {}
             }
         };
-        let outcome =
-            boot.run(self.workspace, &self.builder.tools, &self.builder.key, &mut hear, None)?;
+        let outcome = self.builder.boot(&log, &firmware, &disk, &words, &mut hear, None)?;
         if outcome.timed_out {
             say!("  it did not end in {} s: {}", LIMIT.as_secs(), outcome.log.display());
         }
@@ -226,7 +220,7 @@ impl All<'_> {
         self.builder.addon(None, "demonstration=unsigned-addon", &ignored)?;
         cache::write(&credential, CREDENTIAL)?;
         let there = |name: &str| format!("{}.extra.d/{name}", uefi::IMAGE);
-        let disk = self.disk(&[
+        let disk = self.builder.disk(&[
             (uefi::IMAGE, signed),
             (&there("signed.addon.efi"), &honoured),
             (&there("unsigned.addon.efi"), &ignored),
@@ -248,8 +242,8 @@ impl All<'_> {
             cases.insert(words[1].to_owned(), words[2] == "true");
             say!("  {line}");
         };
-        let boot = self.boot("uki-untrusted", &firmware, &disk, &words);
-        let outcome = boot.run(self.workspace, &self.builder.tools, key, &mut hear, None)?;
+        let outcome =
+            self.builder.boot("uki-untrusted", &firmware, &disk, &words, &mut hear, None)?;
         for case in REFUSED {
             findings.refused.entry(case.to_owned()).or_default();
         }
@@ -286,16 +280,12 @@ impl All<'_> {
                 None => self.builder.build(None, &path)?,
                 Some(what) => cache::write(&path, uki::tampered(&image, what)?)?,
             }
-            let disk = self.disk(&[(uefi::IMAGE, &path)])?;
+            let disk = self.builder.disk(&[(uefi::IMAGE, &path)])?;
             let mut spoke = false;
-            let words = "xtask.scenario=demo-uki";
-            let outcome = self.boot(&format!("uki-{case}"), &firmware, &disk, words).run(
-                self.workspace,
-                &self.builder.tools,
-                &self.builder.key,
-                &mut |_| spoke = true,
-                Some(uefi::REFUSED),
-            )?;
+            let (log, words) = (format!("uki-{case}"), "xtask.scenario=demo-uki");
+            let mut hear = |_: &str| spoke = true;
+            let last = Some(uefi::REFUSED);
+            let outcome = self.builder.boot(&log, &firmware, &disk, words, &mut hear, last)?;
             let good = !spoke
                 && outcome.console.contains(uefi::REFUSED)
                 && !outcome.console.contains("Linux version");
@@ -303,30 +293,5 @@ impl All<'_> {
             refused.insert(case.to_owned(), good);
         }
         Ok(())
-    }
-
-    fn boot<'b>(
-        &'b self,
-        name: &'b str,
-        board: &'b Path,
-        disk: &'b Path,
-        words: &'b str,
-    ) -> Boot<'b> {
-        let root = &self.builder.root;
-        Boot {
-            name,
-            board,
-            system_partition: disk,
-            root,
-            words,
-            limit: LIMIT,
-            icount: Some(vm::ICOUNT),
-        }
-    }
-
-    fn disk(&self, files: &[(&str, &Path)]) -> Result<PathBuf> {
-        let path = self.builder.path("system.img");
-        uefi::system_partition(&path, files)?;
-        Ok(path)
     }
 }
