@@ -136,26 +136,7 @@ impl Report {
 
         let is_daemon = file.as_ref().is_some_and(|file| file.program() == DAEMON);
         let daemon_s = is_daemon && running == Some(Some(true));
-        let mut gpus = Vec::new();
-        for (device, gpu) in &machine.facts.gpus {
-            let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
-            let entry = file.as_ref().and_then(|file| file.gpu(device));
-            let mut status = Status::of(device, gpu, &seen, entry, running.flatten());
-            // A running daemon has the facts of its own selection.
-            status.next = match entry {
-                Some(entry) if daemon_s => entry.next.clone(),
-                _ if machine.denied.is_some() => None,
-                _ => gpu::next(&machine.policy, &machine.facts, device, &status),
-            };
-            gpus.push((status, Some(seen)));
-        }
-        let is_device = |name: &str| {
-            DeviceName::new(name).is_ok_and(|name| machine.facts.gpus.contains_key(&name))
-        };
-        for node in machine.nodes.values().filter(|node| !is_device(&node.device)) {
-            gpus.push((Status::of_node(&node.device, &node.compatible), None));
-        }
-        gpus.sort_by(|(one, _), (other, _)| one.device.cmp(&other.device));
+        let gpus = statuses(machine, file.as_ref(), daemon_s, running.flatten());
         for (number, (status, seen)) in gpus.iter().enumerate() {
             for (member, why) in status.unknown(seen.as_ref()) {
                 not_known(format!("/gpus/{number}/{member}"), &why);
@@ -197,6 +178,38 @@ impl Report {
             board: machine.facts.platform.clone(),
         }
     }
+}
+
+/// Returns the status of each GPU and what the kernel shows of it, by device name. Nodes of the
+/// device tree without a device are included. `daemon_s` says whether `file` is that of a running
+/// daemon.
+fn statuses(
+    machine: &Machine,
+    file: Option<&StateFile>,
+    daemon_s: bool,
+    writer_runs: Option<bool>,
+) -> Vec<(Status, Option<Seen>)> {
+    let mut gpus = Vec::new();
+    for (device, gpu) in &machine.facts.gpus {
+        let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
+        let entry = file.and_then(|file| file.gpu(device));
+        let mut status = Status::of(device, gpu, &seen, entry, writer_runs);
+        // A running daemon has the facts of its own selection.
+        status.next = match entry {
+            Some(entry) if daemon_s => entry.next.clone(),
+            _ if machine.denied.is_some() => None,
+            _ => gpu::next(&machine.policy, &machine.facts, device, &status),
+        };
+        gpus.push((status, Some(seen)));
+    }
+    let is_device = |name: &str| {
+        DeviceName::new(name).is_ok_and(|name| machine.facts.gpus.contains_key(&name))
+    };
+    for node in machine.nodes.values().filter(|node| !is_device(&node.device)) {
+        gpus.push((Status::of_node(&node.device, &node.compatible), None));
+    }
+    gpus.sort_by(|(one, _), (other, _)| one.device.cmp(&other.device));
+    gpus
 }
 
 impl Status {
