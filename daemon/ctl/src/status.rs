@@ -202,9 +202,8 @@ fn statuses(
         };
         gpus.push((status, Some(seen)));
     }
-    let is_device = |name: &str| {
-        DeviceName::new(name).is_ok_and(|name| machine.facts.gpus.contains_key(&name))
-    };
+    let is_device =
+        |name: &str| DeviceName::new(name).is_ok_and(|name| machine.facts.gpus.contains_key(&name));
     for node in machine.nodes.values().filter(|node| !is_device(&node.device)) {
         gpus.push((Status::of_node(&node.device, &node.compatible), None));
     }
