@@ -4,14 +4,15 @@
 
 mod binding;
 mod error;
+mod uapi;
 
 use std::cell::OnceCell;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use protheap_policy::name::DeviceName;
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
-use rustix::ioctl::{Setter, ioctl, opcode};
+use rustix::ioctl::{Setter, ioctl};
 
 use crate::heaps::Buffer;
 use crate::kernel::CONFIGFS;
@@ -19,29 +20,8 @@ use crate::root::Root;
 use crate::sysfs::{Directory, FileSystem};
 pub use binding::{Binding, BindingState, Commit, Hold, Setup};
 pub use error::Error;
-
-/// Version of the module's interface that this crate implements.
-pub const ABI: u32 = 1;
-
-const NODE: &str = "/dev/protheap";
-
-/// The purpose of a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The firmware's protected section.
-    Firmware,
-    /// The saved state of a suspended protected command stream group.
-    Suspend,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Firmware => "firmware",
-            Self::Suspend => "suspend",
-        }
-    }
-}
+pub use uapi::{ABI, Kind};
+use uapi::{HAND_OVER, HandOver, NODE};
 
 /// The loaded module, with a supported version of its interface.
 #[derive(Debug)]
@@ -155,46 +135,10 @@ impl Module {
     }
 }
 
-/// `struct protheap_hand_over` of driver/module/uapi/protheap.h.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct HandOver {
-    device: [u8; 64],
-    fd: i32,
-    kind: u32,
-    flags: u64,
-}
-
-/// `PROTHEAP_IOCTL_HAND_OVER`.
-const HAND_OVER: rustix::ioctl::Opcode = opcode::write::<HandOver>(0xbb, 0x01);
-
-impl HandOver {
-    fn new(device: &DeviceName, kind: Kind, buffer: &Buffer) -> Self {
-        let mut name = [0; 64];
-        // A device name has at most 63 bytes, so the array always ends in a NUL.
-        for (to, from) in name.iter_mut().zip(device.as_str().bytes()) {
-            *to = from;
-        }
-        let kind = match kind {
-            Kind::Firmware => 0,
-            Kind::Suspend => 1,
-        };
-        Self { device: name, fd: buffer.as_fd().as_raw_fd(), kind, flags: 0 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Tree;
-
-    #[test]
-    fn hand_over_matches_the_module_header() {
-        assert_eq!(size_of::<HandOver>(), 80);
-        assert_eq!(HAND_OVER, 0x4050_bb01);
-        let names = (std::mem::offset_of!(HandOver, fd), std::mem::offset_of!(HandOver, flags));
-        assert_eq!(names, (64, 72));
-    }
 
     #[test]
     fn open_rejects_the_module_of_another_machines_tree() {

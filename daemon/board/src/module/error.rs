@@ -6,7 +6,7 @@ use protheap_core::facts::{Protection, Verdict};
 use protheap_policy::name::DeviceName;
 use rustix::io::Errno;
 
-use super::{ABI, Kind, NODE};
+use super::uapi::{ABI, Kind, NODE};
 use crate::sysfs::AttributeError;
 
 /// Errors of the module's interface.

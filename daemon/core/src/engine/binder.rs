@@ -13,7 +13,7 @@ use super::attempt::{At, Attempt, View};
 use super::binding::Binding;
 use super::event::Event;
 use super::known::{Consequence, Known};
-use super::{Machine, device_of};
+use super::machine::Machine;
 use crate::decision::Patience;
 use crate::facts::Facts;
 use crate::timeline::Monotonic;
@@ -79,7 +79,7 @@ impl Machine for Binder {
                 }
             }
             event => {
-                if let Some(device) = device_of(&event).cloned()
+                if let Some(device) = event.of_action().cloned()
                     && let Some(Pair { attempt, binding }) = self.gpus.get_mut(&device)
                     && let Some(gpu) = self.known.facts.gpus.get_mut(&device)
                 {

@@ -39,6 +39,21 @@ pub enum Event {
     Rebind(DeviceName),
 }
 
+impl Event {
+    /// Returns the GPU of an event that is the result of an action.
+    pub(super) fn of_action(&self) -> Option<&DeviceName> {
+        match self {
+            Self::Opened(device, _)
+            | Self::Allocated(device, ..)
+            | Self::Bound(device, _)
+            | Self::OnDemand(device, _)
+            | Self::Read(device, _)
+            | Self::Supplied(device, _) => Some(device),
+            Self::Started | Self::Changed(_) | Self::Woken | Self::Rebind(_) => None,
+        }
+    }
+}
+
 /// Result of opening a binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {

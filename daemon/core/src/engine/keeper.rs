@@ -8,6 +8,7 @@
 
 mod holding;
 mod kept;
+mod upkeep;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ use super::attempt::{At, is_on_demand};
 use super::binding::Binding;
 use super::event::{Change, Event};
 use super::known::{Consequence, Known};
-use super::{Machine, device_of};
+use super::machine::Machine;
 use crate::facts::{Facts, KernelBinding};
 use crate::next::{Current, Next, next};
 use crate::state::{Reason, State};
@@ -178,7 +179,7 @@ impl Keeper {
 
     /// Processes the result of an action.
     fn result(&mut self, event: Event, now: Monotonic, actions: &mut Vec<Action>) {
-        let Some(device) = device_of(&event).cloned() else { return };
+        let Some(device) = event.of_action().cloned() else { return };
         if let Some(kept) = self.gpus.get_mut(&device)
             && let Some(gpu) = self.known.facts.gpus.get_mut(&device)
         {

@@ -8,12 +8,14 @@ use proptest::prelude::*;
 use super::attempt::LAST_CALL;
 use super::*;
 use crate::facts::{
-    Failure, Gpu, Module, Parameter, Protection, Provider, Shortage, Source, Verdict,
+    Facts, Failure, Gpu, KernelBinding, Module, Parameter, Protection, Provider, Shortage, Source,
+    Verdict,
 };
 use crate::state::{Reason, State};
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
-use protheap_policy::name::{HeapName, Key};
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::Policy;
 
 const HOLD: u64 = 5_000_000;
 

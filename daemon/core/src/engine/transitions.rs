@@ -10,8 +10,9 @@ use super::tests::{
     device, facts, failed, free, good, gpu, heap, kernel, policy, policy_on_demand, run,
 };
 use super::*;
-use crate::facts::{Parameter, Tee, Verdict};
+use crate::facts::{Facts, KernelBinding, Parameter, Tee, Verdict};
 use crate::state::{State, TRANSITIONS};
+use protheap_policy::policy::Policy;
 
 type Seen = BTreeSet<(State, State)>;
 

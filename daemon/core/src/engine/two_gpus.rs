@@ -10,11 +10,12 @@ use proptest::prelude::*;
 
 use super::tests::{Inspect, bindings, device, facts, heap, provider};
 use super::*;
-use crate::facts::{Gpu, Source, Verdict};
+use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
 use crate::state::{Reason, State};
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
-use protheap_policy::name::{HeapName, Key};
+use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::Policy;
 
 /// Number of GPUs.
 const GPUS: usize = 2;

@@ -2,7 +2,7 @@
 
 //! A heap that is bound, and the upkeep of its binding.
 
-use super::kept::Upkeep;
+use super::upkeep::Upkeep;
 use crate::engine::action::Action;
 use crate::engine::attempt::At;
 use crate::engine::event::Supplied;

@@ -7,6 +7,7 @@ use protheap_policy::policy::GpuPolicy;
 use protheap_policy::schema::Bind;
 
 use super::holding::{DRIVER_RETURNS, Holding, Need};
+use super::upkeep::{RETRY, Upkeep};
 use crate::decision::Patience;
 use crate::engine::action::Action;
 use crate::engine::attempt::{At, Attempt, View, is_on_demand};
@@ -15,10 +16,6 @@ use crate::engine::event::{Event, Opened};
 use crate::facts::{Facts, Gpu, KernelBinding, Verdict};
 use crate::state::{Reason, State};
 use crate::timeline::Monotonic;
-
-/// Delay from a first failure to the next attempt, in microseconds. Doubles with each further
-/// failure, up to 64 times the initial value.
-pub(super) const RETRY: u64 = 1_000_000;
 
 /// Number of timeline steps to keep, because the daemon runs as long as the machine does.
 pub(super) const STEPS: usize = 100;
@@ -48,31 +45,6 @@ pub(super) enum Duty {
     Holding(Holding),
     /// No heap is bound.
     Resting,
-}
-
-/// Pending upkeep, and the state of retries.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Upkeep {
-    /// Whether the kernel's binding has to be read, because it may have changed.
-    look: bool,
-    /// Whether a read that upkeep started has no result yet.
-    reading: bool,
-    /// Earliest time of the next attempt after a failure, unless something changes.
-    pub(super) retry: Option<Monotonic>,
-    pub(super) failures: u32,
-}
-
-impl Upkeep {
-    /// Returns whether the kernel's binding may differ from the one that was read last.
-    fn is_stale(self) -> bool {
-        self.look || self.reading
-    }
-
-    /// Delays the next attempt.
-    pub(super) fn delay(&mut self, now: Monotonic) {
-        self.retry = Some(Monotonic(now.0 + (RETRY << self.failures.min(6))));
-        self.failures += 1;
-    }
 }
 
 /// The demand for a binding on demand.

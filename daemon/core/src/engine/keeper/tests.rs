@@ -5,7 +5,8 @@ mod driver;
 mod random;
 
 use super::holding::{ATTEMPTS, IDLE, TEE_COMES};
-use super::kept::{RETRY, STEPS};
+use super::kept::STEPS;
+use super::upkeep::RETRY;
 use super::*;
 use crate::engine::attempt::Attempt;
 use crate::engine::tests::{
