@@ -112,3 +112,13 @@ fn daemon_reports_the_binding_of_the_kernel() {
     assert_eq!((gpu.firmware_bytes, gpu.suspend_bytes), (Some(2 * FIRMWARE_BYTES), Some(4096)));
     assert_eq!((gpu.suspend_count, gpu.suspend_buffers), (Some(8), Some(5)));
 }
+
+#[test]
+fn gpu_without_a_heap_reports_the_suspend_buffers_of_its_policy() {
+    let mut facts = facts(module());
+    facts.heaps.clear();
+    let gpu = reported::<Binder>(facts, Vec::new());
+    assert_eq!((gpu.state, gpu.heap, gpu.firmware_bytes), (State::Unprotected, None, None));
+    assert_eq!((gpu.suspend_bytes, gpu.suspend_count), (Some(65_536), Some(16)));
+    assert_eq!((gpu.suspend_buffers, gpu.protection), (None, None));
+}
