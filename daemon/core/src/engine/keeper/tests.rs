@@ -13,11 +13,12 @@ use crate::engine::tests::{
     Inspect, device, end, facts, failed, free, good, gpu, heap, kernel, passes, policy,
     policy_on_demand, provider, run, verdict,
 };
-use crate::engine::{Bound, Change, Event, Opened, Supplied};
+use crate::engine::{Binder, Bound, Change, Event, Opened, Supplied};
 use crate::facts::{Gpu, Module, Source, Tee, Verdict};
 use crate::next::Next;
 use crate::report::gpu_state;
 use crate::state_file::StateFile;
+use crate::trace::{Considered, Outcome};
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
 use protheap_policy::name::Key;
@@ -558,4 +559,68 @@ fn timeline_has_a_maximum_length() {
         run(&mut engine, &[(100 * round + 80, looked(Some(kernel(TEE))))]);
     }
     assert!(engine.binding(&gpu()).unwrap().timeline().len() < 2 * STEPS);
+}
+
+/// Returns a daemon that waits for the driver to free a withdrawn binding.
+fn busy() -> Keeper {
+    let mut engine = Keeper::new(two(), with_tee());
+    run(&mut engine, &[(10, Event::Started), (20, looked(None))]);
+    let busy = Event::Opened(gpu(), Opened::Busy("EBUSY".into()));
+    let wake = Action::WakeAt(Monotonic(30 + RETRY));
+    assert_eq!(run(&mut engine, &[(30, busy)]), [wake]);
+    engine
+}
+
+#[test]
+fn busy_binding_is_tried_again_when_it_changes() {
+    let mut engine = busy();
+    let opens = signalled(&mut engine, 40, None);
+    assert_eq!(opens, [Action::Open(gpu(), 0)]);
+    // The kernel's reason is recorded once.
+    let again = Event::Opened(gpu(), Opened::Busy("EBUSY".into()));
+    run(&mut engine, &[(50, again)]);
+    let timeline = engine.binding(&gpu()).unwrap().timeline();
+    let details: Vec<_> = timeline.iter().filter(|step| step.step == "withdrawn").collect();
+    assert!(details.len() == 1 && details[0].detail == "EBUSY", "{details:?}");
+    // A binding of another program is adopted.
+    signalled(&mut engine, 60, low(true));
+    assert_eq!(end(&engine), (State::InUse, Some(Reason::Adopted)));
+}
+
+#[test]
+fn binding_of_another_heap_by_another_program_is_adopted() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    signalled(&mut engine, 30, low(false));
+    assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
+    assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap("low")));
+    assert_eq!(engine.kernel(&gpu()), low(false).as_ref());
+}
+
+#[test]
+fn larger_buffers_are_supplied_despite_a_refusal() {
+    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
+    assert_eq!(signalled(&mut engine, 30, wanting(4, 65_536)), [supply()]);
+    let refused = Event::Supplied(gpu(), Supplied::Refused("EXDEV".into()));
+    run(&mut engine, &[(40, refused), (50, looked(wanting(4, 65_536)))]);
+    assert_eq!(signalled(&mut engine, 60, wanting(4, 65_536)), []);
+    assert_eq!(signalled(&mut engine, 70, wanting(4, 131_072)), [supply()]);
+}
+
+#[test]
+fn adopted_binding_shows_the_candidates_of_a_selection_now() {
+    let mut engine = Keeper::new(two(), facts(&[TEE, "low"], &[]));
+    run(&mut engine, &[(10, Event::Started), (20, looked(low(false)))]);
+    let binding = engine.binding(&gpu()).unwrap();
+    let outcomes = |considered: &[Considered]| {
+        considered.iter().map(|one| (one.candidate.clone(), one.outcome)).collect::<Vec<_>>()
+    };
+    let expected = [(TEE.to_owned(), Outcome::Untried), ("low".to_owned(), Outcome::Bound)];
+    assert_eq!(outcomes(&engine.considered(&gpu(), binding)), expected);
+    // The binder knows no more than its own selection.
+    let mut binder = Binder::new(two(), facts(&["low"], &[]));
+    run(&mut binder, &[(10, Event::Started)]);
+    let adopted = Event::Opened(gpu(), Opened::Adopted(heap("low"), false));
+    run(&mut binder, &[(20, adopted)]);
+    let binding = binder.binding(&gpu()).unwrap();
+    assert_eq!(binder.considered(&gpu(), binding).len(), 2);
 }

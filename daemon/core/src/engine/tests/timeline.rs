@@ -18,6 +18,8 @@ fn waiting() -> Binder {
     let mut engine = Binder::new(two(), facts(&[], &["acme,svp", "linaro,optee-tz"]));
     run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
     assert_eq!(steps(&engine), ["hold-started"]);
+    let started = &engine.binding(&gpu()).unwrap().timeline()[0];
+    assert_eq!(started.detail, "for at most 4999 ms");
     engine
 }
 

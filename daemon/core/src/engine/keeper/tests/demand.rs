@@ -125,3 +125,15 @@ fn changed_bind_mode_applies_at_once() {
     let actions = run(&mut engine, &[(50, looked(groups(0)))]);
     assert!(actions.contains(&Action::WakeAt(Monotonic(50 + IDLE))), "{actions:?}");
 }
+
+#[test]
+fn demand_without_a_binding_fails_with_the_reason() {
+    let waiting = waiting();
+    let unbound = NoDemand::Unbound(State::Unprotected, Some(Reason::OnDemand));
+    assert_eq!(waiting.demanded(&gpu()), Err(unbound));
+    assert_eq!(waiting.demanded(&device("other")), Err(NoDemand::NoGpu));
+    let mut at_boot = Keeper::new(policy(TEE_FIRST), with_tee());
+    assert_eq!(at_boot.demanded(&gpu()), Err(NoDemand::AtBoot));
+    run(&mut at_boot, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
+    assert_eq!(at_boot.demanded(&gpu()), Ok(()));
+}
