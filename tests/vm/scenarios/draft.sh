@@ -11,7 +11,7 @@ only_default_policy
 run_binder
 need ends unprotected no-policy
 check 'explain exits with status 0 on a board without a policy' ctl explain
-check 'explain reports no-policy and what to do' like "$(said)" '*no heap: no-policy (several heaps fit*name one in a policy of the board*'
+check 'explain reports no-policy and what to do' like "$(said)" '*no heap: no-policy (several heaps match; name one of them in a policy of the board*'
 
 check 'protheapctl writes a draft' eval 'protheapctl draft >/tmp/draft.toml'
 check 'the draft names its file' like "$(cat /tmp/draft.toml)" "# Draft of $NAME*"
