@@ -32,7 +32,7 @@ start_daemon
 check 'the daemon binds the heap of the TEE that is back' wait_until 2 holds "$CONFIG/$GPU/state" bound
 drop_tee
 check 'with a daemon, the TEE does not wait' wait_until 2 ended
-check 'the daemon has withdrawn the binding' absent "$CONFIG/$GPU"
+check 'the daemon has withdrawn the binding' wait_until 2 absent "$CONFIG/$GPU"
 check 'state.json reports state failed and reason heap-dead' wait_until 2 ends failed heap-dead
 check 'the timeline has the withdrawal' at_least "$(step_us withdrawn)" 1
 check 'no buffer of the withdrawn binding is left' is "$(buffers)" 0
