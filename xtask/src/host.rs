@@ -88,9 +88,10 @@ pub(crate) fn must_build() -> Result<()> {
         command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    let needs: [(&str, &str, &[&str]); 3] = [
+    let needs: [(&str, &str, &[&str]); 4] = [
         ("gcc", "cc", &["--version"]),
         ("pkgconf", "pkg-config", &["--version"]),
+        ("xz-utils", "xz", &["--version"]),
         ("libudev-dev", "pkg-config", &["--exists", "libudev"]),
     ];
     let missing = needs.iter().filter(|(_, program, args)| !has(program, args));

@@ -96,8 +96,10 @@ pub fn number(path: &Path) -> Result<Number, Problem> {
 fn written(text: &str) -> Option<Number> {
     let (major, minor) = text.split_once(':')?;
     let is_figures = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = is_figures(major) && is_figures(minor);
-    Some(Number { major: major.parse().ok()?, minor: minor.parse().ok()? }).filter(|_| plain)
+    if !is_figures(major) || !is_figures(minor) {
+        return None;
+    }
+    Some(Number { major: major.parse().ok()?, minor: minor.parse().ok()? })
 }
 
 /// Returns the directory of the node's own device.

@@ -235,7 +235,7 @@ fn known(seen: &Seen, file: Option<&GpuState>, gpu: &Gpu) -> Option<Known> {
             (Some(BindingState::Held), None) => (State::Held, Some(None), From::Kernel),
             // A program that ends an attempt without a binding leaves the reason in `origin`.
             (state, None) => {
-                let origin = Some(&binding.origin).filter(|_| state == Some(BindingState::None));
+                let origin = (state == Some(BindingState::None)).then_some(&binding.origin);
                 let words = [Some(&binding.reason), origin].into_iter().flatten();
                 unbound(words.flat_map(|word| word.parse()).next().or(withdrawn))
             }
