@@ -88,9 +88,10 @@ pub(crate) fn must_build() -> Result<()> {
         command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    let needs: [(&str, &str, &[&str]); 4] = [
+    let needs: [(&str, &str, &[&str]); 5] = [
         ("gcc", "cc", &["--version"]),
         ("pkgconf", "pkg-config", &["--version"]),
+        ("patch", "patch", &["--version"]),
         ("xz-utils", "xz", &["--version"]),
         ("libudev-dev", "pkg-config", &["--exists", "libudev"]),
     ];
