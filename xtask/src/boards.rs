@@ -181,7 +181,7 @@ The name of a heap does not mean that the board has this heap: which heaps exist
 - *compatible*: the most specific compatible string of the board. A policy for this board alone is named after it.
 - *policies*: files that apply in addition to `default.toml`, the most specific first.
 - *heaps*: candidates in order of preference, and how each name is known: `tested`, `documented`, or `unverified`, which
-  means that nobody has reported it for such a board.
+  means that no report for such a board is known.
 - *disabled*: status of the GPU's node, if it is not `okay`. The kernel creates no device for it, so it is never bound.
 - *OP-TEE*: whether the tree has a node of OP-TEE. Without one, Protheap does not wait for OP-TEE. A boot loader can add
   one.

@@ -135,19 +135,19 @@ impl Report {
         }
 
         let is_daemon = file.as_ref().is_some_and(|file| file.program() == DAEMON);
-        let daemon_s = is_daemon && running == Some(Some(true));
-        let gpus = statuses(machine, file.as_ref(), daemon_s, running.flatten());
+        let is_live = is_daemon && running == Some(Some(true));
+        let gpus = statuses(machine, file.as_ref(), is_live, running.flatten());
         for (number, (status, seen)) in gpus.iter().enumerate() {
             for (member, why) in status.unknown(seen.as_ref()) {
                 not_known(format!("/gpus/{number}/{member}"), &why);
             }
-            if machine.denied.is_some() && !daemon_s && seen.is_some() {
+            if machine.denied.is_some() && !is_live && seen.is_some() {
                 not_known(format!("/gpus/{number}/next"), "policies are not readable by this user");
             }
         }
         let gpus: Vec<_> = gpus.into_iter().map(|(status, _)| status).collect();
 
-        let refused = refused(machine, file.as_ref().filter(|_| daemon_s));
+        let refused = refused(machine, file.as_ref().filter(|_| is_live));
         let situation = obstacles::Situation {
             machine,
             gpus: &gpus,
@@ -181,12 +181,12 @@ impl Report {
 }
 
 /// Returns the status of each GPU and what the kernel shows of it, by device name. Nodes of the
-/// device tree without a device are included. `daemon_s` says whether `file` is that of a running
+/// device tree without a device are included. `is_live` says whether `file` is that of a running
 /// daemon.
 fn statuses(
     machine: &Machine,
     file: Option<&StateFile>,
-    daemon_s: bool,
+    is_live: bool,
     writer_runs: Option<bool>,
 ) -> Vec<(Status, Option<Seen>)> {
     let mut gpus = Vec::new();
@@ -196,7 +196,7 @@ fn statuses(
         let mut status = Status::of(device, gpu, &seen, entry, writer_runs);
         // A running daemon has the facts of its own selection.
         status.next = match entry {
-            Some(entry) if daemon_s => entry.next.clone(),
+            Some(entry) if is_live => entry.next.clone(),
             _ if machine.denied.is_some() => None,
             _ => gpu::next(&machine.policy, &machine.facts, device, &status),
         };

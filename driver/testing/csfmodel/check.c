@@ -145,7 +145,7 @@ static u64 pattern(size_t offset)
 
 static void complain_spoilt(phys_addr_t where)
 {
-	complain("somebody else wrote to the carve-out, at %llx", (u64)where);
+	complain("the carve-out was changed by a foreign write at %llx", (u64)where);
 }
 
 /* Returns whether something other than the model has written to the carve-out, and where. */

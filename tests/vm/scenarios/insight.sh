@@ -12,7 +12,7 @@ log() { dmesg | grep -c "$GPU: protheap: $1"; }
 
 need mkdir "$CONFIG/$GPU"
 need store hold_ms 5000
-need store origin 'somebody'
+need store origin 'test.toml:1:1'
 load_gpu
 case $(attr source) in
 handed)
@@ -48,7 +48,7 @@ handed) states='open;held;bound suspend;in-use suspend;bound suspend;in-use susp
 esac
 check 'the kernel sends a uevent for each state, in order' wait_until 2 is_count "$states" uevents
 check 'the kernel logs the hold once' is "$(log 'held for at most 5000 ms')" 1
-check 'the kernel logs the heap and the policy once' is "$(log 'bound to protected,secure-video by policy somebody')" 1
+check 'the kernel logs the heap and the policy once' is "$(log 'bound to protected,secure-video by policy test.toml:1:1')" 1
 check 'the kernel logs the withdrawal once' is "$(log 'binding withdrawn, . protected buffers are still in use')" 1
 check 'the kernel has no buffer when the driver is unbound' is "$(counter state) $(counter buffers) $(counter bytes) $(counter in-use)" 'absent 0 0 0'
 check 'the kernel counts the hold of the device as spent' is "$(counter hold-spent)" 1

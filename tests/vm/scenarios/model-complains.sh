@@ -7,4 +7,4 @@ check 'the simulated GPU reports no violation before the first fault' is "$(chec
 need inject page-twice
 check 'the simulated GPU reports a page that is mapped twice' like "$(check_model)" '*is mapped twice*'
 need inject cpu-write
-check 'the simulated GPU reports a CPU write to the carve-out' like "$(check_model)" '*somebody else wrote to the carve-out*'
+check 'the simulated GPU reports a CPU write to the carve-out' like "$(check_model)" '*the carve-out was changed by a foreign write*'

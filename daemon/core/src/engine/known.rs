@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the engine knows of the board: the policy and the facts.
+//! The policy and the facts of the board.
 
 use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::{GpuPolicy, Policy};

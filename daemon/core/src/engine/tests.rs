@@ -154,6 +154,24 @@ pub(super) fn bindings(engine: &impl Machine) -> impl Iterator<Item = &Binding> 
     engine.bindings().map(|(_, binding)| binding)
 }
 
+/// Returns a result of handing suspend buffers over, by its number, and changes what the kernel
+/// requests accordingly.
+pub(super) fn supply_result(bound: &mut KernelBinding, number: u8) -> Supplied {
+    match number {
+        0 => Supplied::Refused("no".into()),
+        1 => {
+            bound.suspend_wanted -= 1;
+            Supplied::NoMemory("no".into())
+        }
+        // The kernel cannot use the buffers.
+        2 => Supplied::All,
+        _ => {
+            bound.suspend_wanted = 0;
+            Supplied::All
+        }
+    }
+}
+
 /// Feeds events at times, and returns the actions of the last one.
 pub(super) fn run(engine: &mut impl Machine, events: &[(u64, Event)]) -> Vec<Action> {
     let mut actions = Vec::new();

@@ -38,7 +38,7 @@ struct Operation {
 
 const OPERATIONS: [Operation; 10] = [
     Operation { name: "mkdir", before: |_| Ok(()), run: make },
-    Operation { name: "store", before: make, run: |gpu| store(gpu, "origin", "somebody") },
+    Operation { name: "store", before: make, run: |gpu| store(gpu, "origin", "test.toml:1:1") },
     Operation {
         name: "read",
         before: make,

@@ -67,7 +67,7 @@ enum TeeOfBinding {
     Unseen(Monotonic),
 }
 
-/// What a binding needs next.
+/// Next step of a binding's upkeep.
 pub(super) enum Need {
     Nothing,
     /// The result of an action that was requested.
@@ -100,6 +100,11 @@ impl Holding {
     /// Permits to supply buffers again after a refusal, once the binding has been read.
     pub(super) fn reset_supply(&mut self) {
         (self.supply, self.refused) = (false, false);
+    }
+
+    /// Returns whether suspend buffers are being handed over.
+    pub(super) fn is_supplying(&self) -> bool {
+        self.task == Task::Supplying
     }
 
     /// Returns whether buffers are being released.
@@ -197,17 +202,9 @@ impl Holding {
         true
     }
 
-    /// Processes the result of [`Action::Supply`]. Returns `false` if none was pending.
-    pub(super) fn supplied(
-        &mut self,
-        supplied: Supplied,
-        upkeep: &mut Upkeep,
-        at: &mut At<'_>,
-    ) -> bool {
-        if self.task != Task::Supplying {
-            return false;
-        }
-        self.task = Task::None;
+    /// Processes the result of [`Action::Supply`].
+    pub(super) fn supplied(&mut self, supplied: Supplied, upkeep: &mut Upkeep, at: &mut At<'_>) {
+        self.end_task();
         // Delay the next attempt also after a success: if the kernel still requests as many buffers
         // as before and of the same size, it cannot use them.
         upkeep.delay(at.now);
@@ -235,6 +232,5 @@ impl Holding {
             at.request(|device| Action::Log(device, why.clone()));
             self.logged = Some(why);
         }
-        true
     }
 }

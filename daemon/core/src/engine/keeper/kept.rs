@@ -32,7 +32,7 @@ pub(super) struct Kept {
     closed_to: Option<HeapName>,
 }
 
-/// What the keeper does for a GPU.
+/// Current task of the keeper for a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Duty {
     /// The kernel's binding has to be read first.
@@ -163,14 +163,14 @@ impl Kept {
         self.upkeep = Upkeep::default();
         if self.binding.is_bound() {
             actions.push(Action::Withdraw(device.clone()));
-            self.try_again();
+            self.start_attempt();
         } else {
             self.duty = Duty::New;
         }
     }
 
     /// Starts an attempt.
-    fn try_again(&mut self) {
+    fn start_attempt(&mut self) {
         self.duty = Duty::Attempting(Attempt::new(Patience::LastCall));
     }
 
@@ -190,7 +190,7 @@ impl Kept {
             self.binding.shorten(STEPS);
             self.binding.step(now, "demanded", String::new());
             self.demand.is_pending = true;
-            self.try_again();
+            self.start_attempt();
         } else if let Some(holding) = self.holding() {
             // The caller has the full idle time to create a group.
             holding.set_busy();
@@ -247,11 +247,10 @@ impl Kept {
                     self.look();
                 }
             }
-            (Duty::Holding(holding), Event::Supplied(_, supplied)) => {
+            (Duty::Holding(holding), Event::Supplied(_, supplied)) if holding.is_supplying() => {
                 let mut at = At { device, binding: &mut self.binding, now, actions };
-                if holding.supplied(supplied, &mut self.upkeep, &mut at) {
-                    self.look();
-                }
+                holding.supplied(supplied, &mut self.upkeep, &mut at);
+                self.look();
             }
             (Duty::Holding(holding), Event::OnDemand(_, outcome)) if holding.is_parking() => {
                 holding.end_task();
@@ -292,8 +291,8 @@ impl Kept {
             return;
         }
         match found {
-            Ok(Some(kernel)) => self.stands(&kernel, now),
-            Ok(None) if is_first => self.try_again(),
+            Ok(Some(kernel)) => self.committed(&kernel, now),
+            Ok(None) if is_first => self.start_attempt(),
             Err(why) if is_first => {
                 self.binding.end(State::Failed, Some(Reason::KernelRefused), now, why);
                 self.duty = Duty::Resting;
@@ -302,13 +301,13 @@ impl Kept {
                 self.rest(State::Unprotected, Reason::Withdrawn, now, String::new());
             }
             // The driver may have freed the withdrawn buffers.
-            Ok(None) if self.upkeep.retry.is_some() => self.try_again(),
+            Ok(None) if self.upkeep.retry.is_some() => self.start_attempt(),
             _ => {}
         }
     }
 
     /// Processes a committed binding, and adopts one that an earlier run made.
-    fn stands(&mut self, kernel: &KernelBinding, now: Monotonic) {
+    fn committed(&mut self, kernel: &KernelBinding, now: Monotonic) {
         if self.binding.is_bound() && self.binding.heap() == Some(&kernel.heap) {
             self.binding.enter(if kernel.in_use { State::InUse } else { State::Bound });
         } else {
@@ -382,7 +381,7 @@ impl Kept {
             Some(_) => {
                 self.upkeep.retry = None;
                 if !self.binding.is_bound() {
-                    return self.try_again();
+                    return self.start_attempt();
                 }
                 self.upkeep.look = true;
             }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::engine::tests::{failed, free, kernel, passes, verdict};
+use crate::engine::tests::{failed, free, kernel, passes, supply_result, verdict};
 use crate::facts::{Module, Tee};
 
 const TEE: &str = "protected,a";
@@ -219,19 +219,7 @@ impl Run {
     fn supplied(&mut self, gpu: usize) -> Supplied {
         self.supplies.rotate_left(1);
         let bound = self.kernels[gpu].bound.as_mut().unwrap();
-        match self.supplies[0] {
-            0 => Supplied::Refused("no".into()),
-            1 => {
-                bound.suspend_wanted -= 1;
-                Supplied::NoMemory("no".into())
-            }
-            // The kernel cannot use the buffers.
-            2 => Supplied::All,
-            _ => {
-                bound.suspend_wanted = 0;
-                Supplied::All
-            }
-        }
+        supply_result(bound, self.supplies[0])
     }
 
     /// Requires that the daemon takes no binding from a driver or a protected group that uses it.

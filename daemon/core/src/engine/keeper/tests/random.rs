@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::tests::supply_result;
 
 /// A random external event.
 #[derive(Debug, Clone, Copy)]
@@ -267,11 +268,11 @@ proptest! {
                     }
                     Action::Withdraw(_) => {
                         let bound = world.bound.as_ref();
-                        let nobody = bound.is_none_or(|b| !b.in_use) && world.csf().driver.is_none();
+                        let unused = bound.is_none_or(|b| !b.in_use) && world.csf().driver.is_none();
                         let dead = bound.is_some_and(KernelBinding::is_of_tee) && !world.has_tee();
-                        prop_assert!(dead || nobody, "it has its user");
+                        prop_assert!(dead || unused, "the binding is in use");
                         let stays_away = gone.is_some_and(|gone| now >= gone + DRIVER_RETURNS);
-                        prop_assert!(dead || asked || stays_away, "it may come back");
+                        prop_assert!(dead || asked || stays_away, "the driver may return");
                         world.withdraw();
                     }
                     Action::Supply(device, from) => {
@@ -279,19 +280,8 @@ proptest! {
                         prop_assert!(bound.suspend_wanted > 0 && bound.heap == from);
                         prop_assert!(bound.source == Source::Handed);
                         prop_assert!(!bound.is_of_tee() || world.facts.has_tee_for_heaps());
-                        results.push(Event::Supplied(device, match supplies.next().unwrap() {
-                            0 => Supplied::Refused("no".into()),
-                            1 => {
-                                bound.suspend_wanted -= 1;
-                                Supplied::NoMemory("no".into())
-                            }
-                            // The kernel cannot use the buffers.
-                            2 => Supplied::All,
-                            _ => {
-                                bound.suspend_wanted = 0;
-                                Supplied::All
-                            }
-                        }));
+                        let supplied = supply_result(bound, supplies.next().unwrap());
+                        results.push(Event::Supplied(device, supplied));
                     }
                     Action::WakeAt(at) => {
                         prop_assert!(at.0 > now);
