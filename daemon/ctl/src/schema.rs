@@ -191,6 +191,25 @@ struct Evidence {
     /// Reliability of the information that hardware keeps other devices, and the GPU in normal mode,
     /// from accessing the heap's memory.
     firewall: Option<Status>,
+    /// Version of the kernel with which the heap was seen, or that documents it.
+    #[schemars(length(min = 1, max = 100), example = "7.3.4")]
+    kernel: Option<String>,
+    /// Version of the firmware with which the heap was seen, or that documents it.
+    #[schemars(length(min = 1, max = 100), example = "OP-TEE 4.9.0")]
+    firmware: Option<String>,
+    /// Date of the observation.
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), example = "2026-11-30")]
+    date: Option<String>,
+    /// Person or organisation that made the observation.
+    #[schemars(length(min = 1, max = 200), example = "Jane Doe, Acme")]
+    observer: Option<String>,
+    /// Address of a public source.
+    #[schemars(
+        regex(pattern = r"^https://[A-Za-z0-9]"),
+        length(max = 500),
+        example = "https://docs.kernel.org/userspace-api/dma-buf-heaps.html"
+    )]
+    link: Option<String>,
 }
 
 /// Reliability of information.

@@ -11,6 +11,7 @@
 pub mod cascade;
 pub mod conditions;
 pub mod diagnostic;
+pub mod evidence;
 pub mod fragment;
 pub mod image;
 #[cfg(feature = "lint")]

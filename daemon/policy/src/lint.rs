@@ -6,6 +6,7 @@
 
 mod advice;
 mod recovery;
+mod tested;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -33,6 +34,11 @@ pub const MOST_FAULTS: usize = 1000;
 const TEE_HEAPS: [&str; 3] =
     ["protected,secure-video", "protected,trusted-ui", "protected,secure-video-record"];
 
+/// Names of the same heaps in the patch series that became `drivers/tee/tee_heap.c`, up to its sixth
+/// version. OP-TEE's tests still use the first one (`optee_test`, pull request 811).
+const FORMER_TEE_HEAPS: [&str; 3] =
+    ["restricted,secure-video", "restricted,trusted-ui", "restricted,secure-video-record"];
+
 /// Heaps of the kernel whose memory any process can map (`drivers/dma-buf/heaps`).
 const MAPPABLE_HEAPS: [&str; 5] =
     ["default_cma_region", "system", "system_cc_shared", "linux,cma", "reserved"];
@@ -55,7 +61,7 @@ const MOST_COMPARED: usize = 64;
 const MOST_PAIRS: usize = 16;
 
 fn kernel_heaps<'k>() -> impl Iterator<Item = &'k str> {
-    TEE_HEAPS.into_iter().chain(MAPPABLE_HEAPS)
+    TEE_HEAPS.into_iter().chain(FORMER_TEE_HEAPS).chain(MAPPABLE_HEAPS)
 }
 
 /// A list of faults with a maximum length.
@@ -140,6 +146,7 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     if faults.kept.iter().all(|fault| fault.severity == Severity::Warning) {
         warn_of_share(&fragment, &mut faults);
     }
+    warn_of_evidence(&fragment, &mut faults);
     let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
     faults.kept.retain(|fault| is_error(fault) || !recovered.is_reported(fault.span));
     Checked::new(Some(Arc::clone(&fragment.file)), Some(fragment), faults)
@@ -416,6 +423,16 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
                 faults.warn(first.at, message, "add a heap to the lists of all devices");
             }
             _ => {}
+        }
+    }
+}
+
+/// Warns of claims that something was tested without the circumstances of the test.
+fn warn_of_evidence(fragment: &Fragment, faults: &mut Faults) {
+    for (heap, _, table) in tables(&fragment.table, "evidence") {
+        let evidence = fragment.content.evidence.get(heap);
+        if let Some(claim) = evidence.and_then(|evidence| tested::incomplete(evidence, table)) {
+            faults.warn(claim.at, claim.message, claim.help);
         }
     }
 }

@@ -90,9 +90,11 @@ name!(
 );
 
 impl HeapName {
-    /// Returns whether the kernel gives this name to a heap of a TEE (`drivers/tee/tee_heap.c`).
+    /// Returns whether a kernel gives this name to a heap of a TEE. `drivers/tee/tee_heap.c` uses
+    /// the prefix `protected,`; the patch series that became this file used `restricted,` up to its
+    /// sixth version, and OP-TEE's tests still do (`optee_test`, pull request 811).
     pub fn is_of_tee(&self) -> bool {
-        self.0.starts_with("protected,")
+        ["protected,", "restricted,"].iter().any(|prefix| self.0.starts_with(prefix))
     }
 }
 name!(
@@ -129,7 +131,8 @@ mod tests {
     fn heap_of_a_tee_has_the_prefix_of_the_kernel() {
         let is_of_tee = |name| HeapName::new(name).unwrap().is_of_tee();
         assert!(is_of_tee("protected,secure-video"));
-        for other in ["protected", "protected_a", "acme,protected,a"] {
+        assert!(is_of_tee("restricted,secure-video"));
+        for other in ["protected", "protected_a", "acme,protected,a", "restricted_mtk_cma"] {
             assert!(!is_of_tee(other), "{other}");
         }
     }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::conditions::Conditions;
 use crate::diagnostic::Diagnostic;
+pub use crate::evidence::{Evidence, EvidenceStatus};
+use crate::evidence::{FACTS, Fact};
 use crate::name::HeapName;
 use crate::node::{Node, Origin, Table, Value};
 use crate::quantity::{self, Kind};
@@ -39,6 +41,10 @@ pub(crate) const GPU_KEYS: [&str; 6] =
 /// Keys of a candidate.
 const CANDIDATE_KEYS: [&str; 7] =
     ["name", "tee", "tee-revision", "kernel", "soc-id", "soc-revision", "provider"];
+
+/// Keys of an evidence table.
+const EVIDENCE_KEYS: [&str; 8] =
+    ["status", "source", "firewall", "kernel", "firmware", "date", "observer", "link"];
 
 /// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,30 +127,6 @@ words! {
 
 /// Heaps that a device can use, by usage, in order of preference.
 pub type Share = BTreeMap<String, Sourced<Vec<HeapName>>>;
-
-/// Evidence for a heap name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// Reliability of the heap name.
-    pub status: EvidenceStatus,
-    /// Source of the evidence.
-    pub source: Option<String>,
-    /// Reliability of the claim that a firewall denies other devices, and the GPU in normal mode,
-    /// access to this heap's memory. Nothing in the kernel proves that.
-    pub firewall: Option<EvidenceStatus>,
-}
-
-words! {
-    /// Reliability of a claim about a heap.
-    EvidenceStatus {
-        /// It was seen to work on this platform.
-        Tested = "tested",
-        /// The vendor or the kernel documents it.
-        Documented = "documented",
-        /// It is a guess.
-        Unverified = "unverified",
-    }
-}
 
 /// Contents of a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -407,15 +389,25 @@ impl Reader {
     }
 
     fn evidence(&mut self, at: &Origin, table: &Table) -> Option<Evidence> {
-        self.keys(table, &["status", "source", "firewall"]);
+        self.keys(table, &EVIDENCE_KEYS);
         let source = self.string(table, "source").map(|source| source.value);
-        let all = [EvidenceStatus::Tested, EvidenceStatus::Documented, EvidenceStatus::Unverified];
-        let firewall = self.word(table, "firewall", &all).map(|firewall| firewall.value);
+        let all = EvidenceStatus::ALL;
+        let firewall = self.word(table, "firewall", all).map(|firewall| firewall.value);
+        let [kernel, firmware, date, observer, link] = FACTS.map(|fact| self.fact(table, fact));
         if !table.contains_key("status") {
             self.fault(at, NO_STATUS);
         }
-        let status = self.word(table, "status", &all)?.value;
-        Some(Evidence { status, source, firewall })
+        let status = self.word(table, "status", all)?.value;
+        Some(Evidence { status, source, firewall, kernel, firmware, date, observer, link })
+    }
+
+    fn fact(&mut self, table: &Table, fact: Fact) -> Option<String> {
+        let text = self.string(table, fact.as_str())?;
+        if let Err(invalid) = fact.check(&text.value) {
+            self.fault_with(&text.origin, invalid.to_string(), invalid.help());
+            return None;
+        }
+        Some(text.value)
     }
 
     // Helpers that read one value of one type.

@@ -294,7 +294,10 @@ impl Advice {
                     {
                         self.report(origin, "did you mean \"tested\"?".to_owned());
                     }
-                    self.word(evidence, "status", &["tested", "documented", "unverified"]);
+                    for key in ["status", "firewall"] {
+                        self.word(evidence, key, &["tested", "documented", "unverified"]);
+                    }
+                    self.date(evidence);
                 }
                 Value::String(text) if heap == "status" || heap == "source" => {
                     let help = format!("write `{heap} = \"{text}\"` below [evidence.\"<heap>\"]");
@@ -305,6 +308,18 @@ impl Advice {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Suggests a string for a date of TOML.
+    fn date(&mut self, evidence: &Table) {
+        let Some((_, node)) = evidence.get("date") else { return };
+        let (first, after) = node.origin.span;
+        if matches!(node.value, Value::Other(_))
+            && let Some(date) =
+                node.origin.file.text.get(first..after).and_then(|text| text.get(..10))
+        {
+            self.report(&node.origin, format!("write \"{date}\""));
         }
     }
 

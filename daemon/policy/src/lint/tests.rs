@@ -35,7 +35,7 @@ const GPU: &str = "[gpu.'arm,mali-valhall-csf']\n";
 
 /// Returns the problems of these candidates, with evidence for `a`.
 fn candidates(heaps: &str) -> Vec<String> {
-    said(&format!("{GPU}heaps = [\n{heaps}\n]\n[evidence.a]\nstatus = 'tested'\n"))
+    said(&format!("{GPU}heaps = [\n{heaps}\n]\n[evidence.a]\nstatus = 'documented'\n"))
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn valid_policy_has_no_problems() {
           {{ name = 'a', kernel = '>=7.3' }}, {{ name = 'a', kernel = '>=7.2' }},
           {{ name = 'a' }}, {{ name = 'a', provider = 'a,b' }}, {{ name = 'protected,*' }} ]
         [share.d]\nu = ['a']\n[share.e]\nu = ['c', 'a']
-        [evidence.a]\nstatus = 'tested'\n[evidence.'protected,secure-video']\nstatus = 'tested'\n"
+        [evidence.a]\nstatus = 'documented'\n[evidence.'protected,secure-video']\nstatus = 'documented'\n"
     );
     assert_eq!(said(&body), [""; 0]);
 }
@@ -389,7 +389,7 @@ fn shares_without_a_common_heap_are_reported() {
 
 #[test]
 fn heap_without_evidence_and_unused_evidence_are_reported() {
-    let evidence = "[evidence.acme_svp]\nstatus = 'tested'\n";
+    let evidence = "[evidence.acme_svp]\nstatus = 'documented'\n";
     let gpu = format!("{GPU}heaps = [{{ name = 'acme_svp' }}, {{ name = 'protected,*' }}]\n");
     let found = said(&gpu);
     assert_eq!(
@@ -471,7 +471,7 @@ fn names_from_elsewhere_are_read_only_for_unknown_heaps() {
     assert_eq!(reads(&[("a,b", a)]), 1);
     assert_eq!(reads(&[("a,b", a), ("c,d", b)]), 1);
     assert_eq!(reads(&[("a,b", a), ("c,d", a)]), 0, "in several files");
-    let evidence = format!("{a}[evidence.acme]\nstatus = 'tested'\n");
+    let evidence = format!("{a}[evidence.acme]\nstatus = 'documented'\n");
     assert_eq!(reads(&[("a,b", &evidence)]), 0, "with evidence");
     assert_eq!(reads(&[("a,b", "[share.d]\nu = ['system']\n")]), 0, "of the kernel");
 }
@@ -574,5 +574,58 @@ proptest! {
         let parsed = Fragment::parse(&key, "k.toml", &text);
         let checked = policy(&key, "k.toml", &text);
         prop_assert_eq!(checked.is_refused(), parsed.is_err(), "{:?}", checked.problems);
+    }
+}
+
+#[test]
+fn tested_claim_without_its_circumstances_is_reported() {
+    let evidence =
+        |keys: &str| said(&format!("{GPU}heaps = [{{ name = 'a' }}]\n[evidence.a]\n{keys}\n"));
+    let all = "kernel = '7.3.4'\nfirmware = 'OP-TEE 4.9'\ndate = '2026-11-30'\nobserver = 'Jane'";
+    for status in ["documented", "unverified"] {
+        assert_eq!(evidence(&format!("status = '{status}'")), [""; 0]);
+    }
+    assert_eq!(
+        evidence("status = 'tested'\nkernel = '7.3.4'\nobserver = 'Jane'"),
+        ["5:10 warning: `status` is \"tested\" without `firmware`, `date` | add `firmware`, \
+             `date`, or write \"documented\" or \"unverified\""]
+    );
+    let firewall = evidence("status = 'documented'\nfirewall = 'tested'");
+    assert!(firewall[0].starts_with("6:12 warning: `firewall` is \"tested\""), "{firewall:?}");
+    assert_eq!(evidence(&format!("status = 'tested'\nfirewall = 'tested'\n{all}")), [""; 0]);
+}
+
+#[test]
+fn invalid_fact_of_evidence_is_an_error_at_its_value() {
+    for (line, message, help) in [
+        ("kernel = 7", "expected a string, found an integer", "-"),
+        (
+            "kernel = '<uname -r>'",
+            "the value of `kernel` is still a placeholder",
+            "fill in `kernel`, or remove the line",
+        ),
+        (
+            "observer = ''",
+            "the value of `observer` is empty",
+            "fill in `observer`, or remove the line",
+        ),
+        ("date = 2026-11-30", "expected a string, found a date", "write \"2026-11-30\""),
+        ("date = '30.11.2026'", "expected a date such as \"2026-11-30\"", "-"),
+        (
+            "link = 'http://a.example'",
+            "expected an address such as \"https://lore.kernel.org/...\"",
+            "-",
+        ),
+        (
+            "firewall = 'testet'",
+            "expected \"tested\", \"documented\" or \"unverified\"",
+            "did you mean \"tested\"?",
+        ),
+    ] {
+        let body =
+            format!("{GPU}heaps = [{{ name = 'a' }}]\n[evidence.a]\nstatus = 'documented'\n");
+        let found = said(&format!("{body}{line}\n"));
+        let column = line.find('=').unwrap() + 3;
+        assert_eq!(found, [format!("6:{column} error: {message} | {help}")]);
     }
 }
