@@ -49,23 +49,7 @@ pub fn read(
     wanted: Option<&str>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Firmware> {
-    let mut directories = Vec::new();
-    if let Some(custom) = root.text(CUSTOM, problems) {
-        directories.extend(Some(custom.trim_matches('/').to_owned()).filter(|c| !c.is_empty()));
-    }
-    let plain_release = !release.is_empty() && !release.contains('/');
-    for updates in ["/updates", ""] {
-        if plain_release {
-            directories.push(format!("lib/firmware{updates}/{release}"));
-        }
-        directories.push(format!("lib/firmware{updates}"));
-    }
-    // A tree may lack the link from /lib.
-    directories.push("usr/lib/firmware".to_owned());
-    for directory in &mut directories {
-        directory.push_str("/arm/mali");
-    }
-
+    let directories = directories(root, release, problems);
     if let Some(wanted) = wanted {
         // The name becomes part of paths.
         if Key::new(wanted).is_err() {
@@ -82,6 +66,77 @@ pub fn read(
     names.sort_unstable();
     names.dedup();
     names.iter().filter_map(|name| image(root, &directories, name, problems)).collect()
+}
+
+/// Returns the directories that the kernel `release` searches for images, in its order.
+fn directories(root: &Root, release: &str, problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut directories = Vec::new();
+    if let Some(custom) = root.text(CUSTOM, problems) {
+        directories.extend(Some(custom.trim_matches('/').to_owned()).filter(|c| !c.is_empty()));
+    }
+    let plain_release = !release.is_empty() && !release.contains('/');
+    for updates in ["/updates", ""] {
+        if plain_release {
+            directories.push(format!("lib/firmware{updates}/{release}"));
+        }
+        directories.push(format!("lib/firmware{updates}"));
+    }
+    // A tree may lack the link from /lib.
+    directories.push("usr/lib/firmware".to_owned());
+    for directory in &mut directories {
+        directory.push_str("/arm/mali");
+    }
+    directories
+}
+
+/// Version and build of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Directory from which the GPU driver loads the image, such as `arch10.8`.
+    pub name: String,
+    /// Version of the file format.
+    pub version: String,
+    /// Git commit of the build, if the image contains one: printable ASCII.
+    pub git_sha: Option<String>,
+    /// Total size of its protected sections, in bytes.
+    pub protected_bytes: u64,
+}
+
+/// Reads the image called `name`, as a [`Firmware`] has it, as a whole.
+pub fn identify(
+    root: &Root,
+    release: &str,
+    name: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Identity> {
+    let directories = directories(root, release, problems);
+    // The name becomes part of paths.
+    Key::new(name).ok()?;
+    for (suffix, _) in FORMS {
+        for directory in &directories {
+            let path = format!("{directory}/{name}/mali_csffw.bin{suffix}");
+            let bytes = match root.open_at(&path, OFlags::RDONLY).map_err(Failed::from) {
+                Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR)) => continue,
+                opened => opened.and_then(|file| unpacked(file, &path)),
+            };
+            let bytes = root.note(&path, bytes, problems)?;
+            let image = match Image::parse(&bytes) {
+                Ok(image) => image,
+                Err(error) => {
+                    problems.push(Problem::new(root.shown(&path), error.to_string()));
+                    return None;
+                }
+            };
+            let (major, minor) = image.version();
+            return Some(Identity {
+                name: name.to_owned(),
+                version: format!("{major}.{minor}"),
+                git_sha: image.git_sha().map(str::to_owned),
+                protected_bytes: image.protected_bytes(),
+            });
+        }
+    }
+    None
 }
 
 /// Returns the image called `name` that the kernel would load: the first one found.

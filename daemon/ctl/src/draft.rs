@@ -352,7 +352,7 @@ fn or<'a>(text: &'a str, other: &'a str) -> &'a str {
 }
 
 /// Returns a TOML basic string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

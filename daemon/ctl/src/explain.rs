@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<String> {
 
 /// The output: serialized as JSON, or displayed as text.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+pub(crate) struct Report<'a> {
     platform: Board<'a>,
     kernel: KernelReport<'a>,
     policies: Vec<Applied<'a>>,
@@ -208,7 +208,20 @@ struct ProblemReport<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(machine: &'a Machine, last: Option<&'a StateFile>) -> Self {
+    /// Returns the heaps that are selected, or that the last run bound.
+    pub(crate) fn heaps_in_use(&self) -> impl Iterator<Item = &HeapName> {
+        let last = |gpu: &'_ GpuReport<'a>| {
+            gpu.last_run.as_ref().filter(|last| last.state.is_bound()).and_then(|last| last.heap)
+        };
+        self.gpus.iter().filter_map(move |gpu| gpu.decision.as_ref().or(last(gpu)))
+    }
+
+    /// Returns the candidates of all GPUs.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &str> {
+        self.gpus.iter().flat_map(|gpu| gpu.heaps.iter().map(String::as_str))
+    }
+
+    pub(crate) fn of(machine: &'a Machine, last: Option<&'a StateFile>) -> Self {
         let Facts { platform, kernel, .. } = &machine.facts;
         let Platform { compatible, model } = platform;
         let applied = |file: &&Judged| file.outcome == Outcome::Applied;

@@ -11,6 +11,7 @@ mod check;
 mod config;
 pub mod devicetree;
 mod draft;
+mod evidence;
 mod explain;
 mod find_heap;
 mod firmware;
@@ -23,6 +24,7 @@ mod paint;
 mod processes;
 mod rebind;
 mod reload;
+mod report;
 mod schema;
 mod status;
 mod timeline;
@@ -61,6 +63,8 @@ enum Command {
     Check(check::Args),
     /// Print a draft of a policy for a board
     Draft(draft::Args),
+    /// Show how the heap names of a board are known, and what nobody has shown yet
+    Evidence(evidence::Args),
     /// Explain which policy applies to a machine, and which heap it selects
     Explain(explain::Args),
     /// Find the heap that all devices of a media pipeline can use
@@ -75,6 +79,8 @@ enum Command {
     Rebind(rebind::Args),
     /// Reload the policies
     Reload(reload::Args),
+    /// Print a report of this machine as evidence for its policy
+    Report(report::Args),
     /// Print the JSON Schema of policies, for editors
     Schema(schema::Args),
     /// Show the binding state of each GPU, and obstacles
@@ -97,6 +103,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Status(cli.status)) {
         Command::Check(args) => check::run(&args, print),
         Command::Draft(args) => draft::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Evidence(args) => evidence::run(&args).and_then(|text| print(&text)).map(good),
         Command::Explain(args) => explain::run(&args).and_then(|text| print(&text)).map(good),
         Command::FindHeap(args) => find_heap::run(&args).and_then(|text| print(&text)).map(good),
         Command::Firmware(args) => firmware::run(&args).and_then(|text| print(&text)).map(good),
@@ -104,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Monitor(args) => monitor::run(&args, print_line).map(good),
         Command::Rebind(args) => rebind::run(&args).and_then(|text| print(&text)).map(good),
         Command::Reload(args) => reload::run(&args).and_then(|text| print(&text)).map(good),
+        Command::Report(args) => report::run(&args).and_then(|text| print(&text)).map(good),
         Command::Schema(_) => schema::run().and_then(|text| print(&text)).map(good),
         Command::Status(args) => {
             status::run(&args).and_then(|(text, code)| print(&text).map(|()| code))
