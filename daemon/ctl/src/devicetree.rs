@@ -6,6 +6,7 @@
 //! running board are read by [`platform`] and [`devices`](protheap_board::devices).
 
 mod blob;
+mod carve_out;
 mod directory;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use protheap_board::platform::{self, BadString};
 use protheap_core::facts::Platform;
 
 pub use blob::BlobError;
+pub use carve_out::{Allocator, CarveOut};
 
 /// Maximum depth of the tree: `FDT_MAX_DEPTH` in `drivers/of/fdt.c`.
 const DEEPEST: usize = 64;
@@ -51,10 +53,12 @@ enum Property {
     NoMap,
     Reusable,
     Size,
+    Phandle,
+    MemoryRegion,
 }
 
 impl Property {
-    const NAMES: [(Self, &CStr); 12] = [
+    const NAMES: [(Self, &CStr); 14] = [
         (Self::Compatible, c"compatible"),
         (Self::Status, c"status"),
         (Self::Reg, c"reg"),
@@ -67,6 +71,8 @@ impl Property {
         (Self::NoMap, c"no-map"),
         (Self::Reusable, c"reusable"),
         (Self::Size, c"size"),
+        (Self::Phandle, c"phandle"),
+        (Self::MemoryRegion, c"memory-region"),
     ];
 }
 
@@ -151,19 +157,27 @@ impl DeviceTree {
 
     /// Returns the regions of memory that the tree reserves.
     pub fn reserved_memory(&self) -> impl Iterator<Item = Region> {
+        self.regions().map(|(_, region)| region)
+    }
+
+    /// Returns the regions of memory that the tree reserves, each with its node.
+    fn regions(&self) -> impl Iterator<Item = (usize, Region)> {
         let is_child = |node: usize, parent| self.parent(node) == Some(parent);
         let of = (1..self.nodes.len())
             .find(|node| is_child(*node, 0) && self.name(*node) == "reserved-memory");
         let of = of.into_iter();
         of.flat_map(move |of| (of + 1..self.nodes.len()).map(move |node| (of, node)))
             .filter(move |(of, node)| is_child(*node, *of))
-            .map(|(of, node)| Region {
-                path: self.path(node),
-                compatible: self.compatible(node).0,
-                status: self.status(node),
-                no_map: self.property(node, Property::NoMap).is_some(),
-                reusable: self.property(node, Property::Reusable).is_some(),
-                bytes: self.region_bytes(of, node),
+            .map(|(of, node)| {
+                let region = Region {
+                    path: self.path(node),
+                    compatible: self.compatible(node).0,
+                    status: self.status(node),
+                    no_map: self.property(node, Property::NoMap).is_some(),
+                    reusable: self.property(node, Property::Reusable).is_some(),
+                    bytes: self.region_bytes(of, node),
+                };
+                (node, region)
             })
     }
 
