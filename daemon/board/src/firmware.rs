@@ -4,6 +4,7 @@
 
 #[cfg(feature = "xz")]
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 #[cfg(feature = "zstd")]
 use std::io::BufReader;
@@ -137,6 +138,27 @@ pub fn identify(
         }
     }
     None
+}
+
+/// Returns the names of the images that exist for the kernel `release`, each with its path and
+/// without regard to its contents. The name is that of the directory, such as `arch10.8`.
+pub fn present(
+    root: &Root,
+    release: &str,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, String> {
+    let mut present = BTreeMap::new();
+    for directory in directories(root, release, problems) {
+        for name in root.list(&directory, problems) {
+            let path = |suffix| format!("{directory}/{name}/mali_csffw.bin{suffix}");
+            let exists = |path: &String| root.open_at(path, OFlags::PATH).is_ok();
+            let found = FORMS.iter().map(|(suffix, _)| path(*suffix)).find(exists);
+            if let Some(path) = found {
+                present.entry(name).or_insert(path);
+            }
+        }
+    }
+    present
 }
 
 /// Returns the image called `name` that the kernel would load: the first one found.
@@ -417,6 +439,26 @@ mod tests {
         assert_eq!(problems, []);
         assert_eq!(names(&read(Some("../arch10.8"), &mut problems)), all);
         assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn present_images_have_their_paths() {
+        let tree = Tree::new();
+        let present = |release| present(&tree.root(), release, &mut Vec::new());
+        assert!(present("7.3.4").is_empty());
+        tree.directory("lib/firmware/arm/mali/arch10.10");
+        tree.file(&at("usr/lib/firmware", "arch10.8", ".zst"), "");
+        tree.file(&at("lib/firmware/updates/7.3.4", "arch13.8", ".xz"), "");
+        tree.file(&at("lib/firmware", "arch13.8", ""), "");
+        let path = "lib/firmware/updates/7.3.4/arm/mali/arch13.8/mali_csffw.bin.xz";
+        let found = present("7.3.4");
+        assert_eq!(found.get("arch13.8").map(String::as_str), Some(path));
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["arch10.8", "arch13.8"]);
+        assert_eq!(present("")["arch13.8"], "lib/firmware/arm/mali/arch13.8/mali_csffw.bin");
+        // The kernel's own directory precedes all others.
+        tree.file(CUSTOM, "/srv/fw\n");
+        tree.file(&at("srv/fw", "arch12.8", ""), "");
+        assert_eq!(present("").len(), 3);
     }
 
     #[test]

@@ -32,6 +32,32 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
     heaps
 }
 
+/// Owner and permissions of a device node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owning user.
+    pub user: u32,
+    /// Owning group.
+    pub group: u32,
+}
+
+impl Access {
+    /// Returns whether users other than root, or members of groups other than root's, can open the
+    /// node.
+    pub fn is_open(self) -> bool {
+        let Self { mode, user, group } = self;
+        (user != 0 && mode & 0o600 != 0) || (group != 0 && mode & 0o060 != 0) || mode & 0o006 != 0
+    }
+}
+
+/// Returns owner and permissions of the heap's device node. Returns `None` if there is none.
+pub fn access(root: &Root, name: &HeapName) -> Option<Access> {
+    let stat = root.link_stat(&format!("dev/dma_heap/{name}")).ok()?;
+    Some(Access { mode: stat.st_mode & 0o7777, user: stat.st_uid, group: stat.st_gid })
+}
+
 /// Reasons why an allocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AllocateError {

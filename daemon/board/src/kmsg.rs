@@ -18,25 +18,57 @@ const RECORDS: usize = 100_000;
 /// of its driver, one of `modules`. Returns `None` if there is no such message or the log may not
 /// be read.
 pub(crate) fn probe_failure(root: &Root, device: &str, modules: &[String]) -> Option<String> {
-    if !root.is_running() {
-        return None;
-    }
-    let log = root.open_at(KMSG, OFlags::RDONLY).ok()?;
-    if FileType::from_raw_mode(fstat(&log).ok()?.st_mode) != FileType::CharacterDevice {
-        return None;
-    }
     let mut search = Search { device, modules, context: None, found: None };
+    each_record(root, &mut |record| search.take(record));
+    search.found
+}
+
+/// Returns the file that the kernel last failed to load for `device` because it did not exist, such
+/// as `arm/mali/arch10.8/mali_csffw.bin`. Returns `None` if there is no such message or the log may
+/// not be read.
+pub fn missing_firmware(root: &Root, device: &str) -> Option<String> {
+    let mut found = None;
+    each_record(root, &mut |record| {
+        if let Some(file) = missing_file(record, device) {
+            found = Some(file);
+        }
+    });
+    found
+}
+
+/// Returns the file of a record about firmware that does not exist (`ENOENT`), as in
+/// `drivers/base/firmware_loader/main.c`.
+fn missing_file(record: &[u8], device: &str) -> Option<String> {
+    let record = String::from_utf8_lossy(record);
+    let (source, message) = record.split_once(';')?.1.lines().next()?.split_once(": ")?;
+    let is_own =
+        source == device || source.strip_suffix(device).is_some_and(|rest| rest.ends_with(' '));
+    let file = message.strip_prefix("Direct firmware load for ")?;
+    let file = file.strip_suffix(" failed with error -2")?;
+    is_own.then(|| file.to_owned())
+}
+
+/// Calls `visit` with each record of the kernel log, the oldest first. Does nothing if the log may
+/// not be read or `root` is another machine's.
+fn each_record(root: &Root, visit: &mut dyn FnMut(&[u8])) {
+    if !root.is_running() {
+        return;
+    }
+    let Ok(log) = root.open_at(KMSG, OFlags::RDONLY | OFlags::NONBLOCK) else { return };
+    let is_device = |mode| FileType::from_raw_mode(mode) == FileType::CharacterDevice;
+    if !fstat(&log).is_ok_and(|stat| is_device(stat.st_mode)) {
+        return;
+    }
     let mut record = vec![0; RECORD];
     for _ in 0..RECORDS {
         match rustix::io::read(&log, record.as_mut_slice()) {
-            Ok(length) => search.take(record.get(..length)?),
+            Ok(length) => visit(record.get(..length).unwrap_or_default()),
             // Older records were overwritten, or a signal arrived.
             Err(Errno::PIPE | Errno::INTR) => {}
             // There are no more records.
             Err(_) => break,
         }
     }
-    search.found
 }
 
 struct Search<'a> {
@@ -91,6 +123,23 @@ mod tests {
             search.take(record.as_bytes());
         }
         search.found
+    }
+
+    #[test]
+    fn missing_file_is_that_of_the_device() {
+        let missing = |text: &str| missing_file(text.as_bytes(), "fb000000.gpu");
+        let log = |source: &str, error: i32| {
+            format!(
+                "4,9,9,-;{source}: Direct firmware load for arm/mali/arch10.8/mali_csffw.bin failed \
+                 with error {error}\n SUBSYSTEM=platform\n"
+            )
+        };
+        let file = Some("arm/mali/arch10.8/mali_csffw.bin".to_owned());
+        assert_eq!(missing(&log("panthor fb000000.gpu", -2)), file);
+        assert_eq!(missing(&log("fb000000.gpu", -2)), file);
+        assert_eq!(missing(&log("panthor fb000000.gpu", -12)), None);
+        assert_eq!(missing(&log("panthor 1fb000000.gpu", -2)), None);
+        assert_eq!(missing("3,1,1,-;panthor fb000000.gpu: other"), None);
     }
 
     #[test]

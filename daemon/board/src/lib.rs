@@ -14,7 +14,7 @@ pub mod devices;
 pub mod firmware;
 pub mod heaps;
 pub mod kernel;
-mod kmsg;
+pub mod kmsg;
 pub mod module;
 pub mod nodes;
 pub mod panthor;
@@ -29,6 +29,7 @@ pub mod sysfs;
 pub mod tee;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod udev_rules;
 pub mod uevents;
 
 pub use problem::Problem;
