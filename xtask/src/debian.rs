@@ -52,6 +52,7 @@ const UNWANTED: [&str; 19] = [
     "usr/lib/systemd/system/protheapd.service",
     "usr/lib/systemd/system/protheapd.timer",
     "usr/lib/udev/rules.d/70-protheap.rules",
+    "usr/lib/udev/rules.d/99-zz-protheap-heaps.rules",
     "usr/share/dbus-1/interfaces",
     "usr/share/dbus-1/system.d/org.protheap1.conf",
     "usr/share/dbus-1/system-services/org.protheap1.service",

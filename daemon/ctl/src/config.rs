@@ -44,6 +44,18 @@ impl Config {
         };
         self.text.lines().find_map(value).unwrap_or(Choice::No)
     }
+
+    /// Returns whether the firmware image `file`, relative to the firmware directories, is built
+    /// into the kernel.
+    pub(crate) fn has_firmware(&self, file: &str) -> bool {
+        let value = |line: &'_ str| {
+            line.strip_prefix("CONFIG_EXTRA_FIRMWARE=\"")?.strip_suffix('"').map(str::to_owned)
+        };
+        self.text
+            .lines()
+            .find_map(value)
+            .is_some_and(|files| files.split(' ').any(|one| one == file))
+    }
 }
 
 /// Reads the configuration of the kernel `release` from the kernel, or from the places where

@@ -67,6 +67,21 @@ pub(crate) fn run(args: &Args) -> Result<String> {
                 node.status
             );
         }
+        if let Some(node) = machine.arm_nodes.first() {
+            bail!(
+                "the node {} is described for Arm's kernel driver (kbase), by compatible {}; if its \
+                 GPU is a Mali CSF GPU, mainline's panthor needs arm,mali-valhall-csf; see \
+                 `protheapctl explain`",
+                node.path,
+                node.compatible.join(" ")
+            );
+        }
+        if machine.is_acpi {
+            bail!(
+                "this machine boots with ACPI and has no device tree: it needs no policy, because GPU \
+                 drivers find Mali CSF GPUs in device trees only"
+            );
+        }
         bail!("this board has no Mali CSF GPU, and needs no policy");
     }
     let Some(key) = machine.facts.platform.compatible.iter().find_map(|one| Key::new(one).ok())

@@ -7,9 +7,9 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::devicetree::{Node, OKAY};
+use crate::devicetree::{CarveOut, Node, OKAY};
 use anyhow::Result;
-use protheap_core::decision::{Plan, decide};
+use protheap_core::decision::{Decision, Plan, decide};
 use protheap_core::facts::{Delivery, Facts, Gpu, Platform, Protection};
 use protheap_core::state::{Reason, State};
 use protheap_core::state_file::{GpuState, StateFile};
@@ -23,7 +23,9 @@ use protheap_runtime::state_file;
 use serde::Serialize;
 
 use crate::machine::{Machine, Which};
+use crate::obstacles::{self, Found, Obstacle, Situation};
 use crate::output::json;
+use crate::status;
 
 /// Maximum number of unrelated policy files to list.
 const MOST_ELSEWHERE: usize = 20;
@@ -41,7 +43,10 @@ JSON: {\"platform\":{\"compatible\":[],\"model\":\"\"},\"policies\":[{\"key\",\"
 of the heap, or null; reason: empty if there is a heap, \"waiting\" if one can still appear,
 \"disabled\" if the status of the GPU's node is not okay, \"absent\" if the node has no device, else
 as in docs/state.md. Members can be added: a GPU also has candidates and values, each with its
-position in a policy.")]
+position in a policy. \"carve_outs\": reserved regions from which a heap can come, each with path,
+name, bytes (or null), compatible, status, no_map, allocator (or null). \"obstacles\": as in
+docs/protheapctl.md, without those of the running programs; obstacles_unknown: null, or why
+obstacles can be missing.")]
 pub(crate) struct Args {
     #[command(flatten)]
     machine: Which,
@@ -79,7 +84,15 @@ pub(crate) struct Report<'a> {
     providers: Vec<ProviderReport<'a>>,
     gpus: Vec<GpuReport<'a>>,
     share: Vec<Share<'a>>,
+    /// Regions of the device tree from which a protected heap can come.
+    carve_outs: Vec<CarveOut>,
+    obstacles: Vec<Obstacle>,
+    /// The reason if obstacles may be missing.
+    obstacles_unknown: Option<String>,
     problems: Vec<ProblemReport<'a>>,
+    /// Whether the machine has a node or a reason that explains why there is no GPU.
+    #[serde(skip)]
+    explains_no_gpu: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -221,11 +234,35 @@ impl<'a> Report<'a> {
         self.gpus.iter().flat_map(|gpu| gpu.heaps.iter().map(String::as_str))
     }
 
+    /// Selects a heap for each GPU of the machine, and searches for obstacles.
     pub(crate) fn of(machine: &'a Machine, last: Option<&'a StateFile>) -> Self {
+        let decision = decide(&machine.policy, &machine.facts);
+        let delivery = if machine.is_blob {
+            Some(machine.facts.kernel.delivery())
+        } else {
+            status::kernel::delivery(&machine.root, &machine.facts.kernel).ok()
+        };
+        let found = obstacles::find(&Situation {
+            machine,
+            decision: &decision,
+            is_plan: true,
+            gpus: &[],
+            refused: &[],
+            daemon_runs: None,
+            delivery,
+        });
+        Self::new(machine, &decision, last, found)
+    }
+
+    fn new(
+        machine: &'a Machine,
+        decision: &Decision,
+        last: Option<&'a StateFile>,
+        found: Found,
+    ) -> Self {
         let Facts { platform, kernel, .. } = &machine.facts;
         let Platform { compatible, model } = platform;
         let applied = |file: &&Judged| file.outcome == Outcome::Applied;
-        let decision = decide(&machine.policy, &machine.facts);
         let mut gpus = Vec::new();
         for (device, gpu) in &machine.facts.gpus {
             let decided = decision.gpus.get(device);
@@ -273,9 +310,13 @@ impl<'a> Report<'a> {
                     origin: heaps.origin.to_string(),
                 })
                 .collect(),
+            carve_outs: machine.tree.carve_outs(),
+            obstacles: found.obstacles,
+            obstacles_unknown: found.unknown,
             problems: (machine.problems.iter())
                 .map(|problem| ProblemReport { path: &problem.path, message: &problem.message })
                 .collect(),
+            explains_no_gpu: machine.is_acpi || !machine.arm_nodes.is_empty(),
         }
     }
 }

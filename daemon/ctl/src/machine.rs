@@ -11,7 +11,7 @@ use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
 use protheap_board::{Problem, devices, kernel, policies, soc};
 use protheap_core::facts::{Facts, Gpu, Kernel, Module, Provider};
-use protheap_policy::cascade::{Judged, keys};
+use protheap_policy::cascade::{DEFAULT, Judged, keys};
 use protheap_policy::name::DeviceName;
 use protheap_policy::policy::Policy;
 use protheap_runtime::survey::{Extent, read_facts, read_policies};
@@ -22,6 +22,11 @@ const LARGEST_BLOB: usize = 16 << 20;
 const MOST_GPUS: usize = 64;
 /// Maximum number of provider nodes to examine.
 const MOST_PROVIDERS: usize = 64;
+/// Compatible string of Valhall GPUs for Arm's kernel driver (kbase). No driver of kernel.org has it.
+const ARM_VALHALL: &str = "arm,mali-valhall";
+/// Compatible strings that Arm's kernel driver has for GPUs of any generation. In kernel.org they
+/// are those of older GPUs, which have no CSF.
+const ARM_ANY: [&str; 2] = ["arm,mali-bifrost", "arm,mali-midgard"];
 /// Directory of the platform devices.
 const PLATFORM: &str = "sys/bus/platform/devices";
 
@@ -51,6 +56,10 @@ pub(crate) struct Machine {
     pub(crate) facts: Facts,
     /// GPUs with a node in the device tree, by device name.
     pub(crate) nodes: BTreeMap<String, Node>,
+    /// Nodes that describe a GPU for Arm's own kernel driver.
+    pub(crate) arm_nodes: Vec<Node>,
+    /// Whether the machine boots with ACPI and has no device tree.
+    pub(crate) is_acpi: bool,
     /// The device tree.
     pub(crate) tree: DeviceTree,
     /// Whether only the device tree of the board is known.
@@ -133,13 +142,41 @@ impl Machine {
         };
         facts.platform = platform;
         let is_blob = which.dtb.is_some();
-        Ok(Self { policy, files, denied, elsewhere, facts, nodes, tree, is_blob, root, problems })
+        let is_acpi = !is_blob
+            && facts.platform.compatible.is_empty()
+            && root.is_directory("sys/firmware/acpi");
+        let arm_nodes = arm_nodes(&tree, &policy);
+        Ok(Self {
+            policy,
+            files,
+            denied,
+            elsewhere,
+            facts,
+            nodes,
+            arm_nodes,
+            is_acpi,
+            tree,
+            is_blob,
+            root,
+            problems,
+        })
     }
 
     /// Returns the status of a GPU's node. A GPU without a node is okay.
     pub(crate) fn status(&self, device: &str) -> &str {
         self.nodes.get(device).map_or(OKAY, |node| &node.status)
     }
+}
+
+/// Returns the nodes that describe a GPU for Arm's kernel driver. A name that kernel.org has for
+/// older GPUs counts only if the SoC has a policy, because then its GPU is a CSF GPU.
+fn arm_nodes(tree: &DeviceTree, policy: &Policy) -> Vec<Node> {
+    let is_known = policy.keys().iter().any(|key| key.as_str() != DEFAULT);
+    let mut wanted = vec![ARM_VALHALL];
+    wanted.extend(ARM_ANY.iter().filter(|_| is_known));
+    let is_csf =
+        |node: &Node| node.compatible.iter().any(|one| devices::GPUS.contains(&one.as_str()));
+    tree.nodes_compatible(&wanted).filter(|node| !is_csf(node)).take(MOST_GPUS).collect()
 }
 
 fn read_tree(which: &Which, root: &Root, problems: &mut Vec<Problem>) -> Result<DeviceTree> {

@@ -2,25 +2,26 @@
 
 //! Obstacles between a board and its protected memory, each with a remedy.
 
-use std::collections::BTreeSet;
+mod files;
+mod firmware;
+mod gpu;
+mod heaps;
+mod module;
+mod options;
+mod provider;
 
-use crate::config::{self, Choice, Config};
-use protheap_board::cma;
-use protheap_board::kernel::has_module;
+use protheap_core::decision::{Decision, GpuDecision};
 use protheap_core::facts::Delivery;
-use protheap_core::state::Reason;
 use protheap_core::state_file::Refused;
-use protheap_policy::name::HeapName;
+use protheap_core::trace::{Considered, Outcome};
+use protheap_policy::name::DeviceName;
 use serde::Serialize;
 
-use crate::bus::DAEMON;
 use crate::machine::Machine;
 use crate::status::gpu::Status;
-use crate::status::kernel::is_loaded;
-use crate::words;
 
 /// An obstacle.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Obstacle {
     /// A stable word: an obstacle of docs/protheapctl.md, or a reason of docs/state.md.
     pub(crate) what: &'static str,
@@ -35,6 +36,11 @@ pub(crate) struct Obstacle {
 #[derive(Debug)]
 pub(crate) struct Situation<'a> {
     pub(crate) machine: &'a Machine,
+    /// What selection selects now.
+    pub(crate) decision: &'a Decision,
+    /// Whether the question is what would be selected, and not the state of the last run. Then
+    /// `gpus` and `refused` are empty.
+    pub(crate) is_plan: bool,
     pub(crate) gpus: &'a [Status],
     pub(crate) refused: &'a [Refused],
     /// Whether protheapd is running, if known.
@@ -43,257 +49,96 @@ pub(crate) struct Situation<'a> {
     pub(crate) delivery: Option<Delivery>,
 }
 
-/// A required option of the kernel.
-struct Needed {
-    /// Alternatives, of which one is sufficient.
-    options: &'static [&'static str],
-    when: fn(&Situation<'_>) -> bool,
-    why: &'static str,
+/// The obstacles that were found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) obstacles: Vec<Obstacle>,
+    /// The reason if the list may be incomplete.
+    pub(crate) unknown: Option<String>,
 }
 
-const NEEDED: [Needed; 6] = [
-    Needed {
-        options: &["CONFIG_CONFIGFS_FS"],
-        when: |at| at.lacks_module(),
-        why: "protheap.ko needs configfs",
-    },
-    Needed {
-        options: &["CONFIG_RUST"],
-        when: |at| at.lacks_module(),
-        why: "protheap.ko is written in Rust",
-    },
-    Needed {
-        options: &["CONFIG_DRM_PANTHOR", "CONFIG_DRM_TYR"],
-        when: |at| at.machine.facts.gpus.values().any(|gpu| gpu.driver.is_none()),
-        why: "the GPU has no driver",
-    },
-    Needed {
-        options: &["CONFIG_DMABUF_HEAPS"],
-        when: |at| at.machine.facts.heaps.is_empty(),
-        why: "this kernel has no dma-buf heaps",
-    },
-    Needed {
-        options: &["CONFIG_OPTEE"],
-        when: |at| at.has_optee(false),
-        why: "OP-TEE has no driver",
-    },
-    Needed {
-        options: &["CONFIG_TEE_DMABUF_HEAPS"],
-        when: |at| at.has_optee(true) && !at.machine.facts.heaps.iter().any(HeapName::is_of_tee),
-        why: "OP-TEE's protected memory is not available as a heap",
-    },
+impl Found {
+    fn push(&mut self, obstacle: Obstacle) {
+        self.obstacles.push(obstacle);
+    }
+}
+
+/// The subjects, in the order of the output.
+const SUBJECTS: [fn(&Situation<'_>, &mut Found); 9] = [
+    gpu::nodes,
+    module::find,
+    options::find,
+    firmware::find,
+    provider::find,
+    gpu::find,
+    heaps::open,
+    heaps::reach,
+    files::find,
 ];
+
+/// Returns all obstacles.
+pub(crate) fn find(at: &Situation<'_>) -> Found {
+    let mut found = Found::default();
+    for subject in SUBJECTS {
+        subject(at, &mut found);
+    }
+    found
+}
 
 impl Situation<'_> {
     /// Returns whether a GPU has no heap and no pending attempt.
     fn is_bad(&self) -> bool {
         let gpus = || self.machine.facts.gpus.keys();
         let status = |device: &str| self.gpus.iter().find(|gpu| gpu.device == device);
-        gpus().filter_map(|device| status(device.as_str())).any(is_without)
+        match self.is_plan {
+            true => gpus().next().is_some(),
+            false => gpus().filter_map(|device| status(device.as_str())).any(is_without),
+        }
+    }
+
+    /// Returns the GPUs that have no binding, as far as is known.
+    fn unbound(&self) -> impl Iterator<Item = &DeviceName> {
+        let is_bound = |device: &str| {
+            self.gpus.iter().any(|status| status.device == device && status.is_bound())
+        };
+        self.machine.facts.gpus.keys().filter(move |device| !is_bound(device.as_str()))
+    }
+
+    /// Returns the GPUs that have no binding, and for which no heap is selected.
+    fn without_heap(&self) -> impl Iterator<Item = &DeviceName> {
+        let decided = |device: &DeviceName| self.decision.gpus.get(device);
+        self.unbound().filter(move |device| decided(device).and_then(selected).is_none())
     }
 
     fn lacks_module(&self) -> bool {
         self.delivery == Some(Delivery::None)
     }
 
-    /// Returns whether there is an OP-TEE whose driver is bound (`driven`) or not.
-    fn has_optee(&self, driven: bool) -> bool {
-        let providers = self.machine.facts.providers.values();
-        let is_optee = |compatible: &[String]| {
-            // A device on FF-A has no node.
-            compatible.is_empty()
-                || compatible.iter().any(|one| one == protheap_board::devices::OPTEE)
-        };
-        let mut optees = providers.filter(|provider| is_optee(&provider.compatible));
-        optees.any(|provider| driven == provider.driver.is_some())
+    /// Returns whether the machine is the device tree of a board, and the root that of the machine
+    /// on which this program runs.
+    fn is_foreign(&self) -> bool {
+        self.machine.is_blob && self.machine.root.is_running()
     }
+
+    fn has_optee(&self) -> bool {
+        self.machine.facts.providers.values().any(provider::is_optee)
+    }
+
+    /// Returns whether there is an OP-TEE without a driver.
+    fn lacks_driver_of_optee(&self) -> bool {
+        let mut providers = self.machine.facts.providers.values();
+        providers.any(|provider| provider::is_optee(provider) && provider.driver.is_none())
+    }
+}
+
+/// Returns the candidate that is selected for a GPU.
+fn selected(decision: &GpuDecision) -> Option<&Considered> {
+    let is_selected = |one: &&Considered| {
+        matches!(one.outcome, Outcome::Bound | Outcome::Chosen | Outcome::Untried)
+    };
+    decision.trace.iter().find(is_selected)
 }
 
 fn is_without(gpu: &Status) -> bool {
     gpu.state.is_some() && !gpu.is_bound() && !gpu.is_pending()
-}
-
-/// Returns all obstacles, and the reason if the list may be incomplete.
-pub(crate) fn find(at: &Situation<'_>) -> (Vec<Obstacle>, Option<String>) {
-    let (mut found, mut why) = (Vec::new(), None);
-    if at.is_bad() || at.delivery.is_none() {
-        module(at, &mut found);
-    }
-    if at.is_bad() {
-        why = options(at, &mut found);
-    }
-    for gpu in at.gpus {
-        of_gpu(at, gpu, &mut found);
-    }
-    files(at, &mut found);
-    // protheapd needs the module, and does not start early at boot.
-    let of_use = !at.gpus.is_empty() && at.delivery == Some(Delivery::Module);
-    if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_pending) {
-        found.push(Obstacle {
-            what: "not-running",
-            gpu: None,
-            message: format!(
-                "{DAEMON} is not running: late binding and new suspend buffers are unavailable"
-            ),
-            next: format!("systemctl start {DAEMON}"),
-        });
-    }
-    (found, why)
-}
-
-fn module(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
-    let root = &at.machine.root;
-    let mut add = |what, message: String, next: &str| {
-        found.push(Obstacle { what, gpu: None, message, next: next.to_owned() });
-    };
-    if at.delivery.is_none() && is_loaded(root) {
-        let message = "protheap.ko is loaded, but configfs is not mounted".to_owned();
-        add("configfs-not-mounted", message, "mount -t configfs configfs /sys/kernel/config");
-    }
-    if !at.lacks_module() {
-        return;
-    }
-    if has_module(root, &at.machine.facts.kernel.release, "protheap", &mut Vec::new()) {
-        add("module-not-loaded", "protheap.ko is not loaded".to_owned(), "modprobe protheap");
-    } else {
-        let message = "protheap.ko is not installed for this kernel".to_owned();
-        add(
-            "module-not-installed",
-            message,
-            "install protheap.ko for this kernel, or build it from driver/module",
-        );
-    }
-}
-
-/// Adds the required options that are disabled. Returns the reason if the configuration is unknown.
-fn options(at: &Situation<'_>, found: &mut Vec<Obstacle>) -> Option<String> {
-    let needed: Vec<_> = NEEDED.iter().filter(|needed| (needed.when)(at)).collect();
-    if needed.is_empty() {
-        return None;
-    }
-    let mut problems = Vec::new();
-    let release = &at.machine.facts.kernel.release;
-    let Some(config) = config::read(&at.machine.root, release, &mut problems) else {
-        let why = problems.first().map_or_else(
-            || "found neither /proc/config.gz nor a configuration file for this kernel".to_owned(),
-            ToString::to_string,
-        );
-        return Some(format!("kernel options unknown: {why}"));
-    };
-    for Needed { options, why, .. } in needed {
-        if options.iter().all(|option| config.choice(option) == Choice::No) {
-            found.push(off(&config, options, why));
-        }
-    }
-    None
-}
-
-fn off(config: &Config, options: &[&str], why: &str) -> Obstacle {
-    let names = options.join(" and ");
-    let are = if options.len() == 1 { "is" } else { "are" };
-    Obstacle {
-        what: "kernel-option",
-        gpu: None,
-        message: format!("{names} {are} disabled in {}: {why}", config.path),
-        next: format!("use a kernel with {}", options.join(" or ")),
-    }
-}
-
-fn of_gpu(at: &Situation<'_>, gpu: &Status, found: &mut Vec<Obstacle>) {
-    let device = &gpu.device;
-    let mut add = |what, message: String, next: String| {
-        found.push(Obstacle { what, gpu: Some(device.clone()), message, next });
-    };
-    if let Some(next) = &gpu.next {
-        let policy = next.policy.as_ref().map(|key| format!(", by policy {key}"));
-        let message = match &next.heap {
-            Some(heap) => {
-                format!("the next selection would bind {heap}{}", policy.unwrap_or_default())
-            }
-            None => {
-                let reason = Reason::optional_str(next.reason);
-                format!("the next selection would bind no heap: {reason}")
-            }
-        };
-        let now = if gpu.is_bound() {
-            "run `protheapctl rebind` while no driver is bound to the GPU".to_owned()
-        } else {
-            format!("run `systemctl start {DAEMON}`")
-        };
-        add("policy-waits", message, format!("reboot, or {now}"));
-    }
-    if let Some(node) = at.machine.nodes.get(device)
-        && node.status != crate::devicetree::OKAY
-    {
-        let message = format!("the status of its device-tree node is {:?}", node.status);
-        add("disabled", message, "enable the node in the device tree".to_owned());
-    }
-    if !is_without(gpu) {
-        return;
-    }
-    match gpu.reason {
-        // The missing module is an obstacle of its own.
-        Some(Some(Reason::NoConsumer)) if at.delivery == Some(Delivery::None) => {}
-        Some(Some(Reason::NoConsumer)) => {
-            let driver = gpu.driver.as_deref().unwrap_or("the GPU driver");
-            add(
-                "driver-without-protheap",
-                format!("{driver} does not request buffers from protheap.ko"),
-                "use a kernel with driver/patches; see docs/panthor.md".to_owned(),
-            );
-        }
-        None => {
-            let message = format!("neither protheap-bind nor {DAEMON} has published a result");
-            add("not-decided", message, format!("systemctl start {DAEMON}"));
-        }
-        Some(Some(reason)) => {
-            let words::Explanation { meaning, next } = words::reason(reason);
-            let failures = failures(at).filter(|_| reason == Reason::NoHeap);
-            let detail = failures.or(gpu.detail.clone()).map(|detail| format!(": {detail}"));
-            let mut message = format!("{meaning}{}", detail.unwrap_or_default());
-            // A sandboxed program cannot read CMA's state, so that its message may lack it.
-            let has_cma = reason != Reason::HeapTooSmall || message.contains("CMA");
-            if let Some(cma) = explain_cma(at, gpu).filter(|_| !has_cma) {
-                message = format!("{message}; {cma}");
-            }
-            add(reason.as_str(), message, next.to_owned());
-        }
-        Some(None) => {}
-    }
-}
-
-/// Returns why providers failed. Unlike a sandboxed program, this one can read all of the kernel
-/// log.
-fn failures(at: &Situation<'_>) -> Option<String> {
-    let providers = at.machine.facts.providers.iter();
-    let failures = providers.filter_map(|(device, provider)| {
-        Some(format!("{device}: {}", provider.failure.as_ref()?.message))
-    });
-    Some(failures.collect::<Vec<_>>().join("; ")).filter(|failures| !failures.is_empty())
-}
-
-/// Returns how CMA relates to a heap that had too little memory.
-fn explain_cma(at: &Situation<'_>, gpu: &Status) -> Option<String> {
-    let bytes = gpu.firmware_bytes?.saturating_add(gpu.suspend_bytes.unwrap_or_default());
-    cma::read(&at.machine.root)?.explain(gpu.heap.as_ref()?, bytes)
-}
-
-fn files(at: &Situation<'_>, found: &mut Vec<Obstacle>) {
-    let mut paths = BTreeSet::new();
-    for refused in at.refused.iter().filter(|refused| paths.insert(&refused.path)) {
-        let Refused { path, line, column, message, kept } = refused;
-        let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
-        let kept = if *kept { "; its last valid contents still apply" } else { "" };
-        let next = if path.ends_with(".toml") {
-            format!("protheapctl check {path}")
-        } else {
-            String::new()
-        };
-        found.push(Obstacle {
-            what: "refused-file",
-            gpu: None,
-            message: format!("{path}{place}: {message}{kept}"),
-            next,
-        });
-    }
 }

@@ -14,6 +14,7 @@ use anyhow::Result;
 use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
 use protheap_board::root::Root;
+use protheap_core::decision::decide;
 use protheap_core::facts::{Delivery, Platform};
 use protheap_core::state::State;
 use protheap_core::state_file::{Refused, StateFile};
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 use crate::bus::DAEMON;
 use crate::machine::{Machine, Which};
-use crate::obstacles::{self, Obstacle};
+use crate::obstacles::{self, Found, Obstacle};
 use crate::output::json;
 use crate::paint::Paint;
 use gpu::Status;
@@ -148,14 +149,17 @@ impl Report {
         let gpus: Vec<_> = gpus.into_iter().map(|(status, _)| status).collect();
 
         let refused = refused(machine, file.as_ref().filter(|_| is_live));
+        let decision = decide(&machine.policy, &machine.facts);
         let situation = obstacles::Situation {
             machine,
+            decision: &decision,
+            is_plan: false,
             gpus: &gpus,
             refused: &refused,
             daemon_runs,
             delivery: delivery.as_ref().ok().copied(),
         };
-        let (obstacles, why) = obstacles::find(&situation);
+        let Found { obstacles, unknown: why } = obstacles::find(&situation);
         if let Some(why) = why {
             not_known("/obstacles".to_owned(), &why);
         }

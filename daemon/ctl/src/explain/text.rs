@@ -7,6 +7,9 @@ use std::fmt;
 use protheap_core::trace::Outcome as Considered;
 use protheap_policy::name::HeapName;
 
+use crate::devicetree::{Allocator, CarveOut};
+use crate::obstacles::Obstacle;
+
 use super::{Candidate, GpuReport, ProviderReport, Report, Value};
 use crate::output::{Sanitized, joined};
 
@@ -19,8 +22,10 @@ impl fmt::Display for Report<'_> {
             show_gpu(f, gpu, &self.providers, self.heaps.is_none())?;
         }
         if self.gpus.is_empty() {
-            writeln!(f, "\nno Mali CSF GPU: nothing to bind")?;
+            let why = if self.explains_no_gpu { "see the obstacles" } else { "nothing to bind" };
+            writeln!(f, "\nno Mali CSF GPU: {why}")?;
         }
+        self.show_obstacles(f)?;
         if !self.share.is_empty() {
             writeln!(f, "\nheaps that the devices of a media pipeline can use")?;
         }
@@ -78,6 +83,40 @@ impl Report<'_> {
         };
         let none = "-: no device-tree node of OP-TEE or of another heap provider";
         writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))
+    }
+
+    fn show_obstacles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.carve_outs.is_empty() {
+            writeln!(f, "\ncarve-outs from which a heap can come")?;
+        }
+        for CarveOut { path, bytes, compatible, no_map, allocator, .. } in &self.carve_outs {
+            let bytes =
+                bytes.map_or("size unknown".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+            let mapped = if *no_map { "" } else { ", mapped by the kernel" };
+            writeln!(f, "  {}: {bytes}{mapped} ({})", Sanitized(path), joined(compatible, "-"))?;
+            if let Some(Allocator { device, compatible, .. }) = allocator {
+                writeln!(
+                    f,
+                    "             allocator {} ({})",
+                    Sanitized(device),
+                    joined(compatible, "-")
+                )?;
+            }
+        }
+        if !self.obstacles.is_empty() || self.obstacles_unknown.is_some() {
+            writeln!(f, "\nobstacles")?;
+        }
+        for Obstacle { gpu, message, next, .. } in &self.obstacles {
+            let gpu = gpu.as_deref().map(|gpu| format!("{}: ", Sanitized(gpu))).unwrap_or_default();
+            writeln!(f, "  {gpu}{}", Sanitized(message))?;
+            if !next.is_empty() {
+                writeln!(f, "             {}", Sanitized(next))?;
+            }
+        }
+        match &self.obstacles_unknown {
+            Some(why) => writeln!(f, "  more obstacles are possible: {}", Sanitized(why)),
+            None => Ok(()),
+        }
     }
 
     fn show_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ const LOADED: &str = "sys/module/protheap";
 
 /// Returns the mechanism that delivers a binding to the GPU driver, or the reason why it is
 /// unknown.
-pub(super) fn delivery(root: &Root, kernel: &Kernel) -> Result<Delivery, String> {
+pub(crate) fn delivery(root: &Root, kernel: &Kernel) -> Result<Delivery, String> {
     if kernel.module.is_none() && root.is_directory(CONFIGFS) {
         return Err(format!("failed to read the interface version in {}", root.shown(CONFIGFS)));
     }

@@ -42,7 +42,12 @@ impl Report {
             tree.branch(self.gpu(number, gpu, paint));
         }
         if self.gpus.is_empty() {
-            tree.line("no Mali CSF GPU: nothing to bind");
+            let explains = |one: &Obstacle| matches!(one.what, "gpu-node-of-arm" | "acpi");
+            let why = match self.obstacles.iter().any(explains) {
+                true => "see the obstacles",
+                false => "nothing to bind",
+            };
+            tree.line(format!("no Mali CSF GPU: {why}"));
         }
         if !self.heaps.is_empty() {
             let mut heaps = Tree::new("heaps for media pipelines");

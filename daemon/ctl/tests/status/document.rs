@@ -7,11 +7,11 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::machine::repository;
 use crate::scene::golden;
 
 const DOCUMENT: &str = include_str!("../../../../docs/protheapctl.md");
 const STATE: &str = include_str!("../../../../docs/state.md");
-const OBSTACLES: &str = include_str!("../../src/obstacles.rs");
 
 fn section(title: &str) -> &'static str {
     let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(title));
@@ -73,12 +73,23 @@ fn examples_match_the_output_and_every_member_is_documented() {
     }
 }
 
+/// Returns the text of all files about obstacles.
+fn sources() -> String {
+    let directory = repository().join("daemon/ctl/src/obstacles");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
 #[test]
 fn obstacles_match_the_documentation() {
     let documented = first_cells(section("`status --json`"), &["| obstacle |"]);
     assert!(documented.len() >= 10, "{documented:?}");
+    let sources = sources();
     for word in &documented {
-        assert!(OBSTACLES.contains(&format!("\"{word}\"")), "{word}");
+        assert!(sources.contains(&format!("\"{word}\"")), "{word}");
+    }
+    for word in sources.split("what: \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(documented.contains(&word), "{word}");
     }
     for entry in fs::read_dir(golden("")).unwrap() {
         let path = entry.unwrap().path();

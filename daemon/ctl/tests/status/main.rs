@@ -324,6 +324,7 @@ fn unprivileged_user_sees_which_members_are_unknown() {
     use std::os::unix::fs::PermissionsExt as _;
     let scene = Scene::new("rk3588-rock-5b-optee", &["protheapd"]);
     scene.bound("in-use", &[]);
+    scene.driver("panthor");
     scene.state("protheapd", GPU, has_heap("in-use"), json!({}));
     scene.file("etc/protheap/policies/radxa,rock-5b.toml", "schema = 1\n");
     let command_as_nobody = |command: &str, arguments: &[&str]| {
