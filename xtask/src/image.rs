@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Prefixes of the names of Protheap's files, and of no others.
-const OURS: [&str; 3] = ["70-protheap", "org.protheap", "protheap"];
+const OURS: [&str; 4] = ["70-protheap", "99-zz-protheap", "org.protheap", "protheap"];
 /// Directory of the policies in every root.
 const POLICIES: &str = "usr/lib/protheap/policies";
 /// Files of an initrd that only scenarios need: the initrd is for the binder, and the next root has the rest.

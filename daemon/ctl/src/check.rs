@@ -51,8 +51,12 @@ after the last character. \"help\" can be null. At most 1000 problems are listed
 Exit status: 0 if there is no error, 1 if there is an error, 2 on a usage error.")]
 pub(crate) struct Args {
     /// Policy files, image.toml, directories of policies, or roots
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(required_unless_present = "root", value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
+    /// Check all policies of the machine or the unpacked image at DIR: those in etc/protheap,
+    /// run/protheap and usr/lib/protheap, as they replace and mask each other, and image.toml
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -61,6 +65,9 @@ pub(crate) struct Args {
 /// Checks the policies, and prints their problems.
 pub(crate) fn run(args: &Args, print: fn(&str) -> Result<()>) -> Result<ExitCode> {
     let mut check = Check::new()?;
+    if let Some(root) = &args.root {
+        check.add_whole(root);
+    }
     for path in &args.paths {
         check.add(path);
     }
@@ -163,6 +170,20 @@ impl Check {
             let root = Arc::clone(&self.machine);
             self.add_directory(shown.trim_end_matches('/'), &root, absolute, false);
         }
+    }
+
+    /// Adds all policies of a root, which must have at least one directory of policies.
+    fn add_whole(&mut self, path: &Path) {
+        let shown = path.to_string_lossy();
+        if let Ok(absolute) = std::path::absolute(path) {
+            self.given.insert(absolute);
+        }
+        if path.is_dir() && !DIRECTORIES.iter().any(|directory| path.join(directory).is_dir()) {
+            let message =
+                format!("contains no policies: there is none of {}", DIRECTORIES.join(", "));
+            return self.report(error(&shown, message));
+        }
+        self.add_root(&shown, path);
     }
 
     fn push(&mut self, shown: String, root: &Arc<Root>, path: String, what: What) {

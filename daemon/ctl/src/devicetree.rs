@@ -8,6 +8,7 @@
 mod blob;
 mod carve_out;
 mod directory;
+pub(crate) mod overlay;
 #[cfg(test)]
 mod tests;
 

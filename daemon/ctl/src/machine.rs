@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::devicetree::{DeviceTree, Node, OKAY};
+use crate::devicetree::{DeviceTree, Node, OKAY, overlay};
 use anyhow::{Result, bail};
 use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
@@ -39,6 +39,9 @@ pub(crate) struct Which {
     /// Inspect the board of this device tree blob, with the policies and modules of the root
     #[arg(long, value_name = "FILE")]
     dtb: Option<PathBuf>,
+    /// Apply this overlay to the device tree blob, by fdtoverlay; can be repeated
+    #[arg(long, value_name = "FILE", requires = "dtb")]
+    overlay: Vec<PathBuf>,
 }
 
 /// A machine, and the policy that applies to it.
@@ -73,7 +76,7 @@ pub(crate) struct Machine {
 impl Which {
     /// Selects the machine with this root.
     pub(crate) fn root(root: &Path) -> Self {
-        Self { root: root.to_owned(), dtb: None }
+        Self { root: root.to_owned(), dtb: None, overlay: Vec::new() }
     }
 }
 
@@ -188,11 +191,19 @@ fn read_tree(which: &Which, root: &Root, problems: &mut Vec<Problem>) -> Result<
             None => Ok(tree),
         };
     };
+    let parse = |blob: &[u8]| {
+        DeviceTree::of_blob(blob).map_err(|error| {
+            let path = path.to_string_lossy().into_owned();
+            Problem { path, message: error.to_string() }
+        })
+    };
     let blob = root::read_file(path, LARGEST_BLOB)?;
-    DeviceTree::of_blob(&blob).map_err(|error| {
-        let path = path.to_string_lossy().into_owned();
-        Problem { path, message: error.to_string() }.into()
-    })
+    let tree = parse(&blob)?;
+    if which.overlay.is_empty() {
+        return Ok(tree);
+    }
+    let blob = overlay::apply(overlay::PROGRAM, blob, &which.overlay)?;
+    Ok(parse(&blob)?)
 }
 
 /// Assumes facts about a board of which only the device tree is known: a kernel with all parts of

@@ -405,3 +405,32 @@ fn faults_beyond_the_limit_are_counted() {
     assert!(String::from_utf8(said.stdout).unwrap().ends_with("error: and 500 more\n\n"));
     assert_eq!(said.stderr, b"1 file, 1500 errors, 0 warnings\n");
 }
+
+#[test]
+fn whole_root_is_checked_with_its_overlay_directories() {
+    let directory = Directory::new("root");
+    let usr = "image/usr/lib/protheap/policies";
+    directory.file(&format!("{usr}/acme,a9.toml"), "schema = 1\n");
+    directory.file(&format!("{usr}/acme,b1.toml"), "schema = 1\n[gpu.\"*\"]\nheap = 1\n");
+    directory.file("image/run/protheap/policies/acme,b1.toml", "");
+    directory.file(
+        "image/etc/protheap/policies/acme,a9.toml.d/10-x.toml",
+        "schema = 1\n[gpu.\"arm,mali-valhall-csf\"]\nhold = \"x\"\n",
+    );
+    let found = lines(&directory.0, &["--root", "image"]);
+    let (said, code) = (found.0.join("\n"), found.1);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("10-x.toml:3:8: error"), "{said}");
+    assert!(said.contains("usr/lib/protheap/policies/acme,b1.toml"), "{said}");
+    assert!(said.contains("run/protheap/policies/acme,b1.toml"), "{said}");
+    assert_eq!(lines(&directory.0, &["image"]), found, "a root is recognized without the option");
+    assert_eq!(lines(&directory.0, &["--root", "image", "image"]), found, "once is enough");
+    let json = run(&directory.0, &["--root", "image", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["files"], 4);
+    for (root, why) in [("empty", "contains no policies"), ("nothing", "No such file")] {
+        fs::create_dir_all(directory.path("empty")).unwrap();
+        let (said, code) = lines(&directory.0, &["--root", root]);
+        assert!(code == 1 && said.join("\n").contains(why), "{root}: {said:?}");
+    }
+}

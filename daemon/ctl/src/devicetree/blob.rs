@@ -96,7 +96,7 @@ pub enum BlobError {
     #[error("has `ranges` of more than {MOST_RANGES} bytes on one path at offset {0:#x}")]
     Ranges(usize),
     /// The blob is an overlay, not a device tree.
-    #[error("is an overlay; apply it to its base tree with fdtoverlay")]
+    #[error("is an overlay; give its base tree with --dtb, and the overlay with --overlay")]
     Overlay,
 }
 
