@@ -37,7 +37,7 @@ const PACKAGES: [&str; 15] = [
 ];
 
 /// Files of Protheap in the root of `systemd`, and its shell.
-const UNWANTED: [&str; 19] = [
+const UNWANTED: [&str; 20] = [
     "etc/systemd/system/sysinit.target.wants/protheap-bind.service",
     "etc/systemd/system/timers.target.wants/protheapd.timer",
     "usr/bin/protheap-bind",

@@ -57,6 +57,22 @@ fn message(machine: &Directory, what: &str) -> Option<String> {
 }
 
 #[test]
+fn obstacles_of_every_machine_are_documented_and_have_a_remedy() {
+    let document = include_str!("../../../docs/protheapctl.md");
+    let mut count = 0;
+    for name in machine::names() {
+        let found = json(&Directory::machine(&name), "explain");
+        for obstacle in found["obstacles"].as_array().unwrap() {
+            let what = obstacle["what"].as_str().unwrap();
+            assert!(document.contains(&format!("| `{what}` |")), "{name}: {what}");
+            assert_ne!(obstacle["next"], "", "{name}: {what}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
 fn missing_firmware_is_named_unless_the_kernel_finds_it() {
     const WHAT: &str = "firmware-missing";
     let machine = || Directory::machine("rk3588-rock-5b-optee");

@@ -82,7 +82,7 @@ fn sources() -> String {
 
 #[test]
 fn obstacles_match_the_documentation() {
-    let documented = first_cells(section("`status --json`"), &["| obstacle |"]);
+    let documented = first_cells(section("Obstacles"), &["| obstacle |"]);
     assert!(documented.len() >= 10, "{documented:?}");
     let sources = sources();
     for word in &documented {
