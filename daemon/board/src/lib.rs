@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cma;
 pub mod devices;
 pub mod firmware;
+pub mod heap_modules;
 pub mod heaps;
 pub mod kernel;
 pub mod kmsg;

@@ -27,6 +27,11 @@ pub struct FindHeapDetails {
     pub worst_rank: u32,
     /// The devices that no policy describes.
     pub unknown: Vec<(u32, u32)>,
+    /// Reliability of the heap's name according to the policies: `tested`, `documented` or
+    /// `unverified`; `None` if no policy has evidence, or if the service does not report it.
+    pub evidence: Option<String>,
+    /// Reliability of the claim that a firewall protects the heap's memory, in the same words.
+    pub firewall: Option<String>,
 }
 
 #[cfg(test)]
@@ -60,5 +65,6 @@ mod tests {
         assert_eq!(details.node, "/dev/dma_heap/acme_svp");
         assert_eq!((details.protection.as_str(), details.exporter.as_str()), ("tee", "tee"));
         assert_eq!((details.worst_rank, details.unknown), (2, vec![(81, 1)]));
+        assert_eq!(details.evidence, None, "of an older service");
     }
 }

@@ -10,7 +10,7 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::{GpuPolicy, Policy};
 use protheap_policy::schema::{Candidate, Pattern};
 
-use crate::facts::{Facts, Gpu, Parameter, Protection, Provider, Verdict};
+use crate::facts::{Facts, Gpu, HeapModule, Parameter, Protection, Provider, Verdict};
 use crate::request::Request;
 use crate::state::Reason;
 use crate::trace::{Considered, Outcome, allocated};
@@ -238,16 +238,33 @@ impl Search<'_> {
 
     /// Returns whether a provider of the candidate is still pending.
     fn can_come(&self, candidate: &Candidate) -> bool {
-        self.patience == Patience::Wait
-            && self
-                .facts
-                .providers
-                .values()
-                .any(|provider| !provider.has_finished() && is_provider_of(provider, candidate))
+        if self.patience == Patience::LastCall {
+            return false;
+        }
+        if candidate.module.is_some() {
+            return self.module(candidate).is_some_and(|module| !module.has_finished());
+        }
+        let mut providers = self.facts.providers.values();
+        providers.any(|provider| !provider.has_finished() && is_provider_of(provider, candidate))
     }
 
-    /// Returns the probe failures of the candidate's providers, or an empty string.
+    /// Returns the state of the module that the candidate names.
+    fn module(&self, candidate: &Candidate) -> Option<HeapModule> {
+        self.facts.heap_modules.get(candidate.module.as_ref()?).copied()
+    }
+
+    /// Returns the probe failures of the candidate's providers, or the state of its module if the
+    /// module can register no heap; else an empty string.
     fn failures(&self, candidate: &Candidate) -> String {
+        if let Some(name) = &candidate.module {
+            return match self.module(candidate) {
+                Some(HeapModule::Missing) => format!("module {name} is not installed"),
+                Some(HeapModule::Gone) => {
+                    format!("module {name} failed to initialize, or was unloaded")
+                }
+                _ => String::new(),
+            };
+        }
         let providers = self.facts.providers.iter();
         let providers = providers.filter(|(_, provider)| is_provider_of(provider, candidate));
         let failures = providers.filter_map(|(device, provider)| {
@@ -268,13 +285,19 @@ impl Search<'_> {
         Request::new(self.policy, self.facts, candidate, heap)
     }
 
+    /// Returns whether a device or a module on this machine can register a heap.
+    fn has_provider(&self) -> bool {
+        let mut modules = self.policy.heaps().iter().filter_map(|one| self.module(one));
+        !self.facts.providers.is_empty() || modules.any(HeapModule::is_there)
+    }
+
     /// Returns the plan for a GPU whose candidates were all rejected.
     fn exhausted(&self) -> Plan {
         if let Some(reason) = self.failed {
             Plan::Fail(reason)
         } else if self.ambiguous || self.policy.heaps().is_empty() {
             Plan::Without(Reason::NoPolicy)
-        } else if self.facts.providers.is_empty() && !self.unfit {
+        } else if !self.has_provider() && !self.unfit {
             Plan::Without(Reason::NoProvider)
         } else {
             Plan::Without(Reason::NoHeap)
@@ -282,8 +305,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns whether `provider` can register the candidate's heap. A candidate that names no provider
-/// accepts any.
+/// Returns whether `provider` can register the heap of a candidate without a module. A candidate
+/// that names no provider accepts any.
 fn is_provider_of(provider: &Provider, candidate: &Candidate) -> bool {
     candidate.provider.as_ref().is_none_or(|name| provider.compatible.contains(name))
 }

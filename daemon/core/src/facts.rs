@@ -32,6 +32,11 @@ pub struct Facts {
     pub tees: Vec<Tee>,
     /// Devices whose driver can register a heap.
     pub providers: BTreeMap<DeviceName, Provider>,
+    /// The kernel modules that a policy's `module` names, by name.
+    pub heap_modules: BTreeMap<String, HeapModule>,
+    /// Nodes of the device tree that have a compatible string which a policy's `provider` names,
+    /// and no device; by that string. Only `protheapctl` collects them.
+    pub inert_nodes: BTreeMap<String, String>,
     /// The GPU firmware images that were read.
     pub firmware: Vec<Firmware>,
     /// The SoC. Read only if a policy has a condition on it.
@@ -276,6 +281,47 @@ impl Provider {
     /// failed to probe, or there is no driver.
     pub fn has_finished(&self) -> bool {
         self.driver.is_some() || self.failure.is_some() || !self.loadable
+    }
+}
+
+words! {
+    /// State of a kernel module that registers a heap and is no driver of a device.
+    HeapModule {
+        /// It is not among the modules of this root.
+        Missing = "missing",
+        /// It is installed and not loaded.
+        Installed = "installed",
+        /// Its initialization is running.
+        Coming = "loading",
+        /// It is initialized.
+        Live = "loaded",
+        /// It is part of the kernel image, and was initialized before user space started.
+        BuiltIn = "built-in",
+        /// It was loaded, or was being loaded, and is gone: its initialization failed, or it was
+        /// unloaded.
+        Gone = "gone",
+    }
+}
+
+impl HeapModule {
+    /// Returns whether no more heaps can be expected from the module. One whose initialization
+    /// failed before it was seen counts as pending: it looks like one that is not loaded yet.
+    pub fn has_finished(self) -> bool {
+        !matches!(self, Self::Installed | Self::Coming)
+    }
+
+    /// Returns whether the module can register, or has registered, a heap on this machine.
+    pub fn is_there(self) -> bool {
+        self != Self::Missing
+    }
+
+    /// Returns the state of a module that looks like this now and was `before`.
+    #[must_use]
+    pub fn after(self, before: Self) -> Self {
+        match (before, self) {
+            (Self::Coming | Self::Live | Self::Gone, Self::Installed | Self::Missing) => Self::Gone,
+            (_, now) => now,
+        }
     }
 }
 

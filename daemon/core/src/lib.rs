@@ -14,6 +14,7 @@ pub mod engine;
 pub mod facts;
 pub mod named;
 pub mod next;
+pub mod notes;
 pub mod report;
 pub mod request;
 pub mod share;

@@ -4,18 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use protheap_policy::name::DeviceName;
-use protheap_policy::policy::GpuPolicy;
+use protheap_policy::name::{DeviceName, HeapName};
+use protheap_policy::policy::{GpuPolicy, Policy};
 
 use crate::engine::{Binding, Machine};
 use crate::facts::{Gpu, KernelBinding, Source, Verdict};
 use crate::share::common_heaps;
-use crate::state_file::{GpuState, Refused, SCHEMA, StateFile};
+use crate::state_file::{GpuState, HeapEvidence, Refused, SCHEMA, StateFile};
 
 /// Returns the state file of `engine`. `written_by` is the name and version of the program.
 pub fn report(engine: &impl Machine, refused: &[Refused], written_by: String) -> StateFile {
     let facts = engine.facts();
     let bindings = engine.bindings();
+    let heaps = common_heaps(engine.policy(), facts);
     StateFile {
         schema: SCHEMA,
         written_by,
@@ -24,8 +25,17 @@ pub fn report(engine: &impl Machine, refused: &[Refused], written_by: String) ->
         delivery: Some(facts.kernel.delivery()),
         refused: refused.to_vec(),
         gpus: bindings.map(|(device, binding)| gpu_state(engine, device, binding)).collect(),
-        heaps: common_heaps(engine.policy(), &facts.heaps),
+        evidence: evidence(engine.policy(), heaps.values()),
+        heaps,
     }
+}
+
+/// Returns what the policy says of the reliability of `heaps`.
+fn evidence<'h>(
+    policy: &Policy,
+    heaps: impl Iterator<Item = &'h HeapName>,
+) -> BTreeMap<HeapName, HeapEvidence> {
+    heaps.map(|heap| (heap.clone(), HeapEvidence::of(policy, heap))).collect()
 }
 
 /// Returns the state of one GPU.
@@ -46,7 +56,10 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
         .map(|kernel| kernel.suspend_count)
         .or(request.map(|request| request.suspend_count))
         .or(binding.policy().map(GpuPolicy::suspend_count));
-    let evidence = &engine.policy().content().evidence;
+    let evidence = binding
+        .heap()
+        .filter(|_| binding.is_bound())
+        .map_or_else(HeapEvidence::default, |heap| HeapEvidence::of(engine.policy(), heap));
     GpuState {
         device: device.clone(),
         compatible: gpu.compatible.clone(),
@@ -56,10 +69,8 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
         heap: binding.heap().cloned(),
         protection: judged.map(|(protection, _)| protection),
         exporter: judged.map(|(_, exporter)| exporter.to_owned()),
-        firewall: binding
-            .heap()
-            .filter(|_| binding.is_bound())
-            .and_then(|heap| evidence.get(heap.as_str())?.firewall),
+        evidence: evidence.status,
+        firewall: evidence.firewall,
         policy: binding.named_by().cloned(),
         firmware_bytes: kernel
             .map(|kernel| kernel.firmware_bytes)

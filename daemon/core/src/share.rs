@@ -13,6 +13,8 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::Policy;
 use protheap_policy::schema::{Share, is_usage};
 
+use crate::facts::Facts;
+
 /// Number of a character device. A program can read it from an open device node with `fstat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Number {
@@ -41,11 +43,21 @@ impl Device {
     /// Returns the table of the device with its name: the one for the device name, or else for the
     /// most specific compatible string.
     fn share<'p>(&self, tables: &'p BTreeMap<String, Share>) -> Option<(&'p str, &'p Share)> {
-        std::iter::once(self.name.as_str())
-            .chain(self.compatible.iter().map(String::as_str))
-            .find_map(|key| tables.get_key_value(key))
-            .map(|(key, share)| (key.as_str(), share))
+        table_of(&self.name, &self.compatible, tables)
     }
+}
+
+/// Returns the table of a device, with its name: the one for the device name, or else for the most
+/// specific compatible string.
+pub(crate) fn table_of<'p>(
+    name: &DeviceName,
+    compatible: &[String],
+    tables: &'p BTreeMap<String, Share>,
+) -> Option<(&'p str, &'p Share)> {
+    std::iter::once(name.as_str())
+        .chain(compatible.iter().map(String::as_str))
+        .find_map(|key| tables.get_key_value(key))
+        .map(|(key, share)| (key.as_str(), share))
 }
 
 /// A request for a heap that several devices share.
@@ -211,18 +223,30 @@ fn look_up<'a>(
 
 /// Returns the heap that every device of the board's media pipeline can use, by usage. This is the
 /// result of [`find`] for one device of each table that has the usage. Usages without such a heap
-/// are omitted.
-pub fn common_heaps(policy: &Policy, heaps: &BTreeSet<HeapName>) -> BTreeMap<String, HeapName> {
+/// are omitted, and those that only tables of GPUs have: what a GPU can use does not show what the
+/// other devices of the pipeline can.
+pub fn common_heaps(policy: &Policy, facts: &Facts) -> BTreeMap<String, HeapName> {
     let shares = &policy.content().share;
+    let gpus = gpu_keys(policy, facts);
+    let others = shares.iter().filter(|(key, _)| !gpus.contains(key.as_str()));
     let mut answers = BTreeMap::new();
-    for usage in shares.values().flat_map(BTreeMap::keys) {
+    for usage in others.flat_map(|(_, share)| share.keys()) {
         let lists = shares.values().filter_map(|share| share.get(usage));
         let lists: Vec<_> = lists.map(|list| list.value.as_slice()).collect();
-        if let Some((heap, _)) = common_heap(&lists, heaps) {
+        if let Some((heap, _)) = common_heap(&lists, &facts.heaps) {
             answers.insert(usage.clone(), heap.clone());
         }
     }
     answers
+}
+
+/// Returns the keys that stand for GPUs: those of the policy's GPU tables, and the names and
+/// compatible strings of the machine's GPUs.
+fn gpu_keys<'a>(policy: &'a Policy, facts: &'a Facts) -> BTreeSet<&'a str> {
+    let of_facts = facts.gpus.iter().flat_map(|(device, gpu)| {
+        std::iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
+    });
+    policy.gpu_tables().map(|(key, _)| key).chain(of_facts).collect()
 }
 
 /// Returns the best of `heaps` that is in all `lists` by the order of [`find`], and its worst rank.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use protheap_policy::diagnostic::Diagnostic;
 use protheap_policy::name::{DeviceName, HeapName, Key};
+use protheap_policy::policy::Policy;
 use protheap_policy::schema::EvidenceStatus;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,29 @@ pub struct StateFile {
     /// Heap that suits a whole media pipeline, by usage.
     #[serde(default)]
     pub heaps: BTreeMap<String, HeapName>,
+    /// Reliability of what the policies say about these heaps.
+    #[serde(default)]
+    pub evidence: BTreeMap<HeapName, HeapEvidence>,
+}
+
+/// Reliability of what the policies say about a heap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapEvidence {
+    /// Reliability of the heap's name; `None` if no policy has evidence for it.
+    pub status: Option<EvidenceStatus>,
+    /// Reliability of the claim that a firewall protects the heap's memory.
+    pub firewall: Option<EvidenceStatus>,
+}
+
+impl HeapEvidence {
+    /// Returns the evidence for `heap`.
+    pub fn of(policy: &Policy, heap: &HeapName) -> Self {
+        let evidence = policy.evidence(heap);
+        Self {
+            status: evidence.map(|evidence| evidence.status),
+            firewall: evidence.and_then(|evidence| evidence.firewall),
+        }
+    }
 }
 
 /// A rejected file or attribute.
@@ -99,6 +123,7 @@ pub struct GpuState {
     pub heap: Option<HeapName>,
     pub protection: Option<Protection>,
     pub exporter: Option<String>,
+    pub evidence: Option<EvidenceStatus>,
     pub firewall: Option<EvidenceStatus>,
     pub policy: Option<Key>,
     pub firmware_bytes: Option<u64>,

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::devicetree::{CarveOut, Node, OKAY};
 use anyhow::Result;
 use protheap_core::decision::{Decision, Plan, decide};
-use protheap_core::facts::{Delivery, Facts, Gpu, Platform, Protection};
+use protheap_core::facts::{Delivery, Facts, Gpu, HeapModule, Platform, Protection};
+use protheap_core::notes::{Note, notes};
 use protheap_core::state::{Reason, State};
 use protheap_core::state_file::{GpuState, StateFile};
 use protheap_core::trace::Considered;
@@ -82,8 +83,12 @@ pub(crate) struct Report<'a> {
     heaps: Option<Vec<&'a HeapName>>,
     tees: Vec<String>,
     providers: Vec<ProviderReport<'a>>,
+    /// Kernel modules that candidates name.
+    modules: Vec<ModuleReport<'a>>,
     gpus: Vec<GpuReport<'a>>,
     share: Vec<Share<'a>>,
+    /// Statements of the policy that deserve attention.
+    notes: Vec<Note>,
     /// Regions of the device tree from which a protected heap can come.
     carve_outs: Vec<CarveOut>,
     obstacles: Vec<Obstacle>,
@@ -145,6 +150,13 @@ struct ProviderReport<'a> {
     /// Reason why no driver is bound although a matching one is registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModuleReport<'a> {
+    name: &'a str,
+    state: HeapModule,
+    finished: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -300,7 +312,15 @@ impl<'a> Report<'a> {
                     failure: provider.failure.as_ref().map(|failure| failure.message.as_str()),
                 })
                 .collect(),
+            modules: (machine.facts.heap_modules.iter())
+                .map(|(name, state)| ModuleReport {
+                    name,
+                    state: *state,
+                    finished: state.has_finished(),
+                })
+                .collect(),
             gpus,
+            notes: notes(&machine.policy, &machine.facts),
             share: (machine.policy.content().share.iter())
                 .flat_map(|(compatible, share)| share.iter().map(move |one| (compatible, one)))
                 .map(|(compatible, (usage, heaps))| Share {

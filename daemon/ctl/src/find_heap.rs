@@ -11,6 +11,7 @@ use protheap_board::nodes;
 use protheap_client::{FindHeapOptions, ManagerProxy};
 use protheap_core::facts::Verdict;
 use protheap_core::share::{self, Number, Question};
+use protheap_core::state_file::HeapEvidence;
 use protheap_runtime::state_file;
 use serde::Serialize;
 
@@ -71,6 +72,10 @@ struct Found {
     protection: Option<String>,
     exporter: Option<String>,
     worst_rank: u32,
+    /// Reliability of the heap's name according to the policies; null if they do not state it.
+    evidence: Option<String>,
+    /// Reliability of the claim that a firewall protects the heap's memory.
+    firewall: Option<String>,
     /// Numbers of the devices that were ignored.
     unknown: Vec<(u32, u32)>,
     from: By,
@@ -90,14 +95,16 @@ fn ask(args: &Args, numbers: &[Number]) -> Result<Found> {
         let devices: Vec<_> = numbers.iter().map(|number| (number.major, number.minor)).collect();
         let options = FindHeapOptions { allow_unknown: args.allow_unknown };
         let (_, heap, details) = manager.find_heap(&args.usage, &devices, options).await?;
-        let judged = |word: String| Some(word).filter(|word| !word.is_empty());
+        let known = |word: String| Some(word).filter(|word| !word.is_empty());
         Ok(Found {
             schema: SCHEMA,
             heap,
             node: details.node,
-            protection: judged(details.protection),
-            exporter: judged(details.exporter),
+            protection: known(details.protection),
+            exporter: known(details.exporter),
             worst_rank: details.worst_rank,
+            evidence: details.evidence.and_then(known),
+            firewall: details.firewall.and_then(known),
             unknown: details.unknown,
             from: By::Protheapd,
         })
@@ -124,6 +131,7 @@ fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
         Verdict::Allocated { protection, exporter, .. } => Some((*protection, exporter.clone())),
         Verdict::TooSmall(_) | Verdict::Dead => None,
     });
+    let evidence = HeapEvidence::of(&machine.policy, &answer.heap);
     Ok(Found {
         schema: SCHEMA,
         heap: answer.heap.to_string(),
@@ -131,6 +139,8 @@ fn decide(args: &Args, numbers: &[Number]) -> Result<Found> {
         protection: judged.as_ref().map(|(protection, _)| protection.as_str().to_owned()),
         exporter: judged.map(|(_, exporter)| exporter),
         worst_rank: u32::try_from(answer.worst_rank).unwrap_or(u32::MAX),
+        evidence: evidence.status.map(|status| status.as_str().to_owned()),
+        firewall: evidence.firewall.map(|status| status.as_str().to_owned()),
         unknown: answer.unknown.iter().map(|number| (number.major, number.minor)).collect(),
         from: By::Policies,
     })
@@ -143,6 +153,13 @@ impl fmt::Display for Found {
         let unknown = "unknown: not determined yet";
         writeln!(f, "protection  {}", joined(&self.protection, unknown))?;
         writeln!(f, "exporter    {}", joined(&self.exporter, unknown))?;
+        let none = "no evidence";
+        writeln!(
+            f,
+            "evidence    name: {}, firewall: {}",
+            joined(&self.evidence, none),
+            joined(&self.firewall, none)
+        )?;
         if !self.unknown.is_empty() {
             let left_out = self.unknown.iter().map(|(major, minor)| format!("{major}:{minor}"));
             writeln!(f, "ignored     {}: not described by any policy", joined(left_out, ""))?;

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use protheap_board::module::ABI;
 use protheap_board::root::{self, Root};
 use protheap_board::{Problem, devices, kernel, policies, soc};
-use protheap_core::facts::{Facts, Gpu, Kernel, Module, Provider};
+use protheap_core::facts::{Facts, Gpu, HeapModule, Kernel, Module, Provider};
 use protheap_policy::cascade::{DEFAULT, Judged, keys};
 use protheap_policy::name::DeviceName;
 use protheap_policy::policy::Policy;
@@ -144,6 +144,7 @@ impl Machine {
             facts
         };
         facts.platform = platform;
+        facts.inert_nodes = inert_nodes(&tree, &policy, &facts);
         let is_blob = which.dtb.is_some();
         let is_acpi = !is_blob
             && facts.platform.compatible.is_empty()
@@ -221,9 +222,16 @@ fn facts_of_blob(
     let kernel = Kernel { release, module: Some(module), ..kernel };
     let mut facts = Facts { kernel, ..Facts::default() };
     add_gpus(nodes, &mut facts);
+    // Nothing is known of the board's modules.
+    let modules = policy.module_names().into_iter();
+    facts.heap_modules = modules.map(|name| (name.to_owned(), HeapModule::Installed)).collect();
     let mut wanted = policy.provider_compatibles();
     wanted.push(devices::OPTEE);
-    let nodes = tree.nodes_compatible(&wanted).filter(|node| node.status == OKAY);
+    // The kernel creates no devices for the nodes of reserved memory, with a few exceptions
+    // (`reserved_mem_matches`, drivers/of/platform.c).
+    let is_device =
+        |node: &Node| node.status == OKAY && !node.path.starts_with("/reserved-memory/");
+    let nodes = tree.nodes_compatible(&wanted).filter(is_device);
     for node in nodes.take(MOST_PROVIDERS) {
         if let Ok(device) = DeviceName::new(&node.device) {
             let compatible = node.compatible;
@@ -232,6 +240,22 @@ fn facts_of_blob(
         }
     }
     facts
+}
+
+/// Returns the nodes that have a compatible string which a `provider` names and no device, by that
+/// string. On a running board, a node below `/reserved-memory` is one, and a disabled node.
+fn inert_nodes(tree: &DeviceTree, policy: &Policy, facts: &Facts) -> BTreeMap<String, String> {
+    let named = policy.provider_compatibles();
+    let mut inert = BTreeMap::new();
+    for node in tree.nodes_compatible(&named).take(MOST_PROVIDERS) {
+        if DeviceName::new(&node.device).is_ok_and(|name| facts.providers.contains_key(&name)) {
+            continue;
+        }
+        for compatible in node.compatible.iter().filter(|one| named.contains(&one.as_str())) {
+            inert.entry(compatible.clone()).or_insert_with(|| node.path.clone());
+        }
+    }
+    inert
 }
 
 /// Adds the GPUs for which the kernel would create devices.

@@ -7,6 +7,7 @@ mod firmware;
 mod gpu;
 mod heaps;
 mod module;
+mod notes;
 mod options;
 mod provider;
 
@@ -64,7 +65,7 @@ impl Found {
 }
 
 /// The subjects, in the order of the output.
-const SUBJECTS: [fn(&Situation<'_>, &mut Found); 9] = [
+const SUBJECTS: [fn(&Situation<'_>, &mut Found); 10] = [
     gpu::nodes,
     module::find,
     options::find,
@@ -73,6 +74,7 @@ const SUBJECTS: [fn(&Situation<'_>, &mut Found); 9] = [
     gpu::find,
     heaps::open,
     heaps::reach,
+    notes::find,
     files::find,
 ];
 

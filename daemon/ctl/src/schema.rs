@@ -134,6 +134,10 @@ struct Candidate {
     /// driver has probed.
     #[schemars(example = "acme,a9-svp")]
     provider: Option<String>,
+    /// Name of the kernel module that registers the heap without a device. The GPU is held until
+    /// the module is loaded, if it is installed. It cannot be combined with `provider`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,55}$"), example = &"restricted_heap")]
+    module: Option<String>,
 }
 
 /// Bounds with commas between them. Each has an operator and dotted numbers.

@@ -102,7 +102,7 @@ struct Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Lane {
-    /// protheap.ko was loaded.
+    /// protheap.ko was loaded, or a module that registers a heap.
     Modules,
     /// A TEE or another provider of heaps.
     Tee,
@@ -124,6 +124,7 @@ impl Lane {
     fn of(step: &str) -> Self {
         match step {
             "provider-probed" | "provider-failed" => Self::Tee,
+            "module-loading" | "module-loaded" | "module-failed" => Self::Modules,
             "heap-appeared" => Self::Heaps,
             "hold-started" | "no-hold" => Self::Hold,
             "already-probed" | "no-consumer" => Self::Probe,

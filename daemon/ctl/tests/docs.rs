@@ -264,8 +264,7 @@ fn example_of_conditions_is_correct() {
 fn example_of_a_common_heap_is_correct() {
     let policy = Tree::new("`[share.\"…\"]`").policy(&["acme,b2"]);
     let common = |heaps: &[&str]| {
-        let heaps = heaps.iter().map(|heap| HeapName::new(heap).unwrap()).collect();
-        common_heaps(&policy, &heaps).get("secure-video").map(ToString::to_string)
+        common_heaps(&policy, &facts(heaps, None)).get("secure-video").map(ToString::to_string)
     };
     let both = common(&["acme_svp", "protected,secure-video", "acme_vdec"]);
     assert_eq!(both.unwrap(), "protected,secure-video");

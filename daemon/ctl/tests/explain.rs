@@ -334,3 +334,91 @@ fn output_has_no_control_or_hidden_characters() {
     }
     assert!(text(&protheapctl(&["explain", "--root", root]).stdout).contains("31m"));
 }
+
+const BOARD: &str = "etc/protheap/policies/fsl,imx95-19x19-evk.toml";
+
+/// Returns an i.MX95 whose local policy has these lines, with a module that registers the heap
+/// `secure`, and with a node of reserved memory for it.
+fn board_with_a_heap_module(text: &str) -> Directory {
+    let machine = Directory::machine("imx95-19x19-evk-linaro");
+    let file = |path: &str, text: &str| {
+        let path = machine.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    file(BOARD, &format!("schema = 1\n{text}\n"));
+    fs::remove_dir_all(machine.0.join("lib/modules")).unwrap_or_default();
+    fs::remove_dir_all(machine.0.join("usr/lib/modules")).unwrap_or_default();
+    file("lib/modules/6.12.20/modules.dep", "kernel/drivers/restricted-heap.ko.zst:\n");
+    let node = "sys/firmware/devicetree/base/reserved-memory/svp@a0000000";
+    file(&format!("{node}/compatible"), "acme,restricted-heap\0");
+    machine
+}
+
+fn value(machine: &Directory) -> serde_json::Value {
+    serde_json::from_str(&json(machine)).unwrap()
+}
+
+#[test]
+fn heap_of_a_module_is_awaited_until_the_module_is_loaded() {
+    let heaps =
+        "[gpu.'arm,mali-valhall-csf']\nheaps = [{ name = 'x', module = 'restricted_heap' }]";
+    let machine = board_with_a_heap_module(heaps);
+    let seen = || {
+        let found = value(&machine);
+        let outcome = found["gpus"][0]["candidates"][0]["outcome"].clone();
+        (outcome, found["modules"].clone())
+    };
+    let module = |state: &str, finished: bool| serde_json::json!([{ "name": "restricted_heap", "state": state, "finished": finished }]);
+    assert_eq!(seen(), ("awaited".into(), module("installed", false)));
+    let printed = text(&explain(&["--root", machine.0.to_str().unwrap()]).stdout);
+    assert!(printed.contains("module restricted_heap (installed, not loaded)"), "{printed}");
+    let state = machine.0.join("sys/module/restricted_heap/initstate");
+    fs::create_dir_all(state.parent().unwrap()).unwrap();
+    fs::write(&state, "coming\n").unwrap();
+    assert_eq!(seen(), ("awaited".into(), module("loading", false)));
+    fs::write(&state, "live\n").unwrap();
+    assert_eq!(seen(), ("absent".into(), module("loaded", true)));
+    fs::remove_dir_all(state.parent().unwrap()).unwrap();
+    fs::write(machine.0.join("lib/modules/6.12.20/modules.dep"), "").unwrap();
+    assert_eq!(seen(), ("absent".into(), module("missing", true)));
+    let notes = value(&machine)["notes"].clone();
+    assert!(notes.as_array().unwrap().iter().any(|note| note["what"] == "no-such-module"));
+}
+
+#[test]
+fn provider_that_is_no_device_is_noted_with_its_node() {
+    let notes = |provider: &str| {
+        let heaps = format!("heaps = [{{ name = 'x', provider = '{provider}' }}]");
+        let share = "[share.'arm,mali-valhall-csf']\nsecure-video = ['x']";
+        let text = format!("[gpu.'arm,mali-valhall-csf']\n{heaps}\n{share}");
+        let notes = value(&board_with_a_heap_module(&text))["notes"].take();
+        notes.as_array().unwrap().clone()
+    };
+    let [reserved] = &notes("acme,restricted-heap")[..] else { panic!("one note") };
+    assert_eq!((&reserved["what"], &reserved["local"]), (&"no-such-provider".into(), &true.into()));
+    assert_eq!(reserved["origin"], format!("/{BOARD}:3:10"));
+    let message = reserved["message"].as_str().unwrap();
+    assert!(message.contains("/reserved-memory/svp@a0000000"), "{message}");
+    let [unknown] = &notes("acme,unknown")[..] else { panic!("one note") };
+    let message = unknown["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("no device on this machine has the compatible string"),
+        "{message}"
+    );
+    assert_eq!(notes("linaro,optee-tz"), [] as [serde_json::Value; 0]);
+}
+
+#[test]
+fn candidate_without_a_list_of_the_share_table_is_noted() {
+    let heaps = "heaps = [{ name = 'x' }, { name = 'protected,secure-video' }]";
+    let table = format!("[gpu.'arm,mali-valhall-csf']\n{heaps}");
+    let share = "[share.'arm,mali-valhall-csf']\nsecure-video = ['protected,secure-video', 'x']";
+    let notes = |text: &str| {
+        let notes = value(&board_with_a_heap_module(text))["notes"].take();
+        let notes = notes.as_array().unwrap().iter();
+        notes.map(|note| note["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(notes(&table), ["not-shared"]);
+    assert_eq!(notes(&format!("{table}\n{share}")), [""; 0]);
+}

@@ -8,7 +8,7 @@ use crate::fragment::Fragment;
 use crate::merged::Merged;
 use crate::name::{DeviceName, HeapName, Key};
 use crate::node::{File, Node, Origin, Table, Value};
-use crate::schema::{Bind, Candidate, Content, GpuTable, Pattern, Reader};
+use crate::schema::{Bind, Candidate, Content, Evidence, GpuTable, Pattern, Reader};
 
 /// Default of the hold timeout, in microseconds.
 pub const HOLD: u64 = 5_000_000;
@@ -109,6 +109,24 @@ impl Policy {
     /// Returns the compatible strings that candidates of any file name as `provider`.
     pub fn provider_compatibles(&self) -> Vec<&str> {
         self.candidates().filter_map(|heap| heap.provider.as_deref()).collect()
+    }
+
+    /// Returns the kernel modules that candidates of any file name as `module`.
+    pub fn module_names(&self) -> Vec<&str> {
+        self.candidates().filter_map(|heap| heap.module.as_deref()).collect()
+    }
+
+    /// Returns the evidence for a heap: that of its name, or else of the longest prefix that
+    /// matches it.
+    pub fn evidence(&self, heap: &HeapName) -> Option<&Evidence> {
+        let all = &self.content.evidence;
+        let of_prefix = || {
+            let prefixes = all.iter().filter(|(name, _)| {
+                name.strip_suffix('*').is_some_and(|prefix| heap.as_str().starts_with(prefix))
+            });
+            prefixes.max_by_key(|(name, _)| name.len()).map(|(_, evidence)| evidence)
+        };
+        all.get(heap.as_str()).or_else(of_prefix)
     }
 
     /// Returns the candidates of all GPUs in all files.

@@ -39,8 +39,11 @@ pub(crate) const GPU_KEYS: [&str; 6] =
     ["heaps", "bind", "hold", "suspend", "firmware", "allow-unprotected"];
 
 /// Keys of a candidate.
-const CANDIDATE_KEYS: [&str; 7] =
-    ["name", "tee", "tee-revision", "kernel", "soc-id", "soc-revision", "provider"];
+const CANDIDATE_KEYS: [&str; 8] =
+    ["name", "tee", "tee-revision", "kernel", "soc-id", "soc-revision", "provider", "module"];
+
+/// Maximum length of a kernel module's name, in bytes (`MODULE_NAME_LEN`, `linux/moduleparam.h`).
+const LONGEST_MODULE: usize = 55;
 
 /// Keys of an evidence table.
 const EVIDENCE_KEYS: [&str; 8] =
@@ -64,6 +67,9 @@ pub struct Candidate {
     pub conditions: Conditions,
     /// Compatible string of the device whose driver registers the heap.
     pub provider: Option<String>,
+    /// Name of the kernel module whose initialization registers the heap, with `_` for each `-`.
+    /// A candidate has no provider and module at once.
+    pub module: Option<String>,
     /// Position of the candidate.
     pub origin: Origin,
 }
@@ -139,6 +145,19 @@ pub struct Content {
     pub share: BTreeMap<String, Share>,
     /// Evidence for heap names.
     pub evidence: BTreeMap<String, Evidence>,
+}
+
+/// Returns whether `name` can be that of a kernel module. It becomes part of paths.
+fn is_module(name: &str) -> bool {
+    (1..=LONGEST_MODULE).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Returns the name of the module whose file has this path.
+fn module_name(path: &str) -> Option<&str> {
+    let file = path.trim().rsplit('/').next()?;
+    let (name, _) = file.split_once(".ko").unwrap_or((file, ""));
+    is_module(name).then_some(name)
 }
 
 /// Message for a file without a version, at its beginning.
@@ -258,8 +277,27 @@ impl Reader {
             name: pattern,
             conditions: self.conditions(table),
             provider: self.string(table, "provider").map(|provider| provider.value),
+            module: self.module(table),
             origin: node.origin.clone(),
         })
+    }
+
+    /// Reads the name of a kernel module. In file names and in configurations `-` stands for `_`.
+    fn module(&mut self, table: &Table) -> Option<String> {
+        let module = self.string(table, "module")?;
+        if table.contains_key("provider") {
+            let help = "use `provider` if the module is the driver of a device, else `module`";
+            let message = "a candidate cannot have both `provider` and `module`";
+            self.fault_with(&module.origin, message, Some(help.to_owned()));
+            return None;
+        }
+        if !is_module(&module.value) {
+            let help = module_name(&module.value).map(|meant| format!("did you mean \"{meant}\"?"));
+            let message = "expected the name of a kernel module, such as \"restricted_heap\"";
+            self.fault_with(&module.origin, message, help);
+            return None;
+        }
+        Some(module.value.replace('-', "_"))
     }
 
     fn conditions(&mut self, table: &Table) -> Conditions {

@@ -4,7 +4,9 @@
 
 use protheap_board::policies::{self, Directories};
 use protheap_board::root::Root;
-use protheap_board::{Problem, devices, firmware, heaps, kernel, panthor, platform, soc, tee};
+use protheap_board::{
+    Problem, devices, firmware, heap_modules, heaps, kernel, panthor, platform, soc, tee,
+};
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Firmware, Kernel, Platform};
 use protheap_core::state_file::Refused;
@@ -186,8 +188,10 @@ pub fn read_facts(
     if kernel.module.is_none() && !devices.gpus.is_empty() {
         kernel.parameter = panthor::read(root, &kernel.release, daemon, problems);
     }
+    let heap_modules = heap_modules::read(root, &kernel.release, &policy.module_names(), problems);
     Facts {
         kernel,
+        heap_modules,
         gpus: devices.gpus,
         providers: devices.providers,
         heaps: heaps::read(root, problems),

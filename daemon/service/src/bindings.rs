@@ -140,6 +140,7 @@ fn run(
     let opened = DaemonExecutor::new(root, journal::LOG);
     let mut executor = opened.map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.restore();
+    executor.log_notes();
     executor.start();
     let (publish, snapshots) =
         watch::channel(Arc::new(Snapshot::new(executor.engine(), executor.refused())));

@@ -121,6 +121,54 @@ fn selection_does_not_wait_for_a_failed_provider() {
 }
 
 #[test]
+fn candidate_waits_only_for_the_module_it_names() {
+    let policy = policy("heaps = [{ name = 'high', module = 'acme-svp' }, { name = 'low' }]");
+    for &state in HeapModule::ALL {
+        let mut with = facts(&["low"]);
+        with.heap_modules.insert("acme_svp".into(), state);
+        let decision = one(&policy, &with);
+        if matches!(state, HeapModule::Installed | HeapModule::Coming) {
+            assert_eq!(decision.plan, Plan::Wait, "{state}");
+            let gpu = with.gpus.values().next().unwrap();
+            let gpu_policy = policy.gpu(with.gpus.keys().next().unwrap(), &gpu.compatible);
+            let last = decide_gpu(gpu_policy.as_ref(), &with, gpu, Patience::LastCall);
+            assert_eq!(tried(&last), "low");
+        } else {
+            assert_eq!(tried(&decision), "low", "{state}");
+        }
+        with.heaps.insert(heap("high"));
+        assert_eq!(tried(&one(&policy, &with)), "high", "{state}");
+    }
+    // A provider that is pending does not register the heap of a module, nor a module that of
+    // another candidate.
+    let other = with_provider(facts(&[]), "linaro,optee-tz", None);
+    let named = super::tests::policy("heaps = [{ name = 'high', module = 'acme_svp' }]");
+    assert_eq!(one(&named, &other).plan, Plan::Without(Reason::NoHeap));
+    let mut installed = facts(&[]);
+    installed.heap_modules.insert("acme_svp".into(), HeapModule::Installed);
+    let free = super::tests::policy("heaps = [{ name = 'low' }]");
+    assert_eq!(one(&free, &installed).plan, Plan::Without(Reason::NoProvider));
+}
+
+#[test]
+fn trace_has_the_state_of_a_module_that_registers_no_heap() {
+    let policy = policy("heaps = [{ name = 'high', module = 'acme_svp' }]");
+    let of = |state| {
+        let mut facts = facts(&[]);
+        facts.heap_modules.insert("acme_svp".into(), state);
+        let decision = one(&policy, &facts);
+        (decision.plan, decision.trace[0].detail.clone())
+    };
+    let (no_heap, no_provider) = (Plan::Without(Reason::NoHeap), Plan::Without(Reason::NoProvider));
+    let missing = "module acme_svp is not installed".to_owned();
+    assert_eq!(of(HeapModule::Missing), (no_provider, missing));
+    let gone = "module acme_svp failed to initialize, or was unloaded".to_owned();
+    assert_eq!(of(HeapModule::Gone), (no_heap.clone(), gone));
+    assert_eq!(of(HeapModule::Live), (no_heap.clone(), String::new()));
+    assert_eq!(of(HeapModule::BuiltIn), (no_heap, String::new()));
+}
+
+#[test]
 fn unprotected_gpu_has_a_reason() {
     assert_eq!(one(&policy(TWO), &facts(&[])).plan, Plan::Without(Reason::NoProvider));
     let probed = with_provider(facts(&[]), "linaro,optee-tz", Some("optee"));

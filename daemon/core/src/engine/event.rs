@@ -5,7 +5,7 @@
 use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::Policy;
 
-use crate::facts::{Facts, Gpu, KernelBinding, Provider, Tee, Verdict};
+use crate::facts::{Facts, Gpu, HeapModule, KernelBinding, Provider, Tee, Verdict};
 use crate::timeline::Monotonic;
 
 /// An event that the engine reacts to.
@@ -105,6 +105,8 @@ pub enum Change {
     Tees(Vec<Tee>),
     /// A provider was added or removed, or its driver was bound or unbound.
     Provider(DeviceName, Option<Provider>),
+    /// The state of a module that the policy names changed.
+    Module(String, HeapModule),
     /// A GPU was added or removed, or its driver was bound or unbound.
     Gpu(DeviceName, Option<Gpu>),
     /// The kernel signalled a change of a GPU's binding, which has to be read again.

@@ -6,7 +6,7 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::{GpuPolicy, Policy};
 
 use super::event::Change;
-use crate::facts::{Facts, Gpu, Provider, Verdict};
+use crate::facts::{Facts, Gpu, HeapModule, Provider, Verdict};
 
 /// The policy and the current facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl Known {
             Change::Provider(device, Some(provider)) => {
                 consequences.extend(self.set_provider(device, provider));
             }
+            Change::Module(name, module) => consequences.extend(self.set_module(name, module)),
             Change::Gpu(device, gpu) => consequences.extend(self.set_gpu(device, gpu)),
             Change::Binding(_) | Change::Demand(_) | Change::Policy(_) => {}
             Change::All(facts) => self.replace(*facts, &mut consequences),
@@ -72,13 +73,34 @@ impl Known {
             if step.is_none() {
                 step = Some(Consequence::Step("provider-probed", device.to_string()));
                 // A TEE that registers again revives its heaps.
-                for gpu in self.facts.gpus.values_mut() {
-                    gpu.verdicts.retain(|_, verdict| *verdict != Verdict::Dead);
-                }
+                self.revive();
             }
         }
         self.facts.providers.insert(device, provider);
         step
+    }
+
+    fn set_module(&mut self, name: String, module: HeapModule) -> Option<Consequence> {
+        let before = self.facts.heap_modules.insert(name.clone(), module);
+        let finishes = module.has_finished() && before.is_none_or(|before| !before.has_finished());
+        let word = match module {
+            HeapModule::Coming if before != Some(HeapModule::Coming) => "module-loading",
+            HeapModule::Live if finishes => {
+                // Its heap may have refused allocations until now.
+                self.revive();
+                "module-loaded"
+            }
+            HeapModule::Gone if finishes => "module-failed",
+            _ => return None,
+        };
+        Some(Consequence::Step(word, name))
+    }
+
+    /// Forgets that heaps refused allocations.
+    fn revive(&mut self) {
+        for gpu in self.facts.gpus.values_mut() {
+            gpu.verdicts.retain(|_, verdict| *verdict != Verdict::Dead);
+        }
     }
 
     fn set_gpu(&mut self, device: DeviceName, gpu: Option<Gpu>) -> Option<Consequence> {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::attempt::LAST_CALL;
 use super::*;
 use crate::facts::{
-    Facts, Failure, Gpu, KernelBinding, Module, Parameter, Protection, Provider, Shortage, Source,
-    Verdict,
+    Facts, Failure, Gpu, HeapModule, KernelBinding, Module, Parameter, Protection, Provider,
+    Shortage, Source, Verdict,
 };
 use crate::state::{Reason, State};
 use protheap_policy::fragment::Fragment;

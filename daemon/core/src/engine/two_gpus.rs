@@ -44,12 +44,14 @@ fn compatible(gpu: usize) -> &'static str {
     ["acme,a-mali", "acme,b-mali"][gpu]
 }
 
-/// Returns the policy with a table for each GPU. Each candidate names the provider of its heap.
+/// Returns the policy with a table for each GPU. A candidate names the provider or the module of
+/// its heap.
 fn policy(tables: &[Table]) -> Policy {
     let mut text = "schema = 1\n".to_owned();
     for (gpu, Table { heaps, hold, on_demand }) in tables.iter().enumerate() {
         let candidate = |name: &&str| match provider_of(name) {
             Some(provider) => format!("{{ name = '{name}', provider = '{provider}' }}"),
+            None if *name == OF_MODULE => format!("{{ name = '{name}', module = '{MODULE}' }}"),
             None => format!("{{ name = '{name}' }}"),
         };
         let heaps: Vec<_> = heaps.iter().map(candidate).collect();
@@ -63,6 +65,9 @@ fn policy(tables: &[Table]) -> Policy {
 
 const SVP: &str = "acme,svp";
 const OPTEE: &str = "linaro,optee-tz";
+const MODULE: &str = "acme_svp";
+/// Heap of the module.
+const OF_MODULE: &str = "svp";
 
 /// Returns the provider that the policy names for a heap.
 fn provider_of(heap: &str) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::facts::Gpu;
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
 use protheap_policy::name::Key;
@@ -15,6 +16,10 @@ fn policy(text: &str) -> Policy {
 
 fn heaps(names: &[&str]) -> BTreeSet<HeapName> {
     names.iter().map(|name| HeapName::new(name).unwrap()).collect()
+}
+
+fn facts(there: &[&str]) -> Facts {
+    Facts { heaps: heaps(there), ..Facts::default() }
 }
 
 fn device(name: &str, compatible: &[&str]) -> Result<Device, String> {
@@ -64,14 +69,38 @@ fn common_heap_suits_every_device() {
     let policy = policy(
         "[share.vdec]\nsecure-video = ['a', 'b', 'c']\n[share.gpu]\nsecure-video = ['c', 'b']\nsecure-ui = ['c']\n[share.display]\nsecure-ui = ['d']\n",
     );
-    let answers = common_heaps(&policy, &heaps(&["a", "b", "c", "d"]));
+    let answers = common_heaps(&policy, &facts(&["a", "b", "c", "d"]));
     // Ranks of b are 1 and 1. Ranks of c are 2 and 0, which has the larger worst rank. The lists
     // for secure-ui share no heap.
     assert_eq!(
         answers.into_iter().map(|(u, h)| (u, h.to_string())).collect::<Vec<_>>(),
         [("secure-video".into(), "b".into())]
     );
-    assert!(common_heaps(&policy, &heaps(&["a"])).is_empty());
+    assert!(common_heaps(&policy, &facts(&["a"])).is_empty());
+}
+
+#[test]
+fn tables_of_gpus_alone_have_no_common_heap() {
+    let common = |text: &str, gpu: Option<&str>| {
+        let mut facts = facts(&["a"]);
+        let compatible = gpu.into_iter().map(str::to_owned).collect();
+        let one = Gpu { compatible, ..Gpu::default() };
+        facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), one);
+        common_heaps(&policy(text), &facts).into_keys().collect::<Vec<_>>()
+    };
+    let shared = "[share.'acme,mali']\nvideo = ['a']\n";
+    let gpu_table = format!("{shared}[gpu.'acme,mali']\nheaps = []\n");
+    assert_eq!(common(shared, Some("acme,mali")), [""; 0]);
+    assert_eq!(common(&gpu_table, None), [""; 0]);
+    assert_eq!(common("[share.'a.gpu']\nvideo = ['a']\n", None), [""; 0]);
+    // Another device has the usage, or only another one.
+    let decoder = format!("{shared}[share.vdec]\nvideo = ['a']\n");
+    assert_eq!(common(&decoder, Some("acme,mali")), ["video"]);
+    let other = format!("{shared}[share.vdec]\nui = ['a']\n");
+    assert_eq!(common(&other, Some("acme,mali")), ["ui"]);
+    // The GPU's table still counts.
+    let differs = format!("{shared}[share.vdec]\nvideo = ['b']\n");
+    assert_eq!(common(&differs, Some("acme,mali")), [""; 0]);
 }
 
 #[test]
@@ -305,6 +334,7 @@ proptest! {
         let question =
             Question { usage: "u", devices: &devices, heaps: &heaps, allow_unknown: false };
         let answer = find(&policy, question).ok().map(|answer| answer.heap);
-        prop_assert_eq!(answer, common_heaps(&policy, &heaps).remove("u"));
+        let facts = Facts { heaps, ..Facts::default() };
+        prop_assert_eq!(answer, common_heaps(&policy, &facts).remove("u"));
     }
 }

@@ -4,13 +4,14 @@
 
 use std::fmt;
 
+use protheap_core::facts::HeapModule;
 use protheap_core::trace::Outcome as Considered;
 use protheap_policy::name::HeapName;
 
 use crate::devicetree::{Allocator, CarveOut};
 use crate::obstacles::Obstacle;
 
-use super::{Candidate, GpuReport, ProviderReport, Report, Value};
+use super::{Candidate, GpuReport, ModuleReport, ProviderReport, Report, Value};
 use crate::output::{Sanitized, joined};
 
 impl fmt::Display for Report<'_> {
@@ -38,6 +39,13 @@ impl fmt::Display for Report<'_> {
                 joined(share.heaps, "-")
             )?;
             writeln!(f, "             {}", Sanitized(&share.origin))?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f, "\nnotes on the policy")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {}", Sanitized(&note.message))?;
+            writeln!(f, "             {}; {}", Sanitized(&note.origin), Sanitized(&note.next))?;
         }
         if !self.problems.is_empty() {
             writeln!(f, "\nskipped")?;
@@ -81,8 +89,13 @@ impl Report<'_> {
             let why = provider.failure.map(|why| format!(": {}", Sanitized(why)));
             format!("{} ({how}{})", provider.device, why.unwrap_or_default())
         };
+        let module = |module: &ModuleReport<'_>| {
+            let state = if is_blob { "assumed to be installed" } else { state_of(module.state) };
+            format!("module {} ({state})", module.name)
+        };
+        let all = self.providers.iter().map(provider).chain(self.modules.iter().map(module));
         let none = "-: no device-tree node of OP-TEE or of another heap provider";
-        writeln!(f, "providers  {}", joined(self.providers.iter().map(provider), none))
+        writeln!(f, "providers  {}", joined(all, none))
     }
 
     fn show_obstacles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -213,6 +226,17 @@ fn show_gpu(
     Ok(())
 }
 
+fn state_of(module: HeapModule) -> &'static str {
+    match module {
+        HeapModule::Missing => "not installed",
+        HeapModule::Installed => "installed, not loaded",
+        HeapModule::Coming => "being loaded",
+        HeapModule::Live => "loaded",
+        HeapModule::BuiltIn => "built in",
+        HeapModule::Gone => "failed to initialize, or was unloaded",
+    }
+}
+
 /// Returns the reason why no heap is selected, and the next step.
 fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool) -> String {
     let is_unfit = |one: &Candidate<'_>| one.considered.outcome == Considered::ConditionUnmet;
@@ -235,7 +259,7 @@ fn meaning(gpu: &GpuReport<'_>, providers: &[ProviderReport<'_>], is_blob: bool)
         "no-heap" if providers.iter().any(|one| one.failure.is_some()) => {
             "a heap provider failed to probe, and no candidate is present; see `dmesg`"
         }
-        "no-heap" => "every heap provider has probed, and no candidate is present",
+        "no-heap" => "no heap provider is pending, and no candidate is present",
         "no-provider" if is_blob => {
             "no node in this device tree can provide one; the boot loader can add OP-TEE's node, \
              and OP-TEE on FF-A has none"

@@ -103,7 +103,7 @@ fn answer_of_the_service_is_printed() {
     let found: Value = serde_json::from_str(&answer(&[&asked[..], &["--json"]].concat())).unwrap();
     let expected = json!({
         "schema": 1, "heap": HEAP, "node": format!("/dev/dma_heap/{HEAP}"), "protection": "tee",
-        "exporter": null, "worst_rank": 1, "unknown": [[1, 3], [226, 128]], "from": "protheapd",
+        "exporter": null, "worst_rank": 1, "evidence": "tested", "firewall": null, "unknown": [[1, 3], [226, 128]], "from": "protheapd",
     });
     assert_eq!(found, expected);
     assert!(answer(&asked).contains("ignored     1:3 226:128: not described by any policy"));

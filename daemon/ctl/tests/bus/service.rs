@@ -192,6 +192,8 @@ impl Manager {
             ("exporter".to_owned(), Variant::from(String::new())),
             ("worst-rank".to_owned(), Variant::from(1_u32)),
             ("unknown".to_owned(), Variant::from(devices)),
+            ("evidence".to_owned(), Variant::from("tested".to_owned())),
+            ("firewall".to_owned(), Variant::from(String::new())),
         ]);
         Ok((heap_path(HEAP), HEAP.to_owned(), details))
     }

@@ -20,6 +20,8 @@ pub struct Collected {
     changes: Vec<Change>,
     tees: bool,
     drivers: bool,
+    /// Whether a module that the policy names was loaded or unloaded.
+    modules: bool,
     /// Whether all facts have to be read again.
     all: bool,
 }
@@ -39,6 +41,10 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
             Some(Relevant::Tee) => {
                 // The TEE is the last device that OP-TEE's driver registers.
                 (collected.tees, collected.drivers) = (true, true);
+                return;
+            }
+            Some(Relevant::HeapModule) => {
+                collected.modules = true;
                 return;
             }
             Some(Relevant::Driver) => {
@@ -64,7 +70,7 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
 
     /// Applies the collected events.
     pub fn apply(&mut self, collected: Collected) {
-        let Collected { mut changes, tees, drivers, all } = collected;
+        let Collected { mut changes, tees, drivers, modules, all } = collected;
         let mut problems = Vec::new();
         if all {
             let policy = self.engine.policy();
@@ -76,6 +82,9 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
             }
             if drivers {
                 self.drivers(&mut changes);
+            }
+            if modules {
+                self.modules(&mut changes);
             }
         }
         for problem in problems {
@@ -94,6 +103,11 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
         let mut facts = read_facts(&self.root, kernel, policy, M::KEEPS, problems);
         facts.platform = known.platform.clone();
         facts.firmware = known.firmware.clone();
+        for (name, module) in &mut facts.heap_modules {
+            if let Some(before) = known.heap_modules.get(name) {
+                *module = module.after(*before);
+            }
+        }
         facts
     }
 }
@@ -113,12 +127,18 @@ enum Relevant {
     Demand(DeviceName),
     /// protheap.ko was loaded or unloaded.
     Module,
+    /// A module that the policy names was initialized or unloaded. The kernel sends no event when
+    /// the initialization begins, nor when it fails (`do_init_module()`, kernel/module/main.c).
+    HeapModule,
 }
 
 fn relevant(event: &impl uevents::Event, facts: &Facts, policy: &Policy) -> Option<Relevant> {
     match (event.subsystem(), event.action()) {
         ("dma_heap", "add") => HeapName::new(event.device()).ok().map(Relevant::Heap),
         ("tee", "add" | "remove") => Some(Relevant::Tee),
+        ("module", "add" | "remove") if facts.heap_modules.contains_key(event.device()) => {
+            Some(Relevant::HeapModule)
+        }
         ("drivers", "add") => Some(Relevant::Registered),
         ("misc", _) if event.device() == "protheap" => {
             Some(match event.property("PROTHEAP_DEVICE") {

@@ -4,11 +4,13 @@
 
 use protheap_board::kernel;
 use protheap_core::engine::{Change, Event, Keeper, Machine as _, NoDemand, NoRebind};
+use protheap_core::notes::{Note, notes};
 use protheap_core::state_file::Refused;
 use protheap_policy::name::DeviceName;
 
 use super::{Executor, now};
 use crate::kernel::Kernel;
+use crate::log::Message;
 use crate::state_file;
 use crate::survey::{read_firmware, read_policy};
 
@@ -18,6 +20,17 @@ impl<K: Kernel> Executor<Keeper, K> {
     pub fn restore(&mut self) {
         if let Some(file) = state_file::read(&self.root, &mut Vec::new()) {
             self.engine.restore(&file, now());
+        }
+    }
+
+    /// Logs the statements of local policies that deserve attention. The image's policies list
+    /// alternatives for many firmwares.
+    pub fn log_notes(&self) {
+        for note in notes(self.engine.policy(), self.engine.facts()) {
+            if note.local {
+                let Note { origin, message, next, .. } = note;
+                self.log.write(&Message::Other(format_args!("{origin}: {message}; {next}")));
+            }
         }
     }
 
@@ -51,6 +64,9 @@ impl<K: Kernel> Executor<Keeper, K> {
         }
         for problem in problems {
             self.refuse(problem);
+        }
+        if changed {
+            self.log_notes();
         }
         // Forces a write, because `/run/protheap` may have been removed.
         self.written.clear();

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use protheap_board::{devices, heaps, tee};
+use protheap_board::{devices, heap_modules, heaps, tee};
 use protheap_core::engine::{Change, Event, Machine, Monotonic};
-use protheap_core::facts::{Failure, Gpu, Provider};
+use protheap_core::facts::{Facts, Failure, Gpu, HeapModule, Provider};
 use protheap_policy::name::DeviceName;
 
 use super::{Executor, now};
@@ -47,17 +47,21 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
         }
     }
 
-    /// Returns whether a GPU is held for a provider whose probe may fail. No event reports that.
+    /// Returns whether a GPU is held for a provider whose probe may fail, or for a module that is
+    /// not initialized yet. No event reports that either fails.
     pub(super) fn polls(&self) -> bool {
-        let mut providers = self.engine.facts().providers.values();
-        !M::KEEPS && providers.any(|provider| provider.probing && !provider.has_finished())
+        let facts = self.engine.facts();
+        !M::KEEPS && (has_probing(facts) || has_pending_module(facts))
     }
 
-    /// Detects probes that have failed.
+    /// Detects probes and modules that have failed.
     pub(super) fn poll(&mut self) {
         if self.polls() {
             let mut changes = Vec::new();
-            self.drivers(&mut changes);
+            if has_probing(self.engine.facts()) {
+                self.drivers(&mut changes);
+            }
+            self.modules(&mut changes);
             if !changes.is_empty() {
                 self.process((now(), Event::Changed(changes)));
                 self.finish();
@@ -94,13 +98,46 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
             changes.push(Change::Provider(device.clone(), Some(provider)));
         }
         if probed {
-            // Heaps and TEEs are registered before the driver is bound, but their events may still
-            // be queued.
-            let mut ignored = Vec::new();
-            let heaps = heaps::read(&self.root, &mut ignored);
-            let new = heaps.difference(&known.heaps).cloned().map(Change::Heap);
-            let tees = Change::Tees(tee::read(&self.root, &mut ignored));
-            changes.splice(0..0, new.chain([tees]));
+            self.registered(changes);
         }
     }
+
+    /// Adds a change for each module of the policy whose state changed.
+    pub(super) fn modules(&self, changes: &mut Vec<Change>) {
+        let mut loaded = false;
+        for (name, known) in &self.engine.facts().heap_modules {
+            let module = heap_modules::update(&self.root, name, *known);
+            if module == *known {
+                continue;
+            }
+            if module == HeapModule::Gone && !known.has_finished() {
+                let text = format_args!("heap module {name} failed to initialize; see `dmesg`");
+                self.log.write(&Message::Other(text));
+            }
+            loaded |= module == HeapModule::Live;
+            changes.push(Change::Module(name.clone(), module));
+        }
+        if loaded {
+            self.registered(changes);
+        }
+    }
+
+    /// Adds changes for heaps and TEEs before all others. They are registered before a driver is
+    /// bound or a module is live, but their events may still be queued.
+    fn registered(&self, changes: &mut Vec<Change>) {
+        let mut ignored = Vec::new();
+        let heaps = heaps::read(&self.root, &mut ignored);
+        let known = &self.engine.facts().heaps;
+        let new = heaps.difference(known).cloned().map(Change::Heap);
+        let tees = Change::Tees(tee::read(&self.root, &mut ignored));
+        changes.splice(0..0, new.chain([tees]));
+    }
+}
+
+fn has_probing(facts: &Facts) -> bool {
+    facts.providers.values().any(|provider| provider.probing && !provider.has_finished())
+}
+
+fn has_pending_module(facts: &Facts) -> bool {
+    facts.heap_modules.values().any(|module| !module.has_finished())
 }

@@ -8,7 +8,9 @@ use protheap_board::nodes::{self, NodeError};
 use protheap_client::{Error, gpu_path, heap_path};
 use protheap_core::engine::Machine as _;
 use protheap_core::share::{Number, Question, ShareError, find};
+use protheap_core::state_file::HeapEvidence;
 use protheap_policy::sanitize;
+use protheap_policy::schema::EvidenceStatus;
 use zbus::message::Header;
 use zbus::zvariant::Variant;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
@@ -103,6 +105,7 @@ impl Manager {
             ShareError::UnknownDevice(_) => Error::UnknownDevice(error.to_string()),
             ShareError::NoCommonHeap { .. } => Error::NoCommonHeap(error.to_string()),
         })?;
+        let evidence = HeapEvidence::of(policy, &answer.heap);
         let judged = heap::judged(&snapshot, &answer.heap);
         let unknown: Vec<_> = answer.unknown.iter().map(|n| (n.major, n.minor)).collect();
         let details = HashMap::from([
@@ -111,6 +114,8 @@ impl Manager {
             ("exporter", judged.exporter.into()),
             ("worst-rank", u32::try_from(answer.worst_rank).unwrap_or(u32::MAX).into()),
             ("unknown", unknown.into()),
+            ("evidence", EvidenceStatus::optional_str(evidence.status).into()),
+            ("firewall", EvidenceStatus::optional_str(evidence.firewall).into()),
         ]);
         Ok((heap_path(answer.heap.as_str()), answer.heap.to_string(), details))
     }

@@ -10,6 +10,7 @@ enum Outside {
     Heap(&'static str),
     ProviderProbes(&'static str),
     ProviderFails(&'static str),
+    Module(HeapModule),
     Probes,
     Everything,
 }
@@ -19,6 +20,7 @@ fn outside() -> impl Strategy<Value = Outside> {
         prop_oneof![Just("high"), Just("low"), Just("other")].prop_map(Outside::Heap),
         prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::ProviderProbes),
         prop_oneof![Just("acme,svp"), Just("linaro,optee-tz")].prop_map(Outside::ProviderFails),
+        proptest::sample::select(HeapModule::ALL).prop_map(Outside::Module),
         Just(Outside::Probes),
         Just(Outside::Everything),
     ]
@@ -31,6 +33,7 @@ proptest! {
     fn every_order_of_events_reaches_an_end(
         there in proptest::sample::subsequence(vec!["high", "low", "other"], 0..=3),
         pending in proptest::sample::subsequence(vec!["acme,svp", "linaro,optee-tz"], 0..=2),
+        module in proptest::option::of(proptest::sample::select(HeapModule::ALL)),
         has_hold in any::<bool>(),
         accepts in any::<bool>(),
         source in proptest::sample::select(vec![Source::Handed, Source::Kernel, Source::Driver]),
@@ -44,7 +47,10 @@ proptest! {
         } else if source == Source::Driver {
             start = with_parameter(start, Parameter::Open);
         }
-        let mut engine = Binder::new(two(), start.clone());
+        start.heap_modules.extend(module.map(|state| ("acme_svp".to_owned(), state)));
+        let heaps = "{ name = 'high', provider = 'acme,svp' }, \
+                     { name = 'other', module = 'acme-svp' }, { name = 'low' }";
+        let mut engine = Binder::new(policy(heaps), start.clone());
         let mut twin = engine.clone();
         let mut now = 1_000;
         let mut queue = vec![Event::Started];
@@ -65,6 +71,7 @@ proptest! {
                             Outside::Heap(name) => Change::Heap(heap(name)),
                             Outside::ProviderProbes(name) => Change::Provider(device(name), Some(provider(name, Some("d")))),
                             Outside::ProviderFails(name) => Change::Provider(device(name), Some(failed(name))),
+                            Outside::Module(state) => Change::Module("acme_svp".into(), state),
                             Outside::Probes => Change::Gpu(gpu(), Some(Gpu { driver: Some("g".into()), ..start.gpus[&gpu()].clone() })),
                             Outside::Everything => Change::All(Box::new(start.clone())),
                         }])
@@ -127,7 +134,8 @@ proptest! {
             ended = ended || engine.is_done();
             if engine.binding(&gpu()).unwrap().state() == State::Waiting {
                 prop_assert!(hold_end.is_some_and(|end| now < end), "waits without a hold");
-                let pending = engine.facts().providers.values().any(|one| !one.has_finished());
+                let pending = engine.facts().providers.values().any(|one| !one.has_finished())
+                    || engine.facts().heap_modules.values().any(|one| !one.has_finished());
                 prop_assert!(pending, "held for nothing");
             }
         }

@@ -35,6 +35,68 @@ fn change_is_recorded_once() {
     assert_eq!(steps(&engine), ["hold-started", "provider-probed", "heap-appeared"]);
 }
 
+/// Returns a binder that holds the GPU for a module.
+fn waiting_for_module(state: HeapModule) -> Binder {
+    let mut facts = facts(&[], &[]);
+    facts.heap_modules.insert("acme_svp".into(), state);
+    let mut engine = Binder::new(policy("{ name = 'high', module = 'acme-svp' }"), facts);
+    run(&mut engine, &[(10, Event::Started), (20, held(HOLD))]);
+    assert_eq!(end(&engine).0, State::Waiting);
+    engine
+}
+
+fn module(state: HeapModule) -> Event {
+    changed(Change::Module("acme_svp".into(), state))
+}
+
+#[test]
+fn heap_of_a_module_is_bound_when_it_is_loaded() {
+    let mut engine = waiting_for_module(HeapModule::Installed);
+    let coming = module(HeapModule::Coming);
+    run(&mut engine, &[(30, coming.clone()), (40, coming)]);
+    let both =
+        vec![Change::Heap(heap("high")), Change::Module("acme_svp".into(), HeapModule::Live)];
+    let actions = run(&mut engine, &[(50, Event::Changed(both))]);
+    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap("high")));
+    let expected = ["hold-started", "module-loading", "heap-appeared", "module-loaded"];
+    assert_eq!(steps(&engine), expected);
+}
+
+#[test]
+fn module_that_fails_or_registers_no_heap_ends_the_hold() {
+    for (before, state, step) in [
+        (HeapModule::Coming, HeapModule::Gone, "module-failed"),
+        (HeapModule::Installed, HeapModule::Gone, "module-failed"),
+        (HeapModule::Installed, HeapModule::Live, "module-loaded"),
+    ] {
+        let mut engine = waiting_for_module(before);
+        let actions = run(&mut engine, &[(30, module(state))]);
+        assert_eq!(run(&mut engine, &[(40, module(state))]), []);
+        assert_eq!(actions, [Action::EndHold(gpu(), Reason::NoHeap)]);
+        assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoHeap)));
+        assert_eq!(steps(&engine), ["hold-started", step, "no-heap"]);
+    }
+}
+
+#[test]
+fn module_that_is_never_loaded_holds_the_gpu_until_the_hold_expires() {
+    let mut engine = waiting_for_module(HeapModule::Installed);
+    run(&mut engine, &[(HOLD - 250_000, Event::Woken)]);
+    assert_eq!(end(&engine).0, State::Waiting);
+    run(&mut engine, &[(HOLD, Event::Woken)]);
+    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
+}
+
+#[test]
+fn loaded_module_revives_its_heap() {
+    let mut engine = waiting_for_module(HeapModule::Coming);
+    let dead = Event::Allocated(gpu(), heap("high"), Verdict::Dead);
+    run(&mut engine, &[(30, changed(Change::Heap(heap("high")))), (40, dead)]);
+    assert_eq!(end(&engine).0, State::Waiting);
+    let actions = run(&mut engine, &[(50, module(HeapModule::Live))]);
+    assert!(matches!(&actions[..], [Action::Allocate(..)]), "{actions:?}");
+}
+
 #[test]
 fn heap_of_a_lost_event_is_recorded() {
     let mut engine = waiting();

@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::*;
 use crate::engine::tests::{failed, free, passes, verdict};
-use crate::facts::{Module, Parameter};
+use crate::facts::{HeapModule, Module, Parameter};
+
+const HEAPS: [&str; 4] = ["high", "low", "protected,a", OF_MODULE];
 
 /// Kernel's answer to [`Action::Open`], if the binder requests a hold.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,8 @@ enum Outside {
     ProviderFails(&'static str),
     /// A provider appears whose probe is pending.
     Appears(&'static str),
+    /// The module of a heap enters a state.
+    Module(HeapModule),
     /// A heap disappears, of which the kernel sends no event.
     Vanishes(&'static str),
     Probes(usize),
@@ -36,11 +40,11 @@ enum Outside {
 }
 
 fn heap_name() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(vec!["high", "low", "protected,a"])
+    proptest::sample::select(HEAPS.to_vec())
 }
 
 fn table() -> impl Strategy<Value = Table> {
-    let heaps = proptest::sample::subsequence(vec!["high", "low", "protected,a"], 0..=3);
+    let heaps = proptest::sample::subsequence(HEAPS.to_vec(), 0..=HEAPS.len());
     let heaps = heaps.prop_shuffle();
     (heaps, 0u64..5, proptest::bool::weighted(0.2)).prop_map(|(heaps, hold, on_demand)| Table {
         heaps,
@@ -67,6 +71,7 @@ fn outside() -> impl Strategy<Value = Outside> {
         2 => provider().prop_map(Outside::ProviderProbes),
         2 => provider().prop_map(Outside::ProviderFails),
         1 => provider().prop_map(Outside::Appears),
+        2 => proptest::sample::select(HeapModule::ALL).prop_map(Outside::Module),
         1 => heap_name().prop_map(Outside::Vanishes),
         1 => (0..GPUS).prop_map(Outside::Probes),
         1 => (0..GPUS).prop_map(Outside::Leaves),
@@ -82,6 +87,7 @@ struct Board {
     tables: Vec<Table>,
     there: Vec<&'static str>,
     pending: Vec<&'static str>,
+    module: Option<HeapModule>,
     opens: Vec<Opens>,
     verdicts: Vec<Verdict>,
     /// Whether the kernel accepts what each GPU commits.
@@ -99,16 +105,28 @@ fn board(source: impl Strategy<Value = Source>) -> impl Strategy<Value = Board> 
     let machine = (
         source,
         vec(table(), GPUS),
-        subsequence(vec!["high", "low", "protected,a"], 0..=3),
+        subsequence(HEAPS.to_vec(), 0..=HEAPS.len()),
         subsequence(vec![SVP, OPTEE], 0..=2),
+        proptest::option::of(proptest::sample::select(HeapModule::ALL)),
     );
     let kernel = (vec(opens(), GPUS), vec(verdict(), 6), vec(proptest::bool::weighted(0.8), GPUS));
     let events = (vec((1u64..1_500_000, outside()), 0..12), vec(0usize..3, 12));
     (machine, kernel, events).prop_map(|(machine, kernel, events)| {
-        let (source, tables, there, pending) = machine;
+        let (source, tables, there, pending, module) = machine;
         let (opens, verdicts, accepts) = kernel;
         let (happenings, order) = events;
-        Board { source, tables, there, pending, opens, verdicts, accepts, happenings, order }
+        Board {
+            source,
+            tables,
+            there,
+            pending,
+            module,
+            opens,
+            verdicts,
+            accepts,
+            happenings,
+            order,
+        }
     })
 }
 
@@ -129,6 +147,7 @@ struct Run {
 impl Run {
     fn new(board: Board) -> Self {
         let mut facts = two(&board.there, &board.pending);
+        facts.heap_modules.extend(board.module.map(|state| (MODULE.to_owned(), state)));
         match board.source {
             Source::Handed => {}
             Source::Kernel => {
@@ -170,6 +189,10 @@ impl Run {
             Outside::Appears(name) => {
                 facts.providers.insert(device(name), provider(name, None));
                 Change::Provider(device(name), Some(provider(name, None)))
+            }
+            Outside::Module(state) => {
+                facts.heap_modules.insert(MODULE.into(), state);
+                Change::Module(MODULE.into(), state)
             }
             Outside::Vanishes(name) => {
                 facts.heaps.remove(&heap(name));
