@@ -7,6 +7,7 @@
 mod advice;
 mod recovery;
 mod tested;
+mod unshared;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -274,10 +275,13 @@ fn warn_of_gpu(gpu: &GpuTable, table: &Table, faults: &mut Faults) {
     }
     let allows = matches!(gpu.allow_unprotected, Some(Sourced { value: true, .. }));
     let candidates = gpu.heaps.as_ref().map_or(&[][..], |heaps| &heaps.value);
-    let provider = candidates.iter().find_map(|candidate| candidate.provider.as_deref());
-    if let (Some(Sourced { value: 0, origin }), Some(provider)) = (&gpu.hold, provider) {
-        let help = "set a duration such as \"5s\", or remove `provider`";
-        faults.warn(origin, format!("no GPU is held for `{provider}`"), help);
+    let awaited = candidates.iter().find_map(|candidate| {
+        let provider = candidate.provider.as_deref().map(|name| ("provider", name));
+        provider.or(candidate.module.as_deref().map(|name| ("module", name)))
+    });
+    if let (Some(Sourced { value: 0, origin }), Some((key, name))) = (&gpu.hold, awaited) {
+        let help = format!("set a duration such as \"5s\", or remove `{key}`");
+        faults.warn(origin, format!("no GPU is held for `{name}`"), help);
     }
     let mut same: HashMap<String, Vec<&Candidate>> = HashMap::new();
     let mut candidates = candidates.iter().peekable();
@@ -342,8 +346,9 @@ fn covers(first: &Candidate, later: &Candidate) -> bool {
     };
     let freer = |first: &Option<String>, later: &Option<String>| first.is_none() || first == later;
     let (one, other) = (&first.conditions, &later.conditions);
-    // A provider only determines what to wait for. It is not a condition.
+    // Provider and module only determine what to wait for. They are no conditions.
     freer(&later.provider, &first.provider)
+        && freer(&later.module, &first.module)
         && freer(&one.tee, &other.tee)
         && freer(&one.soc_id, &other.soc_id)
         && wider(&one.tee_revision, &other.tee_revision)
@@ -501,8 +506,13 @@ impl Together<'_> {
 /// Adds the problems that concern several policies. `heaps` returns names that are known from other
 /// sources. It is called only if a name is not known otherwise.
 pub fn between(files: &mut [Checked], heaps: &mut dyn FnMut() -> BTreeSet<String>) {
+    let unshared = unshared::warnings(files);
     let warnings = warnings_between(files, heaps);
     for (file, found) in files.iter_mut().zip(warnings) {
+        file.more += found.more;
+        file.problems.extend(found.kept);
+    }
+    for (file, found) in files.iter_mut().zip(unshared) {
         file.more += found.more;
         file.problems.extend(found.kept);
         file.problems.sort_by_key(|fault| fault.place);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+mod unshared;
+
 use super::*;
 use proptest::prelude::*;
 
