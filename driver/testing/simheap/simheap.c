@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A faulty dma-buf heap. The parameter `fault` selects the fault. Its buffers have no memory: devices can map them, but
- * must not access them. For tests only.
+ * must not access them. The module belongs to no device, and its initialization can be slow or fail. For tests only.
  */
+#include <linux/delay.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
 #include <linux/err.h>
@@ -148,6 +149,14 @@ MODULE_PARM_DESC(fault, "Fault: none, short, same, mappable, exporter, enospc, u
 module_param(allocations, uint, 0444);
 MODULE_PARM_DESC(allocations, "Number of allocations that were requested");
 
+static unsigned int delay_ms;
+module_param(delay_ms, uint, 0444);
+MODULE_PARM_DESC(delay_ms, "Time that the initialization sleeps before it registers the heap, in ms");
+
+static int fail;
+module_param(fail, int, 0444);
+MODULE_PARM_DESC(fail, "Error that the initialization returns after its sleep, such as -22; 0: none");
+
 static int __init simheap_init(void)
 {
 	struct dma_heap_export_info info = {
@@ -155,6 +164,10 @@ static int __init simheap_init(void)
 		.ops = &heap_ops,
 	};
 
+	if (delay_ms)
+		msleep(delay_ms);
+	if (fail)
+		return fail;
 	/* A heap cannot be removed, so this module cannot be unloaded. */
 	return PTR_ERR_OR_ZERO(dma_heap_add(&info));
 }
