@@ -462,6 +462,24 @@ mod tests {
     }
 
     #[test]
+    fn identify_reads_the_image_that_the_kernel_would_load() {
+        let tree = Tree::new();
+        tree.file(&at("usr/lib/firmware", "arch10.8", ""), made(0x40000));
+        tree.file(&at("lib/firmware", "arch10.8", ""), made(0x10000));
+        tree.file(&at("lib/firmware", "arch10.10", ""), "no image");
+        let (root, mut problems) = (tree.root(), Vec::new());
+        let mut identify = |name: &str| {
+            let image = identify(&root, "7.3.4", name, &mut problems);
+            image.map(|image| (image.name, image.protected_bytes))
+        };
+        assert_eq!(identify("arch10.8"), Some(("arch10.8".to_owned(), 0x10000)));
+        for name in ["arch10.12", "../mali/arch10.8", "arch10.10"] {
+            assert_eq!(identify(name), None, "{name}");
+        }
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
     fn read_follows_the_kernel_s_search_order() {
         let tree = Tree::new();
         let root = tree.root();

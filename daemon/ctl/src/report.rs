@@ -64,7 +64,9 @@ pub(crate) struct Args {
 
 /// Examines the machine, and returns the text to print.
 pub(crate) fn run(args: &Args) -> Result<String> {
-    let mut machine = Machine::look(&Which::root(&args.root))?;
+    // Opening the root reports the error, if there is one.
+    let root = args.root.canonicalize().unwrap_or_else(|_| args.root.clone());
+    let mut machine = Machine::look(&Which::root(&root))?;
     let last = state_file::read(&machine.root, &mut machine.problems);
     if let Some(last) = &last {
         last.add_verdicts(&mut machine.facts);
@@ -91,10 +93,8 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         explain,
     };
     let text = if args.json { json(&report)? } else { report.to_string() };
-    // The place of an unpacked image is that of a person's files.
-    let root = machine.root.shown("");
-    let root = root.trim_end_matches('/');
-    Ok(if root.is_empty() { text } else { text.replace(root, "") })
+    // The path of an unpacked image is not the machine's.
+    Ok(text.replace(&machine.root.shown(""), "/"))
 }
 
 /// The output: serialized as JSON, or displayed as text.

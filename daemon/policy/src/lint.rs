@@ -5,6 +5,7 @@
 //! At boot it matters only whether a file can be used: nothing here is part of it.
 
 mod advice;
+mod heaps;
 mod recovery;
 mod tested;
 mod unshared;
@@ -24,25 +25,13 @@ use crate::node::{File, Node, Origin, Table, Value};
 use crate::revision::Range;
 use crate::schema::{self, Candidate, GPU_KEYS, GpuTable, NO_SCHEMA, NO_STATUS, Reader, Sourced};
 use advice::{Advice, alike};
+use heaps::{MAPPABLE_HEAPS, kernel_heaps};
 use recovery::{Recovered, note_lines};
 
 pub use advice::nearest;
 
 /// Maximum number of faults to report for one file.
 pub const MOST_FAULTS: usize = 1000;
-
-/// Heaps that the kernel registers for TEEs (`drivers/tee/tee_heap.c`).
-const TEE_HEAPS: [&str; 3] =
-    ["protected,secure-video", "protected,trusted-ui", "protected,secure-video-record"];
-
-/// Names of the same heaps in the patch series that became `drivers/tee/tee_heap.c`, up to its sixth
-/// version. OP-TEE's tests still use the first one (`optee_test`, pull request 811).
-const FORMER_TEE_HEAPS: [&str; 3] =
-    ["restricted,secure-video", "restricted,trusted-ui", "restricted,secure-video-record"];
-
-/// Heaps of the kernel whose memory any process can map (`drivers/dma-buf/heaps`).
-const MAPPABLE_HEAPS: [&str; 5] =
-    ["default_cma_region", "system", "system_cc_shared", "linux,cma", "reserved"];
 
 /// Compatible strings of GPUs in `Documentation/devicetree/bindings/gpu/arm,mali-valhall-csf.yaml`.
 const GPUS: [&str; 4] =
@@ -57,13 +46,8 @@ const TEE_WITH_REVISION: &str = "optee";
 /// Maximum number of known names to compute the edit distance to.
 const MOST_COMPARED: usize = 64;
 
-/// Maximum number of candidates for the same heap, or of bounds of ranges, to compare with each
-/// other.
+/// Maximum number of candidates for one heap, or of bounds of ranges, to compare with each other.
 const MOST_PAIRS: usize = 16;
-
-fn kernel_heaps<'k>() -> impl Iterator<Item = &'k str> {
-    TEE_HEAPS.into_iter().chain(FORMER_TEE_HEAPS).chain(MAPPABLE_HEAPS)
-}
 
 /// A list of faults with a maximum length.
 #[derive(Debug, Default)]
@@ -432,7 +416,7 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
     }
 }
 
-/// Warns of claims that something was tested without the circumstances of the test.
+/// Warns of claims without their circumstances.
 fn warn_of_evidence(fragment: &Fragment, faults: &mut Faults) {
     for (heap, _, table) in tables(&fragment.table, "evidence") {
         let evidence = fragment.content.evidence.get(heap);

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use protheap_policy::evidence::EvidenceStatus;
+
 use super::{Evidence, Heap, Report};
 use crate::output::{Sanitized, joined};
 
@@ -75,7 +77,7 @@ fn rows<'a>(evidence: &Evidence<'a>) -> [(&'static str, Option<&'a str>); 8] {
     [
         ("status", Some(status.as_str())),
         ("source", *source),
-        ("firewall", firewall.map(|firewall| firewall.as_str())),
+        ("firewall", firewall.map(EvidenceStatus::as_str)),
         ("kernel", *kernel),
         ("firmware", *firmware),
         ("date", *date),

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests the policies of the repository on platforms from public reports.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod machine;
-
 use std::fs;
 use std::path::Path;
 
-use machine::{Directory, protheapctl, text};
+use crate::machine::{Directory, protheapctl, text};
 use serde_json::Value;
 
 fn write(root: &Path, path: &str, contents: &str) {

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests that no machine in tests/boards has what its kernel cannot have.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod machine;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use machine::repository;
+use crate::machine::repository;
 
 /// First release for which protheap.ko exists.
 const MODULE: (u32, u32) = (7, 3);
@@ -44,7 +40,7 @@ fn impossible(tree: &Path) -> Vec<PathBuf> {
 #[test]
 fn no_machine_has_what_its_kernel_cannot_have() {
     let (mut old, mut found) = (0, Vec::new());
-    for name in machine::names() {
+    for name in crate::machine::names() {
         let tree = repository().join("tests/boards").join(name).join("tree");
         old += usize::from(version(&tree).is_some_and(|version| version < MODULE));
         found.extend(impossible(&tree));
@@ -55,7 +51,7 @@ fn no_machine_has_what_its_kernel_cannot_have() {
 
 #[test]
 fn impossible_parts_are_found() {
-    let tree = machine::Directory::new("fixtures");
+    let tree = crate::machine::Directory::new("fixtures");
     let add = |path: &str| {
         let path = tree.0.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
