@@ -50,7 +50,7 @@ fn missing_file(record: &[u8], device: &str) -> Option<String> {
 
 /// Calls `visit` with each record of the kernel log, the oldest first. Does nothing if the log may
 /// not be read or `root` is another machine's.
-fn each_record(root: &Root, visit: &mut dyn FnMut(&[u8])) {
+pub(crate) fn each_record(root: &Root, visit: &mut dyn FnMut(&[u8])) {
     if !root.is_running() {
         return;
     }

@@ -12,6 +12,8 @@ pub mod clock;
 pub mod cma;
 pub mod devices;
 pub mod firmware;
+pub mod gpu_id;
+pub mod heap_drivers;
 pub mod heap_modules;
 pub mod heaps;
 pub mod kernel;

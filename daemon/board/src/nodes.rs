@@ -9,6 +9,7 @@
 //! directory named after the class, unless the node is on a bus, as media nodes are
 //! (`get_device_parent()`, drivers/base/core.c).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use protheap_core::share::{Device, Number};
@@ -72,6 +73,27 @@ pub fn read(root: &Root, number: Number) -> Result<Device, NodeError> {
     Ok(Device { name, compatible })
 }
 
+/// Directory with a link for each character device.
+const NUMBERS: &str = "sys/dev/char";
+/// Fixed majors of video and DRM nodes (Documentation/admin-guide/devices.txt).
+const VIDEO: u32 = 81;
+const DRM: u32 = 226;
+
+/// Returns the hardware behind the video and DRM nodes of the machine, by name. Hardware that the
+/// device tree does not describe is omitted.
+pub fn media(root: &Root, problems: &mut Vec<Problem>) -> BTreeMap<DeviceName, Device> {
+    let mut found = BTreeMap::new();
+    root.each(NUMBERS, problems, &mut |name, _| {
+        if let Some(number) = written(name)
+            && matches!(number.major, VIDEO | DRM)
+            && let Ok(device) = read(root, number)
+        {
+            found.insert(device.name.clone(), device);
+        }
+    });
+    found
+}
+
 /// Returns the number of the character device at `path`: a device node, a link to one, or the
 /// number itself as `MAJOR:MINOR`. The node is not opened.
 ///
@@ -104,7 +126,7 @@ fn written(text: &str) -> Option<Number> {
 
 /// Returns the directory of the node's own device.
 fn resolve(root: &Root, number: Number) -> Result<String, NodeError> {
-    let link = format!("sys/dev/char/{number}");
+    let link = format!("{NUMBERS}/{number}");
     let target = match root.target(&link) {
         Ok(target) => target,
         Err(Errno::NOENT) => return Err(NodeError::Absent(root.shown(&link))),
@@ -253,6 +275,18 @@ mod tests {
 
     fn own(strings: &[&str]) -> Vec<String> {
         strings.iter().map(|one| (*one).to_owned()).collect()
+    }
+
+    #[test]
+    fn media_are_the_hardware_of_video_and_drm_nodes() {
+        let tree = board();
+        tree.link("../../../secret", "sys/dev/char/81:9");
+        let mut problems = Vec::new();
+        let found = media(&tree.root(), &mut problems);
+        let names: Vec<_> = found.keys().map(DeviceName::as_str).collect();
+        assert_eq!(names, ["display-subsystem", "fb000000.gpu", "fdc38000.video-codec"]);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert!(media(&Tree::new().root(), &mut problems).is_empty() && problems.is_empty());
     }
 
     #[test]
