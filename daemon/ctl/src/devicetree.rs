@@ -8,6 +8,8 @@
 mod blob;
 mod carve_out;
 mod directory;
+mod heap_node;
+mod media;
 pub(crate) mod overlay;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,8 @@ use protheap_core::facts::Platform;
 
 pub use blob::BlobError;
 pub use carve_out::{Allocator, CarveOut};
+pub use heap_node::HeapNode;
+pub use media::{MediaDevice, Role, role};
 
 /// Maximum depth of the tree: `FDT_MAX_DEPTH` in `drivers/of/fdt.c`.
 const DEEPEST: usize = 64;

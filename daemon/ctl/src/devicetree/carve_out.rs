@@ -110,7 +110,7 @@ impl DeviceTree {
 
 /// Returns whether a compatible string is that of a device which allocates memory, such as
 /// `arm,protected-memory-allocator` or `mediatek,secure-heap`.
-fn is_allocator(compatible: &str) -> bool {
+pub(super) fn is_allocator(compatible: &str) -> bool {
     let model = compatible.rsplit(',').next().unwrap_or_default();
     model.contains("protected-memory")
         || model.split(['-', '_']).any(|word| matches!(word, "heap" | "heaps"))

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+mod heap_node;
+mod media;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -578,6 +581,7 @@ fn ask(tree: &DeviceTree) {
         assert!(!node.compatible.is_empty());
     }
     let _ = (tree.platform(), tree.reserved_memory().count());
+    let _ = (tree.heap_nodes(), tree.media_devices());
 }
 
 fn any_source() -> impl Strategy<Value = Source> {
