@@ -249,20 +249,7 @@ impl<'a> Report<'a> {
     /// Selects a heap for each GPU of the machine, and searches for obstacles.
     pub(crate) fn of(machine: &'a Machine, last: Option<&'a StateFile>) -> Self {
         let decision = decide(&machine.policy, &machine.facts);
-        let delivery = if machine.is_blob {
-            Some(machine.facts.kernel.delivery())
-        } else {
-            status::kernel::delivery(&machine.root, &machine.facts.kernel).ok()
-        };
-        let found = obstacles::find(&Situation {
-            machine,
-            decision: &decision,
-            is_plan: true,
-            gpus: &[],
-            refused: &[],
-            daemon_runs: None,
-            delivery,
-        });
+        let found = obstacles::find(&Situation::of_plan(machine, &decision));
         Self::new(machine, &decision, last, found)
     }
 

@@ -11,7 +11,7 @@ mod notes;
 mod options;
 mod provider;
 
-use protheap_core::decision::{Decision, GpuDecision};
+use protheap_core::decision::{Decision, GpuDecision, decide};
 use protheap_core::facts::Delivery;
 use protheap_core::state_file::Refused;
 use protheap_core::trace::{Considered, Outcome};
@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::status::gpu::Status;
+use crate::status::kernel;
 
 /// An obstacle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,6 +86,35 @@ pub(crate) fn find(at: &Situation<'_>) -> Found {
         subject(at, &mut found);
     }
     found
+}
+
+/// Returns a line for each required option that is disabled in the kernel of a machine. If the
+/// configuration is unknown, there is none.
+pub(crate) fn disabled_options(machine: &Machine) -> Vec<String> {
+    let decision = decide(&machine.policy, &machine.facts);
+    let mut found = Found::default();
+    options::find(&Situation::of_plan(machine, &decision), &mut found);
+    found.obstacles.into_iter().map(|obstacle| obstacle.message).collect()
+}
+
+impl<'a> Situation<'a> {
+    /// Returns the situation in which `decision` is the plan for a machine.
+    pub(crate) fn of_plan(machine: &'a Machine, decision: &'a Decision) -> Self {
+        let delivery = if machine.is_blob {
+            Some(machine.facts.kernel.delivery())
+        } else {
+            kernel::delivery(&machine.root, &machine.facts.kernel).ok()
+        };
+        Self {
+            machine,
+            decision,
+            is_plan: true,
+            gpus: &[],
+            refused: &[],
+            daemon_runs: None,
+            delivery,
+        }
+    }
 }
 
 impl Situation<'_> {

@@ -79,3 +79,44 @@ fn draft_of_a_device_tree_matches_the_golden_file() {
     }
     assert_eq!(draft, fs::read_to_string(golden).unwrap());
 }
+
+#[test]
+fn draft_with_all_share_tables_is_valid() {
+    let directory = Directory::new("draft-share");
+    let path = directory.0.join("acme,board.toml");
+    let mut tables = 0;
+    for name in machine::names() {
+        let machine = Directory::machine(&name);
+        let output = protheapctl(&["draft", "--root", machine.0.to_str().unwrap()]);
+        let uncomment = |line: &str| {
+            let is_table = line.starts_with("# [share.") || line.starts_with("# secure-video = [");
+            line.strip_prefix("# ").filter(|_| is_table).unwrap_or(line).to_owned() + "\n"
+        };
+        let draft: String = text(&output.stdout).lines().map(uncomment).collect();
+        tables += draft.matches("\n[share.").count();
+        if output.status.success() {
+            fs::write(&path, &draft).unwrap();
+            let checked = protheapctl(&["check", path.to_str().unwrap()]);
+            assert!(checked.status.success(), "{name}: {}\n{draft}", text(&checked.stdout));
+        }
+    }
+    assert!(tables > 5, "{tables}");
+}
+
+#[test]
+fn draft_of_a_running_board_sees_carve_outs() {
+    let machine = Directory::machine("imx95-19x19-evk-linaro");
+    fs::remove_dir_all(machine.0.join("etc")).unwrap();
+    let draft = |machine: &Directory| {
+        text(&protheapctl(&["draft", "--root", machine.0.to_str().unwrap()]).stdout)
+    };
+    let seen = "carve-out at /reserved-memory/secure@a0000000";
+    let before = draft(&machine);
+    assert!(before.contains(seen) && before.contains("\n  { name = \"secure\" },"), "{before}");
+    let node = "sys/firmware/devicetree/base/reserved-memory/secure@a0000000";
+    fs::remove_dir_all(machine.0.join(node)).unwrap();
+    let after = draft(&machine);
+    // The heap's name alone does not show that the GPU can use it.
+    assert!(!after.contains(seen) && !after.contains("\n  { name = \"secure\" },"), "{after}");
+    assert!(after.contains("# heaps = [{ name = \"secure\" }]"), "{after}");
+}

@@ -104,6 +104,13 @@ impl DeviceTree {
         found
     }
 
+    /// Returns the compatible string of the known driver that registers a heap called `name` on this
+    /// board, unless the heap has the name of its node.
+    pub fn driver_of_heap(&self, name: &str) -> Option<&'static str> {
+        let is_it = |naming: &Naming| self.fixed_name(*naming) == Some(name);
+        NAMINGS.iter().find(|(_, naming)| is_it(naming)).map(|(compatible, _)| *compatible)
+    }
+
     /// Returns the nodes of allocators outside of the reserved memory.
     fn allocator_nodes(&self) -> impl Iterator<Item = usize> {
         (1..self.nodes.len()).filter(|node| {
@@ -121,10 +128,18 @@ impl DeviceTree {
             NAMINGS.iter().find(|(known, _)| compatible.iter().any(|one| one == known))?;
         match naming {
             Naming::Node => node.split('@').next().map(str::to_owned),
-            Naming::Fixed(name) => Some((*name).to_owned()),
+            fixed => self.fixed_name(*fixed).map(str::to_owned),
+        }
+    }
+
+    /// Returns the name of a driver's heap on this board, if it does not depend on a node.
+    fn fixed_name(&self, naming: Naming) -> Option<&'static str> {
+        match naming {
+            Naming::Node => None,
+            Naming::Fixed(name) => Some(name),
             Naming::Vendor(vendor, name) => {
                 let (board, _) = self.compatible(0);
-                board.iter().any(|one| one.starts_with(vendor)).then(|| (*name).to_owned())
+                board.iter().any(|one| one.starts_with(vendor)).then_some(name)
             }
         }
     }
