@@ -137,7 +137,7 @@ impl Heaps {
                     "too little free memory for the buffers of a GPU; check its size and its users",
                 ),
                 Ok(Verdict::Dead) => {
-                    self.leave_out(name, "refuses every allocation; check that its TEE is running")
+                    self.leave_out(name, "refuses every allocation; check that its TEE is running");
                 }
                 Err(why) => self.add_untried(machine, heap, &why),
             }
@@ -233,8 +233,7 @@ impl Heaps {
 
     /// Adds OP-TEE's heap if it is not present, or the reason why it cannot appear.
     fn add_optee(&mut self, machine: &Machine) {
-        let has = |name: &HeapName| name.as_str() == OPTEE_HEAP;
-        if !machine.is_blob && machine.facts.heaps.iter().any(has) {
+        if !machine.is_blob && machine.facts.heaps.iter().any(HeapName::is_of_tee) {
             return;
         }
         let is_optee = |provider: &&Provider| {

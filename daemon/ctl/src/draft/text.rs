@@ -12,6 +12,9 @@ use super::heaps::{Candidate, OPTEE_HEAP};
 use super::{Draft, Source};
 use crate::output::Sanitized;
 
+/// Maximum length of a comment with observations, in characters, if its words permit.
+const WIDTH: usize = 110;
+
 /// Lines of a policy.
 #[derive(Default)]
 struct Lines(String);
@@ -21,6 +24,24 @@ impl Lines {
     fn add(&mut self, line: &str) {
         // Writing to a `String` cannot fail.
         let _ = writeln!(self.0, "{}", Sanitized(line));
+    }
+}
+
+impl Lines {
+    /// Appends a comment of one or more lines, each after `indent`. The lines after the first have
+    /// two more spaces than `text` begins with.
+    fn comment(&mut self, indent: &str, text: &str) {
+        let spaces = text.len() - text.trim_start_matches(' ').len();
+        let mut line = format!("{indent}#");
+        for word in text.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.add(&line);
+                line = format!("{indent}#{:1$}", "", spaces + 2);
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        self.add(&line);
     }
 }
 
@@ -170,7 +191,7 @@ impl Draft {
             lines.add("# Rejected heaps:");
         }
         for left_out in &self.left_out {
-            lines.add(&format!("#   {}: {}", left_out.name, left_out.why));
+            lines.comment("", &format!("  {}: {}", left_out.name, left_out.why));
         }
         if !self.sources.is_empty() {
             lines.add(
@@ -178,7 +199,7 @@ impl Draft {
             );
         }
         for Source { what, provider } in &self.sources {
-            lines.add(&format!("#   {what}"));
+            lines.comment("", &format!("  {what}"));
             if let Some(provider) = provider {
                 lines.add(&format!("#     {{ name = \"...\", provider = {} }}", quoted(provider)));
             }
@@ -187,7 +208,7 @@ impl Draft {
             lines.add("# Disabled kernel options:");
         }
         for option in &self.options {
-            lines.add(&format!("#   {option}"));
+            lines.comment("", &format!("  {option}"));
         }
     }
 
@@ -241,12 +262,11 @@ fn list<'c>(candidates: impl IntoIterator<Item = &'c Candidate>) -> String {
 
 /// Writes comments about a candidate.
 fn observations(lines: &mut Lines, indent: &str, candidate: &Candidate) {
-    lines.add(&format!("{indent}# {}", candidate.seen));
+    lines.comment(indent, &candidate.seen);
     for module in &candidate.modules {
-        lines.add(&format!(
-            "{indent}# The module {module} is installed. If it registers this heap, add: module = {}",
-            quoted(module)
-        ));
+        let module = quoted(module);
+        let text = format!("a module that may register it is installed: module = {module}");
+        lines.comment(indent, &text);
     }
 }
 

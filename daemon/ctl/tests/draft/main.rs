@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../machine/mod.rs"]
 mod machine;
+mod transcripts;
 
 use std::fs;
 
