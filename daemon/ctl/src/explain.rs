@@ -26,7 +26,6 @@ use serde::Serialize;
 use crate::machine::{Machine, Which};
 use crate::obstacles::{self, Found, Obstacle, Situation};
 use crate::output::json;
-use crate::status;
 
 /// Maximum number of unrelated policy files to list.
 const MOST_ELSEWHERE: usize = 20;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+mod carve_out;
 mod heap_node;
 mod media;
+mod overlay;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -237,52 +238,6 @@ fn reserved_memory_has_its_sizes() {
     );
     assert_eq!(regions[0].status, "reserved");
     assert_eq!(regions[2].compatible, ["acme,svp-region"]);
-}
-
-#[test]
-fn carve_outs_are_found_by_driver_allocator_or_name() {
-    let region = |phandle: u32| node().cells("phandle", &[phandle]).cells("reg", &[0, 0, 0, 4096]);
-    let regions = node()
-        .bus(2, 2)
-        .with("ranges", "")
-        .child("mali-region@1000", region(1))
-        .child("dsp@2000", region(2).with("no-map", "").with("compatible", "shared-dma-pool\0"))
-        .child("pool@3000", region(3).with("reusable", "").with("compatible", "shared-dma-pool\0"))
-        .child("secure@4000", region(4).with("no-map", ""))
-        .child("secure@5000", region(5))
-        .child("media@6000", region(6).with("compatible", "linaro,restricted-heap\0"));
-    let allocator = |compatible: &str, region: u32| {
-        node().with("compatible", compatible).cells("memory-region", &[region])
-    };
-    let root = node()
-        .bus(2, 2)
-        .child("reserved-memory", regions)
-        .child("dsp", allocator("acme,dsp\0", 2))
-        .child("pma", allocator("arm,protected-memory-allocator\0", 1))
-        .child("svp", allocator("acme,svp-heap\0", 3));
-    let tree = DeviceTree::of_blob(&root.blob()).unwrap();
-    let found = tree.carve_outs();
-    let shown: Vec<_> = found
-        .iter()
-        .map(|one| (&*one.name, one.bytes, one.allocator.as_ref().map(|of| &*of.device)))
-        .collect();
-    let size = Some(4096);
-    assert_eq!(
-        shown,
-        [
-            ("mali-region", size, Some("pma")),
-            ("media", size, None),
-            ("pool", size, Some("svp")),
-            ("secure", size, None),
-        ]
-    );
-    assert!(found[3].no_map && found[3].path.ends_with("secure@4000"));
-
-    let directory = Tree::new();
-    root.write(&directory, "sys/firmware/devicetree/base");
-    let mut problems = Vec::new();
-    let live = DeviceTree::of_root(&directory.root(), &mut problems);
-    assert_eq!((live.carve_outs(), problems), (found, vec![]));
 }
 
 #[test]
@@ -650,47 +605,4 @@ proptest! {
         same(&directory, &source);
         ask(&DeviceTree::of_blob(&source.blob()).unwrap());
     }
-}
-
-#[test]
-fn overlays_are_applied_in_their_order() {
-    let directory = Tree::new();
-    let fragment = |status: &str| {
-        let gpu = node().with("status", status);
-        let content = node().child("__overlay__", node().child("gpu@5", gpu));
-        node().child("fragment@0", content.with("target-path", "/\0"))
-    };
-    directory.file("off.dtbo", fragment("disabled\0").blob());
-    directory.file("on.dtbo", fragment("okay\0").blob());
-    let overlay = |name: &str| directory.path(name);
-    let base =
-        node().bus(1, 1).child("gpu@5", node().with("compatible", GPU).cells("reg", &[5, 1]));
-    let apply = |overlays: &[PathBuf]| {
-        overlay::apply(overlay::PROGRAM, base.blob(), overlays).map(|blob| {
-            let tree = DeviceTree::of_blob(&blob).unwrap();
-            tree.nodes_compatible(&["arm,mali-valhall-csf"]).next().unwrap().status
-        })
-    };
-    let missing = overlay::apply("fdtoverlay-is-missing", base.blob(), &[overlay("on.dtbo")]);
-    let missing = missing.unwrap_err().to_string();
-    assert!(missing.contains("device-tree-compiler"), "{missing}");
-    // Not found before the program is started.
-    let nothing = apply(&[overlay("nothing.dtbo")]).unwrap_err().to_string();
-    assert!(nothing.contains("nothing.dtbo"), "{nothing}");
-    if std::process::Command::new(overlay::PROGRAM).arg("--version").output().is_err() {
-        eprintln!("skipped: {} is not installed", overlay::PROGRAM);
-        return;
-    }
-    assert_eq!(apply(&[overlay("off.dtbo")]).unwrap(), "disabled");
-    assert_eq!(apply(&[overlay("off.dtbo"), overlay("on.dtbo")]).unwrap(), OKAY);
-    directory.file("bad.dtbo", "no overlay");
-    let bad = apply(&[overlay("bad.dtbo")]).unwrap_err().to_string();
-    assert!(bad.contains("fdtoverlay failed to apply"), "{bad}");
-    // The base has no label of this name.
-    let fixups = node().with("nowhere", "/fragment@0:target:0\0");
-    let content = node().child("__overlay__", node()).cells("target", &[u32::MAX]);
-    let labelled = node().child("fragment@0", content).child("__fixups__", fixups);
-    directory.file("label.dtbo", labelled.blob());
-    let label = apply(&[overlay("label.dtbo")]).unwrap_err().to_string();
-    assert!(label.contains("dtc -@"), "{label}");
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use protheap_board::heaps::access;
 use protheap_board::udev_rules::{self, KEEP};
+use protheap_core::decision::Plan;
 use protheap_core::trace::{Considered, Outcome};
 use protheap_policy::name::HeapName;
 use protheap_policy::schema::EvidenceStatus;
@@ -105,8 +106,15 @@ pub(super) fn reach(at: &Situation<'_>, found: &mut Found) {
         return;
     }
     for (device, decision) in &at.decision.gpus {
-        let Some(heap) = super::selected(decision) else { continue };
-        let evidence = at.machine.policy.content().evidence.get(&heap.candidate);
+        let Some(considered) = super::selected(decision) else { continue };
+        let candidate = considered.candidate.as_str();
+        let heap = match &decision.plan {
+            Plan::Try(request) | Plan::Bind(request) => request.heap.as_str(),
+            Plan::Keep(heap) => heap.as_str(),
+            _ => candidate,
+        };
+        let evidence = &at.machine.policy.content().evidence;
+        let evidence = evidence.get(heap).or_else(|| evidence.get(candidate));
         let status = evidence.map(|evidence| evidence.status);
         if status == Some(EvidenceStatus::Tested) {
             continue;
@@ -116,13 +124,11 @@ pub(super) fn reach(at: &Situation<'_>, found: &mut Found) {
             what: "reach-unverified",
             gpu: Some(device.to_string()),
             message: format!(
-                "nobody has shown that this GPU reaches the memory of {} (evidence: {status})",
-                heap.candidate
+                "nobody has shown that this GPU reaches the memory of {heap} (evidence: {status})"
             ),
             next: format!(
-                "play protected content on this board, and record the result in [evidence.{:?}] of a \
-                 policy",
-                heap.candidate
+                "play protected content on this board, and record the result in [evidence.{heap:?}] of \
+                 a policy"
             ),
         });
     }
