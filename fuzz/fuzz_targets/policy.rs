@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use protheap_core::decision::decide;
-use protheap_core::facts::{Facts, Gpu, Module, Provider, Soc, Tee};
+use protheap_core::facts::{Facts, Gpu, HeapModule, Module, Provider, Soc, Tee};
+use protheap_core::notes::notes;
 use protheap_core::share::common_heaps;
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
@@ -78,10 +79,14 @@ fn use_policy(policy: &Policy) {
         let provider = Provider { compatible: vec![compatible.into()], ..Provider::default() };
         facts.providers.insert(device.clone(), provider);
     }
+    for (module, state) in policy.module_names().into_iter().zip(HeapModule::ALL.iter().cycle()) {
+        facts.heap_modules.insert(module.to_owned(), *state);
+    }
     let decision = decide(policy, &facts);
     assert_eq!(decision.gpus[&device].trace.len(), of_gpu.heaps().len());
-    let common = common_heaps(policy, &facts.heaps);
+    let common = common_heaps(policy, &facts);
     assert!(common.values().all(|heap| facts.heaps.contains(heap)));
+    assert!(notes(policy, &facts).iter().all(|note| note.gpu == device));
 }
 
 fn lies_in_its_file(origin: &Origin) {

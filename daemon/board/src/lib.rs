@@ -13,7 +13,6 @@ pub mod cma;
 pub mod devices;
 pub mod firmware;
 pub mod gpu_id;
-pub mod heap_drivers;
 pub mod heap_modules;
 pub mod heaps;
 pub mod kernel;
@@ -34,5 +33,6 @@ pub mod tee;
 pub mod testing;
 pub mod udev_rules;
 pub mod uevents;
+pub mod vendor_modules;
 
 pub use problem::Problem;

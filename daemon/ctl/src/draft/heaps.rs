@@ -3,7 +3,7 @@
 //! The heaps of a board: those that are present, and those that can appear.
 
 use protheap_board::heaps::Heap;
-use protheap_board::{devices, heap_drivers};
+use protheap_board::{devices, vendor_modules};
 use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Protection, Provider, Verdict};
 use protheap_policy::name::HeapName;
 use protheap_policy::policy::SUSPEND_BYTES;
@@ -265,7 +265,7 @@ impl Heaps {
     /// Adds the installed modules that may register the heaps of reserved memory.
     fn add_modules(&mut self, machine: &mut Machine) {
         let release = &machine.facts.kernel.release;
-        let modules = heap_drivers::read(&machine.root, release, &mut machine.problems);
+        let modules = vendor_modules::read(&machine.root, release, &mut machine.problems);
         for candidate in &mut self.candidates {
             if candidate.provider.is_none() && !candidate.name.is_of_tee() {
                 candidate.modules.clone_from(&modules);

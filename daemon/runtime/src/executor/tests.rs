@@ -209,3 +209,77 @@ fn kernel_gets_as_many_suspend_buffers_as_it_requests() {
         assert_eq!(suspend.count(), handed, "{calls:?}");
     }
 }
+
+/// Returns a machine whose only candidate is the heap of an installed module.
+fn with_module() -> Tree {
+    let tree = machine("handed", &[]);
+    tree.file("lib/modules/7.3.4/modules.dep", "updates/acme-svp.ko:\n");
+    let policy = "schema = 1\n[gpu.'arm,mali-valhall-csf']\n\
+        heaps = [{ name = 'svp', module = 'acme_svp' }]\nhold = '2s'\n";
+    tree.file("etc/protheap/policies/default.toml", policy);
+    tree
+}
+
+fn state_of<M: Machine>(executor: &Executor<M, FakeKernel>) -> (State, Option<Reason>) {
+    let binding = executor.engine.bindings().next().unwrap().1;
+    (binding.state(), binding.reason())
+}
+
+#[test]
+fn module_that_fails_during_the_hold_is_detected_by_polling() {
+    let tree = with_module();
+    fake(|fake| *fake = Fake::default());
+    let mut executor = executor::<Binder>(&tree);
+    assert_eq!(state_of(&executor).0, State::Waiting);
+    assert!(executor.rest().unwrap() <= Duration::from_micros(POLL));
+    let state = "sys/module/acme_svp/initstate";
+    tree.file(state, "coming\n");
+    executor.poll();
+    assert_eq!(state_of(&executor).0, State::Waiting);
+    std::fs::remove_dir_all(tree.path("sys/module")).unwrap();
+    executor.poll();
+    assert_eq!(state_of(&executor), (State::Unprotected, Some(Reason::NoHeap)));
+}
+
+#[test]
+fn heap_of_a_module_is_bound_before_its_events_arrive() {
+    let tree = with_module();
+    fake(|fake| *fake = Fake::default());
+    let mut executor = executor::<Binder>(&tree);
+    tree.directory("sys/class/dma_heap/svp");
+    tree.file("sys/module/acme_svp/initstate", "live\n");
+    executor.poll();
+    assert_eq!(state_of(&executor).0, State::Bound);
+}
+
+thread_local! {
+    static LOGGED: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+fn record(_: &str, message: &Message<'_>) {
+    if let Message::Other(text) = message {
+        LOGGED.with_borrow_mut(|logged| logged.push(text.to_string()));
+    }
+}
+
+#[test]
+fn daemon_logs_notes_on_local_policies_once_per_load() {
+    let tree = with_module();
+    let noted = |directory: &str| {
+        LOGGED.take();
+        let policy = "schema = 1\n[gpu.'arm,mali-valhall-csf']\n\
+            heaps = [{ name = 'svp', provider = 'acme,svp' }]\n";
+        tree.file(&format!("{directory}/protheap/policies/default.toml"), policy);
+        let log = Log { program: "test", sink: record };
+        let mut executor = Executor::<Keeper, FakeKernel>::new(tree.root(), log).unwrap();
+        executor.log_notes();
+        executor.start();
+        assert!(!executor.reload(), "nothing has changed");
+        let mut logged = LOGGED.take();
+        logged.retain(|line| line.contains("compatible string acme,svp"));
+        logged.len()
+    };
+    assert_eq!(noted("etc"), 1);
+    std::fs::remove_dir_all(tree.path("etc/protheap")).unwrap();
+    assert_eq!(noted("usr/lib"), 0);
+}

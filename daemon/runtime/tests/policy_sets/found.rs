@@ -23,8 +23,10 @@ fn said(origin: &Origin, value: String) -> (String, String) {
 }
 
 fn candidate(heap: &Candidate) -> String {
-    let (tee, provider) = (heap.conditions.tee.as_deref(), heap.provider.as_deref());
-    said(&heap.origin, written(&heap.name.to_string(), tee, provider)).1
+    let provider = heap.provider.as_deref().map(|name| ("provider", name));
+    let by = provider.or(heap.module.as_deref().map(|name| ("module", name)));
+    let tee = heap.conditions.tee.as_deref();
+    said(&heap.origin, written(&heap.name.to_string(), tee, by)).1
 }
 
 pub(crate) fn said_of_gpu(gpu: &GpuPolicy) -> Said {

@@ -9,7 +9,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use protheap_core::facts::{Facts, Gpu, Module, Provider, Tee};
+use protheap_core::facts::{Facts, Gpu, HeapModule, Module, Provider, Tee};
 use protheap_policy::name::{DeviceName, HeapName};
 
 /// Directories of policies, by descending precedence.
@@ -137,17 +137,19 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 
-pub(crate) fn written(name: &str, tee: Option<&str>, provider: Option<&str>) -> String {
-    let keys = [("tee", tee), ("provider", provider)];
-    let keys = keys.iter().filter_map(|(key, value)| Some(format!(", {key} = {:?}", (*value)?)));
+/// Returns a candidate, with the key and the value of what registers its heap.
+pub(crate) fn written(name: &str, tee: Option<&str>, by: Option<(&str, &str)>) -> String {
+    let keys = tee.map(|tee| ("tee", tee)).into_iter().chain(by);
+    let keys = keys.map(|(key, value)| format!(", {key} = {value:?}"));
     format!("{{ name = {name:?}{} }}", keys.collect::<String>())
 }
 
 fn content() -> impl Strategy<Value = Content> {
     let heap = prop_oneof![3 => select(&HEAPS[..]), 1 => Just("protected,*")];
     let tee = option::weighted(0.2, select(&["optee", "qtee"][..]));
-    let provider = option::weighted(0.2, Just("acme,svp"));
-    let candidate = (heap, tee, provider).prop_map(|(name, tee, by)| written(name, tee, by));
+    let by = [("provider", "acme,svp"), ("module", "acme_svp")];
+    let by = option::weighted(0.3, select(by.to_vec()));
+    let candidate = (heap, tee, by).prop_map(|(name, tee, by)| written(name, tee, by));
     let field = prop_oneof![
         4 => vec(candidate, 0..3).prop_map(|all| ("heaps", format!("[{}]", all.join(", ")))),
         1 => (0..=10).prop_map(|s| ("hold", format!("\"{s}s\""))),
@@ -224,8 +226,12 @@ pub(crate) fn boards() -> impl Strategy<Value = Vec<String>> {
 pub(crate) fn facts() -> impl Strategy<Value = Facts> {
     let heaps = subsequence(&HEAPS[..], 0..=HEAPS.len());
     let provider = option::of(option::of(Just("svp".to_owned())));
-    (heaps, provider, any::<[bool; 3]>()).prop_map(|(heaps, provider, [lockdown, module, tee])| {
+    let state = option::of(select(HeapModule::ALL));
+    let flags = any::<[bool; 3]>();
+    let all = (heaps, provider, state, flags);
+    all.prop_map(|(heaps, provider, state, [lockdown, module, tee])| {
         let mut facts = Facts::default();
+        facts.heap_modules.extend(state.map(|state| ("acme_svp".to_owned(), state)));
         for [device, compatible @ ..] in GPUS {
             let gpu = Gpu { compatible: compatible.map(str::to_owned).into(), ..Gpu::default() };
             facts.gpus.insert(DeviceName::new(device).unwrap(), gpu);
