@@ -30,7 +30,7 @@ pub struct Note {
     pub local: bool,
     /// What is wrong.
     pub message: String,
-    /// What to do.
+    /// What to do; empty if the policy of the image names a provider that this machine lacks.
     pub next: String,
 }
 
@@ -66,6 +66,8 @@ pub fn notes(policy: &Policy, facts: &Facts) -> Vec<Note> {
                     continue;
                 }
                 let local = !candidate.origin.file.path.contains(IMAGE);
+                // The image's policies name the providers of other boards and kernels, too.
+                let next = if local || what == What::NotShared { next } else { String::new() };
                 notes.push(Note { what, gpu: device.clone(), origin, local, message, next });
             }
         }
@@ -172,6 +174,11 @@ mod tests {
                     acme,svp of a";
         assert_eq!(seen(&policy, &facts), [none]);
         facts.inert_nodes.insert("acme,svp".into(), "/reserved-memory/svp@1".into());
+        // The image's policies list the providers of other boards.
+        let text = format!("{GPU}\nheaps = [{{ name = 'a', provider = 'acme,svp' }}]");
+        let of_image = self::policy(&[("/usr/lib/protheap/policies/acme,a9.toml", &text)]);
+        let next = |policy: &Policy| notes(policy, &facts)[0].next.clone();
+        assert!(next(&of_image).is_empty() && !next(&local(&text)).is_empty());
         let inert = "no-such-provider a.gpu provider acme,svp of a is no device: the kernel \
                      creates none for the node /reserved-memory/svp@1";
         assert_eq!(seen(&policy, &facts), [inert]);

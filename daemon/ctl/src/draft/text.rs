@@ -263,6 +263,13 @@ fn list<'c>(candidates: impl IntoIterator<Item = &'c Candidate>) -> String {
 /// Writes comments about a candidate.
 fn observations(lines: &mut Lines, indent: &str, candidate: &Candidate) {
     lines.comment(indent, &candidate.seen);
+    if let [module] = candidate.modules.as_slice() {
+        let module = quoted(module);
+        let text = format!(
+            "the only installed heap module of a vendor is {module}: remove `module` if it does not register this heap"
+        );
+        return lines.comment(indent, &text);
+    }
     for module in &candidate.modules {
         let module = quoted(module);
         let text = format!("a module that may register it is installed: module = {module}");
@@ -273,9 +280,10 @@ fn observations(lines: &mut Lines, indent: &str, candidate: &Candidate) {
 /// Returns an entry of `heaps`.
 fn entry(candidate: &Candidate) -> String {
     let name = quoted(candidate.name.as_str());
-    match &candidate.provider {
-        Some(provider) => format!("{{ name = {name}, provider = {} }}", quoted(provider)),
-        None => format!("{{ name = {name} }}"),
+    match (&candidate.provider, candidate.modules.as_slice()) {
+        (Some(provider), _) => format!("{{ name = {name}, provider = {} }}", quoted(provider)),
+        (None, [module]) => format!("{{ name = {name}, module = {} }}", quoted(module)),
+        (None, _) => format!("{{ name = {name} }}"),
     }
 }
 
