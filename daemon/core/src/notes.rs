@@ -56,8 +56,11 @@ pub fn notes(policy: &Policy, facts: &Facts) -> Vec<Note> {
         let candidates = gpu_policy.heaps().iter();
         for candidate in candidates.filter(|one| unmet_by_machine(&one.conditions, facts).is_none())
         {
+            let local = !candidate.origin.file.path.contains(IMAGE);
+            let is_present = facts.heaps.iter().any(|heap| candidate.name.fits(heap));
             let found = [
-                source(candidate, facts),
+                // The image's policies name the providers of other boards and kernels, too.
+                source(candidate, facts).filter(|_| local || !is_present),
                 share.and_then(|(table, share)| not_shared(candidate, device, table, share)),
             ];
             for (what, message, next) in found.into_iter().flatten() {
@@ -65,8 +68,6 @@ pub fn notes(policy: &Policy, facts: &Facts) -> Vec<Note> {
                 if notes.iter().any(|known| known.what == what && known.origin == origin) {
                     continue;
                 }
-                let local = !candidate.origin.file.path.contains(IMAGE);
-                // The image's policies name the providers of other boards and kernels, too.
                 let next = if local || what == What::NotShared { next } else { String::new() };
                 notes.push(Note { what, gpu: device.clone(), origin, local, message, next });
             }
@@ -135,7 +136,7 @@ mod tests {
     use crate::facts::{Gpu, Provider};
     use protheap_policy::fragment::Fragment;
     use protheap_policy::merged::Merged;
-    use protheap_policy::name::Key;
+    use protheap_policy::name::{HeapName, Key};
 
     const GPU: &str = "[gpu.'arm,mali-valhall-csf']";
 
@@ -179,6 +180,10 @@ mod tests {
         let of_image = self::policy(&[("/usr/lib/protheap/policies/acme,a9.toml", &text)]);
         let next = |policy: &Policy| notes(policy, &facts)[0].next.clone();
         assert!(next(&of_image).is_empty() && !next(&local(&text)).is_empty());
+        let mut present = facts.clone();
+        present.heaps.insert(HeapName::new("a").unwrap());
+        assert_eq!(notes(&of_image, &present), []);
+        assert_eq!(notes(&local(&text), &present).len(), 1);
         let inert = "no-such-provider a.gpu provider acme,svp of a is no device: the kernel \
                      creates none for the node /reserved-memory/svp@1";
         assert_eq!(seen(&policy, &facts), [inert]);
