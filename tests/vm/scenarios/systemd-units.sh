@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# about: systemd applies the sandboxes of the units, and the watchdog covers both threads of the daemon
+# about: systemd applies the sandboxes of the units, udev the permissions of heaps, and the watchdog covers both threads of the daemon
 # init: systemd
 # cmdline: simtee.delay_ms=200
 # limit: 240
@@ -21,6 +21,28 @@ check 'systemd-analyze rates the exposure of the daemon at 1.7 at most' systemd-
 check 'systemd-analyze rates the exposure of the binder at 3.0 at most' systemd-analyze security --no-pager --threshold=30 protheap-bind.service
 
 need wait_until 10 ends in-use adopted
+
+# As distributions do that open all heaps to the group `video`.
+mkdir -p /run/udev/rules.d
+rule() { echo "SUBSYSTEM==\"dma_heap\", GROUP=\"44\", MODE=\"0660\"$1" >/run/udev/rules.d/99-com.rules; }
+coldplug_heaps() { udevadm control --reload && udevadm trigger --settle --action=change --subsystem-match=dma_heap; }
+access_of() { stat -c '%u %g %a' "$(heap "$1")"; }
+obstacles_contain() { protheapctl status --json >/run/status.json && grep -q "\"what\": *\"$1\"" /run/status.json; }
+rule ''
+need coldplug_heaps
+check 'a rule that opens all heaps applies to the system heap' is "$(access_of system)" '0 44 660'
+check 'the node of a protected heap belongs to root nevertheless' is "$(access_of protected,secure-video)" '0 0 600'
+check 'status does not report the heap as open' fails obstacles_contain open-heap
+rule ', ENV{PROTHEAP_KEEP_MODE}="1"'
+need coldplug_heaps
+check 'PROTHEAP_KEEP_MODE keeps the permissions of a protected heap' is "$(access_of protected,secure-video)" '0 44 660'
+check 'status takes the property for the will of the administrator' fails obstacles_contain open-heap
+rule ''
+need chmod 0666 "$(heap protected,secure-video)"
+check 'status reports a protected heap that others can open' obstacles_contain open-heap
+rm /run/udev/rules.d/99-com.rules
+need coldplug_heaps
+
 mkdir -p $DROP_IN
 cat >$DROP_IN/watchdog.conf <<END
 [Service]
