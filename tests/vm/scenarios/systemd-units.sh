@@ -13,9 +13,9 @@ for unit in protheapd protheap-bind; do
 		check "$unit: $property is on" is "$(unit_says $property $unit)" yes
 	done
 	check "$unit: the unit has no capability" is "$(systemctl show --property CapabilityBoundingSet $unit)" CapabilityBoundingSet=
-	check '$unit: the unit can write only to configfs' is "$(unit_says ProtectSystem $unit) $(unit_says ReadWritePaths $unit)" 'strict -/sys/kernel/config/protheap'
+	check "$unit: the unit can write only to configfs" is "$(unit_says ProtectSystem $unit) $(unit_says ReadWritePaths $unit)" 'strict -/sys/kernel/config/protheap'
 	# ProtectClock= adds the real-time clock.
-	check '$unit: the unit can open only the module and heaps' is "$(unit_says DevicePolicy $unit) $(unit_says DeviceAllow $unit | sort | tr '\n' ' ')" 'closed /dev/protheap rw char-dma_heap rw char-rtc r '
+	check "$unit: the unit can open only the module and heaps" is "$(unit_says DevicePolicy $unit) $(unit_says DeviceAllow $unit | sort | tr '\n' ' ')" 'closed /dev/protheap rw char-dma_heap rw char-rtc r '
 done
 check 'systemd-analyze rates the exposure of the daemon at 1.7 at most' systemd-analyze security --no-pager --threshold=17 protheapd.service
 check 'systemd-analyze rates the exposure of the binder at 3.0 at most' systemd-analyze security --no-pager --threshold=30 protheap-bind.service

@@ -4,7 +4,7 @@
 
 use protheap_board::kernel;
 use protheap_core::engine::{Change, Event, Keeper, Machine as _, NoDemand, NoRebind};
-use protheap_core::notes::{Note, notes};
+use protheap_core::notes::{Note, What, notes};
 use protheap_core::state_file::Refused;
 use protheap_policy::name::DeviceName;
 
@@ -23,11 +23,11 @@ impl<K: Kernel> Executor<Keeper, K> {
         }
     }
 
-    /// Logs the statements of local policies that deserve attention. The image's policies list
-    /// alternatives for many firmwares.
+    /// Logs the providers and modules of local policies that this machine lacks. The image's
+    /// policies list alternatives for many firmwares.
     pub fn log_notes(&self) {
         for note in notes(self.engine.policy(), self.engine.facts()) {
-            if note.local {
+            if note.local && note.what != What::NotShared {
                 let Note { origin, message, next, .. } = note;
                 self.log.write(&Message::Other(format_args!("{origin}: {message}; {next}")));
             }
