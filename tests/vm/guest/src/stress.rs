@@ -66,21 +66,21 @@ fn step(worker: &mut Worker) {
             let probed = driver("bind", &gpu);
             worker.count("driver-bound", probed);
         }
-        50..70 => {
-            let what = *worker.random.pick(&["create", "create", "destroy", "keep"]);
+        50..66 => {
+            let what = *worker.random.pick(&["create", "create", "destroy", "destroy", "keep"]);
             let done = write(&format!("/sys/kernel/debug/csfgpu/{gpu}/groups"), what);
             worker.count(&format!("group-{what}"), done);
         }
-        70..75 => {
+        66..71 => {
             let destroyed = write("/sys/kernel/debug/csfgpu/kept", "destroy");
             worker.count("kept-group-destroyed", destroyed);
         }
-        75..80 => {
+        71..76 => {
             let given = buffer::give(&gpu, 1, HEAP, 131_072);
             worker.count("suspend-given", given);
         }
-        80..90 => hand_over_badly(worker, &gpu),
-        90..93 => {
+        76..92 => hand_over_badly(worker, &gpu),
+        92..95 => {
             // This frees the buffers that were handed over before.
             let stored = store(&gpu, "heap", HEAP);
             worker.count("heap-stored", stored);
@@ -92,11 +92,12 @@ fn step(worker: &mut Worker) {
 /// Hands over a buffer that the kernel refuses, or would refuse without the other processes.
 fn hand_over_badly(worker: &mut Worker, gpu: &str) {
     let kind = *worker.random.pick(&[0, 1]);
-    let (name, result) = match worker.random.below(5) {
+    let (name, result) = match worker.random.below(10) {
         0 => ("give-small", buffer::give(gpu, kind, HEAP, 2048)),
         1 => ("give-mappable", buffer::give(gpu, kind, "system", 262_144)),
         2 => ("give-other-heap", buffer::give(gpu, kind, "default_cma_region", 262_144)),
         3 => ("give-nobody", buffer::give("nobody.gpu", kind, HEAP, 262_144)),
+        // The kernel accepts the first of both seldom, because the GPU must lack a suspend buffer.
         _ => {
             let other = worker.gpu();
             ("give-twice", buffer::give_twice(gpu, &other, HEAP, 131_072))
