@@ -28,9 +28,9 @@ pub struct Note {
     pub origin: String,
     /// Whether the file is a local one, and not part of the image.
     pub local: bool,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
-    /// What to do; empty if the policy of the image names a provider that this machine lacks.
+    /// Remedy; empty if the policy of the image names a provider that this machine lacks.
     pub next: String,
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `protheapctl evidence`: shows how the names of a board's heaps are known, and what nobody has
-//! shown yet.
+//! `protheapctl evidence`: shows the evidence for the heaps of a board, and its gaps.
 
 mod text;
 
@@ -81,7 +80,7 @@ struct Heap<'a> {
     /// Whether it exists; null for a device tree blob.
     present: Option<bool>,
     evidence: Option<Evidence<'a>>,
-    /// What nobody has shown.
+    /// Facts that are not shown.
     gaps: Vec<Gap>,
 }
 

@@ -63,7 +63,7 @@ enum Command {
     Check(check::Args),
     /// Print a draft of a policy for a board
     Draft(draft::Args),
-    /// Show how the heap names of a board are known, and what nobody has shown yet
+    /// Show the evidence for the heaps of a board, and its gaps
     Evidence(evidence::Args),
     /// Explain which policy applies to a machine, and which heap it selects
     Explain(explain::Args),

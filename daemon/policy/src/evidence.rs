@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Evidence for heap names: how a name is known, on which versions it was seen, and what nobody has
-//! shown yet.
+//! Evidence for heap names: the source of a name, the versions on which it was seen, and the facts
+//! that are not shown.
 
 use crate::sanitize::is_hidden;
 use crate::words;
@@ -50,7 +50,7 @@ words! {
 }
 
 words! {
-    /// A fact about a heap that nobody has shown yet.
+    /// A fact about a heap that its evidence does not show.
     Gap {
         /// No policy has evidence for the heap name.
         NoEvidence = "no-evidence",
@@ -78,10 +78,10 @@ impl Gap {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::NoEvidence => "no policy says how the name is known",
-            Self::NameUnverified => "nobody has verified the name on this platform",
-            Self::NotTested => "nobody has shown a GPU that works with the heap on this platform",
-            Self::FirewallUnknown => "nobody has shown whether a firewall protects the memory",
-            Self::FirewallUnverified => "nobody has verified the firewall",
+            Self::NameUnverified => "the name is not verified on this platform",
+            Self::NotTested => "no test of the heap with a GPU of this platform is known",
+            Self::FirewallUnknown => "it is not known whether a firewall protects the memory",
+            Self::FirewallUnverified => "the firewall is not verified",
             Self::KernelMissing => "the version of the kernel is missing",
             Self::FirmwareMissing => "the version of the firmware is missing",
             Self::DateMissing => "the date is missing",
@@ -104,7 +104,7 @@ impl Evidence {
     }
 }
 
-/// Returns what nobody has shown about a heap with this evidence.
+/// Returns the facts that this evidence for a heap does not show.
 pub fn gaps(evidence: Option<&Evidence>) -> Vec<Gap> {
     let Some(evidence) = evidence else {
         return vec![Gap::NoEvidence, Gap::FirewallUnknown];
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_what_nobody_has_shown() {
+    fn gaps_are_the_facts_that_are_not_shown() {
         use EvidenceStatus::{Documented, Tested, Unverified};
         assert_eq!(gaps(None), [Gap::NoEvidence, Gap::FirewallUnknown]);
         let unknown =

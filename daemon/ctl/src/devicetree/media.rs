@@ -10,7 +10,7 @@ use super::{DeviceTree, OKAY, Property};
 /// Maximum number of devices that are returned.
 const MOST: usize = 64;
 
-/// What a device does in a media pipeline.
+/// Function of a device in a media pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Decodes video or images.
@@ -44,7 +44,7 @@ pub struct MediaDevice {
     pub path: String,
     /// `compatible` of the node, most specific first; never empty.
     pub compatible: Vec<String>,
-    /// What the device does.
+    /// Function of the device.
     pub role: Role,
 }
 

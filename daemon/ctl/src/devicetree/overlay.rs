@@ -54,7 +54,7 @@ pub(crate) fn apply(program: &str, base: Vec<u8>, overlays: &[PathBuf]) -> Resul
         spawned => spawned.with_context(|| format!("failed to run {program}"))?,
     };
     let input = child.stdin.take();
-    // If the program exits early, its status tells why.
+    // If the program exits early, its exit status and messages contain the reason.
     let writer = thread::spawn(move || input.map(|mut input| input.write_all(&base)));
     let output = collect(child.stdout.take(), MOST_BYTES as u64 + 1);
     let message = collect(child.stderr.take(), MESSAGE);

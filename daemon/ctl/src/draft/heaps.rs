@@ -35,7 +35,7 @@ pub(super) struct Candidate {
     pub(super) modules: Vec<String>,
     /// Observation about the heap, for a comment and its evidence.
     pub(super) seen: String,
-    /// Whether the heap must not be bound before somebody has verified that the GPU can use it.
+    /// Whether the heap must not be bound without a test that the GPU can use it.
     pub(super) is_guess: bool,
     rank: Rank,
 }

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 pub(super) struct Device {
     /// The most specific compatible string, after which its table is named.
     pub(super) compatible: String,
-    /// What the device is, and how that is known.
+    /// Description of the device, and the source of it.
     pub(super) seen: String,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Heaps that others can open, and heaps of which nobody has shown that the GPU reaches them.
+//! Heaps that others can open, and heaps without evidence that the GPU can access them.
 
 use std::collections::BTreeSet;
 
@@ -124,7 +124,7 @@ pub(super) fn reach(at: &Situation<'_>, found: &mut Found) {
             what: "reach-unverified",
             gpu: Some(device.to_string()),
             message: format!(
-                "nobody has shown that this GPU reaches the memory of {heap} (evidence: {status})"
+                "no test is known in which this GPU accessed the memory of {heap} (evidence: {status})"
             ),
             next: format!(
                 "play protected content on this board, and record the result in [evidence.{heap:?}] of \
