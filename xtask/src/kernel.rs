@@ -21,6 +21,8 @@ use crate::toolchain::Toolchain;
 /// Package of the source, and the suite that has it.
 const PACKAGE: &str = "linux-source-7.3";
 const SUITE: &str = "trixie-backports";
+/// The series with panthor's own interface for protected memory.
+pub(crate) const UAPI: &str = "09-panthor-protected-uapi";
 /// Number of lines that make prints in a whole build.
 const STEPS: u32 = 1560;
 /// Number of builds that are kept: the present one, and one to go back to.
@@ -231,9 +233,11 @@ pub(crate) fn applied(tree: &Path) -> Result<Vec<PathBuf>> {
 
 /// Applies patches in their order, without fuzz.
 fn apply_patches(tree: &Path, patches: &[PathBuf]) -> Result<()> {
-    for path in patches {
+    for (index, path) in patches.iter().enumerate() {
         patch(tree, path, &[])?;
-        let copy = kept(tree).join(path.file_name().unwrap_or_default());
+        // Several series have a patch of the same number.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let copy = kept(tree).join(format!("{index:03}-{name}"));
         cache::write(&copy, cache::read(path)?)?;
     }
     Ok(())
@@ -281,10 +285,14 @@ pub(crate) fn check_patches(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Returns the patches of `driver/patches`, in their order.
+/// Returns the patches of `driver/patches` in their order: each series for Linux, and then those that need protheap.ko.
 fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let mut patches = cache::files(&workspace.root.join("driver/patches"))?;
+    let dir = workspace.root.join("driver/patches");
+    let mut patches = cache::files(&dir.join("upstream"))?;
+    patches.extend(cache::files(&dir.join("protheap"))?);
     patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    // Series of an interface that only Linux can assign numbers to are built for their scenarios only.
+    patches.retain(|path| !path.components().any(|part| part.as_os_str() == UAPI));
     Ok(patches)
 }
 
