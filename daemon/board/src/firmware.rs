@@ -4,7 +4,7 @@
 
 #[cfg(feature = "xz")]
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 #[cfg(feature = "zstd")]
 use std::io::BufReader;
@@ -113,31 +113,19 @@ pub fn identify(
     let directories = directories(root, release, problems);
     // The name becomes part of paths.
     Key::new(name).ok()?;
-    for (suffix, _) in FORMS {
-        for directory in &directories {
-            let path = format!("{directory}/{name}/mali_csffw.bin{suffix}");
-            let bytes = match root.open_at(&path, OFlags::RDONLY).map_err(Failed::from) {
-                Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR)) => continue,
-                opened => opened.and_then(|file| unpacked(file, &path)),
-            };
-            let bytes = root.note(&path, bytes, problems)?;
-            let image = match Image::parse(&bytes) {
-                Ok(image) => image,
-                Err(error) => {
-                    problems.push(Problem::new(root.shown(&path), error.to_string()));
-                    return None;
-                }
-            };
-            let (major, minor) = image.version();
-            return Some(Identity {
-                name: name.to_owned(),
-                version: format!("{major}.{minor}"),
-                git_sha: image.git_sha().map(str::to_owned),
-                protected_bytes: image.protected_bytes(),
-            });
-        }
-    }
-    None
+    let Found { path, file, .. } = find(root, &directories, name)?;
+    let bytes = file.and_then(|file| unpacked(file, &path));
+    let bytes = root.note(&path, bytes, problems)?;
+    let parsed = Image::parse(&bytes);
+    let note = |error: &_| problems.push(Problem::new(root.shown(&path), format!("{error}")));
+    let image = parsed.inspect_err(note).ok()?;
+    let (major, minor) = image.version();
+    Some(Identity {
+        name: name.to_owned(),
+        version: format!("{major}.{minor}"),
+        git_sha: image.git_sha().map(str::to_owned),
+        protected_bytes: image.protected_bytes(),
+    })
 }
 
 /// Returns the names of the images that exist for the kernel `release`, each with its path and
@@ -147,18 +135,32 @@ pub fn present(
     release: &str,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, String> {
-    let mut present = BTreeMap::new();
-    for directory in directories(root, release, problems) {
-        for name in root.list(&directory, problems) {
-            let path = |suffix| format!("{directory}/{name}/mali_csffw.bin{suffix}");
-            let exists = |path: &String| root.open_at(path, OFlags::PATH).is_ok();
-            let found = FORMS.iter().map(|(suffix, _)| path(*suffix)).find(exists);
-            if let Some(path) = found {
-                present.entry(name).or_insert(path);
-            }
-        }
-    }
-    present
+    let directories = directories(root, release, problems);
+    let names: BTreeSet<_> =
+        directories.iter().flat_map(|directory| root.list(directory, problems)).collect();
+    let path = |name: &String| find(root, &directories, name).map(|found| found.path);
+    names.into_iter().filter_map(|name| path(&name).map(|path| (name, path))).collect()
+}
+
+/// The file that the kernel loads for an image.
+struct Found {
+    path: String,
+    /// The open file, or the reason why it could not be opened.
+    file: Result<OwnedFd, Failed>,
+    unpack: Unpack,
+}
+
+/// Finds the first file of the image called `name`, in the kernel's order.
+fn find(root: &Root, directories: &[String], name: &str) -> Option<Found> {
+    let paths = FORMS.iter().flat_map(|(suffix, unpack)| {
+        let path = move |directory| format!("{directory}/{name}/mali_csffw.bin{suffix}");
+        directories.iter().map(move |directory| (path(directory), *unpack))
+    });
+    let mut opened = paths.map(|(path, unpack)| {
+        let file = root.open_at(&path, OFlags::RDONLY).map_err(Failed::from);
+        Found { path, file, unpack }
+    });
+    opened.find(|found| !matches!(found.file, Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR))))
 }
 
 /// Returns the image called `name` that the kernel would load: the first one found.
@@ -168,35 +170,21 @@ fn image(
     name: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<Firmware> {
-    for (suffix, unpack) in FORMS {
-        for directory in directories {
-            let path = format!("{directory}/{name}/mali_csffw.bin{suffix}");
-            let unpacked = match root.open_at(&path, OFlags::RDONLY).map_err(Failed::from) {
-                Err(Failed::Errno(Errno::NOENT | Errno::NOTDIR)) => continue,
-                opened => opened.and_then(|file| contents(file.into(), unpack)),
-            };
-            let (bytes, length) = root.note(&path, unpacked, problems)?;
-            return match Image::parse_table(&bytes, length) {
-                Ok(image) if image.protected_bytes() > LARGEST_FIRMWARE_BYTES => {
-                    let bytes = image.protected_bytes();
-                    let message = format!(
-                        "requires {bytes} bytes of protected memory, which is \
-                        not plausible, skipping it"
-                    );
-                    problems.push(Problem::new(root.shown(&path), message));
-                    None
-                }
-                Ok(image) => {
-                    let protected_bytes = image.protected_bytes();
-                    Some(Firmware { name: name.to_owned(), protected_bytes })
-                }
-                Err(e) => {
-                    problems.push(Problem::new(root.shown(&path), format!("{e}")));
-                    None
-                }
-            };
+    let Found { path, file, unpack } = find(root, directories, name)?;
+    let contents = file.and_then(|file| contents(file.into(), unpack));
+    let (bytes, length) = root.note(&path, contents, problems)?;
+    let message = match Image::parse_table(&bytes, length) {
+        Ok(image) if image.protected_bytes() <= LARGEST_FIRMWARE_BYTES => {
+            let protected_bytes = image.protected_bytes();
+            return Some(Firmware { name: name.to_owned(), protected_bytes });
         }
-    }
+        Ok(image) => format!(
+            "requires {} bytes of protected memory, which is not plausible, skipping it",
+            image.protected_bytes()
+        ),
+        Err(error) => error.to_string(),
+    };
+    problems.push(Problem::new(root.shown(&path), message));
     None
 }
 

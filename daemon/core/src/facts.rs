@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter;
 
 use serde::{Deserialize, Serialize};
 
@@ -262,6 +263,13 @@ pub struct Failure {
 }
 
 impl Facts {
+    /// Returns the names and the compatible strings of the GPUs.
+    pub fn gpu_names(&self) -> impl Iterator<Item = &str> {
+        self.gpus.iter().flat_map(|(device, gpu)| {
+            iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
+        })
+    }
+
     /// Returns whether a TEE that registers heaps is present.
     pub fn has_tee_for_heaps(&self) -> bool {
         self.tees.iter().any(Tee::makes_heaps)

@@ -243,10 +243,7 @@ pub fn common_heaps(policy: &Policy, facts: &Facts) -> BTreeMap<String, HeapName
 /// Returns the keys that stand for GPUs: those of the policy's GPU tables, and the names and
 /// compatible strings of the machine's GPUs.
 fn gpu_keys<'a>(policy: &'a Policy, facts: &'a Facts) -> BTreeSet<&'a str> {
-    let of_facts = facts.gpus.iter().flat_map(|(device, gpu)| {
-        std::iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
-    });
-    policy.gpu_tables().map(|(key, _)| key).chain(of_facts).collect()
+    policy.gpu_tables().map(|(key, _)| key).chain(facts.gpu_names()).collect()
 }
 
 /// Returns the best of `heaps` that is in all `lists` by the order of [`find`], and its worst rank.

@@ -390,13 +390,10 @@ fn gpu_report<'a>(
 
 /// Returns the policy's tables for GPUs that are not on the board.
 fn unmatched(machine: &Machine) -> Vec<Unmatched<'_>> {
-    let of_facts = machine.facts.gpus.iter().flat_map(|(device, gpu)| {
-        std::iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
-    });
     let of_nodes = machine.nodes.values().flat_map(|node| {
         std::iter::once(node.device.as_str()).chain(node.compatible.iter().map(String::as_str))
     });
-    let names: BTreeSet<_> = of_facts.chain(of_nodes).collect();
+    let names: BTreeSet<_> = machine.facts.gpu_names().chain(of_nodes).collect();
     // On a board without a GPU, no table is listed.
     let tables = machine.policy.gpu_tables().filter(|_| !names.is_empty());
     let tables = tables.filter(|(table, _)| !names.contains(table));

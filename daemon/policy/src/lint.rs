@@ -131,7 +131,7 @@ pub fn policy(key: &Key, path: &str, text: &str) -> Checked {
     if faults.kept.iter().all(|fault| fault.severity == Severity::Warning) {
         warn_of_share(&fragment, &mut faults);
     }
-    warn_of_evidence(&fragment, &mut faults);
+    tested::warn(&fragment, &mut faults);
     let is_error = |fault: &Diagnostic| fault.severity == Severity::Error;
     faults.kept.retain(|fault| is_error(fault) || !recovered.is_reported(fault.span));
     Checked::new(Some(Arc::clone(&fragment.file)), Some(fragment), faults)
@@ -412,16 +412,6 @@ fn warn_of_share(fragment: &Fragment, faults: &mut Faults) {
                 faults.warn(first.at, message, "add a heap to the lists of all devices");
             }
             _ => {}
-        }
-    }
-}
-
-/// Warns of claims without their circumstances.
-fn warn_of_evidence(fragment: &Fragment, faults: &mut Faults) {
-    for (heap, _, table) in tables(&fragment.table, "evidence") {
-        let evidence = fragment.content.evidence.get(heap);
-        if let Some(claim) = evidence.and_then(|evidence| tested::incomplete(evidence, table)) {
-            faults.warn(claim.at, claim.message, claim.help);
         }
     }
 }

@@ -1,19 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Finds claims that something was tested without the circumstances of the test.
+//! Warns of claims that something was tested without the circumstances of the test.
 
+use super::{Faults, tables};
 use crate::evidence::{Evidence, EvidenceStatus};
+use crate::fragment::Fragment;
 use crate::node::{Origin, Table};
 
+/// Warns of the first such claim of each heap.
+pub(super) fn warn(fragment: &Fragment, faults: &mut Faults) {
+    for (heap, _, table) in tables(&fragment.table, "evidence") {
+        let evidence = fragment.content.evidence.get(heap);
+        if let Some(claim) = evidence.and_then(|evidence| incomplete(evidence, table)) {
+            faults.warn(claim.at, claim.message, claim.help);
+        }
+    }
+}
+
 /// A claim without its circumstances: its position, a message and the remedy.
-pub(super) struct Claim<'t> {
-    pub(super) at: &'t Origin,
-    pub(super) message: String,
-    pub(super) help: String,
+struct Claim<'t> {
+    at: &'t Origin,
+    message: String,
+    help: String,
 }
 
 /// Returns the first claim of `evidence`, which was read from `table`, that lacks its circumstances.
-pub(super) fn incomplete<'t>(evidence: &Evidence, table: &'t Table) -> Option<Claim<'t>> {
+fn incomplete<'t>(evidence: &Evidence, table: &'t Table) -> Option<Claim<'t>> {
     let claims = [("status", Some(evidence.status)), ("firewall", evidence.firewall)];
     let (key, _) = claims.iter().find(|(_, claim)| *claim == Some(EvidenceStatus::Tested))?;
     let (_, node) = table.get(*key)?;

@@ -97,7 +97,8 @@ fn hand_over_badly(worker: &mut Worker, gpu: &str) {
         1 => ("give-mappable", buffer::give(gpu, kind, "system", 262_144)),
         2 => ("give-other-heap", buffer::give(gpu, kind, "default_cma_region", 262_144)),
         3 => ("give-nobody", buffer::give("nobody.gpu", kind, HEAP, 262_144)),
-        // The kernel accepts the first of both seldom, because the GPU must lack a suspend buffer.
+        // The kernel seldom accepts the first one, because only a GPU that lacks a suspend buffer takes it. Hence
+        // this happens more often than the others.
         _ => {
             let other = worker.gpu();
             ("give-twice", buffer::give_twice(gpu, &other, HEAP, 131_072))
