@@ -94,6 +94,7 @@ impl configfs::GroupOperations for Root {
                 suspend_wanted: 13,
                 suspend_free: 14,
                 suspend_in_use: 15,
+                hold_left_ms: 16,
             ],
         };
         // It does not fit `struct protheap_hand_over`.
@@ -261,7 +262,7 @@ attributes! {
             gpu.change(|binding| binding.set_source(source))
         };
     // hold_ms
-    2: show |binding, _, out| line(out, fmt!("{}", binding.hold_left_ms().unwrap_or(0))),
+    2: show |binding, _, out| line(out, fmt!("{}", binding.options.hold_ms)),
         store |gpu, page| gpu.hold(number(page)?);
     // firmware_bytes_wanted
     3: show |binding, _, out| line(out, fmt!("{}", binding.options.firmware_bytes_wanted)),
@@ -332,6 +333,8 @@ attributes! {
     14: show |binding, _, out| line(out, fmt!("{}", binding.suspend().free()));
     // suspend_in_use
     15: show |binding, _, out| line(out, fmt!("{}", binding.suspend().in_use()));
+    // hold_left_ms
+    16: show |binding, _, out| line(out, fmt!("{}", binding.hold_left_ms().unwrap_or(0)));
 }
 
 #[kunit_tests(protheap_configfs)]

@@ -174,19 +174,13 @@ impl Directory {
         unlinkat(&self.directory, name, AtFlags::REMOVEDIR)
     }
 
-    /// Writes `value` to `attribute` with a single write and reads it back. `expected` returns
-    /// whether the value read back is equivalent: the kernel may show the same value in another
-    /// form.
+    /// Writes `value` to `attribute` with a single write and reads it back.
     ///
     /// # Errors
     ///
-    /// Returns an error if the kernel did not accept the whole value.
-    pub fn write(
-        &self,
-        attribute: &str,
-        value: &str,
-        expected: &dyn Fn(&str) -> bool,
-    ) -> Result<(), AttributeError> {
+    /// Returns an error if the kernel did not accept the whole value, or if the attribute does not
+    /// read back as written.
+    pub fn write(&self, attribute: &str, value: &str) -> Result<(), AttributeError> {
         // Use one file descriptor for both, so that the attribute read is the one written.
         let file = self.open_below(attribute, OFlags::RDWR)?;
         let refused = |errno| AttributeError::Refused {
@@ -200,7 +194,7 @@ impl Directory {
             return Err(AttributeError::Short { path, value, taken });
         }
         let found = self.read_from(&file, attribute)?;
-        if expected(&found) {
+        if found == value {
             Ok(())
         } else {
             let (path, value) = (self.shown(attribute), value.to_owned());
@@ -285,7 +279,7 @@ mod tests {
             (&cpu, "/etc/hostname", Errno::XDEV),
             (&cpu, "no-such-attribute", Errno::NOENT),
         ] {
-            let error = directory.write(name, "1", &|_| true).unwrap_err();
+            let error = directory.write(name, "1").unwrap_err();
             assert_eq!(error.errno(), Some(errno), "{error}");
         }
     }
@@ -294,7 +288,7 @@ mod tests {
     fn error_names_the_path_of_a_read_only_attribute() {
         let cpu = sys("sys/devices/system/cpu", FileSystem::Sysfs).unwrap();
         // This attribute is read-only for all users, including root.
-        let error = cpu.write("possible", "0", &|_| true).unwrap_err();
+        let error = cpu.write("possible", "0").unwrap_err();
         assert!(matches!(error, AttributeError::Open { .. }));
         assert!(
             error.to_string().starts_with("failed to open /sys/devices/system/cpu/possible: "),

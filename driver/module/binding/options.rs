@@ -27,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) origin: KVec<u8>,
     /// Allocator of the buffers.
     pub(crate) source: &'static dyn Source,
+    /// Length of the hold that was requested in milliseconds; 0 if none was.
+    pub(crate) hold_ms: u32,
     /// Minimum size of the firmware's buffer.
     pub(crate) firmware_bytes_wanted: usize,
     /// Minimum size of each suspend buffer; 0 while it is unknown.
@@ -44,6 +46,7 @@ impl Options {
             heap: KVec::new(),
             origin: KVec::new(),
             source: source::default(),
+            hold_ms: 0,
             firmware_bytes_wanted: 0,
             suspend_bytes: 0,
             suspend_count: 0,

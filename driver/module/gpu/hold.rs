@@ -37,9 +37,9 @@ impl Gpu {
         let driver = inner.driver(lock.has_driver());
         let is_spent = inner.is_hold_spent;
         let binding = inner.binding.as_mut().ok_or(ENODEV)?;
-        binding.options_mut()?;
-        let hold = Msecs::try_from(hold).map_err(|_| EINVAL)?;
-        if !(1..=HOLD_MAX).contains(&hold) {
+        let options = binding.options_mut()?;
+        let wanted = Msecs::try_from(hold).map_err(|_| EINVAL)?;
+        if !(1..=HOLD_MAX).contains(&wanted) {
             return Err(EINVAL);
         }
         if longest == 0 {
@@ -51,7 +51,8 @@ impl Gpu {
         if driver != Driver::Absent {
             return Err(EBUSY);
         }
-        let hold = hold.min(longest);
+        options.hold_ms = wanted;
+        let hold = wanted.min(longest);
         binding.hold(Instant::now() + Delta::from_millis(hold.into()));
         inner.is_hold_spent = true;
         self.update.queue(after(hold));

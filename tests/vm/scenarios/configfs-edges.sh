@@ -49,21 +49,25 @@ check 'origin: the kernel refuses a write of a full page' fails_with EINVAL stor
 check 'hold_ms: the kernel refuses 0' fails_with EINVAL store hold_ms 0
 check 'hold_ms: the kernel refuses 10001' fails_with EINVAL store hold_ms 10001
 check 'hold_ms: the kernel refuses a number above 32 bits' fails_with EINVAL store hold_ms 4294967297
-check 'hold_ms: the kernel accepts a value above the limit of the module' store hold_ms 10000
-check 'the hold is at most as long as the limit of the module' at_most "$(attr hold_ms)" 2000
+check 'hold_ms and hold_left_ms read 0 before the hold' is "$(attr hold_ms) $(attr hold_left_ms)" '0 0'
+check 'hold_ms: the kernel accepts a value above the limit of the module' taken hold_ms 10000 10000
+check 'the hold is at most as long as the limit of the module' at_most "$(attr hold_left_ms)" 2000
+check 'the hold has time left' at_least "$(attr hold_left_ms)" 1
 check 'hold_ms: the kernel refuses a second hold during the first' fails_with EALREADY store hold_ms 100
 load_gpu
 check 'the GPU does not probe while it is held' has_no_driver
 check 'the GPU probes when the hold has timed out' wait_until 4 gpu_probed
 check 'the kernel reports heap-late after the hold has timed out' is "$(attr state) $(attr reason)" 'open heap-late'
+check 'after the hold, hold_ms reads as written and hold_left_ms reads 0' is "$(attr hold_ms) $(attr hold_left_ms)" '10000 0'
 check 'the kernel logs the hold' like "$(kernel_log "$HELD")" "*$GPU: $HELD*"
 check 'the kernel logs that the hold timed out' like "$(kernel_log "$HOLD_TIMED_OUT")" "*$GPU: $HOLD_TIMED_OUT*"
 check 'hold_ms: the kernel refuses a second hold after the first' fails_with EALREADY store hold_ms 100
 need rmdir "$CONFIG/$GPU"
 need mkdir "$CONFIG/$GPU"
 check 'hold_ms: the kernel refuses a hold of a new binding for the same device' fails_with EALREADY store hold_ms 100
+check 'a refused hold leaves hold_ms of the new binding at 0' is "$(attr hold_ms)" 0
 check 'the kernel reports already-probed for a GPU with a driver' is "$(attr state) $(attr reason)" 'open already-probed'
-for name in state reason exporter firmware_bytes suspend_wanted suspend_free suspend_in_use; do
+for name in hold_left_ms state reason exporter firmware_bytes suspend_wanted suspend_free suspend_in_use; do
 	check "$name: the kernel refuses a write" fails_with EACCES store $name 1
 done
 

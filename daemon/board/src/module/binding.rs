@@ -154,9 +154,7 @@ impl Binding {
     ///
     /// Returns an error if the kernel's answer is none of those in [`Hold`].
     pub fn start_hold(&self, ms: u32) -> Result<Hold, Error> {
-        // The attribute shows the time left.
-        let left = |found: &str| found.parse().is_ok_and(|left: u32| left <= ms);
-        match self.directory.write("hold_ms", &ms.to_string(), &left) {
+        match self.directory.write("hold_ms", &ms.to_string()) {
             Ok(()) => Ok(Hold::Started),
             Err(AttributeError::Refused { errno: Errno::PERM, .. }) => Ok(Hold::Forbidden),
             Err(AttributeError::Refused { errno: Errno::ALREADY, .. }) => Ok(Hold::Spent),
@@ -281,11 +279,11 @@ impl Binding {
     ///
     /// Returns an error if the binding was withdrawn or the attribute has an unknown value.
     pub fn hold_left(&self) -> Result<u32, Error> {
-        self.number("hold_ms")
+        self.number("hold_left_ms")
     }
 
     fn set(&self, attribute: &str, value: &str) -> Result<(), Error> {
-        Ok(self.directory.write(attribute, value, &|found| found == value)?)
+        Ok(self.directory.write(attribute, value)?)
     }
 
     fn number<T: std::str::FromStr>(&self, attribute: &str) -> Result<T, Error> {

@@ -24,10 +24,11 @@ const PAGE: usize = 4096;
 const STEPS: u64 = 500;
 
 /// Attributes of a binding, and a name that is none.
-const ATTRIBUTES: [&str; 17] = [
+const ATTRIBUTES: [&str; 18] = [
     "heap",
     "source",
     "hold_ms",
+    "hold_left_ms",
     "firmware_bytes_wanted",
     "suspend_bytes",
     "suspend_count",
