@@ -78,6 +78,8 @@ enum Phase {
 pub(crate) struct Binding<O> {
     /// Options that user space set.
     pub(crate) options: Options,
+    /// Minimum size of each suspend buffer: that of the driver, or of the options until it has one.
+    suspend_bytes: usize,
     phase: Phase,
     /// [`Binding::prepare`] was called; [`Binding::bind`] is to follow.
     is_preparing: bool,
@@ -101,6 +103,7 @@ impl<O> Binding<O> {
     pub(crate) fn new(owner: NonNull<O>) -> Self {
         Self {
             options: Options::new(),
+            suspend_bytes: 0,
             phase: Phase::Open,
             is_preparing: false,
             heap_late: false,
@@ -185,6 +188,13 @@ impl<O> Binding<O> {
         Ok(())
     }
 
+    /// Sets the size of a suspend buffer, until the driver configures its own.
+    pub(crate) fn set_suspend_bytes(&mut self, bytes: usize) -> Result {
+        self.options_mut()?.suspend_bytes_wanted = bytes;
+        self.suspend_bytes = bytes;
+        Ok(())
+    }
+
     /// Holds the GPU until then.
     pub(crate) fn hold(&mut self, until: Instant<Monotonic>) {
         self.phase = Phase::Held(until);
@@ -214,7 +224,7 @@ impl<O> Binding<O> {
         if lacks_firmware && wanted == 0 {
             return Err(ENODATA);
         }
-        let request = Request::new(&self.options, lacks_firmware, self.suspend_lacking())?;
+        let request = self.request(lacks_firmware, self.suspend_lacking())?;
         self.is_preparing = true;
         Ok(request)
     }
@@ -359,12 +369,17 @@ impl<O> Binding<O> {
 
     /// Sets the size of a suspend buffer to that of the driver. Larger ones remain.
     pub(crate) fn configure_suspend(&mut self, bytes: usize) {
-        self.options.suspend_bytes = bytes;
+        self.suspend_bytes = bytes;
         self.release_small();
     }
 
+    /// Returns the minimum size of a suspend buffer.
+    pub(crate) fn suspend_bytes(&self) -> usize {
+        self.suspend_bytes
+    }
+
     fn release_small(&mut self) {
-        let wanted = self.options.suspend_bytes;
+        let wanted = self.suspend_bytes;
         self.buffers
             .suspend
             .retain(|buffer| buffer.size() >= wanted);
@@ -389,7 +404,7 @@ impl<O> Binding<O> {
     /// Takes a suspend buffer back from the driver. Returns whether it is free now, and not released.
     pub(crate) fn put_suspend(&mut self, suspend: NonNull<Suspend<O>>) -> bool {
         let keep = !self.is_withdrawn && !self.is_parked;
-        let wanted = self.options.suspend_bytes;
+        let wanted = self.suspend_bytes;
         self.buffers
             .suspend
             .put(suspend, |buffer| keep && buffer.size() >= wanted)

@@ -82,7 +82,7 @@ impl configfs::GroupOperations for Root {
                 source: 1,
                 hold_ms: 2,
                 firmware_bytes_wanted: 3,
-                suspend_bytes: 4,
+                suspend_bytes_wanted: 4,
                 suspend_count: 5,
                 allow_unprotected: 6,
                 origin: 7,
@@ -95,6 +95,7 @@ impl configfs::GroupOperations for Root {
                 suspend_free: 14,
                 suspend_in_use: 15,
                 hold_left_ms: 16,
+                suspend_bytes: 17,
             ],
         };
         // It does not fit `struct protheap_hand_over`.
@@ -273,14 +274,11 @@ attributes! {
                 Ok(())
             })
         };
-    // suspend_bytes
-    4: show |binding, _, out| line(out, fmt!("{}", binding.options.suspend_bytes)),
+    // suspend_bytes_wanted
+    4: show |binding, _, out| line(out, fmt!("{}", binding.options.suspend_bytes_wanted)),
         store |gpu, page| {
             let bytes = number(page)?;
-            gpu.change(|binding| {
-                binding.options_mut()?.suspend_bytes = bytes;
-                Ok(())
-            })
+            gpu.change(|binding| binding.set_suspend_bytes(bytes))
         };
     // suspend_count
     5: show |binding, _, out| line(out, fmt!("{}", binding.options.suspend_count)),
@@ -335,6 +333,8 @@ attributes! {
     15: show |binding, _, out| line(out, fmt!("{}", binding.suspend().in_use()));
     // hold_left_ms
     16: show |binding, _, out| line(out, fmt!("{}", binding.hold_left_ms().unwrap_or(0)));
+    // suspend_bytes
+    17: show |binding, _, out| line(out, fmt!("{}", binding.suspend_bytes()));
 }
 
 #[kunit_tests(protheap_configfs)]

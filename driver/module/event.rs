@@ -42,7 +42,7 @@ impl Event {
         binding.map_or(Self::NONE, |binding| Event {
             state: binding.state(),
             suspend_wanted: binding.suspend_wanted(),
-            suspend_bytes: binding.options.suspend_bytes,
+            suspend_bytes: binding.suspend_bytes(),
             is_demanded: binding.is_demanded(),
             has_groups: binding.is_on_demand() && binding.suspend().in_use() > 0,
         })

@@ -31,8 +31,8 @@ pub(crate) struct Options {
     pub(crate) hold_ms: u32,
     /// Minimum size of the firmware's buffer.
     pub(crate) firmware_bytes_wanted: usize,
-    /// Minimum size of each suspend buffer; 0 while it is unknown.
-    pub(crate) suspend_bytes: usize,
+    /// Minimum size of each suspend buffer until the driver configures its own; 0 if it is unknown.
+    pub(crate) suspend_bytes_wanted: usize,
     /// Maximum number of suspend buffers, free and in use.
     pub(crate) suspend_count: u32,
     /// Accept buffers that the CPU can map.
@@ -48,7 +48,7 @@ impl Options {
             source: source::default(),
             hold_ms: 0,
             firmware_bytes_wanted: 0,
-            suspend_bytes: 0,
+            suspend_bytes_wanted: 0,
             suspend_count: 0,
             allow_unprotected: false,
         }

@@ -34,7 +34,7 @@ impl<O> Binding<O> {
         let lacks_firmware =
             self.buffers.firmware().is_none() && matches!(self.phase, Phase::Bound);
         (self.is_parked && !self.is_withdrawn && lacks_firmware)
-            .then(|| Request::new(&self.options, true, self.suspend_lacking()))
+            .then(|| self.request(true, self.suspend_lacking()))
     }
 
     /// Ends [`Binding::park`], with the buffers allocated for [`Binding::refill_request`]. Without a

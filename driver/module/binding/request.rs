@@ -31,15 +31,20 @@ pub(crate) struct Allocated {
 }
 
 impl Request {
-    /// Creates a request for a firmware buffer, if `firmware` is set, and for that many suspend
-    /// buffers.
-    pub(super) fn new(options: &Options, firmware: bool, suspend_count: usize) -> Result<Self> {
+    /// Creates a request for a firmware buffer, if `firmware` is set, and for `suspend_count` buffers
+    /// of `suspend_bytes`.
+    pub(super) fn new(
+        options: &Options,
+        firmware: bool,
+        suspend_count: usize,
+        suspend_bytes: usize,
+    ) -> Result<Self> {
         Ok(Self {
             source: options.source,
             heap: options.heap_name()?,
             firmware_bytes: firmware.then_some(options.firmware_bytes_wanted),
             suspend_count,
-            suspend_bytes: options.suspend_bytes,
+            suspend_bytes,
         })
     }
 

@@ -23,7 +23,7 @@ impl<O> Binding<O> {
     pub(super) fn fits(&self, kind: Kind, buffer: &DmaBuf) -> Result {
         let wanted = match kind {
             Kind::Firmware => self.options.firmware_bytes_wanted,
-            Kind::Suspend => self.options.suspend_bytes,
+            Kind::Suspend => self.suspend_bytes,
         };
         if buffer.size() < wanted {
             return Err(EMSGSIZE);
@@ -84,7 +84,12 @@ impl<O> Binding<O> {
         if !self.is_bound() || self.options.source.is_handed() || self.suspend_lacking() == 0 {
             return None;
         }
-        Request::new(&self.options, false, 1).ok()
+        self.request(false, 1).ok()
+    }
+
+    /// Returns a request for a firmware buffer, if `firmware` is set, and for that many suspend buffers.
+    pub(super) fn request(&self, firmware: bool, suspend_count: usize) -> Result<Request> {
+        Request::new(&self.options, firmware, suspend_count, self.suspend_bytes)
     }
 
     /// Adds the buffers allocated for [`Binding::suspend_request`].
@@ -98,7 +103,7 @@ impl<O> Binding<O> {
             if !self.is_bound() || self.suspend_lacking() == 0 {
                 break;
             }
-            if buffer.size() >= self.options.suspend_bytes {
+            if buffer.size() >= self.suspend_bytes {
                 self.add(Kind::Suspend, buffer)?;
             }
         }
@@ -107,7 +112,7 @@ impl<O> Binding<O> {
 
     /// Returns the number of suspend buffers that the options allow beyond those that there are.
     pub(crate) fn suspend_lacking(&self) -> usize {
-        if self.options.suspend_bytes == 0 {
+        if self.suspend_bytes == 0 {
             return 0;
         }
         (self.options.suspend_count as usize).saturating_sub(self.suspend().len())

@@ -39,9 +39,9 @@ mod suite {
     fn binding(suspend_bytes: usize, suspend_count: u32) -> Result<Binding> {
         let mut binding = Binding::new(NonNull::dangling());
         binding.set_source(from_name(b"handed").ok_or(EINVAL)?)?;
+        binding.set_suspend_bytes(suspend_bytes)?;
         let options = binding.options_mut()?;
         options.firmware_bytes_wanted = 8192;
-        options.suspend_bytes = suspend_bytes;
         options.suspend_count = suspend_count;
         options.allow_unprotected = true;
         Ok(binding)
@@ -194,6 +194,20 @@ mod suite {
             binding.hand_over(Kind::Suspend, buffer(8192)?)?;
         }
         assert_eq!(binding.suspend_wanted(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn configure_suspend_keeps_the_wanted_size() -> Result {
+        let mut binding = bound(4096, 1)?;
+        assert_eq!(binding.suspend_bytes(), 4096);
+        binding.configure_suspend(8192);
+        let wanted = binding.options.suspend_bytes_wanted;
+        assert_eq!((wanted, binding.suspend_bytes()), (4096, 8192));
+        binding.bind_on_demand()?;
+        assert_eq!(binding.suspend_bytes(), 8192);
+        binding.set_suspend_bytes(4096)?;
+        assert_eq!(binding.suspend_bytes(), 4096);
         Ok(())
     }
 

@@ -115,7 +115,7 @@ impl Gpu {
                 "protheap: got {} of {} suspend buffers of {} bytes\n",
                 binding.suspend().len(),
                 options.suspend_count,
-                options.suspend_bytes,
+                binding.suspend_bytes(),
             );
         }
         if binding.buffers().is_mappable() {

@@ -6,7 +6,7 @@ load_tee size=2097152
 load_protheap
 need mkdir "$CONFIG/$GPU"
 need store heap protected,secure-video
-need store suspend_bytes 65536
+need store suspend_bytes_wanted 65536
 need store suspend_count 16
 need store hold_ms 5000
 need hand_over firmware protected,secure-video 262144

@@ -24,7 +24,7 @@ check 'origin: the kernel refuses 256 bytes' refused origin "$(text 256)"
 check 'origin: the kernel accepts spaces' taken origin ' a "b" \\ 100%%\n' ' a "b" \ 100%'
 check 'origin: the kernel accepts an empty value' emptied origin
 check 'origin: the kernel refuses a control character' refused origin '\t'
-for number in firmware_bytes_wanted suspend_bytes; do
+for number in firmware_bytes_wanted suspend_bytes_wanted; do
 	for bad in '\n' '-1' '+1' ' 1' '1 ' '0x10' '1\0' '18446744073709551616' '99999999999999999999999'; do
 		check "$number: the kernel refuses $bad" refused $number "$bad"
 	done
@@ -67,7 +67,7 @@ need mkdir "$CONFIG/$GPU"
 check 'hold_ms: the kernel refuses a hold of a new binding for the same device' fails_with EALREADY store hold_ms 100
 check 'a refused hold leaves hold_ms of the new binding at 0' is "$(attr hold_ms)" 0
 check 'the kernel reports already-probed for a GPU with a driver' is "$(attr state) $(attr reason)" 'open already-probed'
-for name in hold_left_ms state reason exporter firmware_bytes suspend_wanted suspend_free suspend_in_use; do
+for name in hold_left_ms state reason exporter firmware_bytes suspend_bytes suspend_wanted suspend_free suspend_in_use; do
 	check "$name: the kernel refuses a write" fails_with EACCES store $name 1
 done
 

@@ -9,7 +9,7 @@ check 'the kernel refuses a buffer for a device without a binding' fails_with EN
 need mkdir "$CONFIG/$GPU"
 need store heap $HEAP
 need store firmware_bytes_wanted 262144
-need store suspend_bytes 65536
+need store suspend_bytes_wanted 65536
 need store suspend_count 2
 check 'the kernel refuses a commit without the firmware buffer' fails_with ENODATA store commit bind
 check 'the kernel refuses a firmware buffer that is too small' fails_with EMSGSIZE hand_over firmware $HEAP 131072
@@ -37,7 +37,7 @@ check 'no dma-buf leaks after the binding was withdrawn' wait_until 2 is_zero bu
 need mkdir "$CONFIG/$GPU"
 need store allow_unprotected 1
 need hand_over firmware system 262144
-need store suspend_bytes 4096
+need store suspend_bytes_wanted 4096
 need store suspend_count 1
 check 'the kernel refuses a buffer of another exporter' fails_with EXDEV hand_over suspend default_cma_region 4096
 need rmdir "$CONFIG/$GPU"

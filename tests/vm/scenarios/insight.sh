@@ -17,7 +17,7 @@ load_gpu
 case $(attr source) in
 handed)
 	need store heap protected,secure-video
-	need store suspend_bytes 65536
+	need store suspend_bytes_wanted 65536
 	need store suspend_count 2
 	check 'the kernel refuses a buffer that is too small' fails_with EMSGSIZE hand_over suspend protected,secure-video 4096
 	check 'the kernel refuses a second buffer that is too small' fails_with EMSGSIZE hand_over suspend protected,secure-video 4096
@@ -31,7 +31,7 @@ kernel)
 	check 'the kernel refuses a buffer that is larger than the heap' fails_with ENOMEM store commit bind
 	check 'the kernel counts the failed allocation' is "$(counter refused-heap-too-small)" 1
 	need store firmware_bytes_wanted 262144
-	need store suspend_bytes 65536
+	need store suspend_bytes_wanted 65536
 	need store suspend_count 2
 	;;
 esac

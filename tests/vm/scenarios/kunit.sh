@@ -5,7 +5,7 @@
 # says: # protheap_event: pass:5 fail:0 skip:0 total:5
 # says: # protheap_pool: pass:2 fail:0 skip:0 total:2
 # says: # protheap_statistics: pass:2 fail:0 skip:0 total:2
-# says: # protheap_binding: pass:16 fail:0 skip:0 total:16
+# says: # protheap_binding: pass:17 fail:0 skip:0 total:17
 # says: # protheap_configfs: pass:4 fail:0 skip:0 total:4
 
 load_protheap

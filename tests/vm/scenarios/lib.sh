@@ -273,7 +273,7 @@ make_binding() {
 	need mkdir "$CONFIG/$GPU"
 	need store heap "$1"
 	need store firmware_bytes_wanted 262144
-	need store suspend_bytes "$2"
+	need store suspend_bytes_wanted "$2"
 	need store suspend_count "$3"
 	if [ "$(attr source)" = handed ]; then
 		need hand_over firmware "$1" 262144

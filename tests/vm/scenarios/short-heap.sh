@@ -61,7 +61,7 @@ refused same twice 2 1
 need mkdir "$CONFIG/$GPU"
 need store heap $HEAP
 need store firmware_bytes_wanted 262144
-need store suspend_bytes 65536
+need store suspend_bytes_wanted 65536
 need store suspend_count 2
 broken short
 check 'the kernel refuses a firmware buffer that is too small' fails_with EMSGSIZE store commit bind
@@ -74,7 +74,7 @@ broken none
 need mkdir "$CONFIG/$GPU"
 need store heap $HEAP
 need store firmware_bytes_wanted 262144
-need store suspend_bytes 9223372036854771712
+need store suspend_bytes_wanted 9223372036854771712
 need store suspend_count 2
 need store commit bind
 check 'the sum of bytes does not overflow' is "$(counter buffers) $(counter bytes)" '3 18446744073709551615'

@@ -8,7 +8,7 @@ check 'the module offers both sources' is "$(cat $CONFIG/sources)" 'handed kerne
 need mkdir "$CONFIG/$GPU"
 check 'the default source is the kernel' is "$(attr source)" kernel
 need store heap nothing
-need store suspend_bytes 65536
+need store suspend_bytes_wanted 65536
 need store suspend_count 2
 check 'the kernel refuses a commit without the size of the firmware buffer' fails_with ENODATA store commit bind
 need store firmware_bytes_wanted 262144

@@ -7,7 +7,7 @@ load_protheap
 HEAP=protected,secure-video
 need mkdir "$CONFIG/$GPU"
 need store heap $HEAP
-need store suspend_bytes 65536
+need store suspend_bytes_wanted 65536
 need store suspend_count 3
 need hand_over firmware $HEAP 262144
 need hand_over suspend $HEAP 65536 --count 3

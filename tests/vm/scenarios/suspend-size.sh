@@ -16,11 +16,13 @@ load_protheap
 make_binding protected,secure-video 65536 3
 load_gpu suspend_bytes=131072
 check 'the binding adopts a larger size of suspend buffers' is "$(attr suspend_bytes)" 131072
+check 'suspend_bytes_wanted still reads as written' is "$(attr suspend_bytes_wanted)" 65536
 meet 3 131072 3
 check 'the TEE has allocated only the larger buffers' wait_until 2 is_count $((262144 + 3 * 131072)) given_out
 need create_group
 need modprobe -r csfgpu
 load_gpu suspend_bytes=32768
 check 'the binding keeps its buffers when the size is smaller' is "$(attr suspend_bytes) $(attr suspend_free)" '32768 3'
+check 'suspend_bytes_wanted does not depend on the driver' is "$(attr suspend_bytes_wanted)" 65536
 check 'a group gets a buffer of the larger size' create_group
 check 'no buffer is allocated for the smaller size' is "$(given_out)" $((262144 + 3 * 131072))

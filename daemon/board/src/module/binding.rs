@@ -114,7 +114,7 @@ impl Binding {
     pub fn set_up(&self, setup: &Setup<'_>) -> Result<(), Error> {
         self.set("heap", setup.heap.as_str())?;
         self.set("firmware_bytes_wanted", &setup.firmware_bytes_wanted.to_string())?;
-        self.set("suspend_bytes", &setup.suspend_bytes.to_string())?;
+        self.set("suspend_bytes_wanted", &setup.suspend_bytes.to_string())?;
         self.set("suspend_count", &setup.suspend_count.to_string())?;
         // A new binding has the value 0.
         if setup.allow_unprotected {
@@ -239,7 +239,8 @@ impl Binding {
         Ok(free.saturating_add(self.number("suspend_in_use")?))
     }
 
-    /// Reads the required size of a suspend buffer in bytes.
+    /// Reads the size in bytes that a suspend buffer must have: that of the running firmware, or of
+    /// [`Setup`] until the firmware has reported one.
     ///
     /// # Errors
     ///

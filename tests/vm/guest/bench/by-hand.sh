@@ -16,7 +16,7 @@ echo 5000 >$DIR/hold_ms
 [ -c /dev/dma_heap/$HEAP ]
 echo $HEAP >$DIR/heap
 echo 262144 >$DIR/firmware_bytes_wanted
-echo 65536 >$DIR/suspend_bytes
+echo 65536 >$DIR/suspend_bytes_wanted
 echo 16 >$DIR/suspend_count
 echo by-hand >$DIR/origin
 [ "${1-}" = kernel ] || hand-over $GPU $HEAP 262144 65536 16

@@ -19,7 +19,7 @@ round() {
 	need absent "$DEVICES/$GPU/driver"
 	need store heap $HEAP
 	need store firmware_bytes_wanted 262144
-	need store suspend_bytes 65536
+	need store suspend_bytes_wanted 65536
 	need store suspend_count 16
 	if [ "$1" = handed ]; then
 		need bench-tool run "set-up-$1" hand-over "$GPU" $HEAP 262144 65536 16

@@ -24,12 +24,13 @@ const PAGE: usize = 4096;
 const STEPS: u64 = 500;
 
 /// Attributes of a binding, and a name that is none.
-const ATTRIBUTES: [&str; 18] = [
+const ATTRIBUTES: [&str; 19] = [
     "heap",
     "source",
     "hold_ms",
     "hold_left_ms",
     "firmware_bytes_wanted",
+    "suspend_bytes_wanted",
     "suspend_bytes",
     "suspend_count",
     "allow_unprotected",
@@ -183,7 +184,7 @@ fn step(worker: &mut Worker, hands: &mut Hands) {
                 for (attribute, value) in [
                     ("source", "handed"),
                     ("heap", HEAP),
-                    ("suspend_bytes", "4096"),
+                    ("suspend_bytes_wanted", "4096"),
                     ("suspend_count", "3"),
                 ] {
                     let _ = store(&gpu, attribute, value);

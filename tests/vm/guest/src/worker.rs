@@ -178,7 +178,7 @@ pub(crate) fn bind(gpu: &str, source: &str, hold: bool, suspend_bytes: u64) -> i
     store(gpu, "source", source)?;
     store(gpu, "heap", HEAP)?;
     store(gpu, "firmware_bytes_wanted", "262144")?;
-    store(gpu, "suspend_bytes", &suspend_bytes.to_string())?;
+    store(gpu, "suspend_bytes_wanted", &suspend_bytes.to_string())?;
     store(gpu, "suspend_count", "3")?;
     if source == "handed" {
         buffer::give(gpu, 0, HEAP, 262_144)?;
