@@ -61,7 +61,7 @@ impl Root {
             child: Directory,
             attributes: [
                 abi: 0,
-                sources: 1,
+                can_allocate: 1,
                 locked_down: 2,
             ],
         };
@@ -128,11 +128,7 @@ impl configfs::AttributeOperations<1> for Root {
 
     fn show(_: &Root, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
         let mut out = Formatter::new(page);
-        for (i, source) in source::all().enumerate() {
-            out.write_str(if i == 0 { "" } else { " " })?;
-            out.write_str(source.name())?;
-        }
-        out.write_str("\n")?;
+        line(&mut out, fmt!("{}", u8::from(source::kernel_allocates())))?;
         Ok(out.bytes_written())
     }
 }

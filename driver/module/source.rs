@@ -78,23 +78,27 @@ impl Source for Kernel {
 static HANDED: Handed = Handed;
 static KERNEL: Kernel = Kernel;
 
-/// Returns the sources of this kernel, the best one last.
-pub(crate) fn all() -> impl Iterator<Item = &'static dyn Source> {
-    let handed: &dyn Source = &HANDED;
-    let kernel: &dyn Source = &KERNEL;
-    let allowed = crate::module_parameters::allocate.value() != 0;
-    let kernel = (dma_heap::is_available() && allowed).then_some(kernel);
-    Iterator::chain(core::iter::once(handed), kernel)
+/// Returns whether this kernel can allocate buffers, and the module was not loaded with
+/// `allocate=0`.
+pub(crate) fn kernel_allocates() -> bool {
+    dma_heap::is_available() && crate::module_parameters::allocate.value() != 0
 }
 
 /// Returns the source of a binding for which user space sets none.
 pub(crate) fn default() -> &'static dyn Source {
-    all().last().unwrap_or(&HANDED)
+    match kernel_allocates() {
+        true => &KERNEL,
+        false => &HANDED,
+    }
 }
 
-/// Returns the source of that name.
+/// Returns the source of that name, if this kernel has it.
 pub(crate) fn from_name(name: &[u8]) -> Option<&'static dyn Source> {
-    all().find(|source| source.name().as_bytes() == name)
+    match name {
+        b"handed" => Some(&HANDED),
+        b"kernel" if kernel_allocates() => Some(&KERNEL),
+        _ => None,
+    }
 }
 
 /// Buffers for tests.

@@ -71,7 +71,7 @@ fn use_policy(policy: &Policy) {
     facts.gpus.insert(device.clone(), gpu);
     facts.heaps.insert(heap);
     facts.kernel.release = "7.3.0".into();
-    facts.kernel.module = Some(Module { abi: 1, sources: vec!["kernel".into()] });
+    facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
     facts.tees = vec![Tee { implementation: "optee".into(), revision: Some("4.6".into()) }];
     facts.socs = vec![Soc { id: Some("i.MX95".into()), revision: Some("2.0".into()) }];
     for compatible in policy.provider_compatibles() {

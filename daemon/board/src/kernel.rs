@@ -108,8 +108,8 @@ fn module(root: &Root, problems: &mut Vec<Problem>) -> Option<Module> {
         problems.push(Problem::new(root.shown(&path), message));
         return None;
     };
-    let sources = root.text(&format!("{CONFIGFS}/sources"), problems).unwrap_or_default();
-    Some(Module { abi, sources: sources.split_ascii_whitespace().map(str::to_owned).collect() })
+    let can_allocate = root.text(&format!("{CONFIGFS}/can_allocate"), problems);
+    Some(Module { abi, can_allocate: can_allocate.as_deref() == Some("1") })
 }
 
 /// Returns whether protheap.ko is loaded but its attributes may not be read, which requires root.
@@ -149,14 +149,15 @@ mod tests {
         tree.directory("usr/lib/modules/7.3.4-arm64");
         tree.file(LOCKDOWN, "none [integrity] confidentiality\n");
         tree.file(&format!("{CONFIGFS}/abi"), "1\n");
-        tree.file(&format!("{CONFIGFS}/sources"), "handed kernel\n");
+        tree.file(&format!("{CONFIGFS}/can_allocate"), "1\n");
         let kernel = read(&tree.root(), &mut problems);
         assert_eq!(kernel.release, "7.3.4-arm64");
         assert!(kernel.lockdown);
         let module = kernel.module.unwrap();
-        assert_eq!(module.abi, 1);
-        assert_eq!(module.sources, ["handed", "kernel"]);
+        assert_eq!(module, Module { abi: 1, can_allocate: true });
         assert_eq!(problems, []);
+        tree.file(&format!("{CONFIGFS}/can_allocate"), "0\n");
+        assert!(!read(&tree.root(), &mut problems).module.unwrap().can_allocate);
 
         tree.file(LOCKDOWN, "[none] integrity confidentiality\n");
         tree.file(&format!("{CONFIGFS}/abi"), "one\n");

@@ -113,15 +113,14 @@ pub enum Parameter {
 pub struct Module {
     /// Version of its configfs and ioctl interface.
     pub abi: u32,
-    /// Supported allocators of buffers: `handed`, `kernel`.
-    pub sources: Vec<String>,
+    /// Whether it can allocate the buffers itself.
+    pub can_allocate: bool,
 }
 
 impl Module {
     /// Returns the allocator to use: the kernel, if it is supported.
     pub fn source(&self) -> Source {
-        let offers_kernel = self.sources.iter().any(|source| source == Source::Kernel.as_str());
-        if offers_kernel { Source::Kernel } else { Source::Handed }
+        if self.can_allocate { Source::Kernel } else { Source::Handed }
     }
 }
 
@@ -462,7 +461,7 @@ mod tests {
 
     #[test]
     fn module_precedes_the_parameter_of_panthor() {
-        let module = Module { abi: 1, sources: vec!["kernel".into()] };
+        let module = Module { abi: 1, can_allocate: true };
         let with = |module: Option<Module>, parameter| {
             let kernel = Kernel { module, parameter, ..Kernel::default() };
             (kernel.delivery(), kernel.source())

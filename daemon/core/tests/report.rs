@@ -40,7 +40,7 @@ fn facts(module: Option<Module>) -> Facts {
 }
 
 fn module() -> Option<Module> {
-    Some(Module { abi: 1, sources: vec!["handed".into()] })
+    Some(Module { abi: 1, can_allocate: false })
 }
 
 /// Returns the report on the GPU after these events.

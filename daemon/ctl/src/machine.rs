@@ -106,8 +106,8 @@ impl Machine {
         }
         let mut kernel = kernel::read(&root, &mut problems);
         if kernel::hides_module(&root) {
-            // The module is loaded. Only its allocators are unknown.
-            kernel.module = Some(Module { abi: ABI, sources: Vec::new() });
+            // The module is loaded. Only whether it can allocate is unknown.
+            kernel.module = Some(Module { abi: ABI, can_allocate: false });
         }
         if which.dtb.is_some() && root.is_running() {
             // The board of the device tree runs another kernel.
@@ -216,7 +216,7 @@ fn facts_of_blob(
     root: &Root,
     policy: &Policy,
 ) -> Facts {
-    let module = Module { abi: ABI, sources: vec!["handed".to_owned()] };
+    let module = Module { abi: ABI, can_allocate: false };
     // The running kernel is that of another machine.
     let release = if root.is_running() { String::new() } else { kernel.release.clone() };
     let kernel = Kernel { release, module: Some(module), ..kernel };

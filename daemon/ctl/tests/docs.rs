@@ -203,7 +203,7 @@ fn facts(heaps: &[&str], revision: Option<&str>) -> Facts {
         providers: BTreeMap::from([(DeviceName::new("firmware:optee").unwrap(), optee)]),
         ..Facts::default()
     };
-    facts.kernel.module = Some(Module { abi: 1, sources: vec!["kernel".to_owned()] });
+    facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
     facts
 }
 

@@ -42,8 +42,8 @@ need unbind_gpu
 need bind_gpu
 need rmdir "$CONFIG/$GPU"
 need unbind_gpu
-case $(cat $CONFIG/sources) in
-handed) states='open;held;bound suspend;in-use suspend;bound suspend;in-use suspend;absent;' ;;
+case $(cat $CONFIG/can_allocate) in
+0) states='open;held;bound suspend;in-use suspend;bound suspend;in-use suspend;absent;' ;;
 *) states='open;held;bound;in-use;bound;in-use;absent;' ;;
 esac
 check 'the kernel sends a uevent for each state, in order' wait_until 2 is_count "$states" uevents

@@ -204,7 +204,7 @@ impl<'a> Place<'a> {
 /// in configfs.
 fn complete(sys: &Path) -> Result<()> {
     let config = sys.join("kernel/config/protheap");
-    for file in ["abi", "sources"] {
+    for file in ["abi", "can_allocate"] {
         fs::remove_file(config.join(file))?;
     }
     for counter in ["suspend_free", "suspend_in_use"] {

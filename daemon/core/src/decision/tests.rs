@@ -23,7 +23,7 @@ fn facts(heaps: &[&str]) -> Facts {
     let gpu = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
     let mut facts = Facts::default();
     facts.gpus.insert(DeviceName::new("a.gpu").unwrap(), gpu);
-    facts.kernel.module = Some(Module { abi: 1, sources: vec!["handed".into()] });
+    facts.kernel.module = Some(Module { abi: 1, can_allocate: false });
     facts.heaps = heaps.iter().map(|name| heap(name)).collect();
     facts
 }
@@ -267,18 +267,16 @@ fn mappable_memory_requires_permission_and_no_lockdown() {
 
 #[test]
 fn kernel_allocates_if_the_module_supports_it() {
-    let source = |sources: &[&str]| {
+    let source = |can_allocate| {
         let mut facts = facts(&["high"]);
-        let sources = sources.iter().copied().map(str::to_owned).collect();
-        facts.kernel.module = Some(Module { abi: 1, sources });
+        facts.kernel.module = Some(Module { abi: 1, can_allocate });
         match one(&policy(TWO), &facts).plan {
             Plan::Try(request) => request.source,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(source(&["handed"]), Source::Handed);
-    assert_eq!(source(&["handed", "kernel"]), Source::Kernel);
-    assert_eq!(source(&["later"]), Source::Handed);
+    assert_eq!(source(false), Source::Handed);
+    assert_eq!(source(true), Source::Kernel);
 }
 
 #[test]

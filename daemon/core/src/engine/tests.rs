@@ -72,7 +72,7 @@ pub(super) fn facts(heaps: &[&str], pending: &[&str]) -> Facts {
     let mut facts = Facts::default();
     let csf = Gpu { compatible: vec!["arm,mali-valhall-csf".into()], ..Gpu::default() };
     facts.gpus.insert(gpu(), csf);
-    facts.kernel.module = Some(Module { abi: 1, sources: vec!["handed".into()] });
+    facts.kernel.module = Some(Module { abi: 1, can_allocate: false });
     facts.heaps = heaps.iter().map(|name| heap(name)).collect();
     for name in pending {
         facts.providers.insert(device(name), provider(name, None));
@@ -355,8 +355,7 @@ fn binding_of_an_earlier_run_is_adopted_unchanged() {
 
 fn in_kernel(heaps: &[&str]) -> Facts {
     let mut facts = facts(heaps, &[]);
-    let sources = vec!["handed".into(), "kernel".into()];
-    facts.kernel.module = Some(Module { abi: 1, sources });
+    facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
     facts
 }
 

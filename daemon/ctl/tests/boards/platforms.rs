@@ -16,7 +16,7 @@ fn write(root: &Path, path: &str, contents: &str) {
 /// Returns the output of `explain --json` for a machine whose kernel has protheap.ko.
 fn explain(machine: &Directory) -> Value {
     write(&machine.0, "sys/kernel/config/protheap/abi", "1\n");
-    write(&machine.0, "sys/kernel/config/protheap/sources", "handed\n");
+    write(&machine.0, "sys/kernel/config/protheap/can_allocate", "0\n");
     let output = protheapctl(&["explain", "--json", "--root", machine.0.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

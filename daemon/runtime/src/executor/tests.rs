@@ -18,14 +18,16 @@ const GPU: &str = "fb000000.gpu";
 
 fn silent(_: &str, _: &Message<'_>) {}
 
-/// Returns a machine with protheap.ko, a GPU, and these heaps. The policy prefers `high` to `low`.
-fn machine(sources: &str, heaps: &[&str]) -> Tree {
+/// Returns a machine with a GPU, these heaps, and protheap.ko, which may be able to allocate. The
+/// policy prefers `high` to `low`.
+fn machine(can_allocate: bool, heaps: &[&str]) -> Tree {
     let tree = Tree::new();
     let node = format!("sys/bus/platform/devices/{GPU}/of_node/compatible");
     tree.file(&node, "arm,mali-valhall-csf\0");
     tree.file("sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
     tree.file("sys/kernel/config/protheap/abi", "1\n");
-    tree.file("sys/kernel/config/protheap/sources", sources);
+    let can_allocate = if can_allocate { "1\n" } else { "0\n" };
+    tree.file("sys/kernel/config/protheap/can_allocate", can_allocate);
     for heap in heaps {
         tree.directory(&format!("sys/class/dma_heap/{heap}"));
     }
@@ -57,7 +59,7 @@ fn run<M: Machine>(tree: &Tree, kernel: Fake) -> (Vec<String>, State, Option<Rea
 
 #[test]
 fn allocated_buffers_are_handed_over_before_the_commit() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let (calls, state, _) = run::<Binder>(&tree, Fake::default());
     let expected = [
         "create",
@@ -76,7 +78,7 @@ fn allocated_buffers_are_handed_over_before_the_commit() {
 
 #[test]
 fn refused_buffer_ends_the_hold_with_the_reason() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let kernel = Fake { hand_over: Err(Errno::XDEV), ..Fake::default() };
     let (calls, state, reason) = run::<Binder>(&tree, kernel);
     assert_eq!((state, reason), (State::Failed, Some(Reason::KernelRefused)));
@@ -86,7 +88,7 @@ fn refused_buffer_ends_the_hold_with_the_reason() {
 
 #[test]
 fn heap_without_memory_is_followed_by_the_next() {
-    let tree = machine("handed", &["high", "low"]);
+    let tree = machine(false, &["high", "low"]);
     // The first heap has memory for the firmware alone.
     let kernel = Fake { memory: [("high", 1)].into(), ..Fake::default() };
     let (calls, state, _) = run::<Binder>(&tree, kernel);
@@ -97,7 +99,7 @@ fn heap_without_memory_is_followed_by_the_next() {
 
 #[test]
 fn heap_with_fewer_suspend_buffers_is_bound() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let kernel = Fake { memory: [("low", 2)].into(), ..Fake::default() };
     let (calls, state, _) = run::<Binder>(&tree, kernel);
     assert_eq!(state, State::Bound);
@@ -107,7 +109,7 @@ fn heap_with_fewer_suspend_buffers_is_bound() {
 
 #[test]
 fn mappable_buffers_are_not_handed_over() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let kernel = Fake { is_mappable: true, ..Fake::default() };
     let (calls, state, reason) = run::<Binder>(&tree, kernel);
     assert_eq!((state, reason), (State::Failed, Some(Reason::HeapNotProtected)));
@@ -116,7 +118,7 @@ fn mappable_buffers_are_not_handed_over() {
 
 #[test]
 fn kernel_that_cannot_allocate_gets_the_next_heap() {
-    let tree = machine("handed kernel", &["high", "low"]);
+    let tree = machine(true, &["high", "low"]);
     let kernel = Fake { commit: [("high", Errno::NOMEM)].into(), ..Fake::default() };
     let (calls, state, _) = run::<Binder>(&tree, kernel);
     assert_eq!(state, State::Bound);
@@ -127,7 +129,7 @@ fn kernel_that_cannot_allocate_gets_the_next_heap() {
 
 #[test]
 fn kernel_that_refuses_the_commit_ends_the_attempt() {
-    let tree = machine("handed kernel", &["high", "low"]);
+    let tree = machine(true, &["high", "low"]);
     let kernel = Fake { commit: [("high", Errno::INVAL)].into(), ..Fake::default() };
     let (calls, state, reason) = run::<Binder>(&tree, kernel);
     assert_eq!((state, reason), (State::Failed, Some(Reason::KernelRefused)));
@@ -136,7 +138,7 @@ fn kernel_that_refuses_the_commit_ends_the_attempt() {
 
 #[test]
 fn binding_of_an_earlier_run_is_not_changed() {
-    let tree = machine("handed", &["low", "high"]);
+    let tree = machine(false, &["low", "high"]);
     for (bound, state) in [(BindingState::Bound, State::Bound), (BindingState::InUse, State::InUse)]
     {
         let kernel = Fake { state: Some(bound), heap: "low".into(), ..Fake::default() };
@@ -148,7 +150,7 @@ fn binding_of_an_earlier_run_is_not_changed() {
 
 #[test]
 fn run_that_ended_without_a_binding_is_repeated() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let kernel = Fake { state: Some(BindingState::None), ..Fake::default() };
     let (calls, state, _) = run::<Binder>(&tree, kernel);
     assert_eq!(&calls[..4], ["create", "remove", "create", "start_hold 2000"].map(str::to_owned));
@@ -157,7 +159,7 @@ fn run_that_ended_without_a_binding_is_repeated() {
 
 #[test]
 fn hold_of_a_killed_binder_continues() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let kernel = Fake { state: Some(BindingState::Held), ..Fake::default() };
     let (calls, state, _) = run::<Binder>(&tree, kernel);
     assert_eq!(&calls[..2], ["create", "renew Handed"].map(str::to_owned));
@@ -167,7 +169,7 @@ fn hold_of_a_killed_binder_continues() {
 
 #[test]
 fn busy_binding_is_tried_again_by_the_daemon_only() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let busy = || Fake { create: Err(Errno::BUSY), ..Fake::default() };
     let (_, state, reason) = run::<Binder>(&tree, busy());
     assert_eq!((state, reason), (State::Failed, Some(Reason::KernelRefused)));
@@ -184,7 +186,7 @@ fn busy_binding_is_tried_again_by_the_daemon_only() {
 
 #[test]
 fn daemon_keeps_neither_the_module_nor_the_lock_open() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     fake(|fake| *fake = Fake::default());
     let daemon = executor::<Keeper>(&tree);
     assert!(daemon.module.is_none() && daemon.lock.is_none() && daemon.run.is_none());
@@ -194,7 +196,7 @@ fn daemon_keeps_neither_the_module_nor_the_lock_open() {
 
 #[test]
 fn kernel_gets_as_many_suspend_buffers_as_it_requests() {
-    let tree = machine("handed", &["low"]);
+    let tree = machine(false, &["low"]);
     let bound = |memory: &[(&'static str, u32)]| Fake {
         state: Some(BindingState::InUse),
         heap: "low".into(),
@@ -212,7 +214,7 @@ fn kernel_gets_as_many_suspend_buffers_as_it_requests() {
 
 /// Returns a machine whose only candidate is the heap of an installed module.
 fn with_module() -> Tree {
-    let tree = machine("handed", &[]);
+    let tree = machine(false, &[]);
     tree.file("lib/modules/7.3.4/modules.dep", "updates/acme-svp.ko:\n");
     let policy = "schema = 1\n[gpu.'arm,mali-valhall-csf']\n\
         heaps = [{ name = 'svp', module = 'acme_svp' }]\nhold = '2s'\n";

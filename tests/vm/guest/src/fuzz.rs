@@ -227,7 +227,7 @@ fn directory(random: &mut Random, gpu: &str) -> Vec<u8> {
 fn attribute(random: &mut Random, gpu: &str) -> String {
     match random.below(20) {
         0 => format!("{CONFIG}/abi"),
-        1 => format!("{CONFIG}/sources"),
+        1 => format!("{CONFIG}/can_allocate"),
         _ => format!("{CONFIG}/{gpu}/{}", random.pick(&ATTRIBUTES)),
     }
 }

@@ -151,8 +151,7 @@ impl Run {
         match board.source {
             Source::Handed => {}
             Source::Kernel => {
-                let sources = vec!["handed".into(), "kernel".into()];
-                facts.kernel.module = Some(Module { abi: 1, sources });
+                facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
             }
             Source::Driver => {
                 (facts.kernel.module, facts.kernel.parameter) = (None, Some(Parameter::Open));

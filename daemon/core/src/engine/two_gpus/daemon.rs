@@ -360,8 +360,7 @@ proptest! {
         facts.tees = tee.then(optee).into_iter().collect();
         facts.providers.insert(device(OPTEE), provider(OPTEE, tee.then_some("optee")));
         if allocates {
-            let sources = vec!["handed".into(), "kernel".into()];
-            facts.kernel.module = Some(Module { abi: 1, sources });
+            facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
         }
         let mut kernels = [Kernel::default(), Kernel::default()];
         for (kernel, name) in kernels.iter_mut().zip(bound) {

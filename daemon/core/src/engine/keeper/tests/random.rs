@@ -183,8 +183,7 @@ proptest! {
             world.happen(Outside::TeeGoes);
         }
         if allocates {
-            let sources = vec!["handed".into(), "kernel".into()];
-            world.facts.kernel.module = Some(Module { abi: 1, sources });
+            world.facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
         }
         if let Some(name) = bound {
             world.bind(name);
