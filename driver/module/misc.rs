@@ -67,10 +67,10 @@ fn hand_over(request: uapi::HandOver) -> Result {
     let kind = match request.kind {
         uapi::FIRMWARE => Kind::Firmware,
         uapi::SUSPEND => Kind::Suspend,
-        _ => return Err(EOPNOTSUPP),
+        _ => return Err(EINVAL),
     };
     if request.flags != 0 {
-        return Err(EOPNOTSUPP);
+        return Err(EINVAL);
     }
     registry::hand_over(device, kind, DmaBuf::from_fd(request.fd)?)
 }

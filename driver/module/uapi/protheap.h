@@ -29,8 +29,8 @@ struct protheap_hand_over {
 };
 
 /*
- * Hand a buffer over. Errors: EINVAL (device name, or not a dma-buf), EBADF (not a descriptor), ENODEV (no
- * binding of that device), EOPNOTSUPP (kind or flags unknown, or the binding's source is not `handed`), EMSGSIZE
+ * Hand a buffer over. Errors: EINVAL (device name, unknown kind or flags, or not a dma-buf), EBADF (not a
+ * descriptor), ENODEV (no binding of that device), EOPNOTSUPP (the binding's source is not `handed`), EMSGSIZE
  * (too small), EPERM (the CPU can map it), EEXIST (handed over before), EXDEV (another exporter than the
  * binding's first buffer's), EBUSY (too late, or a second one of its kind), ENOSPC (more than suspend_count), EAGAIN
  * (the system is about to hibernate).

@@ -18,8 +18,10 @@ check 'the kernel refuses memory that can be mapped' fails_with EPERM hand_over 
 check 'the kernel refuses CMA memory' fails_with EPERM hand_over firmware default_cma_region 262144
 check 'the kernel refuses a file that is no dma-buf' fails_with EINVAL hand_over firmware $HEAP 262144 --file /init
 check 'the kernel refuses a number that is no open file' fails_with EBADF hand_over firmware $HEAP 262144 --fd 99
-check 'the kernel refuses an unknown kind of buffer' fails_with EOPNOTSUPP hand_over 7 $HEAP 262144
-check 'the kernel refuses unknown flags' fails_with EOPNOTSUPP hand_over firmware $HEAP 262144 --flags 1
+check 'the kernel refuses an unknown kind of buffer' fails_with EINVAL hand_over 7 $HEAP 262144
+for flags in 1 4294967296 9223372036854775808; do
+	check "the kernel refuses the unknown flag $flags" fails_with EINVAL hand_over firmware $HEAP 262144 --flags $flags
+done
 check 'the kernel refuses a device name without a terminator' fails_with EINVAL hand_over firmware $HEAP 262144 --unterminated
 check 'the kernel refuses a buffer for another device than the binding' fails_with ENODEV protheap-guest hand-over other.gpu firmware $HEAP 262144
 check 'the kernel refuses the same buffer twice' fails_with EEXIST hand_over firmware $HEAP 262144 --again "$GPU" suspend

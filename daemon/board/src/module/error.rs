@@ -130,8 +130,8 @@ fn refusal(errno: Errno) -> &'static str {
         Errno::NODEV => "no binding is open for this device",
         Errno::BUSY => "the binding is committed, or has such a buffer",
         Errno::NOSPC => "the binding already has suspend_count buffers",
-        Errno::INVAL => "the descriptor is not a dma-buf",
-        Errno::OPNOTSUPP => "update the module, which is older than this program",
+        Errno::INVAL => "the descriptor is not a dma-buf, or the module is older than this program",
+        Errno::OPNOTSUPP => "the module allocates the buffers of this binding",
         _ => "see the kernel log",
     }
 }
