@@ -9,6 +9,7 @@ pub(crate) mod dma_buf;
 pub(crate) mod dma_heap;
 pub(crate) mod lockdown;
 pub(crate) mod notifier;
+pub(crate) mod privilege;
 pub(crate) mod uapi;
 pub(crate) mod uevent;
 pub(crate) mod work;

@@ -231,7 +231,7 @@ impl<O> Binding<O> {
 
     /// Binds with the allocated buffers, possibly fewer suspend buffers than the options allow.
     ///
-    /// `ENODATA` if there is no firmware buffer; `EMSGSIZE` or `EPERM` if it does not fit the
+    /// `ENODATA` if there is no firmware buffer; `EMSGSIZE` or `EMEDIUMTYPE` if it does not fit the
     /// options; `EAGAIN` if the binding was parked meanwhile.
     pub(crate) fn bind(&mut self, allocated: Allocated, result: Result) -> Result {
         self.is_preparing = false;

@@ -2,6 +2,8 @@
 /*
  * The C side of protheap.ko: exports of the Rust functions, and wrappers of C macros and inline functions.
  */
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/device.h>
 #include <linux/dma-heap.h>
 #include <linux/err.h>
@@ -12,6 +14,7 @@
 #include <linux/reboot.h>
 #include <linux/security.h>
 #include <linux/suspend.h>
+#include <linux/uidgid.h>
 
 #include "glue.h"
 #include "protheap.h"
@@ -53,6 +56,17 @@ void protheap_glue_unlock_device(struct device *dev)
 bool protheap_glue_locked_down(void)
 {
 	return security_locked_down(LOCKDOWN_MODULE_PARAMETERS) != 0;
+}
+
+/*
+ * The attributes in configfs belong to root, and whoever can write them decides
+ * about the binding: handing a buffer over requires no more. So a daemon of
+ * root may drop all capabilities, and run in a user namespace that maps root to
+ * itself.
+ */
+bool protheap_glue_may_hand_over(void)
+{
+	return uid_eq(current_euid(), GLOBAL_ROOT_UID) || capable(CAP_SYS_ADMIN);
 }
 
 bool protheap_glue_has_heaps(void)

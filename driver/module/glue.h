@@ -22,6 +22,9 @@ void protheap_glue_unlock_device(struct device *dev);
 /* Returns whether the kernel is locked down at `integrity` or above; inline without CONFIG_SECURITY. */
 bool protheap_glue_locked_down(void);
 
+/* Returns whether the calling task may hand buffers over: it is of root, or has CAP_SYS_ADMIN. */
+bool protheap_glue_may_hand_over(void);
+
 /* Returns whether the kernel lets modules find heaps. */
 bool protheap_glue_has_heaps(void);
 

@@ -7,6 +7,7 @@
 use crate::{
     abstractions::{
         dma_buf::DmaBuf,
+        privilege::may_hand_over,
         uapi, //
     },
     binding::Kind,
@@ -48,11 +49,17 @@ impl MiscDevice for Misc {
 
     fn ioctl(_device: (), _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
-            uapi::IOCTL_HAND_OVER => hand_over(
-                UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd))
-                    .reader()
-                    .read()?,
-            )?,
+            uapi::IOCTL_HAND_OVER => {
+                // Of the caller: whoever opened the file may have passed it on.
+                if !may_hand_over() {
+                    return Err(EPERM);
+                }
+                hand_over(
+                    UserSlice::new(UserPtr::from_addr(arg), _IOC_SIZE(cmd))
+                        .reader()
+                        .read()?,
+                )?;
+            }
             _ => return Err(ENOTTY),
         }
         Ok(0)

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 /// Errors for which a buffer is refused, and the word that debugfs and log lines have for each.
 const REASONS: [(Error, &str); 11] = [
     (EMSGSIZE, "too-small"),
-    (EPERM, "not-protected"),
+    (EMEDIUMTYPE, "not-protected"),
     (EEXIST, "twice"),
     (EXDEV, "other-exporter"),
     (EBUSY, "too-late"),
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_by_reason() {
         let mut statistics = Statistics::default();
-        for why in [EPERM, EPERM, EINTR] {
+        for why in [EMEDIUMTYPE, EMEDIUMTYPE, EINTR] {
             statistics.refuse(why);
         }
         let count = |word: &str| statistics.refusals().find(|(reason, _)| *reason == word);

@@ -19,7 +19,8 @@ use crate::{
 use kernel::prelude::*;
 
 impl<O> Binding<O> {
-    /// Checks that a buffer can serve: `EMSGSIZE` if it is too small, `EPERM` if the CPU can map it.
+    /// Checks that a buffer can serve: `EMSGSIZE` if it is too small, `EMEDIUMTYPE` if the CPU can
+    /// map it.
     pub(super) fn fits(&self, kind: Kind, buffer: &DmaBuf) -> Result {
         let wanted = match kind {
             Kind::Firmware => self.options.firmware_bytes_wanted,
@@ -29,7 +30,7 @@ impl<O> Binding<O> {
             return Err(EMSGSIZE);
         }
         if buffer.is_mappable() && (!self.options.allow_unprotected || is_locked_down()) {
-            return Err(EPERM);
+            return Err(EMEDIUMTYPE);
         }
         Ok(())
     }
@@ -61,7 +62,7 @@ impl<O> Binding<O> {
         }
     }
 
-    /// Adds an allocated buffer: `EMSGSIZE`, `EPERM`, `EEXIST` or `EXDEV` if it cannot serve.
+    /// Adds an allocated buffer: `EMSGSIZE`, `EMEDIUMTYPE`, `EEXIST` or `EXDEV` if it cannot serve.
     fn add(&mut self, kind: Kind, buffer: DmaBuf) -> Result {
         self.fits(kind, &buffer)?;
         self.buffers.add(kind, Buffer::claim(buffer)?)

@@ -83,7 +83,7 @@ mod suite {
         binding.hand_over(Kind::Suspend, twice.clone())?;
         assert!(binding.hand_over(Kind::Suspend, twice) == Err(EEXIST));
         binding.options_mut()?.allow_unprotected = false;
-        assert!(bind(&mut binding) == Err(EPERM));
+        assert!(bind(&mut binding) == Err(EMEDIUMTYPE));
         Ok(())
     }
 
@@ -324,7 +324,7 @@ mod suite {
         binding.options.suspend_count = 2;
         assert!(supply(&mut binding, twice) == Err(EEXIST));
         binding.options.allow_unprotected = false;
-        assert!(supply(&mut binding, buffer(4096)?) == Err(EPERM));
+        assert!(supply(&mut binding, buffer(4096)?) == Err(EMEDIUMTYPE));
         Ok(())
     }
 

@@ -29,11 +29,11 @@ struct protheap_hand_over {
 };
 
 /*
- * Hand a buffer over. Errors: EINVAL (device name, unknown kind or flags, or not a dma-buf), EBADF (not a
- * descriptor), ENODEV (no binding of that device), EOPNOTSUPP (the binding's source is not `handed`), EMSGSIZE
- * (too small), EPERM (the CPU can map it), EEXIST (handed over before), EXDEV (another exporter than the
- * binding's first buffer's), EBUSY (too late, or a second one of its kind), ENOSPC (more than suspend_count), EAGAIN
- * (the system is about to hibernate).
+ * Hand a buffer over. Errors: EPERM (the caller is neither root nor has CAP_SYS_ADMIN), EINVAL (device name,
+ * unknown kind or flags, or not a dma-buf), EBADF (not a descriptor), ENODEV (no binding of that device), EOPNOTSUPP
+ * (the binding's source is not `handed`), EMSGSIZE (too small), EMEDIUMTYPE (the CPU can map it), EEXIST (handed over
+ * before), EXDEV (another exporter than the binding's first buffer's), EBUSY (too late, or a second one of its kind),
+ * ENOSPC (more than suspend_count), EAGAIN (the system is about to hibernate).
  */
 #define PROTHEAP_IOCTL_HAND_OVER	_IOW(0xBB, 0x01, struct protheap_hand_over)
 

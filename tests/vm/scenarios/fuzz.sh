@@ -35,7 +35,7 @@ check 'the processes make at least 20000 steps' at_least "$(count step)" 20000
 for what in ioctl mkdir rmdir store read open kept-read kept-read-ENOENT kept-store-ENOENT bound driver-bind driver-unbind group fault; do
 	check "the processes count $what at least 20 times" at_least "$(count $what)" 20
 done
-for errno in EBADF EINVAL EFAULT ENODEV EOPNOTSUPP EMSGSIZE EPERM EEXIST EBUSY; do
+for errno in EBADF EINVAL EFAULT ENODEV EOPNOTSUPP EMSGSIZE EMEDIUMTYPE EEXIST EBUSY; do
 	check "the kernel refuses an ioctl with $errno" at_least "$(count ioctl-$errno)" 1
 done
 check 'the kernel refuses unknown ioctls at least 100 times' at_least "$(count other-ioctl-ENOTTY)" 100

@@ -14,14 +14,19 @@ need store suspend_count 2
 check 'the kernel refuses a commit without the firmware buffer' fails_with ENODATA store commit bind
 check 'the kernel refuses a firmware buffer that is too small' fails_with EMSGSIZE hand_over firmware $HEAP 131072
 check 'the kernel refuses a suspend buffer that is too small' fails_with EMSGSIZE hand_over suspend $HEAP 4096
-check 'the kernel refuses memory that can be mapped' fails_with EPERM hand_over firmware system 262144
-check 'the kernel refuses CMA memory' fails_with EPERM hand_over firmware default_cma_region 262144
+check 'the kernel refuses memory that can be mapped' fails_with EMEDIUMTYPE hand_over firmware system 262144
+check 'the kernel refuses CMA memory' fails_with EMEDIUMTYPE hand_over firmware default_cma_region 262144
 check 'the kernel refuses a file that is no dma-buf' fails_with EINVAL hand_over firmware $HEAP 262144 --file /init
 check 'the kernel refuses a number that is no open file' fails_with EBADF hand_over firmware $HEAP 262144 --fd 99
 check 'the kernel refuses an unknown kind of buffer' fails_with EINVAL hand_over 7 $HEAP 262144
 for flags in 1 4294967296 9223372036854775808; do
 	check "the kernel refuses the unknown flag $flags" fails_with EINVAL hand_over firmware $HEAP 262144 --flags $flags
 done
+# A descriptor that does not exist: the kernel checks the caller before the argument.
+passed() { protheap-guest as "$1" protheap-guest hand-over "$GPU" firmware $HEAP 262144 --fd 99 --node 9 9<>/dev/protheap; }
+check '/dev/protheap can be opened only by root' is "$(stat -c '%a %u %g' /dev/protheap)" '600 0 0'
+check 'the kernel refuses a user who was given an open /dev/protheap' fails_with EPERM passed 65534
+check 'the kernel accepts root who was given an open /dev/protheap' fails_with EBADF passed 0
 check 'the kernel refuses a device name without a terminator' fails_with EINVAL hand_over firmware $HEAP 262144 --unterminated
 check 'the kernel refuses a buffer for another device than the binding' fails_with ENODEV protheap-guest hand-over other.gpu firmware $HEAP 262144
 check 'the kernel refuses the same buffer twice' fails_with EEXIST hand_over firmware $HEAP 262144 --again "$GPU" suspend

@@ -14,7 +14,7 @@ check 'the kernel refuses a commit without the size of the firmware buffer' fail
 need store firmware_bytes_wanted 262144
 check 'the kernel refuses a heap that does not exist' fails_with ENODEV store commit bind
 need store heap system
-check 'the kernel refuses memory that can be mapped' fails_with EPERM store commit bind
+check 'the kernel refuses memory that can be mapped' fails_with EMEDIUMTYPE store commit bind
 need store heap $HEAP
 need store firmware_bytes_wanted 2097152
 check 'the kernel refuses a firmware buffer larger than the heap' fails_with ENOMEM store commit bind

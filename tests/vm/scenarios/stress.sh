@@ -19,7 +19,7 @@ done
 for what in decided-against seen-late tee-restarted; do
 	check "$what happens at least twice" at_least "$(count $what)" 2
 done
-for what in give-small-EMSGSIZE give-mappable-EPERM give-other-heap-EPERM give-twice-EEXIST give-nobody-ENODEV; do
+for what in give-small-EMSGSIZE give-mappable-EMEDIUMTYPE give-other-heap-EMEDIUMTYPE give-twice-EEXIST give-nobody-ENODEV; do
 	check "the kernel refuses $what at least twice" at_least "$(count $what)" 2
 done
 check_idle

@@ -110,7 +110,7 @@ impl Error {
             _ if !path.ends_with("/commit") => None,
             Errno::NODEV | Errno::IO => Some(Verdict::Dead),
             Errno::NOMEM => Some(Verdict::TooSmall(self.to_string())),
-            Errno::PERM => Some(Verdict::Allocated {
+            Errno::MEDIUMTYPE => Some(Verdict::Allocated {
                 protection: Protection::None,
                 exporter: String::new(),
                 shortage: None,
@@ -124,7 +124,8 @@ impl Error {
 fn refusal(errno: Errno) -> &'static str {
     match errno {
         Errno::MSGSIZE => "the buffer is too small",
-        Errno::PERM => "the CPU can map the buffer, so it is not protected",
+        Errno::MEDIUMTYPE => "the CPU can map the buffer, so it is not protected",
+        Errno::PERM => "run as root",
         Errno::EXIST => "the buffer was handed over before",
         Errno::XDEV => "the binding's first buffer has another exporter",
         Errno::NODEV => "no binding is open for this device",
@@ -152,9 +153,10 @@ mod tests {
         assert_eq!(said(Errno::IO), Some(Verdict::Dead));
         assert!(matches!(said(Errno::NOMEM), Some(Verdict::TooSmall(_))));
         assert!(matches!(
-            said(Errno::PERM),
+            said(Errno::MEDIUMTYPE),
             Some(Verdict::Allocated { protection: Protection::None, .. })
         ));
         assert_eq!(said(Errno::BUSY), None);
+        assert_eq!(said(Errno::PERM), None);
     }
 }

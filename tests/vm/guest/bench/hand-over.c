@@ -31,7 +31,7 @@ static void hand_over(int heap, int protheap, const char *device, __u32 kind, __
 		fail("failed to allocate a buffer");
 	/* Verifies the first buffer only, like the binder: memory that can be mapped is not protected. */
 	if (kind == PROTHEAP_FIRMWARE && mmap(NULL, bytes, PROT_READ, MAP_SHARED, data.fd, 0) != MAP_FAILED) {
-		errno = EPERM;
+		errno = EMEDIUMTYPE;
 		fail("buffer is not protected");
 	}
 	snprintf((char *)buffer.device, sizeof(buffer.device), "%s", device);

@@ -99,9 +99,8 @@ pub(crate) fn hand_over(
     bytes: u64,
     mut options: &[&str],
 ) -> Outcome {
-    let protheap = open()?;
     let mut data = HandOver::new(device, number(kind)?);
-    let (mut count, mut again, mut file, mut fd) = (1, None, None, None);
+    let (mut count, mut again, mut file, mut fd, mut node) = (1, None, None, None, None);
     while let [option, rest @ ..] = options {
         options = match (*option, rest) {
             ("--count", [n, rest @ ..]) => {
@@ -124,6 +123,11 @@ pub(crate) fn hand_over(
                 fd = Some(n.parse()?);
                 rest
             }
+            ("--node", [n, rest @ ..]) => {
+                // SAFETY: the shell has opened this descriptor for this process alone.
+                node = Some(unsafe { File::from_raw_fd(n.parse()?) });
+                rest
+            }
             ("--unterminated", rest) => {
                 data.device = [b'x'; 64];
                 rest
@@ -131,6 +135,7 @@ pub(crate) fn hand_over(
             _ => return Err(format!("hand-over: unknown option {option}").into()),
         };
     }
+    let protheap = node.map_or_else(open, Ok)?;
     for _ in 0..count {
         let given = match (&file, fd) {
             (Some(file), _) => send(&protheap, data, file.as_fd().as_raw_fd()),

@@ -55,6 +55,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --flags N         Set these flags
       --file PATH       Hand this file over, not a buffer
       --fd N            Hand this descriptor over, whether it is open or not
+      --node FD         Use this descriptor of /dev/protheap, which the caller has opened
       --unterminated    Set a device name of 64 bytes without NUL
   stress SEED SECONDS GPU...               Run valid operations in parallel and print how often each succeeded
   fuzz SEED SECONDS GPU...                 Run random operations in parallel and print the number of each result
@@ -327,6 +328,7 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         108 => "ESHUTDOWN",
         110 => "ETIMEDOUT",
         114 => "EALREADY",
+        124 => "EMEDIUMTYPE",
         125 => "ECANCELED",
         _ => return None,
     })
