@@ -191,10 +191,10 @@ fn value(page: &[u8]) -> Result<&[u8]> {
     Ok(value)
 }
 
-/// Parses a number of decimal digits.
+/// Parses a number of decimal digits without leading zeros, so that it reads back as it was written.
 fn number<T: core::str::FromStr>(page: &[u8]) -> Result<T> {
     let value = value(page)?;
-    if !value.iter().all(u8::is_ascii_digit) {
+    if !value.iter().all(u8::is_ascii_digit) || value.len() > 1 && value.starts_with(b"0") {
         return Err(EINVAL);
     }
     let value = core::str::from_utf8(value).map_err(|_| EINVAL)?;
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_number_is_decimal_digits() {
         assert!(number::<u32>(b"4294967295\n") == Ok(u32::MAX));
-        assert!(number::<u32>(b"007") == Ok(7));
+        assert!(number::<u32>(b"0") == Ok(0));
         for bad in [
             &b""[..],
             b"\n",
@@ -360,6 +360,8 @@ mod tests {
             b" 1",
             b"1 ",
             b"0x1",
+            b"00",
+            b"007",
             b"4294967296",
         ] {
             assert!(number::<u32>(bad) == Err(EINVAL));

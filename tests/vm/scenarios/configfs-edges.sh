@@ -25,13 +25,13 @@ check 'origin: the kernel accepts spaces' taken origin ' a "b" \\ 100%%\n' ' a "
 check 'origin: the kernel accepts an empty value' emptied origin
 check 'origin: the kernel refuses a control character' refused origin '\t'
 for number in firmware_bytes_wanted suspend_bytes_wanted; do
-	for bad in '\n' '-1' '+1' ' 1' '1 ' '0x10' '1\0' '18446744073709551616' '99999999999999999999999'; do
+	for bad in '\n' '-1' '+1' ' 1' '1 ' 007 '0x10' '1\0' '18446744073709551616' '99999999999999999999999'; do
 		check "$number: the kernel refuses $bad" refused $number "$bad"
 	done
 	check "$number: the kernel accepts the largest number" taken $number '18446744073709551615\n' 18446744073709551615
 	check "$number: the kernel accepts 0" taken $number 0 0
 done
-for bad in 129 4294967296 -1 '\n'; do
+for bad in 129 4294967296 -1 01 '\n'; do
 	check "suspend_count: the kernel refuses $bad" refused suspend_count "$bad"
 done
 check 'suspend_count: the kernel accepts 128' taken suspend_count 128 128
