@@ -53,9 +53,14 @@ void protheap_glue_unlock_device(struct device *dev)
 	device_unlock(dev);
 }
 
+/*
+ * No reason of enum lockdown_reason covers unprotected memory in place of
+ * protected memory, or policies of the administrator in place of those of the
+ * image. This asks for the level itself, which is what the log then names.
+ */
 bool protheap_glue_locked_down(void)
 {
-	return security_locked_down(LOCKDOWN_MODULE_PARAMETERS) != 0;
+	return security_locked_down(LOCKDOWN_INTEGRITY_MAX) != 0;
 }
 
 /*

@@ -82,6 +82,8 @@ check 'the binder reports the mount over image.toml' reported $IMAGE/image.toml
 rm $IMAGE/image.toml
 
 echo integrity >/sys/kernel/security/lockdown
+cat "$CONFIG/locked_down" >/dev/null
+check 'the kernel logs the level of lockdown that protheap.ko asks for' like "$(dmesg | grep 'Lockdown: cat:')" '*integrity is restricted*'
 check 'under lockdown, policies in /etc do not apply' bound_to protected,secure-video
 check 'protheap.ko reports that there is lockdown' is "$(cat "$CONFIG/locked_down")" 1
 need umount /sys/kernel/security
