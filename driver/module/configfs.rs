@@ -150,6 +150,7 @@ struct Open(Arc<Gpu>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.withdraw();
+        registry::forget_removed();
     }
 }
 

@@ -169,8 +169,9 @@ pub(crate) unsafe extern "C" fn protheap_suspend_put(suspend: *mut protheap_susp
     let Some(suspend) = NonNull::new(suspend.cast::<Suspend>()) else {
         return;
     };
-    // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it. The driver pins
-    // the module, so the registry keeps the GPU.
-    let gpu = unsafe { suspend.as_ref().owner.0.as_ref() };
-    gpu.put_suspend(suspend);
+    // SAFETY: By the safety requirements the buffer is in use, so its pool keeps it, and the registry
+    // keeps the GPU, whose pointer is of an `Arc`.
+    let gpu = unsafe { ArcBorrow::<Gpu>::from_raw(suspend.as_ref().owner.0.as_ptr()) };
+    // The registry may forget a GPU whose device was removed when its last buffer is put.
+    Arc::from(gpu).put_suspend(suspend);
 }

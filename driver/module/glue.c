@@ -128,12 +128,22 @@ static struct notifier_block sleep_nb = {
 	.notifier_call = on_sleep,
 };
 
+static void forget(struct work_struct *work)
+{
+	protheap_forget_removed();
+}
+
+/* Not done in the notifier: it waits for work that can probe a device, which calls the same notifier. */
+static DECLARE_WORK(forget_work, forget);
+
 /*
  * OP-TEE's driver waits in its remove for the last buffer of its heaps. Up to Linux 7.3 that wait does
  * not always end if the buffer is freed meanwhile, so buffers are freed before.
  */
 static int on_platform_bus(struct notifier_block *nb, unsigned long action, void *data)
 {
+	if (action == BUS_NOTIFY_REMOVED_DEVICE && protheap_device_removed(data))
+		schedule_work(&forget_work);
 	if (!device_is_compatible(data, "linaro,optee-tz"))
 		return NOTIFY_DONE;
 	switch (action) {
@@ -175,6 +185,7 @@ err_reboot:
 void protheap_glue_unwatch(void)
 {
 	bus_unregister_notifier(&platform_bus_type, &platform_nb);
+	cancel_work_sync(&forget_work);
 	unregister_pm_notifier(&sleep_nb);
 	unregister_reboot_notifier(&reboot_nb);
 }

@@ -46,5 +46,7 @@ void protheap_glue_unwatch(void);
 /* In Rust. */
 int protheap_evacuate(enum protheap_cause cause);
 void protheap_repopulate(enum protheap_cause cause);
+bool protheap_device_removed(struct device *dev);
+void protheap_forget_removed(void);
 
 #endif /* _PROTHEAP_GLUE_H */

@@ -72,8 +72,10 @@ struct Inner {
     /// Number of the binding among those of this GPU.
     generation: u32,
     consumer: Option<Consumer>,
-    /// The GPU was held in this boot.
+    /// The GPU was held before.
     is_hold_spent: bool,
+    /// The device was removed from its bus.
+    is_removed: bool,
     /// A driver's probe was deferred until the hold ends, or the driver was unbound to restore an
     /// image.
     is_deferred: bool,
@@ -111,6 +113,12 @@ impl Inner {
             .as_mut()
             .filter(|binding| same && !binding.is_withdrawn())
             .ok_or(ENODEV)
+    }
+
+    /// Returns whether the device was removed and nothing uses the GPU. That is final, and nothing may
+    /// be queued then.
+    fn is_unused(&self) -> bool {
+        self.is_removed && self.binding.is_none() && self.consumer.is_none()
     }
 
     /// Returns the state of the device's driver.
@@ -160,7 +168,8 @@ task!(Announce, Gpu.announce, |gpu| {
 task!(Evacuation, Gpu.evacuation, Gpu::run_evacuation);
 
 impl Gpu {
-    /// Creates a GPU without a binding. The registry keeps it, and flushes it before it is dropped.
+    /// Creates a GPU without a binding. The registry keeps it while it may queue a task, and flushes it
+    /// then.
     pub(crate) fn new(dev: &Device) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -170,6 +179,7 @@ impl Gpu {
                     generation: 0,
                     consumer: None,
                     is_hold_spent: false,
+                    is_removed: false,
                     is_deferred: false,
                     evacuation: Cause::ShutDown,
                     evacuated: Ok(()),
@@ -206,6 +216,24 @@ impl Gpu {
     /// Returns whether there is a binding that was not withdrawn.
     pub(crate) fn is_open(&self) -> bool {
         self.inner.lock().is_open()
+    }
+
+    /// Notes that the device was removed from its bus. It has no driver, and gets none.
+    pub(crate) fn set_removed(&self) {
+        self.inner.lock().is_removed = true;
+    }
+
+    /// Returns whether the device was removed and nothing uses the GPU.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.inner.lock().is_unused()
+    }
+
+    /// Queues the update, unless the GPU is unused.
+    fn queue_update(&self) {
+        let inner = self.inner.lock();
+        if !inner.is_unused() {
+            self.update.queue(0);
+        }
     }
 
     /// Calls a function with the binding and the state of the driver. `ENODEV` without a binding.

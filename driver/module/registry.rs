@@ -4,6 +4,7 @@
 
 use crate::{
     abstractions::{
+        abi,
         device::find_platform_device,
         dma_buf::DmaBuf,
         uevent, //
@@ -36,8 +37,9 @@ struct Entry {
 
 /// All GPUs.
 struct Registry {
-    // A GPU stays until the module is unloaded: it is held once in a boot.
-    gpus: KVec<Entry>,
+    /// GPUs stay until their device is removed: each is held once. A GPU keeps its place, because
+    /// [`for_each`] must not skip one.
+    gpus: KVec<Option<Entry>>,
     debugfs: Option<debugfs::Dir>,
 }
 
@@ -84,7 +86,7 @@ impl Drop for Registration {
         // No group, no driver and no suspend buffer is left: each of them pins the module. A device
         // may still wait to be probed.
         let gpus = core::mem::replace(&mut REGISTRY.lock().gpus, KVec::new());
-        for entry in &gpus {
+        for entry in gpus.iter().flatten() {
             entry.gpu.flush();
         }
         drop(gpus);
@@ -98,8 +100,9 @@ pub(crate) fn gpu(dev: &Device) -> Result<Arc<Gpu>> {
     if !READY.load(Acquire) {
         return Err(EPROBE_DEFER);
     }
+    forget_removed();
     let mut registry = REGISTRY.lock();
-    let mut known = registry.gpus.iter().map(|entry| &entry.gpu);
+    let mut known = registry.gpus.iter().flatten().map(|entry| &entry.gpu);
     if let Some(gpu) = known.find(|gpu| core::ptr::eq(gpu.device(), dev)) {
         return Ok(gpu.clone());
     }
@@ -111,7 +114,10 @@ pub(crate) fn gpu(dev: &Device) -> Result<Arc<Gpu>> {
         gpu: gpu.clone(),
         _file: KBox::pin_init(file, GFP_KERNEL)?,
     };
-    registry.gpus.push(entry, GFP_KERNEL)?;
+    match registry.gpus.iter_mut().find(|place| place.is_none()) {
+        Some(place) => *place = Some(entry),
+        None => registry.gpus.push(Some(entry), GFP_KERNEL)?,
+    }
     Ok(gpu)
 }
 
@@ -125,7 +131,7 @@ fn show(gpu: &Arc<Gpu>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// for other errors see [`crate::machine::check`].
 pub(crate) fn open(name: &CStr) -> Result<Arc<Gpu>> {
     let gpu = gpu(&*find_platform_device(name).ok_or(ENODEV)?)?;
-    gpu.open()?;
+    Gpu::open(&gpu)?;
     Ok(gpu)
 }
 
@@ -136,7 +142,7 @@ pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
     // A removed device of that name may still have a withdrawn binding.
     let gpu = {
         let registry = REGISTRY.lock();
-        let mut gpus = registry.gpus.iter().map(|entry| &entry.gpu);
+        let mut gpus = registry.gpus.iter().flatten().map(|entry| &entry.gpu);
         gpus.find(|gpu| gpu.device().name() == device && gpu.is_open())
             .ok_or(ENODEV)?
             .clone()
@@ -146,18 +152,56 @@ pub(crate) fn hand_over(device: &CStr, kind: Kind, buffer: DmaBuf) -> Result {
 
 /// Calls a function for each GPU, with the registry unlocked.
 pub(crate) fn for_each(mut call: impl FnMut(&Gpu)) {
-    // No GPU is ever removed. Nothing is allocated: the machine may be short of memory.
+    // Nothing is allocated: the machine may be short of memory.
     let mut next = 0;
     loop {
-        let gpu = REGISTRY
-            .lock()
-            .gpus
-            .get(next)
-            .map(|entry| entry.gpu.clone());
-        match gpu {
-            Some(gpu) => call(&gpu),
+        let gpu = match REGISTRY.lock().gpus.get(next) {
+            Some(place) => place.as_ref().map(|entry| entry.gpu.clone()),
             None => return,
+        };
+        if let Some(gpu) = gpu {
+            call(&gpu);
         }
         next += 1;
     }
+}
+
+/// Forgets the GPUs whose device was removed, as far as nothing uses them. Releases the devices.
+///
+/// Called by `glue.c`, with nothing locked, as well.
+#[export_name = "protheap_forget_removed"]
+pub(crate) extern "C" fn forget_removed() {
+    loop {
+        let entry = REGISTRY
+            .lock()
+            .gpus
+            .iter_mut()
+            .find(|place| place.as_ref().is_some_and(|entry| entry.gpu.is_unused()))
+            .and_then(Option::take);
+        match entry {
+            // Nothing is queued any more.
+            Some(entry) => entry.gpu.flush(),
+            None => return,
+        }
+    }
+}
+
+/// Notes that a device was removed from the platform bus. Returns whether it is a GPU, so that
+/// [`forget_removed`] has to be called. Called by `glue.c`.
+///
+/// # Safety
+///
+/// `dev` must be valid.
+#[no_mangle]
+unsafe extern "C" fn protheap_device_removed(dev: *mut abi::device) -> bool {
+    // SAFETY: By the safety requirements.
+    let dev: &Device = unsafe { Device::from_raw(dev) };
+    let mut is_known = false;
+    for_each(|gpu| {
+        if core::ptr::eq(gpu.device(), dev) {
+            gpu.set_removed();
+            is_known = true;
+        }
+    });
+    is_known
 }

@@ -20,20 +20,28 @@ use kernel::{
     fmt,
     prelude::*,
     str::BStr,
-    sync::MutexGuard, //
+    sync::{
+        Arc,
+        MutexGuard, //
+    }, //
 };
 
 impl Gpu {
     /// Opens a binding; see [`crate::registry::open`].
-    pub(crate) fn open(&self) -> Result {
-        let mut inner = self.inner.lock();
+    pub(crate) fn open(this: &Arc<Self>) -> Result {
+        // Valid for `ArcBorrow::from_raw()` as well.
+        let owner = NonNull::new(Arc::as_ptr(this).cast_mut()).ok_or(EINVAL)?;
+        let mut inner = this.inner.lock();
         machine::check()?;
+        if inner.is_removed {
+            return Err(ENODEV);
+        }
         if inner.binding.is_some() {
             return Err(EBUSY);
         }
-        inner.binding = Some(Binding::new(NonNull::from(self)));
+        inner.binding = Some(Binding::new(owner));
         inner.generation = inner.generation.wrapping_add(1);
-        self.publish(inner);
+        this.publish(inner);
         Ok(())
     }
 
@@ -41,7 +49,7 @@ impl Gpu {
     pub(crate) fn withdraw(&self) {
         self.take_back();
         // The driver may wait for the commit.
-        self.update.queue(0);
+        self.queue_update();
     }
 
     /// Withdraws the binding, and leaves a deferred driver deferred.

@@ -42,7 +42,7 @@ impl Gpu {
     /// Ends [`Gpu::evacuate`] some time after: the kernel runs on or was restored from the image, or
     /// OP-TEE's driver is unbound.
     pub(crate) fn repopulate(&self) {
-        self.update.queue(0);
+        self.queue_update();
     }
 
     /// The task of [`Gpu::evacuation`].

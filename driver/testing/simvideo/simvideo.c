@@ -3,6 +3,7 @@
  * A video decoder without a function: it binds to the board's decoder node and registers a video node, which can be
  * opened and queried. It accesses no registers. For tests only.
  */
+#include <linux/err.h>
 #include <linux/module.h>
 #include <linux/of.h>
 #include <linux/platform_device.h>
@@ -95,7 +96,34 @@ static struct platform_driver simvideo_driver = {
 		.of_match_table = simvideo_match,
 	},
 };
-module_platform_driver(simvideo_driver);
+
+static char *device;
+module_param(device, charp, 0444);
+MODULE_PARM_DESC(device, "Name of a platform device without a driver, which exists while the module is loaded");
+
+static struct platform_device *registered;
+
+static int __init simvideo_init(void)
+{
+	int ret = platform_driver_register(&simvideo_driver);
+
+	if (ret || !device)
+		return ret;
+	registered = platform_device_register_simple(device, PLATFORM_DEVID_NONE, NULL, 0);
+	if (IS_ERR(registered)) {
+		platform_driver_unregister(&simvideo_driver);
+		return PTR_ERR(registered);
+	}
+	return 0;
+}
+module_init(simvideo_init);
+
+static void __exit simvideo_exit(void)
+{
+	platform_device_unregister(registered);
+	platform_driver_unregister(&simvideo_driver);
+}
+module_exit(simvideo_exit);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Video node of a decoder device, for tests");
