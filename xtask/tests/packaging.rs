@@ -61,8 +61,9 @@ fn missing(name: &str, release: &str, config: &str, files: &[&str]) -> String {
 
 #[test]
 fn missing_kernel_options_are_named() {
-    let config = "CONFIG_MODULES=y\nCONFIG_OF=y\nCONFIG_RUST=y\nCONFIG_CONFIGFS_FS=y\nCONFIG_DRM=m\n\
-                  CONFIG_DMABUF_HEAPS=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0 here\"\n";
+    // Neither dma-buf heaps nor DRM: heaps can be in modules, and user space hands buffers over.
+    let config = "CONFIG_MODULES=y\nCONFIG_OF=y\nCONFIG_RUST=y\nCONFIG_CONFIGFS_FS=y\n\
+                  CONFIG_DMA_SHARED_BUFFER=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0 here\"\n";
     let files = ["rust/libkernel.rmeta"];
     for release in ["7.3.4-x", "7.3", "7.3.0-rc3", "7.3~rc3-arm64", "7.3.4+deb13-arm64"] {
         assert_eq!(missing("all", release, config, &files), "");
@@ -73,7 +74,7 @@ fn missing_kernel_options_are_named() {
     for (name, from, to, said) in [
         ("configfs", "CONFIG_CONFIGFS_FS=y\n", "", "CONFIG_CONFIGFS_FS is not set"),
         ("rust", "CONFIG_RUST=y\n", "", "CONFIG_RUST=y is not set"),
-        ("heaps", "CONFIG_DMABUF_HEAPS=y", "", "CONFIG_DMABUF_HEAPS is not set"),
+        ("buffers", "CONFIG_DMA_SHARED_BUFFER=y", "", "CONFIG_DMA_SHARED_BUFFER=y is not set"),
         ("rustc", "1.96.0", "1.95.0", "its compiler is 'rustc 1.95.0 here', and"),
     ] {
         let found = missing(name, "7.3", &config.replace(from, to), &files);
