@@ -10,6 +10,8 @@
 //!   systemd/SUITE-DIGEST/      systemd and what it depends on, unpacked: packages of that digest
 //!   tools/                     rustc, bindgen, busybox
 //!   kernel/                    sources and builds, named by a digest of what they are made of
+//!   stock/sysroot-DIGEST/      compilers of Debian's kernel
+//!   stock/RELEASE/             Debian's own kernel: its packages, source, and Rust metadata
 //!   results/                   how long each test took, and with which inputs it passed
 //!   checkouts/DIGEST/          what is built from one checkout: modules, user space, initrds, disks, boards, logs
 //! ```

@@ -14,7 +14,7 @@ use crate::parts::Parts;
 use crate::userspace::{DEMO, PROGRAMS};
 use crate::vm::Image;
 use crate::{
-    debian, extension, host, initrd, kernel, systemd, toolchain, uefi, userspace, variants,
+    debian, extension, host, initrd, kernel, stock, systemd, toolchain, uefi, userspace, variants,
 };
 
 /// Prefixes of the names of Protheap's files, and of no others.
@@ -118,6 +118,16 @@ pub(crate) fn with_variants(
     let tools = toolchain::prepare(workspace)?;
     let kernel = kernel::prepare(workspace, &tools, flavor)?;
     script.with(workspace, "variants", variants::prepare(workspace, &tools, &kernel)?)
+}
+
+/// Makes the image whose init is a script, with Debian's own kernel in place of the test kernel, its modules, and the
+/// programs of the demonstration.
+pub(crate) fn prepare_stock(workspace: &Workspace) -> Result<Image> {
+    let script = prepare_demo(workspace)?;
+    let _lock = workspace.lock()?;
+    let stock = stock::prepare(workspace)?;
+    let image = script.with(workspace, "stock", stock.modules)?.and(&stock.release);
+    Ok(Image { kernel: stock.image, ..image })
 }
 
 /// Makes the initrds of distributions' generators, with a kernel and an initrd to run them on.

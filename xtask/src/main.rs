@@ -4,8 +4,8 @@
 //! From a checkout to a running board: [`host`] installs what the machine lacks, or [`container`] runs all of it in one, [`toolchain`] unpacks tools from other
 //! Debian suites, [`kernel`] builds Linux, [`modules`], [`variants`] and [`userspace`] build what is under test, and
 //! [`parts`] is all of these. [`csffw`] makes a firmware, [`initrd`] packs an [`archive`] of it, [`systemd`] does so with
-//! systemd as init, [`debian`] with dpkg beside it, [`generator`] runs dracut and others, and [`image`] makes every image
-//! that is booted. [`board`] makes the device tree of a [`machine`], [`optee`] builds firmware with one [`tee`] or
+//! systemd as init, [`debian`] with dpkg beside it, [`generator`] runs dracut and others, [`mod@stock`] has Debian's own
+//! kernel, and [`image`] makes every image that is booted. [`board`] makes the device tree of a [`machine`], [`optee`] builds firmware with one [`tee`] or
 //! another, [`vm`] boots it, and [`scenario`], [`demo`], [`mod@bench`] and [`suite`] read the guest's output. [`tested`] is
 //! the result of a test.
 //!
@@ -48,6 +48,7 @@ mod pool;
 mod release;
 mod results;
 mod scenario;
+mod stock;
 mod suite;
 mod systemd;
 mod tee;

@@ -11,7 +11,7 @@ use clap::Args as ClapArgs;
 use crate::cache::{self, VERSION, Workspace};
 use crate::dist::{self, offline, sbom};
 use crate::progress::output;
-use crate::tested::Outcome;
+use crate::tested::{Group, Outcome};
 use crate::{audit, boards, results, suite};
 
 /// Artifacts that `cargo xtask dist` makes. Not the UKI, which users sign with their own key.
@@ -50,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     list.item("sbom", sbom::check(workspace));
     list.item("offline build", offline::check(workspace));
     list.item("cargo xtask test", tests(workspace, args.skip_tests));
+    list.item("scenarios on Debian's kernel", stock(workspace, args.skip_tests));
     cache::remove_dir(&release)?;
     cache::create_dir(&release)?;
     for what in MADE {
@@ -179,6 +180,17 @@ fn tests(workspace: &Workspace, skip: bool) -> Result<Outcome> {
         return Ok(Outcome::Skipped("--skip-tests".to_owned()));
     }
     if !suite::run(workspace, &suite::Args::default())? {
+        bail!("see above");
+    }
+    Ok(Outcome::Good)
+}
+
+/// Checks that the scenarios pass on Debian's own kernel.
+fn stock(workspace: &Workspace, skip: bool) -> Result<Outcome> {
+    if skip {
+        return Ok(Outcome::Skipped("--skip-tests".to_owned()));
+    }
+    if !suite::run(workspace, &suite::Args::of(Group::Stock))? {
         bail!("see above");
     }
     Ok(Outcome::Good)

@@ -41,6 +41,13 @@ pub(crate) struct Args {
     fresh: bool,
 }
 
+impl Args {
+    /// Returns the arguments that select all tests of a group.
+    pub(crate) fn of(group: Group) -> Self {
+        Self { only: vec![group], ..Self::default() }
+    }
+}
+
 /// Runs the `test` command. Continues after a failure; returns `false` if anything failed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let selection = Selection::new(workspace, &args.only, args.since.as_deref())?;

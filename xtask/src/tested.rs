@@ -26,9 +26,16 @@ pub(crate) enum Group {
     Packages,
     /// Initrds of distributions, and signed images
     Images,
+    /// Scenarios on Debian's own kernel; only if this group is given, and in `cargo xtask release`
+    Stock,
 }
 
 impl Group {
+    /// Returns whether `cargo xtask test` runs it without being asked: the first run of another takes too long.
+    pub(crate) fn is_usual(self) -> bool {
+        self != Self::Stock
+    }
+
     /// Returns its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()

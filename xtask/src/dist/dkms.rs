@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
-use fs_err as fs;
 
 use super::source;
-use crate::apt::{self, Client};
 use crate::archive::Archive;
 use crate::cache::{self, VERSION, Workspace};
 use crate::image;
 use crate::kernel::{self, Flavor, Kernel};
 use crate::progress::{Step, output};
+use crate::stock::packages;
 use crate::toolchain::{self, Toolchain};
 use crate::vm::Image;
 use crate::{host, scenario};
@@ -21,9 +20,6 @@ use crate::{host, scenario};
 /// Modules that are built, and the scenario that runs with both.
 const MODULES: [&str; 2] = ["protheap.ko", "panthor.ko"];
 const SCENARIO: &str = "panthor-bound";
-/// Suite of Debian's newest kernel.
-const SUITE: &str = "trixie-backports";
-const HEADERS: &str = "linux-headers-arm64";
 /// Exit status of dkms if a kernel is skipped.
 const SKIPPED: i32 = 77;
 
@@ -35,7 +31,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let tools = toolchain::prepare(workspace)?;
         let kernel = kernel::prepare(workspace, &tools, Flavor::Plain)?;
         let modules = modules(workspace, &tools, &kernel)?;
-        skipped(workspace, &headers(workspace)?)?;
+        skipped(workspace, &packages::headers(workspace)?)?;
         (modules, kernel)
     };
     let image = boots(workspace, &kernel, &modules)?;
@@ -118,33 +114,9 @@ fn boots(workspace: &Workspace, kernel: &Kernel, modules: &[PathBuf]) -> Result<
     image::prepare(workspace, Flavor::Plain)?.with(workspace, "dkms", archive)
 }
 
-/// Returns the directory of the headers of Debian's newest arm64 kernel, unpacked once.
-fn headers(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.cache.join("headers").join(SUITE);
-    cache::once(&dir, |part| {
-        let client = Client::open(workspace, SUITE, "main", "arm64")?;
-        let named = |packages: Vec<String>| {
-            packages.into_iter().filter(|name| name.starts_with("linux-headers-"))
-        };
-        let package = named(client.depends(HEADERS)?)
-            .next()
-            .with_context(|| format!("{HEADERS} of {SUITE} names no kernel"))?;
-        for name in named(client.depends(&package)?).chain([package]) {
-            apt::unpack(&client.download(workspace, &name)?, part)?;
-        }
-        Ok(())
-    })?;
-    // Only the headers of the architecture have a configuration.
-    let found = fs::read_dir(dir.join("usr/src"))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.join(".config").is_file());
-    found.with_context(|| format!("{} has no headers: remove it, and try again", dir.display()))
-}
-
 /// Checks that Debian's kernel is skipped with one line that names what it lacks, and that this is no failure.
 fn skipped(workspace: &Workspace, headers: &Path) -> Result<()> {
-    let name = headers.file_name().unwrap_or_default().to_string_lossy();
-    let release = name.trim_start_matches("linux-headers-");
+    let release = &packages::release(headers)?;
     let tree = Tree::new(workspace, workspace.checkout.join("dkms-skipped"))?;
     let run = |action| -> Result<Output> {
         let mut command = tree.dkms(action, release, headers);

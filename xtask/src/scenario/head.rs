@@ -27,6 +27,8 @@ pub(super) struct Scenario {
     pub(super) says: Vec<String>,
     pub(super) crashes: Option<String>,
     pub(super) debug_only: bool,
+    /// The kernel is Debian's own.
+    pub(super) stock: bool,
     pub(super) systemd: bool,
     pub(super) initrds: Vec<String>,
     pub(super) debian: bool,
@@ -46,6 +48,8 @@ pub(super) enum Kind {
     Script,
     /// An initrd whose init is a script, with drivers built from other sources.
     Variants,
+    /// An initrd whose init is a script, with Debian's own kernel.
+    Stock,
     /// systemd in an initrd, and in a root on a disk.
     Systemd,
     /// systemd for a real OP-TEE.
@@ -58,10 +62,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are made.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Script,
         Self::Systemd,
         Self::Variants,
+        Self::Stock,
         Self::Generated,
         Self::Debian,
         Self::SystemdOptee,
@@ -72,6 +77,7 @@ impl Kind {
         match self {
             Self::Script => "image",
             Self::Variants => "image with other builds of drivers",
+            Self::Stock => "image with Debian's kernel",
             Self::Systemd => "image with systemd",
             Self::SystemdOptee => "image with systemd for OP-TEE",
             Self::Generated => "initrds of generators",
@@ -105,7 +111,7 @@ impl Scenario {
     /// - `leave`: how the guest ends, by `poweroff`, `reboot`, `kexec`, or `sysrq`, which asks no driver (`poweroff`)
     /// - `says`: what the kernel's console must say by the end; there may be several
     /// - `crashes`: what the kernel's console says when it crashes, for one that passes only then
-    /// - `kernel`: `debug` for one that needs `--debug-kernel` (`any`)
+    /// - `kernel`: `debug` for one that needs `--debug-kernel`, `debian` for one on Debian's own kernel (`any`)
     /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
     /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
     /// - `root`: with systemd, `debian` for one in which dpkg can install Protheap's packages (`installed`)
@@ -165,7 +171,10 @@ impl Scenario {
                 "leave" => scenario.leave = value.to_owned(),
                 "says" => scenario.says.push(value.to_owned()),
                 "crashes" => scenario.crashes = Some(value.to_owned()),
-                "kernel" => scenario.debug_only = choice("any", "debug")?,
+                "kernel" => {
+                    scenario.stock = value == "debian";
+                    scenario.debug_only = !scenario.stock && choice("any", "debug")?;
+                }
                 "init" => scenario.systemd = choice("script", "systemd")?,
                 "initrd" => scenario.initrds = list(value),
                 "root" => scenario.debian = choice("installed", "debian")?,
@@ -190,6 +199,10 @@ impl Scenario {
         }
         if scenario.systemd && scenario.debug_only {
             bail!("{name}: `init: systemd` is not for the debug kernel, which is too slow for it");
+        }
+        if scenario.stock && (scenario.systemd || scenario.variants || scenario.tees != [Tee::Sim])
+        {
+            bail!("{name}: `kernel: debian` has the modules of an init script with `tee: sim`");
         }
         if let Some(initrd) = scenario.initrds.iter().find(|i| !BOOTED.contains(&i.as_str())) {
             bail!("{name}: `initrd: {initrd}`, which is one of {}", BOOTED.join(", "));
@@ -222,8 +235,8 @@ impl Scenario {
         match flavor {
             Flavor::Plain => !self.debug_only,
             // Linux 7.3 for arm64 faults in machine_kexec(), because the code that it copies and calls has no type.
-            Flavor::Cfi => !self.debug_only && self.leave != "kexec",
-            Flavor::Debug => !self.systemd,
+            Flavor::Cfi => !self.debug_only && !self.stock && self.leave != "kexec",
+            Flavor::Debug => !self.systemd && !self.stock,
         }
     }
 
@@ -239,6 +252,7 @@ impl Scenario {
     /// Returns the kind of image that it boots.
     pub(super) fn kind(&self) -> Kind {
         match (self.systemd, self.debian, self.initrds.is_empty(), self.variants) {
+            _ if self.stock => Kind::Stock,
             (false, _, _, false) => Kind::Script,
             (false, _, _, true) => Kind::Variants,
             (true, ..) if self.tees != [Tee::Sim] => Kind::SystemdOptee,
@@ -251,6 +265,9 @@ impl Scenario {
     /// Returns the group of tests that it belongs to.
     pub(super) fn group(&self) -> Group {
         let drivers = ["panthor", "parameter", "tyr"];
+        if self.stock {
+            return Group::Stock;
+        }
         match (self.systemd, drivers.iter().any(|driver| self.name.starts_with(driver))) {
             (true, _) => Group::Systemd,
             (false, true) => Group::Panthor,
@@ -306,6 +323,15 @@ mod tests {
     }
 
     #[test]
+    fn debians_kernel_is_of_a_kind_and_group_of_its_own() {
+        let scenario = Scenario::parse("x", "# about: x\n# kernel: debian\n").unwrap();
+        assert_eq!((scenario.kind(), scenario.group()), (Kind::Stock, Group::Stock));
+        let runs = [Flavor::Plain, Flavor::Debug, Flavor::Cfi].map(|f| scenario.runs_on(f));
+        assert_eq!(runs, [true, false, false]);
+        assert_eq!(Scenario::parse("x", "# about: x\n").unwrap().kind(), Kind::Script);
+    }
+
+    #[test]
     fn invalid_heads_are_refused() {
         assert!(Scenario::parse("x", "# board: rk3588\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# bord: rk3588\n").is_err());
@@ -322,5 +348,7 @@ mod tests {
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# initrd: grub\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# root: debian\n").is_err());
         assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# kernel: debug\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# init: systemd\n# kernel: debian\n").is_err());
+        assert!(Scenario::parse("x", "# about: x\n# kernel: debian\n# tee: static\n").is_err());
     }
 }

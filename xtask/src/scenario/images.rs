@@ -46,6 +46,7 @@ impl<'a> Images<'a> {
         let image = match kind {
             Kind::Script => script()?,
             Kind::Variants => image::with_variants(workspace, flavor, &script()?)?,
+            Kind::Stock => image::prepare_stock(workspace)?,
             Kind::Systemd | Kind::Generated => systemd()?,
             Kind::SystemdOptee => image::prepare_systemd_optee(workspace, flavor)?,
             Kind::Debian => {

@@ -20,7 +20,7 @@ enum Affected {
 }
 
 use Affected::{All, Saying, Step};
-use Group::{Audit, Core, Images, Packages, Panthor, Systemd};
+use Group::{Audit, Core, Images, Packages, Panthor, Stock, Systemd};
 
 /// Tests that files below a path affect, beside the group `check`. The longest path counts, and a path that is not
 /// listed affects everything. CONTRIBUTING.md lists where a change belongs.
@@ -45,6 +45,7 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("driver/testing/debug.config", &[]),
     ("driver/testing/optee", &[Saying("# tee: ")]),
     ("driver/testing/panthor", &[Saying("use_panthor")]),
+    ("driver/testing/stock", &[All(Stock)]),
     ("fuzz", &[]),
     ("packaging/apparmor", &[All(Packages), All(Systemd), All(Images)]),
     ("packaging/arch", &[All(Packages)]),
@@ -74,13 +75,15 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("xtask/src/dist", &[All(Packages), All(Audit), Saying("/debs")]),
     ("xtask/src/dist/lists.rs", &[Step("initrds")]),
     ("xtask/src/optee", &[Saying("# tee: ")]),
+    ("xtask/src/stock", &[All(Stock), Step("dkms")]),
+    ("xtask/src/stock.rs", &[All(Stock)]),
     ("xtask/tests", &[]),
 ];
 
 /// The selected tests.
 #[derive(Debug)]
 pub(super) struct Selection {
-    /// Selected groups; all, if it is empty.
+    /// Selected groups; all usual ones, if it is empty.
     only: Vec<Group>,
     /// The changes, if they restrict the selection.
     changed: Option<Changed>,
@@ -102,7 +105,8 @@ impl Selection {
     }
 
     fn has(&self, group: Group, named: impl Fn(&Changed) -> bool) -> bool {
-        let asked = self.only.is_empty() || self.only.contains(&group);
+        let usual = self.only.is_empty() && group.is_usual();
+        let asked = usual || self.only.contains(&group);
         asked
             && self.changed.as_ref().is_none_or(|changed| {
                 changed.everything || changed.groups.contains(&group) || named(changed)
@@ -195,6 +199,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn unusual_groups_run_only_if_asked_for() {
+        let selection = |only: &[Group]| Selection { only: only.to_owned(), changed: None };
+        assert!(selection(&[]).has_scenario("x", Core));
+        assert!(!selection(&[]).has_scenario("x", Stock));
+        assert!(selection(&[Stock]).has_scenario("x", Stock));
+        assert!(!selection(&[Stock]).has_scenario("x", Core));
     }
 
     #[test]
