@@ -9,7 +9,7 @@ use fs_err as fs;
 use crate::archive::Archive;
 use crate::cache::{self, Digest, Workspace};
 use crate::generator::{self, Generated};
-use crate::kernel::Flavor;
+use crate::kernel::{Flavor, Linux};
 use crate::parts::Parts;
 use crate::userspace::{DEMO, PROGRAMS};
 use crate::vm::Image;
@@ -122,10 +122,10 @@ pub(crate) fn with_variants(
 
 /// Makes the image whose init is a script, with Debian's own kernel in place of the test kernel, its modules, and the
 /// programs of the demonstration.
-pub(crate) fn prepare_stock(workspace: &Workspace) -> Result<Image> {
+pub(crate) fn prepare_stock(workspace: &Workspace, linux: Linux) -> Result<Image> {
     let script = prepare_demo(workspace)?;
     let _lock = workspace.lock()?;
-    let stock = stock::prepare(workspace)?;
+    let stock = stock::prepare(workspace, linux)?;
     let image = script.with(workspace, "stock", stock.modules)?.and(&stock.release);
     Ok(Image { kernel: stock.image, ..image })
 }

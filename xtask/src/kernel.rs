@@ -10,6 +10,7 @@ use std::process::Command;
 use std::{env, time::SystemTime};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use fs_err as fs;
 
 use crate::apt::{self, Client};
@@ -18,8 +19,7 @@ use crate::pool;
 use crate::progress::{self, Step, output};
 use crate::toolchain::Toolchain;
 
-/// Package of the source, and the suite that has it.
-const PACKAGE: &str = "linux-source-7.3";
+/// Suite of the packages of sources.
 const SUITE: &str = "trixie-backports";
 /// The series with panthor's own interface for protected memory.
 pub(crate) const UAPI: &str = "09-panthor-protected-uapi";
@@ -27,6 +27,28 @@ pub(crate) const UAPI: &str = "09-panthor-protected-uapi";
 const STEPS: u32 = 1560;
 /// Number of builds that are kept: the present one, and one to go back to.
 const KEPT: usize = 2;
+
+/// Version of Linux for which modules are built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Linux {
+    /// The previous one, only as Debian's own kernel
+    #[value(name = "7.2")]
+    V7_2,
+    /// That of the test kernel
+    #[default]
+    #[value(name = "7.3")]
+    V7_3,
+}
+
+impl Linux {
+    /// Returns its first two numbers.
+    pub(crate) fn series(self) -> &'static str {
+        match self {
+            Self::V7_2 => "7.2",
+            Self::V7_3 => "7.3",
+        }
+    }
+}
 
 /// Configuration of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +230,7 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
     if tree.is_dir() && (!stamp.is_file() || remove_patches(&tree, &stamp).is_err()) {
         cache::remove_dir(&tree)?;
     }
-    let tar = tarball(workspace)?;
+    let tar = tarball(workspace, Linux::V7_3)?;
     cache::once(&tree, |part| {
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(&tar).arg("--strip-components=1").arg("-C").arg(part);
@@ -297,28 +319,35 @@ fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 }
 
 /// Returns the source archive, which is kept, because other trees are unpacked from it as well.
-pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.cache.join("kernel");
-    let there = cache::files(&dir.join("tarball"))?;
+pub(crate) fn tarball(workspace: &Workspace, linux: Linux) -> Result<PathBuf> {
+    let name = match linux {
+        Linux::V7_2 => "tarball-7.2",
+        Linux::V7_3 => "tarball",
+    };
+    let dir = workspace.cache.join("kernel").join(name);
+    let there = cache::files(&dir)?;
     if let Some(tar) = there.into_iter().find(|path| path.extension().is_some_and(|e| e == "xz")) {
         return Ok(tar);
     }
     let client = Client::open(workspace, SUITE, "main", crate::host::debian()?.arch)?;
     let names = client.names("^linux-source-7\\.[0-9]+$")?;
-    let package = match names.iter().find(|name| *name == PACKAGE).or(names.last()) {
+    let wanted = format!("linux-source-{}", linux.series());
+    let newest = names.last().filter(|_| linux == Linux::default());
+    let package = match names.iter().find(|name| **name == wanted).or(newest) {
         Some(name) => name,
         None => bail!(
-            "{SUITE} has no linux-source-7.*: give a source tree of Linux 7.3 by PROTHEAP_KERNEL_SRC=DIR"
+            "{SUITE} has no {wanted}: give a source tree of Linux 7.3 by PROTHEAP_KERNEL_SRC=DIR"
         ),
     };
-    if package != PACKAGE {
+    if *package != wanted {
         progress::remark(format_args!(
-            "{PACKAGE} is gone from {SUITE}: trying {package}, which was not tested"
+            "{wanted} is gone from {SUITE}: trying {package}, which was not tested"
         ));
     }
     let deb = client.download(workspace, package)?;
     let version = deb.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    cache::once(&dir.join("tarball"), |part| {
+    cache::create_dir(&workspace.cache.join("kernel"))?;
+    cache::once(&dir, |part| {
         let unpacked = part.join("deb");
         apt::unpack(&deb, &unpacked)?;
         let found = unpacked.join("usr/src").join(format!("{package}.tar.xz"));
@@ -327,7 +356,7 @@ pub(crate) fn tarball(workspace: &Workspace) -> Result<PathBuf> {
         cache::remove_dir(&unpacked)
     })?;
     fs::remove_file(&deb)?;
-    Ok(dir.join("tarball").join(format!("{version}.tar.xz")))
+    Ok(dir.join(format!("{version}.tar.xz")))
 }
 
 /// Returns finished builds of that kernel, the newest first.

@@ -21,7 +21,7 @@ use self::images::Images;
 use crate::board;
 use crate::cache::Workspace;
 use crate::image;
-use crate::kernel::Flavor;
+use crate::kernel::{Flavor, Linux};
 use crate::machine::Machine;
 use crate::pool::{self, Job, Queue};
 use crate::results::Results;
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Boot the kernel with control-flow integrity (CONFIG_CFI)
     #[arg(long, conflicts_with = "debug_kernel")]
     cfi_kernel: bool,
+    /// Boot the scenarios of Debian's own kernel on its kernel of this version
+    #[arg(long, value_name = "VERSION", default_value = "7.3", conflicts_with_all = ["debug_kernel", "cfi_kernel"])]
+    kernel: Linux,
     /// Seed of the random numbers; each boot prints its seed
     #[arg(long)]
     seed: Option<u32>,
@@ -81,9 +84,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let all = scenarios.len();
-    scenarios.retain(|scenario| scenario.runs_on(flavor));
+    scenarios.retain(|scenario| scenario.runs_on(flavor) && scenario.is_for(args.kernel));
     let skipped = all - scenarios.len();
     let how = match flavor {
+        Flavor::Plain if args.kernel != Linux::default() => "without --kernel",
         Flavor::Plain => "with --debug-kernel",
         Flavor::Debug => "without --debug-kernel",
         Flavor::Cfi => "with another kernel",
@@ -96,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     let run = How { flavor, seed: args.seed, console: args.console, jobs };
     // An explicitly requested scenario always runs.
     let results = Results::open(workspace, true)?;
-    let images = Images::new(workspace, flavor);
+    let images = Images::new(workspace, flavor, args.kernel);
     let mut failed = Vec::new();
     pool::run(self::jobs(&images, &results, &scenarios, run), jobs, |ended| {
         print!("{}", ended.output);
@@ -110,7 +114,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         println!("{skipped} more run only {how}");
     }
     if !failed.is_empty() {
-        println!("again: cargo xtask vm{} --console {}", flavor.option(), failed.join(" "));
+        let kernel = match args.kernel {
+            Linux::V7_3 => String::new(),
+            linux => format!(" --kernel {}", linux.series()),
+        };
+        let option = flavor.option();
+        println!("again: cargo xtask vm{option}{kernel} --console {}", failed.join(" "));
     }
     Ok(failed.is_empty())
 }
@@ -142,7 +151,7 @@ impl<'a> All<'a> {
         scenarios.retain(|scenario| {
             scenario.runs_on(Flavor::Plain) && wanted(&scenario.name, scenario.group())
         });
-        Ok(Self { images: Images::new(workspace, Flavor::Plain), scenarios })
+        Ok(Self { images: Images::new(workspace, Flavor::Plain, Linux::default()), scenarios })
     }
 
     /// Returns the Debian packages that their images need.

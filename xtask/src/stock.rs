@@ -16,6 +16,7 @@ use anyhow::Result;
 
 use crate::archive::Archive;
 use crate::cache::Workspace;
+use crate::kernel::Linux;
 
 /// Debian's kernel, and the files that a guest needs for it.
 #[derive(Debug)]
@@ -29,8 +30,8 @@ pub(crate) struct Stock {
 }
 
 /// Fetches the kernel and builds the modules, unless that was done. The caller has locked the cache.
-pub(crate) fn prepare(workspace: &Workspace) -> Result<Stock> {
-    let kernel = packages::kernel(workspace)?;
+pub(crate) fn prepare(workspace: &Workspace, linux: Linux) -> Result<Stock> {
+    let kernel = packages::kernel(workspace, linux)?;
     let sysroot = sysroot::prepare(workspace)?;
     let metadata = metadata::prepare(workspace, &sysroot, &kernel)?;
     let modules = modules::prepare(workspace, &sysroot, &kernel, &metadata)?;

@@ -10,7 +10,7 @@ use super::source;
 use crate::archive::Archive;
 use crate::cache::{self, VERSION, Workspace};
 use crate::image;
-use crate::kernel::{self, Flavor, Kernel};
+use crate::kernel::{self, Flavor, Kernel, Linux};
 use crate::progress::{Step, output};
 use crate::stock::packages;
 use crate::toolchain::{self, Toolchain};
@@ -31,7 +31,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         let tools = toolchain::prepare(workspace)?;
         let kernel = kernel::prepare(workspace, &tools, Flavor::Plain)?;
         let modules = modules(workspace, &tools, &kernel)?;
-        skipped(workspace, &packages::headers(workspace)?)?;
+        skipped(workspace, &packages::headers(workspace, Linux::default())?)?;
         (modules, kernel)
     };
     let image = boots(workspace, &kernel, &modules)?;
@@ -90,7 +90,7 @@ fn modules(workspace: &Workspace, tools: &Toolchain, kernel: &Kernel) -> Result<
         build.env("ARCH", "arm64").env("CROSS_COMPILE", toolchain::CROSS);
         build.env("RUSTC", tools.rustc());
         // As in a distribution, although the kernel has its patches already.
-        build.env("PROTHEAP_DRIVER_SOURCE", kernel::tarball(workspace)?);
+        build.env("PROTHEAP_DRIVER_SOURCE", kernel::tarball(workspace, Linux::default())?);
         tools.environment(&mut build);
         Step::new("building the driver with dkms", 60).run(build, &workspace.log("dkms"))?;
         for module in &modules {

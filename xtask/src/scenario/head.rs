@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Workspace};
 use crate::generator::BOOTED;
-use crate::kernel::Flavor;
+use crate::kernel::{Flavor, Linux};
 use crate::pool;
 use crate::tee::Tee;
 use crate::tested::Group;
@@ -240,6 +240,11 @@ impl Scenario {
         }
     }
 
+    /// Returns whether it can run with that version of Linux: the test kernel has only one.
+    pub(super) fn is_for(&self, linux: Linux) -> bool {
+        self.stock || linux == Linux::default()
+    }
+
     /// Returns the host time after which a boot counts as a hang, with `jobs` boots in parallel.
     pub(super) fn limit(&self, flavor: Flavor, jobs: u32) -> Duration {
         let limit = self.limit * HANG * jobs.div_ceil(pool::processors()).max(1);
@@ -328,7 +333,9 @@ mod tests {
         assert_eq!((scenario.kind(), scenario.group()), (Kind::Stock, Group::Stock));
         let runs = [Flavor::Plain, Flavor::Debug, Flavor::Cfi].map(|f| scenario.runs_on(f));
         assert_eq!(runs, [true, false, false]);
-        assert_eq!(Scenario::parse("x", "# about: x\n").unwrap().kind(), Kind::Script);
+        assert!(scenario.is_for(Linux::V7_2));
+        let other = Scenario::parse("x", "# about: x\n").unwrap();
+        assert!(other.kind() == Kind::Script && !other.is_for(Linux::V7_2));
     }
 
     #[test]

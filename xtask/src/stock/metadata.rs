@@ -15,7 +15,7 @@ use fs_err as fs;
 use super::packages::{self, Kernel};
 use super::sysroot::Sysroot;
 use crate::cache::{self, Workspace};
-use crate::kernel;
+use crate::kernel::{self, Linux};
 use crate::progress::Step;
 
 /// Sources that neither the metadata nor the modules need. Kconfig files of all directories are needed, and headers of
@@ -53,7 +53,7 @@ pub(super) fn prepare(
     let (source, build) = (dir.join("source"), dir.join("build"));
     let stamp = build.join("complete");
     if !stamp.is_file() {
-        unpack(workspace, &source)?;
+        unpack(workspace, kernel.linux, &source)?;
         // An interrupted build may have files of another configuration.
         cache::remove_dir(&build)?;
         cache::create_dir(&build)?;
@@ -70,8 +70,8 @@ pub(super) fn prepare(
 }
 
 /// Unpacks the source, without most drivers.
-fn unpack(workspace: &Workspace, source: &Path) -> Result<()> {
-    let tar = kernel::tarball(workspace)?;
+fn unpack(workspace: &Workspace, linux: Linux, source: &Path) -> Result<()> {
+    let tar = kernel::tarball(workspace, linux)?;
     cache::once(source, |part| {
         let mut unpack = Command::new("tar");
         unpack.args(["--anchored", "--wildcards", "--wildcards-match-slash"]);

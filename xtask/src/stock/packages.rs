@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The packages of Debian's newest arm64 kernel: headers, image and modules.
+//! The packages of Debian's newest arm64 kernel of a series: headers, image and modules.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,11 @@ use fs_err as fs;
 
 use crate::apt::{self, Client};
 use crate::cache::{self, Workspace};
+use crate::kernel::Linux;
 
 /// Suite of the kernel.
 const SUITE: &str = "trixie-backports";
 const ARCH: &str = "arm64";
-/// Package that depends on the headers of the newest kernel.
-const HEADERS: &str = "linux-headers-arm64";
 /// Prefix of the packages of headers.
 const PREFIX: &str = "linux-headers-";
 
@@ -22,6 +21,7 @@ const PREFIX: &str = "linux-headers-";
 pub(crate) struct Kernel {
     /// `7.3.4+deb13-arm64`
     pub(crate) release: String,
+    pub(super) linux: Linux,
     /// Its headers, with its configuration and `Module.symvers`.
     pub(crate) headers: PathBuf,
     /// Image and modules, unpacked.
@@ -46,15 +46,15 @@ impl Kernel {
 }
 
 /// Returns the directory of the headers, unpacked once.
-pub(crate) fn headers(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.cache.join("headers").join(SUITE);
+pub(crate) fn headers(workspace: &Workspace, linux: Linux) -> Result<PathBuf> {
+    let dir = workspace.cache.join("headers").join(format!("{SUITE}-{}", linux.series()));
     cache::once(&dir, |part| {
         let client = Client::open(workspace, SUITE, "main", ARCH)?;
         let named =
             |packages: Vec<String>| packages.into_iter().filter(|name| name.starts_with(PREFIX));
-        let package = named(client.depends(HEADERS)?)
-            .next()
-            .with_context(|| format!("{HEADERS} of {SUITE} names no kernel"))?;
+        let names = client.names(&format!("^{PREFIX}[0-9.+a-z]+-{ARCH}$"))?;
+        let package = newest(&names, linux)
+            .with_context(|| format!("{SUITE} has no headers of Linux {}", linux.series()))?;
         for name in named(client.depends(&package)?).chain([package]) {
             apt::unpack(&client.download(workspace, &name)?, part)?;
         }
@@ -65,6 +65,16 @@ pub(crate) fn headers(workspace: &Workspace) -> Result<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.join(".config").is_file());
     found.with_context(|| format!("{} has no headers: remove it, and try again", dir.display()))
+}
+
+/// Returns the package of the headers of the newest kernel of a series.
+fn newest(names: &[String], linux: Linux) -> Option<String> {
+    // linux-headers-7.3.4+deb13-arm64
+    let sublevel = |name: &&String| -> Option<u64> {
+        let rest = name.strip_prefix(PREFIX)?.strip_prefix(linux.series())?.strip_prefix('.')?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    names.iter().filter(|name| sublevel(name).is_some()).max_by_key(sublevel).cloned()
 }
 
 /// Returns the release of headers, which their directory has in its name.
@@ -82,8 +92,8 @@ pub(super) fn directory(workspace: &Workspace, release: &str) -> PathBuf {
 }
 
 /// Unpacks the packages of the kernel that the headers are for, once.
-pub(super) fn kernel(workspace: &Workspace) -> Result<Kernel> {
-    let headers = headers(workspace)?;
+pub(super) fn kernel(workspace: &Workspace, linux: Linux) -> Result<Kernel> {
+    let headers = headers(workspace, linux)?;
     let release = release(&headers)?;
     let packages = directory(workspace, &release).join("packages");
     cache::create_dir(&directory(workspace, &release))?;
@@ -97,7 +107,7 @@ pub(super) fn kernel(workspace: &Workspace) -> Result<Kernel> {
         }
         Ok(())
     })?;
-    Ok(Kernel { release, headers, packages })
+    Ok(Kernel { linux, release, headers, packages })
 }
 
 /// Returns whether a dependency of `linux-image-RELEASE` is a part of the kernel, which has been one package or several.
@@ -124,6 +134,16 @@ mod tests {
         ];
         let parts: Vec<_> = names.into_iter().filter(|name| is_part(name, release)).collect();
         assert_eq!(parts, ["linux-binary-7.3.4+deb13-arm64", "linux-modules-7.3.4+deb13-arm64"]);
+    }
+
+    #[test]
+    fn newest_headers_of_a_series_are_found() {
+        let names = ["7.2.9+deb13", "7.2.12+deb13", "7.20.1+deb13", "7.3.4+deb13"];
+        let names = names.map(|version| format!("{PREFIX}{version}-{ARCH}"));
+        let newest = |linux| newest(&names, linux).unwrap();
+        assert_eq!(newest(Linux::V7_2), "linux-headers-7.2.12+deb13-arm64");
+        assert_eq!(newest(Linux::V7_3), "linux-headers-7.3.4+deb13-arm64");
+        assert_eq!(super::newest(&names[3..], Linux::V7_2), None);
     }
 
     #[test]
