@@ -63,6 +63,8 @@ const USAGE: &str = "usage: protheap-guest COMMAND
   unload GPU FILE COUNT                    Unload protheap.ko, which is FILE, COUNT times while its work item is pending
   panthor COMMAND                          Use a GPU through the interface of panthor:
       query             Print the version of the driver and properties of the firmware
+      set-firmware      Set the buffer of the firmware's protected section, and print how long it took
+      take-firmware     Take that buffer back
       job               Run jobs in a group, one after the other
       protected-job     Run jobs in protected mode, each of which writes to protected memory
       unprotected-write Run a job that writes to protected memory outside of protected mode, and print its result
@@ -80,10 +82,16 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --pass N          Add N instructions to each job, so that it takes longer
       --heap NAME       Allocate protected memory from this heap
       --protected       Make protected groups, with ordinary jobs
+      --own-suspend     Give each protected group a suspend buffer of this program, not of protheap.ko
+      --from NAME       Allocate that buffer, or that of set-firmware, from this heap
+      --bytes N         Allocate N bytes for it, not as many as the driver needs
+      --file PATH, --fd N  Pass this file or descriptor in its place, whether it is open or not
+      --flags N         Set these flags of the ioctl
       --ordinary        Make an ordinary group for protected-job
       --groups N, --protected-groups N  Make N groups for `oversubscribe`; 12 and none by default
       --job             Run a job in each group of `group`
-      --hold FILE       Keep the groups until FILE exists; with --job, run another job in each then
+      --hold FILE       Keep the groups until FILE exists; with --job, run another job in each then; for
+                        take-firmware, open the node and wait until FILE exists
     PANTHOR_TIMEOUT is the timeout of a job in seconds, 10 by default
   bus COMMAND                              Call protheapd over D-Bus; an error is the last word of its name:
       reload            Read the policies again

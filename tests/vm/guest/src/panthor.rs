@@ -6,6 +6,7 @@ mod device;
 mod group;
 mod stream;
 mod stress;
+mod supply;
 mod uapi;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,17 +17,22 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::worker::HEAP;
-use crate::{Outcome, errno_text};
+use crate::{Outcome, errno_text, now_us};
 
 use self::context::{Access, Context, Purpose, limit, map_protected};
 use self::device::{Device, Vm};
 use self::group::Group;
-use self::uapi::Priority;
+use self::supply::{Descriptor, Supply, Suspend};
+use self::uapi::{
+    PANTHOR_PROTHEAP_HAS_BUFFER, PANTHOR_PROTHEAP_READY, PANTHOR_PROTHEAP_TAKES_BUFFER, Priority,
+};
 
 /// Runs `panthor COMMAND ...`; see the usage.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     match words {
         ["query", options @ ..] => query(&Options::parse(options)?),
+        ["set-firmware", options @ ..] => set_firmware(&Options::parse(options)?),
+        ["take-firmware", options @ ..] => take_firmware(&Options::parse(options)?),
         ["job", options @ ..] => job(&Options::parse(options)?),
         ["protected-job", options @ ..] => protected_job(&Options::parse(options)?),
         ["unprotected-write", options @ ..] => unprotected_write(&Options::parse(options)?),
@@ -55,6 +61,8 @@ struct Options<'a> {
     gap: Duration,
     pass: u16,
     hold: Option<&'a str>,
+    own_suspend: bool,
+    supply: Supply<'a>,
     protected: bool,
     ordinary: bool,
     job: bool,
@@ -71,6 +79,8 @@ impl<'a> Options<'a> {
             gap: Duration::ZERO,
             pass: 0,
             hold: None,
+            own_suspend: false,
+            supply: Supply::default(),
             protected: false,
             ordinary: false,
             job: false,
@@ -79,6 +89,10 @@ impl<'a> Options<'a> {
             words = match (*option, rest) {
                 ("--protected", rest) => {
                     options.protected = true;
+                    rest
+                }
+                ("--own-suspend", rest) => {
+                    options.own_suspend = true;
                     rest
                 }
                 ("--ordinary", rest) => {
@@ -99,12 +113,20 @@ impl<'a> Options<'a> {
                         "--gap" => options.gap = Duration::from_millis(value.parse()?),
                         "--pass" => options.pass = value.parse()?,
                         "--hold" => options.hold = Some(value),
+                        "--from" => options.supply.heap = value,
+                        "--bytes" => options.supply.bytes = Some(value.parse()?),
+                        "--file" => options.supply.file = Some(value),
+                        "--fd" => options.supply.fd = Some(value.parse()?),
+                        "--flags" => options.supply.flags = value.parse()?,
                         _ => return Err(format!("panthor: unknown option {option}").into()),
                     }
                     rest
                 }
                 (option, []) => return Err(format!("panthor: {option} needs a value").into()),
             };
+        }
+        if options.supply.heap.is_empty() {
+            options.supply.heap = options.heap;
         }
         Ok(options)
     }
@@ -114,8 +136,13 @@ impl<'a> Options<'a> {
         Vm::create(&Device::open(self.gpu, limit())?)
     }
 
-    fn purpose(&self, protected: bool, access: Access) -> Purpose {
-        Purpose { protected, priority: Priority::Medium, access, pass: self.pass }
+    fn purpose(&self, protected: bool, access: Access) -> Purpose<'a> {
+        let suspend = match protected {
+            false => Suspend::None,
+            true if self.own_suspend => Suspend::Own(self.supply),
+            true => Suspend::Binding,
+        };
+        Purpose { suspend, priority: Priority::Medium, access, pass: self.pass }
     }
 }
 
@@ -127,11 +154,47 @@ fn query(options: &Options<'_>) -> Outcome {
     println!("gpu-id {:#010x}", device.gpu()?.gpu_id);
     println!("csg-slots {}", csif.csg_slot_count);
     println!("cs-slots {}", csif.cs_slot_count);
-    match device.has_protected_memory() {
-        Ok(true) => println!("protected-memory yes"),
-        Ok(false) => println!("protected-memory no"),
+    match device.protected_memory() {
+        Ok(memory) => {
+            let has = |flag| if memory.flags & flag != 0 { "yes" } else { "no" };
+            println!("protected-memory {}", has(PANTHOR_PROTHEAP_READY));
+            println!("protected-takes-buffer {}", has(PANTHOR_PROTHEAP_TAKES_BUFFER));
+            println!("protected-has-buffer {}", has(PANTHOR_PROTHEAP_HAS_BUFFER));
+            println!("protected-firmware-size {}", memory.firmware_size);
+            println!("protected-suspend-size {}", memory.suspend_size);
+        }
         Err(error) => println!("protected-memory {}", errno_text(&error)),
     }
+    Ok(())
+}
+
+/// Sets the buffer of the firmware's protected section, and prints how long the ioctl took.
+fn set_firmware(options: &Options<'_>) -> Outcome {
+    let device = Device::open(options.gpu, limit())?;
+    let size = device.protected_memory()?.firmware_size;
+    set(&device, &options.supply.descriptor(size)?, options.supply.flags)
+}
+
+/// Takes the buffer of the firmware's protected section back.
+fn take_firmware(options: &Options<'_>) -> Outcome {
+    let device = Device::open(options.gpu, limit())?;
+    if let Some(file) = options.hold {
+        wait_for(file);
+    }
+    set(&device, &Descriptor::of(-1), options.supply.flags)
+}
+
+/// Waits until a file exists.
+fn wait_for(file: &str) {
+    while !Path::new(file).exists() {
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn set(device: &Device, buffer: &Descriptor, flags: u32) -> Outcome {
+    let begun = now_us();
+    device.set_firmware(buffer.number, flags)?;
+    println!("took-us {}", now_us() - begun);
     Ok(())
 }
 
@@ -225,9 +288,7 @@ fn group(options: &Options<'_>) -> Outcome {
         say(tally("jobs", contexts.iter_mut(), Context::run))?;
     }
     if let Some(file) = options.hold {
-        while !Path::new(file).exists() {
-            sleep(Duration::from_millis(20));
-        }
+        wait_for(file);
         if options.job {
             say(tally("jobs", contexts.iter_mut(), Context::run))?;
         }
@@ -240,7 +301,7 @@ fn group_bits(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
     let mut answers = BTreeMap::new();
     for bit in 0..u32::BITS {
-        let answer = match Group::create_padded(&vm, 1 << bit) {
+        let answer = match Group::create_ordinary(&vm, Priority::Medium, 1 << bit) {
             Ok(_) => "created".to_owned(),
             Err(error) => errno_text(&error),
         };

@@ -13,6 +13,7 @@ use crate::buffer;
 use super::device::{Buffer, PAGE, Vm, Words};
 use super::group::{Fence, Group, QUEUES};
 use super::stream::Stream;
+use super::supply::Suspend;
 use super::uapi::Priority;
 
 /// Numbers that a job adds to its word when it begins and when it ends.
@@ -34,9 +35,9 @@ pub(super) enum Access {
 
 /// Properties of a group and its jobs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Purpose {
-    /// Whether it is created as a protected group.
-    pub(super) protected: bool,
+pub(super) struct Purpose<'a> {
+    /// Its suspend buffer for protected mode.
+    pub(super) suspend: Suspend<'a>,
     /// Priority of the group.
     pub(super) priority: Priority,
     /// Memory access of its jobs.
@@ -65,8 +66,8 @@ struct Memory {
 
 impl Context {
     /// Makes a group and the stream that each of its jobs runs.
-    pub(super) fn create(vm: &Vm, purpose: Purpose) -> io::Result<Self> {
-        let group = Group::create(vm, purpose.protected, purpose.priority)?;
+    pub(super) fn create(vm: &Vm, purpose: Purpose<'_>) -> io::Result<Self> {
+        let group = Group::create(vm, purpose.suspend, purpose.priority)?;
         match Memory::create(vm, purpose.access, purpose.pass) {
             Ok(memory) => Ok(Self { group, memory, jobs: 0 }),
             Err(error) => {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -21,10 +21,10 @@ use super::uapi::{
     DRM_PANTHOR_DEV_QUERY_CSIF_INFO, DRM_PANTHOR_DEV_QUERY_GPU_INFO,
     DRM_PANTHOR_VM_BIND_OP_MAP_NOEXEC, DRM_PANTHOR_VM_BIND_OP_TYPE_UNMAP,
     OPCODE_DRM_IOCTL_PANTHOR_DEV_QUERY, OPCODE_DRM_IOCTL_PANTHOR_VM_BIND, OPCODE_DRM_IOCTL_VERSION,
-    PANTHOR_PROTHEAP_READY, Request, address, array, drm_gem_close, drm_panthor_bo_create,
-    drm_panthor_bo_mmap_offset, drm_panthor_csif_info, drm_panthor_dev_query, drm_panthor_gpu_info,
-    drm_panthor_vm_bind, drm_panthor_vm_bind_op, drm_panthor_vm_create, drm_panthor_vm_destroy,
-    drm_prime_handle, drm_version, panthor_protheap_query,
+    Request, address, array, drm_gem_close, drm_panthor_bo_create, drm_panthor_bo_mmap_offset,
+    drm_panthor_csif_info, drm_panthor_dev_query, drm_panthor_gpu_info, drm_panthor_vm_bind,
+    drm_panthor_vm_bind_op, drm_panthor_vm_create, drm_panthor_vm_destroy, drm_prime_handle,
+    drm_version, panthor_protheap_query, panthor_protheap_set_firmware,
 };
 
 /// First address of buffers in an address space; address 0 stays unmapped.
@@ -95,11 +95,16 @@ impl Device {
         unsafe { self.query(DRM_PANTHOR_DEV_QUERY_CSIF_INFO) }
     }
 
-    /// Returns whether the device has protected memory. `ENOTTY` if the driver has no protected groups.
-    pub(super) fn has_protected_memory(&self) -> io::Result<bool> {
+    /// Returns the state and the sizes of protected memory. `ENOTTY` if the driver has no protected groups.
+    pub(super) fn protected_memory(&self) -> io::Result<panthor_protheap_query> {
         let mut query = panthor_protheap_query::default();
         self.call(&mut query)?;
-        Ok(query.flags & PANTHOR_PROTHEAP_READY != 0)
+        Ok(query)
+    }
+
+    /// Sets the buffer of the firmware's protected section, or takes it back if `fd` is -1.
+    pub(super) fn set_firmware(&self, fd: RawFd, flags: u32) -> io::Result<()> {
+        self.call(&mut panthor_protheap_set_firmware { fd, flags })
     }
 
     /// Queries information about the device.

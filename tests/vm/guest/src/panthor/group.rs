@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::now_us;
 
 use super::device::{self, Device, Vm};
+use super::supply::{Descriptor, Suspend};
 use super::uapi::{
     DRM_PANTHOR_SYNC_OP_SIGNAL, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE,
     OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, OPCODE_DRM_IOCTL_PANTHOR_GROUP_SUBMIT,
@@ -16,7 +17,8 @@ use super::uapi::{
     OPCODE_SYNC_IOC_FILE_INFO, Priority, address, array, drm_panthor_group_create,
     drm_panthor_group_destroy, drm_panthor_group_get_state, drm_panthor_group_submit,
     drm_panthor_queue_create, drm_panthor_queue_submit, drm_panthor_sync_op, drm_syncobj_create,
-    drm_syncobj_destroy, drm_syncobj_handle, drm_syncobj_wait, sync_file_info,
+    drm_syncobj_destroy, drm_syncobj_handle, drm_syncobj_wait, panthor_protheap_group_create,
+    sync_file_info,
 };
 
 /// Number of queues of a group.
@@ -33,27 +35,46 @@ pub(super) struct Group {
 
 impl Group {
     /// Creates a group in `vm` that may use all of the GPU.
-    pub(super) fn create(vm: &Vm, protected: bool, priority: Priority) -> io::Result<Self> {
-        let opcode = if protected {
-            OPCODE_PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE
-        } else {
-            OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE
+    pub(super) fn create(vm: &Vm, suspend: Suspend<'_>, priority: Priority) -> io::Result<Self> {
+        let (flags, suspend) = match suspend {
+            Suspend::None => return Self::create_ordinary(vm, priority, 0),
+            Suspend::Binding => (0, Descriptor::of(-1)),
+            Suspend::Own(supply) => {
+                let size = vm.device().protected_memory()?.suspend_size;
+                (supply.flags, supply.descriptor(size)?)
+            }
         };
-        Self::request(vm, opcode, priority, 0)
+        Self::request(vm, priority, 0, |base| {
+            let mut request =
+                panthor_protheap_group_create { base, suspend_fd: suspend.number, flags };
+            let opcode = OPCODE_PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE;
+            // SAFETY: the kernel reads the array of queues, which `request` borrows.
+            unsafe { vm.device().call_with(opcode, &mut request) }?;
+            Ok(request.base.group_handle)
+        })
     }
 
     /// Creates an ordinary group with `pad`, which must be zero.
-    pub(super) fn create_padded(vm: &Vm, pad: u32) -> io::Result<Self> {
-        Self::request(vm, OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, Priority::Medium, pad)
+    pub(super) fn create_ordinary(vm: &Vm, priority: Priority, pad: u32) -> io::Result<Self> {
+        Self::request(vm, priority, pad, |mut base| {
+            // SAFETY: the kernel reads the array of queues, which `request` borrows.
+            unsafe { vm.device().call_with(OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, &mut base) }?;
+            Ok(base.group_handle)
+        })
     }
 
-    /// Creates a group by one of the two ioctls, which take the same structure.
-    fn request(vm: &Vm, opcode: u32, priority: Priority, pad: u32) -> io::Result<Self> {
+    /// Creates a group by an ioctl, which returns the handle.
+    fn request(
+        vm: &Vm,
+        priority: Priority,
+        pad: u32,
+        create: impl FnOnce(drm_panthor_group_create) -> io::Result<u32>,
+    ) -> io::Result<Self> {
         let gpu = vm.device().gpu()?;
         let queue = drm_panthor_queue_create { priority: 1, pad: [0; 3], ringbuf_size: RING_BYTES };
         let queues = [queue; QUEUES as usize];
         let cores = |mask: u64| u8::try_from(mask.count_ones()).unwrap_or(u8::MAX);
-        let mut request = drm_panthor_group_create {
+        let handle = create(drm_panthor_group_create {
             queues: array(&queues),
             max_compute_cores: cores(gpu.shader_present),
             max_fragment_cores: cores(gpu.shader_present),
@@ -65,10 +86,8 @@ impl Group {
             tiler_core_mask: gpu.tiler_present,
             vm_id: vm.id(),
             group_handle: 0,
-        };
-        // SAFETY: the kernel reads `queues`.
-        unsafe { vm.device().call_with(opcode, &mut request) }?;
-        Ok(Self { device: vm.device().clone(), handle: request.group_handle })
+        })?;
+        Ok(Self { device: vm.device().clone(), handle })
     }
 
     /// Submits the stream at that address to one of its queues.

@@ -13,6 +13,7 @@ use crate::worker::{self, HEAP, Random, Worker};
 
 use super::context::{Access, Context, Purpose, limit, map_protected};
 use super::device::{Buffer, Device, Vm};
+use super::supply::Suspend;
 use super::uapi::Priority;
 
 /// Maximum number of clients in a process, and of groups of a client.
@@ -146,7 +147,8 @@ fn create(worker: &mut Worker, client: &mut Client) -> bool {
     } else {
         Access::None
     };
-    let purpose = Purpose { protected, priority, access, pass };
+    let suspend = if protected { Suspend::Binding } else { Suspend::None };
+    let purpose = Purpose { suspend, priority, access, pass };
     let context = Context::create(&client.vm, purpose);
     worker.count(name, context).map(|context| client.contexts.push(context)).is_some()
 }

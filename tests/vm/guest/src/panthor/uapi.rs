@@ -52,6 +52,7 @@ requests! {
     drm_panthor_group_destroy = OPCODE_DRM_IOCTL_PANTHOR_GROUP_DESTROY;
     drm_panthor_group_get_state = OPCODE_DRM_IOCTL_PANTHOR_GROUP_GET_STATE;
     panthor_protheap_query = OPCODE_PANTHOR_PROTHEAP_IOCTL_QUERY;
+    panthor_protheap_set_firmware = OPCODE_PANTHOR_PROTHEAP_IOCTL_SET_FIRMWARE;
 }
 
 /// Priority of a group.
@@ -97,11 +98,15 @@ mod tests {
         check::<drm_syncobj_handle>();
         check::<drm_panthor_bo_create>();
         check::<panthor_protheap_query>();
-        let group = size_of::<drm_panthor_group_create>();
-        for opcode in
-            [OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, OPCODE_PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE]
-        {
-            assert_eq!(opcode as usize >> 16 & 0x3fff, group);
+        check::<panthor_protheap_set_firmware>();
+        for (opcode, bytes) in [
+            (OPCODE_DRM_IOCTL_PANTHOR_GROUP_CREATE, size_of::<drm_panthor_group_create>()),
+            (
+                OPCODE_PANTHOR_PROTHEAP_IOCTL_GROUP_CREATE,
+                size_of::<panthor_protheap_group_create>(),
+            ),
+        ] {
+            assert_eq!(opcode as usize >> 16 & 0x3fff, bytes);
         }
     }
 }
