@@ -5,7 +5,7 @@
 # interface: prints what the loaded panthor reports to programs, and the flags that it refuses
 interface() {
 	load_panthor
-	panthor query | grep -v protected-memory
+	panthor query | grep -v '^protected-'
 	panthor group-bits
 }
 protected_memory() { panthor query | sed -n 's/^protected-memory //p'; }
@@ -33,6 +33,9 @@ load_protheap
 make_binding protected,secure-video 65536 4
 check 'with a binding, panthor has the same interface' is "$(interface)" "$unmodified"
 check 'with a binding, the query reports protected memory' is "$(protected_memory)" yes
+check 'with protheap.ko, the query reports that no buffer is taken' is "$(panthor query | sed -n 's/^protected-takes-buffer //p')" no
+check 'with protheap.ko, a buffer of a program is refused' is "$(panthor set-firmware)" EBUSY
+check 'with protheap.ko, no buffer can be taken back' is "$(panthor take-firmware)" EBUSY
 check 'with a binding, a protected group runs a job' is "$(panthor group --protected --job)" 'groups 1
 jobs 1/1
 destroyed 1/1'
