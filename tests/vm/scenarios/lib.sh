@@ -208,8 +208,9 @@ load_video() { need modprobe simvideo "$@"; }
 # load_model, load_panthor: load the simulated GPU, and the driver of the kernel for it
 load_model() { need modprobe csfmodel "$@"; }
 load_panthor() { need modprobe panthor "$@"; }
-# use_panthor BUILD: makes `modprobe panthor` load another build than the kernel's own: `unmodified`, as in Linux, or
-# `parameter`, which has the parameter protected_heap_name. Both link to the same modules.
+# use_panthor BUILD: makes `modprobe panthor` load another build than the kernel's own: `unmodified`, as in Linux,
+# `parameter`, which has the parameter protected_heap_name, or `uapi`, which has the interface that was proposed for
+# Linux. All link to the same modules.
 use_panthor() {
 	need cp "/lib/panthor/$1/panthor.ko" /lib/modules/*/panthor.ko
 	# busybox's modprobe does not read /run.

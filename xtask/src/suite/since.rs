@@ -43,6 +43,7 @@ const TABLE: &[(&str, &[Affected])] = &[
     ("driver/testing/boards", &[All(Core), All(Panthor), All(Systemd), All(Images)]),
     ("driver/testing/csfmodel", &[All(Panthor), All(Systemd), All(Images), Step("checkpatch")]),
     ("driver/testing/debug.config", &[]),
+    ("driver/testing/igt", &[Saying("use_panthor")]),
     ("driver/testing/optee", &[Saying("# tee: ")]),
     ("driver/testing/panthor", &[Saying("use_panthor")]),
     ("driver/testing/stock", &[All(Stock)]),
