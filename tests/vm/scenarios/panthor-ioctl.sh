@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a privileged program sets the buffer of the firmware by an ioctl, in one full reset, and no work is lost
 # without: protheap
-# tee: sim, static
+# tee: sim
 # cmdline: trace_event=workqueue:workqueue_execute_start,workqueue:workqueue_execute_end trace_buf_size=16M
 # limit: 60
 

@@ -269,10 +269,10 @@ impl Scenario {
 
     /// Returns the group of tests that it belongs to.
     pub(super) fn group(&self) -> Group {
-        let drivers = ["panthor", "parameter", "tyr"];
         if self.stock {
             return Group::Stock;
         }
+        let drivers = ["ioctl", "panthor", "parameter", "tyr"];
         match (self.systemd, drivers.iter().any(|driver| self.name.starts_with(driver))) {
             (true, _) => Group::Systemd,
             (false, true) => Group::Panthor,
