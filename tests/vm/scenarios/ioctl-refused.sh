@@ -9,6 +9,10 @@ load_tee
 load_panthor
 keep_awake
 
+# udev opens the node to users in a real system.
+need wait_until 10 exists /dev/dri/renderD128
+need chmod 755 /dev/dri
+need chmod 666 /dev/dri/renderD128
 user() { protheap-guest as 1000 protheap-guest panthor "$@"; }
 # everything: prints all that a refused ioctl must not change
 everything() {
@@ -55,7 +59,7 @@ release_groups
 check 'nothing has changed after the protected group' wait_until 5 is_count "$before" everything
 
 # The program has the node open, and calls when the file exists.
-panthor take-firmware --hold /run/take >/run/taken 2>&1 &
+protheap-guest panthor take-firmware --hold /run/take >/run/taken 2>&1 &
 taker=$!
 has_node() { ls -l "/proc/$taker/fd" | grep -q renderD; }
 need wait_until 10 has_node
