@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Effects of an instruction on its stream: memory accesses, faults, and the next position. */
 
+#include "complaint.h"
 #include "context.h"
 #include "interface.h"
 #include "mmu.h"
 #include "model.h"
+
+void stream_ends_region(struct stream *stream)
+{
+	stream->region = 0;
+	stream->wants = false;
+	stream->asked = false;
+	stream->granted = false;
+}
 
 /* Reports a fault to the host, which then lets the stream continue. */
 void stream_fault(struct context *context, u32 exception, u64 va)
@@ -14,8 +23,7 @@ void stream_fault(struct context *context, u32 exception, u64 va)
 	count(FAULTS);
 	context->stream->faulted = true;
 	/* The rest of a protected region is skipped. */
-	context->stream->region = 0;
-	context->stream->wants = false;
+	stream_ends_region(context->stream);
 	WRITE_ONCE(out->fault, exception);
 	WRITE_ONCE(out->fault_info, va);
 	stream_event(context->slot, context->index, CS_FAULT);
@@ -52,13 +60,56 @@ bool stream_waits_for_protection(struct context *context)
 	stream->wants = true;
 	if (context->secure)
 		return false;
+	WRITE_ONCE(out->status_wait, CS_STATUS_WAIT_PROTM);
 	if (!stream->asked) {
 		stream->asked = true;
 		count(PROTECTED_REQUESTS);
-		WRITE_ONCE(out->status_wait, CS_STATUS_WAIT_PROTM);
 		stream_event(context->slot, context->index, CS_PROTM_PENDING);
 	}
 	return true;
+}
+
+static void heap_answered(struct context *context)
+{
+	u64 chunk = READ_ONCE(stream_input(context->slot, context->index)->heap_start) & PAGE_MASK;
+
+	if (!chunk) {
+		stream_fault(context, DRM_PANTHOR_EXCEPTION_OOM, context->stream->heap);
+	} else if (IS_ERR(mmu_memory(context->group->space, chunk, false))) {
+		complain("slot %u: the chunk of its heap at %llx is not mapped", context->slot, chunk);
+	} else {
+		count(HEAP_CHUNKS);
+		if (model.entering)
+			count(HEAP_CHUNKS_ENTERING);
+	}
+}
+
+/*
+ * Returns whether the stream has to wait for memory of its tiler heap, and requests it once. Each
+ * job of the tiler takes one chunk, and none is ever free.
+ */
+bool stream_waits_for_heap(struct context *context)
+{
+	struct panthor_fw_cs_output_iface *out = stream_output(context->slot, context->index);
+	struct panthor_fw_cs_input_iface *in = stream_input(context->slot, context->index);
+	struct stream *stream = context->stream;
+
+	if (!stream->starved) {
+		stream->starved = true;
+		count(HEAP_REQUESTS);
+		out->heap_address = stream->heap;
+		/* One job has started, none has ended. */
+		out->heap_vt_start = 1;
+		out->heap_vt_end = 0;
+		out->heap_frag_end = 0;
+		stream_event(context->slot, context->index, CS_TILER_OOM);
+		return true;
+	}
+	if ((READ_ONCE(in->req) ^ out->ack) & CS_TILER_OOM)
+		return true;
+	stream->starved = false;
+	heap_answered(context);
+	return false;
 }
 
 void stream_advance(struct context *context)

@@ -6,7 +6,7 @@
 #include "model.h"
 
 /* Why a stream stopped. */
-enum progress { OFF, DRAINED, BUSY, WAITING, PROTECTED, STALLED };
+enum progress { OFF, DRAINED, BUSY, WAITING, PROTECTED, STARVED, STALLED };
 
 /* A stream and its next instruction. */
 struct context {
@@ -23,5 +23,7 @@ void stream_fault(struct context *context, u32 exception, u64 va);
 void *stream_memory(struct context *context, u64 va, u32 alignment, u32 access);
 void stream_advance(struct context *context);
 bool stream_waits_for_protection(struct context *context);
+bool stream_waits_for_heap(struct context *context);
+void stream_ends_region(struct stream *stream);
 
 #endif

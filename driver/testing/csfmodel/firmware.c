@@ -16,6 +16,32 @@
 /* Value of MCU_CONTROL after a failed boot: no driver writes it. */
 #define MCU_CONTROL_FAILED	0xff
 
+static bool has_state(void)
+{
+	return interface_version >= GLOBAL_STATE;
+}
+
+static bool is_halt(u32 req)
+{
+	return has_state() ? GLB_STATE_GET(req) == GLB_STATE_HALT : req & GLB_HALT;
+}
+
+/* Requests that the firmware acknowledges at once. */
+static u32 answered(void)
+{
+	u32 requests = GLB_REQ_MASK & ~(GLB_HALT | GLB_PROTM_ENTER);
+
+	return has_state() ? requests | GLB_STATE_MASK : requests;
+}
+
+static void acknowledge(void)
+{
+	struct panthor_fw_global_output_iface *out = global_output();
+
+	WRITE_ONCE(out->ack, (out->ack & ~answered()) |
+		   (READ_ONCE(global_input()->req) & answered()));
+}
+
 static void locate_section(void)
 {
 	bool moved = false;
@@ -61,6 +87,8 @@ void firmware_boot(void)
 	if (resumed) {
 		count(RESUMES);
 		*halted = 0;
+		/* The host has requested the active state before. */
+		acknowledge();
 	} else {
 		count(BOOTS);
 		model.booted_at = ktime_to_us(ktime_get());
@@ -106,28 +134,29 @@ static void halt(void)
 
 static void global_request(void)
 {
-	const u32 answered = GLB_REQ_MASK & ~GLB_HALT;
 	struct panthor_fw_global_input_iface *in = global_input();
 	struct panthor_fw_global_output_iface *out = global_output();
 	u32 req = READ_ONCE(in->req);
-	u32 changed = (req ^ out->ack) & answered;
+	u32 changed = (req ^ out->ack) & answered();
 	u32 rung = READ_ONCE(in->doorbell_req) ^ out->doorbell_ack;
 
-	if (changed & GLB_PING || req & GLB_HALT)
+	if (changed & GLB_PING && model.protected)
+		count(PROTECTED_PINGS);
+	if (changed & GLB_PING || is_halt(req))
 		protected_leave(true);
 	WRITE_ONCE(out->doorbell_ack, out->doorbell_ack ^ rung);
 	for (u32 slot = 0; slot < GROUPS; slot++) {
 		if (rung & BIT(slot))
 			group_request(slot);
 	}
-	if (changed & GLB_PROTM_ENTER)
-		protected_enter();
+	if ((req ^ out->ack) & GLB_PROTM_ENTER)
+		protected_request();
 	if (changed & GLB_PING)
 		count(PINGS);
-	WRITE_ONCE(out->ack, (out->ack & ~answered) | (req & answered));
+	acknowledge();
 	if (changed & in->ack_irq_mask)
 		raise(JOB, JOB_INT_GLOBAL_IF);
-	if (req & GLB_HALT)
+	if (is_halt(req))
 		halt();
 }
 
@@ -171,6 +200,7 @@ void firmware_tick(void)
 	}
 	if (!model.up)
 		return;
+	protected_enter_tick();
 	if (model.protected)
 		protected_tick();
 	else

@@ -63,6 +63,8 @@ static void resume(u32 slot)
 	memcpy(group->streams, saved.streams, sizeof(saved.streams));
 	for (u32 index = 0; index < STREAMS; index++) {
 		group->streams[index].asked = false;
+		group->streams[index].granted = false;
+		group->streams[index].starved = false;
 		group->streams[index].dead = false;
 	}
 }
@@ -166,7 +168,7 @@ static bool run(u32 slot)
 	for (u32 index = 0; index < STREAMS; index++) {
 		enum progress progress = stream_run(slot, index, false);
 
-		busy |= progress == BUSY || progress == WAITING;
+		busy |= progress == BUSY || progress == WAITING || progress == STARVED;
 		idle &= counts_as_idle(slot, index, progress);
 	}
 	model.groups[slot].busy = busy;

@@ -12,6 +12,8 @@
  *   protm-stuck     block the streams in protected mode, now or the next time, until protected
  *                   mode is terminated by a ping or another request
  *   protm-dead      stop the firmware in protected mode until a reset
+ *   protm-endless   let no protected region end, until protm-ends
+ *   protm-fault     report a fault of the GPU, again and again, until protected mode ends
  *
  * Violations that the checks must detect:
  *
@@ -66,6 +68,9 @@ static int inject(const char *word)
 		{ "halt-fails", &model.halt_fails, true },
 		{ "protm-stuck", &model.protected_stuck, true },
 		{ "protm-dead", &model.protected_dead, true },
+		{ "protm-endless", &model.protected_endless, true },
+		{ "protm-ends", &model.protected_endless, false },
+		{ "protm-fault", &model.protected_faulty, true },
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(flags); i++) {

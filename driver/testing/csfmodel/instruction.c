@@ -15,10 +15,12 @@
 enum opcode {
 	MOVE48 = 1,
 	MOVE32 = 2,
+	RUN_TILING = 5,
 	STORE_MULTIPLE = 21,
 	CALL = 32,
 	PROT_REGION = 41,
 	ERROR_BARRIER = 47,
+	HEAP_SET = 48,
 	SYNC_ADD64 = 51,
 	SYNC_SET64 = 52,
 	SYNC_WAIT64 = 53,
@@ -125,6 +127,13 @@ enum progress instruction_run(struct context *context)
 	case MOVE32:
 		stream->registers[destination] = lower_32_bits(context->instruction);
 		break;
+	case HEAP_SET:
+		stream->heap = pair(context, 40);
+		break;
+	case RUN_TILING:
+		if (!stream->faulted && stream_waits_for_heap(context))
+			return STARVED;
+		break;
 	case STORE_MULTIPLE:
 		if (!stream->faulted)
 			store(context);
@@ -157,10 +166,8 @@ enum progress instruction_run(struct context *context)
 	}
 	if (stream->dead)
 		return STALLED;
-	if (stream->region) {
-		stream->region--;
-		stream->wants = stream->region;
-	}
+	if (stream->region && !--stream->region)
+		stream_ends_region(stream);
 	stream_advance(context);
 	return BUSY;
 }

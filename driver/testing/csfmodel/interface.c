@@ -18,7 +18,6 @@
 /* Word in which the firmware marks that it has halted. */
 #define HALTED				0xf00
 
-#define VERSION				0x01010000	/* 1.1.0 */
 /* 96 registers, encoded as 95, and 8 scoreboards. */
 #define STREAM_FEATURES			(95 | 8 << 8 | CS_FEATURES_COMPUTE | \
 					 CS_FEATURES_FRAGMENT | CS_FEATURES_TILER)
@@ -60,7 +59,7 @@ void interfaces_reset(void)
 
 	for (u32 i = 0; i < ARRAY_SIZE(model.shared); i++)
 		memset(model.shared[i], 0, PAGE_SIZE);
-	global->version = VERSION;
+	global->version = interface_version;
 	global->input_va = SHARED_VA + GLOBAL_INPUT;
 	global->output_va = SHARED_VA + GLOBAL_OUTPUT;
 	global->group_num = GROUPS;
@@ -120,7 +119,10 @@ struct panthor_fw_cs_output_iface *stream_output(u32 slot, u32 index)
 /* Higher values run first. */
 u32 group_priority(u32 slot)
 {
-	return CSG_EP_REQ_PRIORITY_GET(READ_ONCE(group_input(slot)->endpoint_req));
+	struct panthor_fw_csg_input_iface *in = group_input(slot);
+
+	return CSG_EP_REQ_PRIORITY_GET(interface_version >= WIDE_ENDPOINTS ?
+				       READ_ONCE(in->endpoint_req2) : READ_ONCE(in->endpoint_req));
 }
 
 /* An event is pending while request and acknowledgment differ; the host makes them equal. */

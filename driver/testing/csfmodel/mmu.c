@@ -17,7 +17,11 @@
 /* Maximum number of tables that a walk reads: more than fit into the memory of the guests. */
 #define MAX_TABLES	512
 
+/* Time that the host has to leave protected mode for a command, in polls. */
+#define PATIENCE	400
+
 static u64 held_tables[SPACES];	/* at the entry to protected mode */
+static u32 held_ticks[SPACES];	/* how long a command or a change has been held */
 
 static u32 level_shift(u32 level)
 {
@@ -210,14 +214,32 @@ void mmu_fault(u32 space, u64 va, u32 access)
 	raise(MMU, BIT(space));
 }
 
-/* In protected mode the MMU executes no command, and reports that it is busy. */
+/*
+ * In protected mode the MMU executes no command, and reports that it is busy. The host cannot
+ * prevent that protected mode begins just when it writes a command, which is then held.
+ */
 void mmu_hold(bool hold)
 {
 	for (u32 i = 0; i < SPACES; i++) {
 		set(MMU_AS_BASE + AS_STATUS(i), hold ? AS_STATUS_AS_ACTIVE : 0);
 		set(MMU_AS_BASE + AS_COMMAND(i), AS_COMMAND_NOP);
 		held_tables[i] = top_table(i);
+		held_ticks[i] = 0;
 	}
+}
+
+static void hold(u32 space, u32 command)
+{
+	if (!command && top_table(space) == held_tables[space]) {
+		held_ticks[space] = 0;
+		return;
+	}
+	if (++held_ticks[space] != PATIENCE)
+		return;
+	if (command)
+		complain("MMU command %u for AS%u in protected mode", command, space);
+	else
+		complain("the page table of AS%u was changed in protected mode", space);
 }
 
 void mmu_tick(void)
@@ -225,15 +247,12 @@ void mmu_tick(void)
 	for (u32 i = 0; i < SPACES; i++) {
 		u32 command = get(MMU_AS_BASE + AS_COMMAND(i));
 
-		if (command)
+		if (model.protected) {
+			hold(i, command);
+		} else if (command) {
 			set(MMU_AS_BASE + AS_COMMAND(i), AS_COMMAND_NOP);
-		if (!model.protected)
-			continue;
-		if (command)
-			complain("MMU command %u for AS%u in protected mode", command, i);
-		if (top_table(i) != held_tables[i]) {
-			complain("the page table of AS%u was changed in protected mode", i);
-			held_tables[i] = top_table(i);
+			if (model.entering)
+				count(MMU_COMMANDS_ENTERING);
 		}
 	}
 }

@@ -27,8 +27,10 @@
 
 enum counter {
 	TICKS, BOOTS, RESUMES, HALTS, SOFT_RESETS, PINGS, FLUSHES, JOBS, SYNCS, FAULTS,
+	HEAP_REQUESTS, HEAP_CHUNKS, HEAP_CHUNKS_ENTERING, MMU_COMMANDS_ENTERING,
 	GROUP_STARTS, GROUP_SUSPENDS, GROUP_RESUMES, RESUMED_INTACT, GROUP_TERMINATES,
 	PROTECTED_REQUESTS, PROTECTED_ENTRIES, PROTECTED_EXITS, PROTECTED_FAULTS,
+	PROTECTED_UNSERVED, PROTECTED_PINGS,
 	PROTECTED_ACCESSES, DENIED, PROTECTED_SUSPENDS, PROTECTED_RESUMES_INTACT,
 	SECTION_MOVED, CHECKS, COMPLAINTS, COUNTERS
 };
@@ -50,6 +52,9 @@ struct stream {
 	u32 region;	/* remaining instructions of the protected region */
 	bool wants;	/* needs protected mode, to start or continue a region */
 	bool asked;	/* has requested it from the host */
+	bool granted;	/* runs in protected mode: the host has acknowledged the request */
+	u64 heap;	/* address of the context of the tiler heap */
+	bool starved;	/* has requested memory for the heap, and waits */
 	bool faulted;	/* writes nothing until the next ERROR_BARRIER */
 	bool dead;	/* until the group is started again */
 };
@@ -96,6 +101,8 @@ struct model {
 
 	/* Protected mode. */
 	bool protected;
+	bool entering;	/* protected mode was requested */
+	u64 enter_at;	/* earliest time of the entry, in microseconds of CLOCK_MONOTONIC */
 	int runs;	/* slot whose protected regions run, or -1 */
 	u32 ticks_left;	/* minimum until protected mode ends */
 
@@ -105,6 +112,8 @@ struct model {
 	bool halt_fails;
 	bool protected_stuck;
 	bool protected_dead;
+	bool protected_endless;
+	bool protected_faulty;
 
 	struct carveout carveout;
 	unsigned long *written;	/* bitmap of the pages that the model has written to */
@@ -112,6 +121,12 @@ struct model {
 
 extern struct model model;
 extern uint suspend_bytes, protected_suspend_bytes, protected_ticks, boot_interrupt_ms;
+extern uint interface_version, protected_enter_ms;
+extern bool protected_highest_slot, protected_repeats;
+
+/* Versions of the firmware's interface that have other fields. */
+#define WIDE_ENDPOINTS	0x04000000	/* 4.0.0 */
+#define GLOBAL_STATE	0x04010000	/* 4.1.0 */
 
 static inline void count(enum counter counter)
 {

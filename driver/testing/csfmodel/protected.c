@@ -2,9 +2,17 @@
 /*
  * Protected mode: only the firmware and the protected regions of one group run.
  *
- * Protected mode ends when these regions have been executed, but not before protected_ticks. If the
+ * When the host requests protected mode, the firmware looks which requests of streams the host has
+ * acknowledged. It enters when protected_enter_ms have passed and no stream waits for memory;
+ * meanwhile all groups run. Then the streams of one group run whose requests were acknowledged:
+ * the group with the highest priority among those that have such streams or, with
+ * protected_highest_slot, among all.
+ *
+ * Protected mode ends when their regions have been executed, but not before protected_ticks. If the
  * host pings, halts, or suspends the group, it ends immediately, and the state of unfinished
- * regions is saved to the protected suspend buffer.
+ * regions is saved to the protected suspend buffer. Streams that still need protected mode request
+ * it again. Without protected_repeats they do not, if the request was acknowledged, but their
+ * status continues to report it.
  */
 
 #include "complaint.h"
@@ -27,7 +35,17 @@ u32 protected_streams(u32 slot)
 	return streams;
 }
 
-/* Returns the slot with the highest priority among those that wait for protected mode, or -1. */
+/* Returns whether the host has acknowledged a request of any stream of a group. */
+static bool is_granted(u32 slot)
+{
+	for (u32 index = 0; index < STREAMS; index++) {
+		if (model.groups[slot].streams[index].granted)
+			return true;
+	}
+	return false;
+}
+
+/* Returns the slot of the group that runs in protected mode, or -1. */
 static int pick(void)
 {
 	u32 best = 0;
@@ -36,7 +54,7 @@ static int pick(void)
 	for (u32 slot = 0; slot < GROUPS; slot++) {
 		u32 priority = group_priority(slot);
 
-		if (group_runs(slot) && protected_streams(slot) &&
+		if (group_runs(slot) && (protected_highest_slot || is_granted(slot)) &&
 		    (picked < 0 || priority > best)) {
 			best = priority;
 			picked = slot;
@@ -70,7 +88,7 @@ static bool can_enter(int slot)
 		complain("protected mode is entered, but the section is not in the carve-out");
 		return false;
 	}
-	if (slot < 0)
+	if (slot < 0 || !is_granted(slot))
 		return true;
 	va = model.groups[slot].protected_va;
 	if (mmu_where(0, va, protected_suspend_bytes, NULL) != CARVE_OUT) {
@@ -120,20 +138,43 @@ static void save(u32 slot)
 			 group->protected_va);
 }
 
-/* Acknowledges the requests of the streams that run now. */
-static void answer(u32 slot)
+static bool is_acknowledged(u32 slot, u32 index)
 {
-	for (u32 index = 0; index < STREAMS; index++) {
-		struct panthor_fw_cs_output_iface *out = stream_output(slot, index);
-		u32 req = READ_ONCE(stream_input(slot, index)->req);
+	return !((READ_ONCE(stream_input(slot, index)->req) ^ stream_output(slot, index)->ack) &
+		 CS_PROTM_PENDING);
+}
 
-		if (model.groups[slot].streams[index].wants)
-			WRITE_ONCE(out->ack, (out->ack & ~CS_PROTM_PENDING) |
-				   (req & CS_PROTM_PENDING));
+/* The host requests protected mode. */
+void protected_request(void)
+{
+	if (model.entering)
+		return;
+	model.entering = true;
+	model.enter_at = ktime_to_us(ktime_get()) + protected_enter_ms * USEC_PER_MSEC;
+	for (u32 slot = 0; slot < GROUPS; slot++) {
+		for (u32 index = 0; index < STREAMS; index++) {
+			struct stream *stream = &model.groups[slot].streams[index];
+
+			stream->granted = group_runs(slot) && stream->wants && stream->asked &&
+					  is_acknowledged(slot, index);
+		}
 	}
 }
 
-void protected_enter(void)
+static bool is_any_starved(void)
+{
+	for (u32 slot = 0; slot < GROUPS; slot++) {
+		for (u32 index = 0; group_runs(slot) && index < STREAMS; index++) {
+			struct stream *stream = &model.groups[slot].streams[index];
+
+			if (stream->starved && !stream->dead)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void enter(void)
 {
 	int slot = pick();
 
@@ -151,20 +192,37 @@ void protected_enter(void)
 	set(GPU_STATUS, get(GPU_STATUS) | GPU_STATUS_PROTM_ACTIVE);
 	mmu_hold(true);
 	use_section();
-	if (slot >= 0) {
-		answer(slot);
+	if (slot < 0 || !is_granted(slot))
+		count(PROTECTED_UNSERVED);
+	else
 		restore(slot);
-	}
+}
+
+/* Enters protected mode if it was requested and the time has come. */
+void protected_enter_tick(void)
+{
+	struct panthor_fw_global_output_iface *out = global_output();
+	struct panthor_fw_global_input_iface *in = global_input();
+
+	if (!model.entering || is_any_starved() || ktime_to_us(ktime_get()) < model.enter_at)
+		return;
+	model.entering = false;
+	enter();
+	WRITE_ONCE(out->ack, (out->ack & ~GLB_PROTM_ENTER) | (READ_ONCE(in->req) & GLB_PROTM_ENTER));
+	if (in->ack_irq_mask & GLB_PROTM_ENTER)
+		raise(JOB, JOB_INT_GLOBAL_IF);
 }
 
 /* Leaves protected mode without notifying the host: after a reset, or when the firmware stops. */
 void protected_forget(void)
 {
+	model.entering = false;
 	if (!model.protected)
 		return;
 	model.protected = false;
 	model.protected_stuck = false;
 	model.protected_dead = false;
+	model.protected_faulty = false;
 	model.runs = -1;
 	set(GPU_STATUS, get(GPU_STATUS) & ~GPU_STATUS_PROTM_ACTIVE);
 	mmu_hold(false);
@@ -174,12 +232,17 @@ void protected_leave(bool keep)
 {
 	if (!model.protected)
 		return;
-	if (keep && model.runs >= 0 && protected_streams(model.runs))
+	if (keep && model.runs >= 0 && is_granted(model.runs))
 		save(model.runs);
-	/* Unfinished streams, and those of other groups, have to request protected mode again. */
 	for (u32 slot = 0; slot < GROUPS; slot++) {
-		for (u32 index = 0; index < STREAMS; index++)
-			model.groups[slot].streams[index].asked = false;
+		for (u32 index = 0; index < STREAMS; index++) {
+			struct stream *stream = &model.groups[slot].streams[index];
+
+			/* Unfinished streams have to request protected mode again. */
+			if (protected_repeats)
+				stream->asked = false;
+			stream->granted = false;
+		}
 		model.groups[slot].busy = true;
 	}
 	protected_forget();
@@ -189,14 +252,18 @@ void protected_leave(bool keep)
 
 void protected_tick(void)
 {
+	bool blocked = model.protected_stuck || model.protected_endless || model.protected_faulty;
 	bool unfinished = false;
 
+	/* Such a fault persists until the GPU leaves protected mode. */
+	if (model.protected_faulty)
+		raise(GPU, GPU_IRQ_PROTM_FAULT);
 	for (u32 index = 0; model.runs >= 0 && index < STREAMS; index++) {
 		struct stream *stream = &model.groups[model.runs].streams[index];
 
-		if (stream->wants && !model.protected_stuck)
+		if (stream->granted && !blocked)
 			stream_run(model.runs, index, true);
-		unfinished |= stream->wants && !stream->dead;
+		unfinished |= stream->granted && !stream->dead;
 	}
 	if (model.ticks_left)
 		model.ticks_left--;

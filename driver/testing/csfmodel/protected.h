@@ -6,7 +6,8 @@
 #include <linux/types.h>
 
 u32 protected_streams(u32 slot);
-void protected_enter(void);
+void protected_request(void);
+void protected_enter_tick(void);
 void protected_leave(bool keep);
 void protected_forget(void);
 void protected_tick(void);

@@ -24,6 +24,10 @@ static const char * const counter_names[COUNTERS] = {
 	[JOBS] = "jobs",
 	[SYNCS] = "syncs",
 	[FAULTS] = "faults",
+	[HEAP_REQUESTS] = "heap-requests",
+	[HEAP_CHUNKS] = "heap-chunks",
+	[HEAP_CHUNKS_ENTERING] = "heap-chunks-while-entering",
+	[MMU_COMMANDS_ENTERING] = "mmu-commands-while-entering",
 	[GROUP_STARTS] = "group-starts",
 	[GROUP_SUSPENDS] = "group-suspends",
 	[GROUP_RESUMES] = "group-resumes",
@@ -33,6 +37,8 @@ static const char * const counter_names[COUNTERS] = {
 	[PROTECTED_ENTRIES] = "protected-entries",
 	[PROTECTED_EXITS] = "protected-exits",
 	[PROTECTED_FAULTS] = "protected-faults",
+	[PROTECTED_UNSERVED] = "protected-unserved",
+	[PROTECTED_PINGS] = "protected-pings",
 	[PROTECTED_ACCESSES] = "protected-accesses",
 	[DENIED] = "denied",
 	[PROTECTED_SUSPENDS] = "protected-suspends",
@@ -72,6 +78,7 @@ static int firmware_show(struct seq_file *file, void *unused)
 	seq_printf(file, "up %d\n", model.up);
 	seq_printf(file, "halted %d\n", model.halted);
 	seq_printf(file, "protected-mode %d\n", model.protected);
+	seq_printf(file, "entering-protected-mode %d\n", model.entering);
 	seq_printf(file, "protected-section %s\n", where_names[model.section_where]);
 	seq_printf(file, "protected-section-pages %u\n", model.section_pages);
 	seq_printf(file, "protected-section-at %llx\n", model.section[0]);

@@ -67,7 +67,9 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       take-firmware     Take that buffer back
       job               Run jobs in a group, one after the other
       protected-job     Run jobs in protected mode, each of which writes to protected memory
+      tiler-job         Run jobs of the tiler, each of which takes memory from a heap
       unprotected-write Run a job that writes to protected memory outside of protected mode, and print its result
+      unmapped-write    Run a job that writes to an address where nothing is mapped, and print its result
       group             Make groups
       group-bits        Try to create groups with a bit set that must be zero
       churn             Create protected groups and destroy them with their jobs, keeping --groups N of them
@@ -80,6 +82,7 @@ const USAGE: &str = "usage: protheap-guest COMMAND
       --count N         Run N jobs (in each group), or make N groups; 1 by default
       --gap MS          Pause between jobs
       --pass N          Add N instructions to each job, so that it takes longer
+      --priority NAME   Priority of the group: low, medium, high or real-time; medium by default
       --heap NAME       Allocate protected memory from this heap
       --protected       Make protected groups, with ordinary jobs
       --own-suspend     Give each protected group a suspend buffer of this program, not of protheap.ko

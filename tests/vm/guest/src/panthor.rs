@@ -35,7 +35,9 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         ["take-firmware", options @ ..] => take_firmware(&Options::parse(options)?),
         ["job", options @ ..] => job(&Options::parse(options)?),
         ["protected-job", options @ ..] => protected_job(&Options::parse(options)?),
+        ["tiler-job", options @ ..] => tiler_job(&Options::parse(options)?),
         ["unprotected-write", options @ ..] => unprotected_write(&Options::parse(options)?),
+        ["unmapped-write", options @ ..] => unmapped_write(&Options::parse(options)?),
         ["group", options @ ..] => group(&Options::parse(options)?),
         ["group-bits", options @ ..] => group_bits(&Options::parse(options)?),
         ["churn", options @ ..] => churn(&Options::parse(options)?),
@@ -50,6 +52,9 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     }
 }
 
+/// Address below all buffers.
+const UNMAPPED: u64 = 0x1000;
+
 /// Options of a command.
 #[derive(Debug)]
 struct Options<'a> {
@@ -60,6 +65,7 @@ struct Options<'a> {
     protected_groups: usize,
     gap: Duration,
     pass: u16,
+    priority: Priority,
     hold: Option<&'a str>,
     own_suspend: bool,
     supply: Supply<'a>,
@@ -78,6 +84,7 @@ impl<'a> Options<'a> {
             protected_groups: 0,
             gap: Duration::ZERO,
             pass: 0,
+            priority: Priority::Medium,
             hold: None,
             own_suspend: false,
             supply: Supply::default(),
@@ -112,6 +119,10 @@ impl<'a> Options<'a> {
                         "--protected-groups" => options.protected_groups = value.parse()?,
                         "--gap" => options.gap = Duration::from_millis(value.parse()?),
                         "--pass" => options.pass = value.parse()?,
+                        "--priority" => {
+                            options.priority = Priority::parse(value)
+                                .ok_or_else(|| format!("panthor: unknown priority {value}"))?;
+                        }
                         "--hold" => options.hold = Some(value),
                         "--from" => options.supply.heap = value,
                         "--bytes" => options.supply.bytes = Some(value.parse()?),
@@ -142,7 +153,7 @@ impl<'a> Options<'a> {
             true if self.own_suspend => Suspend::Own(self.supply),
             true => Suspend::Binding,
         };
-        Purpose { suspend, priority: Priority::Medium, access, pass: self.pass }
+        Purpose { suspend, priority: self.priority, access, pass: self.pass }
     }
 }
 
@@ -211,6 +222,14 @@ fn protected_job(options: &Options<'_>) -> Outcome {
     jobs("protected-jobs", Context::create(&vm, purpose)?, &vm, options)
 }
 
+/// Runs jobs of the tiler, each of which takes memory from a heap.
+fn tiler_job(options: &Options<'_>) -> Outcome {
+    let vm = options.vm()?;
+    let heap = vm.create_heap(options.count.saturating_add(1))?;
+    let purpose = options.purpose(options.protected, Access::Heap(heap));
+    jobs("tiler-jobs", Context::create(&vm, purpose)?, &vm, options)
+}
+
 /// Runs jobs one after the other, and prints their number.
 fn jobs(name: &str, mut context: Context, vm: &Vm, options: &Options<'_>) -> Outcome {
     let said = tally(name, 0..options.count, |number| {
@@ -252,15 +271,26 @@ fn right(context: &Context) -> Result<(), String> {
 /// Writes to protected memory outside of protected mode, and prints the result.
 fn unprotected_write(options: &Options<'_>) -> Outcome {
     let vm = options.vm()?;
-    let access = Access::Unprotected(map_protected(&vm, options.heap)?);
-    let mut context = Context::create(&vm, options.purpose(options.protected, access))?;
+    let address = map_protected(&vm, options.heap)?;
+    bad_write(&vm, address, options)
+}
+
+/// Writes to an address where nothing is mapped, and prints the result.
+fn unmapped_write(options: &Options<'_>) -> Outcome {
+    bad_write(&options.vm()?, UNMAPPED, options)
+}
+
+/// Writes to an address in ordinary mode, and prints the result.
+fn bad_write(vm: &Vm, address: u64, options: &Options<'_>) -> Outcome {
+    let access = Access::Unprotected(address);
+    let mut context = Context::create(vm, options.purpose(options.protected, access))?;
     let fence = context.run().map_or_else(|error| errno_text(&error), |()| "fine".to_owned());
     let (begun, ended) = context.counted();
     println!("fence {fence}");
     println!("group {}", context.group().state()?);
     println!("begun {begun}");
     println!("ended {ended}");
-    Ok(context.destroy(&vm)?)
+    Ok(context.destroy(vm)?)
 }
 
 /// Makes groups in one address space. With `--hold`, the groups are kept until the file exists, whatever fails.

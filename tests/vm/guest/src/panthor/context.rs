@@ -31,6 +31,8 @@ pub(super) enum Access {
     Protected(u64),
     /// Adds to the word at that address in ordinary mode.
     Unprotected(u64),
+    /// Takes memory from the tiler heap whose context is at that address.
+    Heap(u64),
 }
 
 /// Properties of a group and its jobs.
@@ -147,6 +149,10 @@ fn stream(access: Access, pass: u16, word: u64) -> io::Result<Vec<u64>> {
         }
         Access::Unprotected(address) => {
             stream.add(address, 1);
+            stream.pass(pass);
+        }
+        Access::Heap(heap) => {
+            stream.tile(heap);
             stream.pass(pass);
         }
     }

@@ -22,15 +22,18 @@ use super::uapi::{
     DRM_PANTHOR_VM_BIND_OP_MAP_NOEXEC, DRM_PANTHOR_VM_BIND_OP_TYPE_UNMAP,
     OPCODE_DRM_IOCTL_PANTHOR_DEV_QUERY, OPCODE_DRM_IOCTL_PANTHOR_VM_BIND, OPCODE_DRM_IOCTL_VERSION,
     Request, address, array, drm_gem_close, drm_panthor_bo_create, drm_panthor_bo_mmap_offset,
-    drm_panthor_csif_info, drm_panthor_dev_query, drm_panthor_gpu_info, drm_panthor_vm_bind,
-    drm_panthor_vm_bind_op, drm_panthor_vm_create, drm_panthor_vm_destroy, drm_prime_handle,
-    drm_version, panthor_protheap_query, panthor_protheap_set_firmware,
+    drm_panthor_csif_info, drm_panthor_dev_query, drm_panthor_gpu_info,
+    drm_panthor_tiler_heap_create, drm_panthor_vm_bind, drm_panthor_vm_bind_op,
+    drm_panthor_vm_create, drm_panthor_vm_destroy, drm_prime_handle, drm_version,
+    panthor_protheap_query, panthor_protheap_set_firmware,
 };
 
 /// First address of buffers in an address space; address 0 stays unmapped.
 const FIRST_ADDRESS: u64 = 0x1000_0000;
 /// Unit of addresses and sizes.
 pub(super) const PAGE: u64 = 4096;
+/// Size of a chunk of a tiler heap, which is the minimum.
+const HEAP_CHUNK: u32 = 128 << 10;
 
 /// An open render node. The kernel frees its objects when the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -229,6 +232,20 @@ impl Vm {
         self.bind(DRM_PANTHOR_VM_BIND_OP_MAP_NOEXEC, buffer.handle, va, buffer.bytes)?;
         self.next.set(va + buffer.bytes);
         Ok(va)
+    }
+
+    /// Creates a tiler heap that can grow to that number of chunks, and returns the address of its context.
+    pub(super) fn create_heap(&self, chunks: u32) -> io::Result<u64> {
+        let mut request = drm_panthor_tiler_heap_create {
+            vm_id: self.id,
+            initial_chunk_count: 1,
+            chunk_size: HEAP_CHUNK,
+            max_chunks: chunks,
+            target_in_flight: chunks,
+            ..Default::default()
+        };
+        self.device.call(&mut request)?;
+        Ok(request.tiler_heap_ctx_gpu_va)
     }
 
     /// Unmaps a buffer.

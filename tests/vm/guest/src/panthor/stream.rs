@@ -2,10 +2,12 @@
 //! Command streams: 64-bit instructions with the opcode in bits 56 to 63.
 //!
 //! The encodings of `MOV48` and `SYNC_ADD64` are those of the driver (`prepare_job_instrs()` in panthor_sched.c), the
-//! encoding of `PROT_REGION` is from Mesa (genxml of v10).
+//! encodings of `PROT_REGION`, `HEAP_SET` and `RUN_TILING` are from Mesa (genxml of v10).
 
 const MOV48: u64 = 1;
+const RUN_TILING: u64 = 5;
 const PROT_REGION: u64 = 41;
+const HEAP_SET: u64 = 48;
 const SYNC_ADD64: u64 = 51;
 
 /// Registers, each the first of two; the driver uses the last ones.
@@ -26,6 +28,13 @@ impl Stream {
         self.0.push(mov48(VALUE, value));
         // Bit 0: errors are reported.
         self.0.push(SYNC_ADD64 << 56 | ADDRESS << 40 | VALUE << 32 | 1);
+    }
+
+    /// Runs the tiler with the heap whose context is at that address.
+    pub(super) fn tile(&mut self, heap: u64) {
+        self.0.push(mov48(ADDRESS, heap));
+        self.0.push(HEAP_SET << 56 | ADDRESS << 40);
+        self.0.push(RUN_TILING << 56);
     }
 
     /// Adds that many instructions without an effect.
@@ -64,6 +73,14 @@ mod tests {
         let expected =
             [0x0100_1234_5678_9abc, 0x0102_0000_0000_0007, 0x3300_0002_0000_0001, 0, 0, 0, 0, 0];
         assert_eq!(stream.finish(), expected);
+    }
+
+    #[test]
+    fn the_tiler_runs_after_its_heap_was_set() {
+        let mut stream = Stream::default();
+        stream.tile(0x1234_5678_9abc);
+        let expected = [0x0100_1234_5678_9abc, 0x3000_0000_0000_0000, 0x0500_0000_0000_0000];
+        assert_eq!(stream.finish()[..3], expected);
     }
 
     #[test]

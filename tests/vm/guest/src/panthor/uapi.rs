@@ -51,6 +51,7 @@ requests! {
     drm_panthor_bo_mmap_offset = OPCODE_DRM_IOCTL_PANTHOR_BO_MMAP_OFFSET;
     drm_panthor_group_destroy = OPCODE_DRM_IOCTL_PANTHOR_GROUP_DESTROY;
     drm_panthor_group_get_state = OPCODE_DRM_IOCTL_PANTHOR_GROUP_GET_STATE;
+    drm_panthor_tiler_heap_create = OPCODE_DRM_IOCTL_PANTHOR_TILER_HEAP_CREATE;
     panthor_protheap_query = OPCODE_PANTHOR_PROTHEAP_IOCTL_QUERY;
     panthor_protheap_set_firmware = OPCODE_PANTHOR_PROTHEAP_IOCTL_SET_FIRMWARE;
 }
@@ -62,6 +63,20 @@ pub(super) enum Priority {
     Low = PANTHOR_GROUP_PRIORITY_LOW as u8,
     Medium = PANTHOR_GROUP_PRIORITY_MEDIUM as u8,
     High = PANTHOR_GROUP_PRIORITY_HIGH as u8,
+    RealTime = PANTHOR_GROUP_PRIORITY_REALTIME as u8,
+}
+
+impl Priority {
+    /// Returns the priority of that name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "low" => Some(Self::Low),
+            "medium" => Some(Self::Medium),
+            "high" => Some(Self::High),
+            "real-time" => Some(Self::RealTime),
+            _ => None,
+        }
+    }
 }
 
 /// Returns an address of this process for a field of 64 bits.
