@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# about: a protected region that never ends delays no other group of its priority or a higher one, and only its job fails
+# tee: sim, static
+# clock: instructions
+# limit: 120
+
+bound_panthor 4
+check 'a protected job runs' is "$(panthor protected-job)" 'protected-jobs 1/1'
+
+# jobs_at PRIORITY: prints the duration of 10 jobs of a new client with that priority, in milliseconds; fails if any fails
+jobs_at() {
+	from=$(now_ms)
+	seen=$(panthor job --count 10 --priority "$1")
+	is "$seen" 'jobs 10/10' && echo $(($(now_ms) - from))
+}
+
+# A client that already has a group makes the driver create and map nothing when it submits a job.
+keep_groups 2 --job --priority high
+need inject protm-endless
+panthor protected-job >/run/endless 2>&1 &
+check 'the firmware enters protected mode' wait_until 5 is_count 1 firmware_says protected-mode
+sleep 0.2
+check 'the firmware stays in protected mode while no other group has work' is "$(firmware_says protected-mode)" 1
+from=$(now_ms)
+release_groups
+check 'high jobs of a client that had its groups before take at most 500 ms' at_most $(($(now_ms) - from)) 500
+check 'these jobs are complete' is "$(groups_said)" 'groups 2, jobs 2/2, jobs 2/2, destroyed 2/2'
+# A group waits one tick of 10 ms at most until protected mode ends, and for its turn.
+for priority in real-time high medium; do
+	check "10 $priority jobs take at most 500 ms while a protected region never ends" at_most "$(jobs_at $priority)" 500
+done
+check 'the firmware enters protected mode again after the jobs' wait_until 5 is_count 1 firmware_says protected-mode
+
+say 'a group of a higher priority always has work'
+panthor job --count 100000 --priority high >/run/busy 2>&1 &
+BUSY=$!
+entries=$(model protected-entries)
+more_entries() { at_least "$(model protected-entries)" $((entries + 5)); }
+check 'the firmware enters protected mode while a group of a higher priority has work' wait_until 5 more_entries
+jobs=$(model jobs)
+sleep 0.3
+check 'the group of the higher priority runs at least 20 jobs in 300 ms' at_least "$(($(model jobs) - jobs))" 20
+kill $BUSY
+wait $BUSY
+
+# The job has a timeout of 5 s in protected mode: the registers are polled less often meanwhile.
+need protheap-guest write /sys/module/csfmodel/parameters/period_us 1000
+wait
+need protheap-guest write /sys/module/csfmodel/parameters/period_us 50
+check 'the job whose protected region never ends times out' like "$(cat /run/endless)" 'protected-jobs 0/1*timedout*'
+need inject protm-ends
+check 'a protected job runs afterwards' is "$(panthor protected-job)" 'protected-jobs 1/1'
+check 'panthor has not reset the GPU' is "$(model boots)" 1
+check 'the firmware leaves protected mode as often as it enters it' equal_nonzero "$(model protected-exits)" "$(model protected-entries)"
+check 'the bus denies no access' is "$(model denied) $(model protected-faults)" '0 0'
+check 'the simulated GPU reports no violation' is "$(check_model)" fine
