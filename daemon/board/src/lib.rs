@@ -24,6 +24,7 @@ pub mod platform;
 pub mod policies;
 mod probes;
 mod problem;
+pub mod render_node;
 pub mod root;
 pub mod run;
 pub mod soc;

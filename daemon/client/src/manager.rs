@@ -26,7 +26,7 @@ pub trait Manager {
     #[zbus(property)]
     fn policies(&self) -> crate::Result<Vec<String>>;
 
-    /// How a heap reaches the GPU driver: `module`, `panthor-parameter` or `none`.
+    /// How a heap reaches the GPU driver: `ioctl`, `module`, `panthor-parameter` or `none`.
     #[zbus(property)]
     fn delivery(&self) -> crate::Result<String>;
 

@@ -10,8 +10,8 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::{GpuPolicy, Policy};
 use protheap_policy::schema::{Candidate, Pattern};
 
-use crate::facts::{Facts, Gpu, HeapModule, Parameter, Protection, Provider, Verdict};
-use crate::request::Request;
+use crate::facts::{Delivery, Facts, Gpu, HeapModule, Parameter, Protection, Provider, Verdict};
+use crate::request::{Request, may_be_unprotected};
 use crate::state::Reason;
 use crate::trace::{Considered, Outcome, allocated};
 use crate::unmet::{unmet_by_machine, unmet_by_tees};
@@ -104,16 +104,17 @@ pub fn decide_gpu(
     }
     let plan = plan.unwrap_or_else(|| search.exhausted());
     let plan = match plan {
-        Plan::Wait | Plan::Try(_) | Plan::Bind(_) if facts.kernel.module.is_none() => {
-            without_module(policy, facts, gpu, plan)
-        }
+        Plan::Wait | Plan::Try(_) | Plan::Bind(_) => match facts.kernel.delivery(gpu) {
+            Delivery::Ioctl | Delivery::Module => plan,
+            Delivery::PanthorParameter | Delivery::None => without_module(policy, facts, gpu, plan),
+        },
         plan => plan,
     };
     GpuDecision { plan, trace }
 }
 
-/// Limits `plan` to what a kernel without protheap.ko supports: panthor's parameter is the only way
-/// to pass a heap to a GPU driver.
+/// Limits `plan` to what is possible without protheap.ko and with a driver that takes no buffer by
+/// ioctl: panthor's parameter is the only way to pass a heap to it.
 fn without_module(policy: &GpuPolicy, facts: &Facts, gpu: &Gpu, plan: Plan) -> Plan {
     let of_panthor = gpu.driver.as_ref().is_none_or(|driver| driver == "panthor");
     match &facts.kernel.parameter {
@@ -221,9 +222,15 @@ impl Search<'_> {
                 (Outcome::NotProtected, "", Reason::HeapNotProtected)
             }
             Some(Verdict::Allocated { protection: Protection::None, .. })
-                if self.facts.kernel.lockdown =>
+                if !may_be_unprotected(self.policy, self.facts, self.gpu) =>
             {
-                let detail = "allow-unprotected has no effect under kernel lockdown";
+                let detail = match self.facts.kernel.lockdown {
+                    true => "allow-unprotected has no effect under kernel lockdown",
+                    false => {
+                        "allow-unprotected has no effect with the delivery `ioctl`: the GPU driver \
+                         accepts no memory that the CPU can map"
+                    }
+                };
                 (Outcome::NotProtected, detail, Reason::HeapNotProtected)
             }
             Some(Verdict::Allocated { exporter, shortage, .. }) => {
@@ -282,7 +289,7 @@ impl Search<'_> {
     }
 
     fn request(&self, candidate: &Candidate, heap: &HeapName) -> Request {
-        Request::new(self.policy, self.facts, candidate, heap)
+        Request::new(self.policy, self.facts, self.gpu, candidate, heap)
     }
 
     /// Returns whether a device or a module on this machine can register a heap.

@@ -67,28 +67,36 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Returns the mechanism that delivers a binding to the GPU driver.
-    pub fn delivery(&self) -> Delivery {
-        match (&self.module, &self.parameter) {
-            (Some(_), _) => Delivery::Module,
-            (None, Some(_)) => Delivery::PanthorParameter,
-            (None, None) => Delivery::None,
+    /// Returns the mechanism that delivers a binding to the driver of `gpu`.
+    ///
+    /// A driver takes a buffer by ioctl only if no other mechanism serves it. Before a driver is
+    /// bound, nothing shows whether it will, and the mechanism is that of the kernel.
+    pub fn delivery(&self, gpu: &Gpu) -> Delivery {
+        match (&gpu.section, &self.module, &self.parameter) {
+            (Some(_), ..) => Delivery::Ioctl,
+            (None, Some(_), _) => Delivery::Module,
+            (None, None, Some(_)) => Delivery::PanthorParameter,
+            (None, None, None) => Delivery::None,
         }
     }
 
-    /// Returns who allocates the buffers.
-    pub fn source(&self) -> Source {
-        match (&self.module, &self.parameter) {
-            (Some(module), _) => module.source(),
-            (None, Some(_)) => Source::Driver,
-            (None, None) => Source::Handed,
+    /// Returns who allocates the buffers of `gpu`.
+    pub fn source(&self, gpu: &Gpu) -> Source {
+        match (&gpu.section, &self.module, &self.parameter) {
+            (Some(_), ..) => Source::Ioctl,
+            (None, Some(module), _) => module.source(),
+            (None, None, Some(_)) => Source::Driver,
+            (None, None, None) => Source::Handed,
         }
     }
 }
 
 words! {
-    /// Mechanism that delivers a binding to the GPU driver.
+    /// Mechanism that delivers a binding to the GPU driver, in the order of precedence.
     Delivery {
+        /// The running GPU driver takes the firmware buffer by ioctl. Its clients allocate suspend
+        /// buffers.
+        Ioctl = "ioctl",
         /// protheap.ko hands the buffers to a driver that asks for them.
         Module = "module",
         /// panthor allocates from the heap that its parameter names.
@@ -134,6 +142,9 @@ pub enum Source {
     Kernel,
     /// The GPU driver allocates from the heap that its parameter names.
     Driver,
+    /// User space allocates the firmware buffer and sets it in the running GPU driver. Clients of
+    /// the driver allocate suspend buffers.
+    Ioctl,
 }
 
 impl Source {
@@ -143,6 +154,7 @@ impl Source {
             Self::Handed => "handed",
             Self::Kernel => "kernel",
             Self::Driver => "driver",
+            Self::Ioctl => "ioctl",
         }
     }
 }
@@ -192,8 +204,20 @@ pub struct Gpu {
     pub compatible: Vec<String>,
     /// Driver that is bound to the GPU.
     pub driver: Option<String>,
+    /// Protected section of the firmware that the driver runs, if the driver takes or has a buffer
+    /// for it by ioctl.
+    pub section: Option<Section>,
     /// Results of allocating this GPU's buffers, by heap.
     pub verdicts: BTreeMap<HeapName, Verdict>,
+}
+
+/// Protected section of a firmware, for which the GPU driver takes a buffer by ioctl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// Size of the section, in bytes.
+    pub firmware_bytes: u64,
+    /// Size of a suspend buffer, in bytes.
+    pub suspend_bytes: u64,
 }
 
 /// A trusted execution environment, as under `/sys/class/tee`.
@@ -267,6 +291,13 @@ impl Facts {
         self.gpus.iter().flat_map(|(device, gpu)| {
             iter::once(device.as_str()).chain(gpu.compatible.iter().map(String::as_str))
         })
+    }
+
+    /// Returns the delivery of the machine: of the deliveries of its GPUs, the first in the order of
+    /// precedence.
+    pub fn delivery(&self) -> Delivery {
+        let gpus = self.gpus.values().map(|gpu| self.kernel.delivery(gpu));
+        gpus.min().unwrap_or_else(|| self.kernel.delivery(&Gpu::default()))
     }
 
     /// Returns whether a TEE that registers heaps is present.
@@ -464,13 +495,33 @@ mod tests {
         let module = Module { abi: 1, can_allocate: true };
         let with = |module: Option<Module>, parameter| {
             let kernel = Kernel { module, parameter, ..Kernel::default() };
-            (kernel.delivery(), kernel.source())
+            let gpu = Gpu::default();
+            (kernel.delivery(&gpu), kernel.source(&gpu))
         };
         let both = with(Some(module.clone()), Some(Parameter::Open));
         assert_eq!(both, (Delivery::Module, Source::Kernel));
         assert_eq!(with(Some(module), None), (Delivery::Module, Source::Kernel));
         assert_eq!(with(None, Some(Parameter::Open)), (Delivery::PanthorParameter, Source::Driver));
         assert_eq!(with(None, None), (Delivery::None, Source::Handed));
+    }
+
+    #[test]
+    fn ioctl_precedes_all_other_deliveries() {
+        let with = |section| Gpu { section, ..Gpu::default() };
+        let section = Section { firmware_bytes: FIRMWARE_BYTES, suspend_bytes: 65_536 };
+        let (taker, other) = (with(Some(section)), with(None));
+        let module = Module { abi: 1, can_allocate: true };
+        let parameter = Some(Parameter::Open);
+        for module in [None, Some(module)] {
+            let kernel = Kernel { module, parameter: parameter.clone(), ..Kernel::default() };
+            assert_eq!(kernel.delivery(&taker), Delivery::Ioctl);
+            assert_eq!(kernel.source(&taker), Source::Ioctl);
+            assert_ne!(kernel.delivery(&other), Delivery::Ioctl);
+            let gpu = |name: &str, gpu: &Gpu| (DeviceName::new(name).unwrap(), gpu.clone());
+            let gpus = [gpu("a.gpu", &other), gpu("b.gpu", &taker)].into();
+            assert_eq!(Facts { kernel, gpus, ..Facts::default() }.delivery(), Delivery::Ioctl);
+        }
+        assert_eq!(Facts::default().delivery(), Delivery::None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use protheap_policy::name::{DeviceName, HeapName};
 use protheap_policy::policy::{GpuPolicy, Policy};
 
 use crate::engine::{Binding, Machine};
-use crate::facts::{Gpu, KernelBinding, Source, Verdict};
+use crate::facts::{Delivery, Gpu, KernelBinding, Source, Verdict};
 use crate::share::common_heaps;
 use crate::state_file::{GpuState, HeapEvidence, Refused, SCHEMA, StateFile};
 
@@ -22,7 +22,7 @@ pub fn report(engine: &impl Machine, refused: &[Refused], written_by: String) ->
         written_by,
         platform: facts.platform.clone(),
         policies: engine.policy().keys().into_iter().cloned().collect(),
-        delivery: Some(facts.kernel.delivery()),
+        delivery: Some(facts.delivery()),
         refused: refused.to_vec(),
         gpus: bindings.map(|(device, binding)| gpu_state(engine, device, binding)).collect(),
         evidence: evidence(engine.policy(), heaps.values()),
@@ -52,10 +52,14 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
         _ => None,
     };
     let suspend_buffers = buffers(kernel, binding, gpu);
+    let delivery = engine.facts().kernel.delivery(gpu);
+    // Clients of the driver allocate their suspend buffers, and as many as they like.
+    let is_counted = delivery != Delivery::Ioctl;
     let suspend_count = kernel
         .map(|kernel| kernel.suspend_count)
         .or(request.map(|request| request.suspend_count))
-        .or(binding.policy().map(GpuPolicy::suspend_count));
+        .or(binding.policy().map(GpuPolicy::suspend_count))
+        .filter(|_| is_counted);
     let evidence = binding
         .heap()
         .filter(|_| binding.is_bound())
@@ -64,6 +68,7 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
         device: device.clone(),
         compatible: gpu.compatible.clone(),
         driver: gpu.driver.clone(),
+        delivery: Some(delivery),
         state: binding.state(),
         reason: binding.reason(),
         heap: binding.heap().cloned(),
@@ -74,10 +79,12 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
         policy: binding.named_by().cloned(),
         firmware_bytes: kernel
             .map(|kernel| kernel.firmware_bytes)
-            .or(request.map(|request| request.firmware_bytes)),
+            .or(request.map(|request| request.firmware_bytes))
+            .or(gpu.section.map(|section| section.firmware_bytes)),
         suspend_bytes: kernel
             .map(|kernel| kernel.suspend_bytes)
             .or(request.map(|request| request.suspend_bytes))
+            .or(gpu.section.map(|section| section.suspend_bytes))
             .or(binding.policy().map(GpuPolicy::suspend_bytes)),
         suspend_count,
         suspend_buffers,
@@ -93,16 +100,19 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
     }
 }
 
-static NO_GPU: Gpu = Gpu { compatible: Vec::new(), driver: None, verdicts: BTreeMap::new() };
+static NO_GPU: Gpu =
+    Gpu { compatible: Vec::new(), driver: None, section: None, verdicts: BTreeMap::new() };
 
 /// Returns the number of a binding's suspend buffers: as last seen in the kernel, else as
-/// allocated. `None` without a binding, and where the GPU driver allocates them.
+/// allocated. `None` without a binding, and where the GPU driver or its clients allocate them.
 fn buffers(kernel: Option<&KernelBinding>, binding: &Binding, gpu: &Gpu) -> Option<u32> {
-    let request = binding.request().filter(|request| request.source != Source::Driver);
+    let is_ours = |source| !matches!(source, Source::Driver | Source::Ioctl);
+    let request = binding.request().filter(|request| is_ours(request.source));
     let allocated = request.filter(|_| binding.is_bound()).map(|request| {
         let shortage = gpu.verdicts.get(&request.heap).and_then(Verdict::shortage);
         shortage.map_or(request.suspend_count, |shortage| shortage.allocated)
     });
+    let kernel = kernel.filter(|kernel| is_ours(kernel.source));
     kernel.map(|kernel| kernel.suspend_buffers).or(allocated)
 }
 

@@ -7,7 +7,7 @@ use protheap_policy::policy::GpuPolicy;
 use protheap_policy::schema::Candidate;
 use serde::Serialize;
 
-use crate::facts::{FIRMWARE_BYTES, Facts, Firmware, Source};
+use crate::facts::{FIRMWARE_BYTES, Facts, Firmware, Gpu, Section, Source};
 
 /// Buffers for one GPU from one heap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,7 +20,8 @@ pub struct Request {
     pub firmware_bytes: u64,
     /// Size of each suspend buffer, in bytes.
     pub suspend_bytes: u64,
-    /// Maximum number of suspend buffers. One is sufficient, unless this is 0.
+    /// Maximum number of suspend buffers. One is sufficient, unless this is 0. Always 0 with
+    /// [`Source::Ioctl`].
     pub suspend_count: u32,
     /// Whether the kernel must accept memory that the CPU can map.
     pub allow_unprotected: bool,
@@ -31,24 +32,39 @@ pub struct Request {
 }
 
 impl Request {
-    /// Makes the request for `heap`, which `candidate` of `policy` names.
+    /// Makes the request of `gpu` for `heap`, which `candidate` of `policy` names. The GPU's driver
+    /// determines the sizes if it runs and takes a buffer by ioctl.
     pub(crate) fn new(
         policy: &GpuPolicy,
         facts: &Facts,
+        gpu: &Gpu,
         candidate: &Candidate,
         heap: &HeapName,
     ) -> Self {
+        let (firmware_bytes, suspend_bytes, suspend_count) = match gpu.section {
+            Some(Section { firmware_bytes, suspend_bytes }) => (firmware_bytes, suspend_bytes, 0),
+            None => {
+                let firmware_bytes = firmware_bytes(policy, &facts.firmware);
+                (firmware_bytes, policy.suspend_bytes(), policy.suspend_count())
+            }
+        };
         Self {
             heap: heap.clone(),
-            source: facts.kernel.source(),
-            firmware_bytes: firmware_bytes(policy, &facts.firmware),
-            suspend_bytes: policy.suspend_bytes(),
-            suspend_count: policy.suspend_count(),
-            allow_unprotected: policy.allow_unprotected() && !facts.kernel.lockdown,
+            source: facts.kernel.source(gpu),
+            firmware_bytes,
+            suspend_bytes,
+            suspend_count,
+            allow_unprotected: may_be_unprotected(policy, facts, gpu),
             policy: candidate.origin.file.key.clone(),
             origin: candidate.origin.to_string(),
         }
     }
+}
+
+/// Returns whether memory that the CPU can map may be bound. A driver that takes a buffer by ioctl
+/// accepts none.
+pub(crate) fn may_be_unprotected(policy: &GpuPolicy, facts: &Facts, gpu: &Gpu) -> bool {
+    policy.allow_unprotected() && !facts.kernel.lockdown && gpu.section.is_none()
 }
 
 /// Returns the size of the firmware's protected buffer, in bytes: that of the image that the policy

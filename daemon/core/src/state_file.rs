@@ -13,7 +13,7 @@ use protheap_policy::policy::Policy;
 use protheap_policy::schema::EvidenceStatus;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Delivery, Facts, Platform, Protection, Verdict};
+use crate::facts::{Delivery, Facts, Platform, Protection, Section, Verdict};
 use crate::next::Next;
 use crate::state::{Reason, State, optional_word};
 use crate::timeline::{Monotonic, Step};
@@ -40,7 +40,8 @@ pub struct StateFile {
     /// Keys of the applicable policy files, most specific first.
     #[serde(default)]
     pub policies: Vec<Key>,
-    /// Mechanism that delivers a binding to the GPU driver.
+    /// Mechanism that delivers a binding to a GPU driver: of those of the GPUs, the first in the
+    /// order of precedence.
     pub delivery: Option<Delivery>,
     /// Rejected files and attributes.
     #[serde(default)]
@@ -117,6 +118,7 @@ pub struct GpuState {
     #[serde(default)]
     pub compatible: Vec<String>,
     pub driver: Option<String>,
+    pub delivery: Option<Delivery>,
     pub state: State,
     #[serde(default, with = "optional_word")]
     pub reason: Option<Reason>,
@@ -144,6 +146,12 @@ impl StateFile {
     /// Returns the state of one GPU.
     pub fn gpu(&self, device: &DeviceName) -> Option<&GpuState> {
         self.gpus.iter().find(|gpu| gpu.device == *device)
+    }
+
+    /// Returns the protected section of a firmware whose driver takes a buffer by ioctl.
+    pub fn section(&self, device: &DeviceName) -> Option<Section> {
+        let gpu = self.gpu(device).filter(|gpu| gpu.delivery == Some(Delivery::Ioctl))?;
+        Some(Section { firmware_bytes: gpu.firmware_bytes?, suspend_bytes: gpu.suspend_bytes? })
     }
 
     /// Returns the name of the program that wrote the file.
@@ -277,6 +285,19 @@ mod tests {
         };
         assert_eq!(program("protheapd 0.1.0"), "protheapd");
         assert_eq!(program(""), "");
+    }
+
+    #[test]
+    fn section_is_that_of_a_gpu_with_delivery_by_ioctl() {
+        let section = |delivery: &str, members: &str| {
+            let gpu = gpu(&format!(r#""state": "bound", "delivery": "{delivery}"{members}"#));
+            StateFile { gpus: vec![gpu], ..empty() }.section(&DeviceName::new("a.gpu").unwrap())
+        };
+        let sizes = r#", "firmware_bytes": 4096, "suspend_bytes": 8192"#;
+        let found = Some(Section { firmware_bytes: 4096, suspend_bytes: 8192 });
+        assert_eq!(section("ioctl", sizes), found);
+        assert_eq!(section("ioctl", ""), None);
+        assert_eq!(section("module", sizes), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::machine::{Machine, Which};
 use crate::obstacles::{self, Found, Obstacle, Situation};
 use crate::output::json;
+use crate::status::kernel;
 
 /// Maximum number of unrelated policy files to list.
 const MOST_ELSEWHERE: usize = 20;
@@ -62,6 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         if machine.is_blob { None } else { state_file::read(&machine.root, &mut machine.problems) };
     if let Some(last) = &last {
         last.add_verdicts(&mut machine.facts);
+        kernel::add_sections(&machine.root, last, &mut machine.facts);
     }
     let report = Report::of(&machine, last.as_ref());
     Ok(if args.json { json(&report)? } else { report.to_string() })
@@ -258,7 +260,7 @@ impl<'a> Report<'a> {
         last: Option<&'a StateFile>,
         found: Found,
     ) -> Self {
-        let Facts { platform, kernel, .. } = &machine.facts;
+        let facts @ Facts { platform, kernel, .. } = &machine.facts;
         let Platform { compatible, model } = platform;
         let applied = |file: &&Judged| file.outcome == Outcome::Applied;
         let mut gpus = Vec::new();
@@ -275,7 +277,7 @@ impl<'a> Report<'a> {
             kernel: KernelReport {
                 release: &kernel.release,
                 lockdown: kernel.lockdown,
-                delivery: kernel.delivery(),
+                delivery: facts.delivery(),
             },
             policies: (machine.files.iter().rev().filter(applied))
                 .map(|file| Applied { key: &file.key, path: &file.path })

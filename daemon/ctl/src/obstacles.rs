@@ -101,9 +101,9 @@ impl<'a> Situation<'a> {
     /// Returns the situation in which `decision` is the plan for a machine.
     pub(crate) fn of_plan(machine: &'a Machine, decision: &'a Decision) -> Self {
         let delivery = if machine.is_blob {
-            Some(machine.facts.kernel.delivery())
+            Some(machine.facts.delivery())
         } else {
-            kernel::delivery(&machine.root, &machine.facts.kernel).ok()
+            kernel::delivery(&machine.root, &machine.facts).ok()
         };
         Self {
             machine,

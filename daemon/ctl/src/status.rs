@@ -13,6 +13,7 @@ use crate::processes;
 use anyhow::Result;
 use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
+use protheap_board::render_node;
 use protheap_board::root::Root;
 use protheap_core::decision::decide;
 use protheap_core::facts::{Delivery, Platform};
@@ -111,7 +112,10 @@ impl Report {
         let before = machine.problems.len();
         let file = state_file::read(&machine.root, &mut machine.problems);
         match (&file, machine.problems.get(before)) {
-            (Some(file), _) => file.add_verdicts(&mut machine.facts),
+            (Some(file), _) => {
+                file.add_verdicts(&mut machine.facts);
+                kernel::add_sections(&machine.root, file, &mut machine.facts);
+            }
             (None, Some(problem)) => not_known("/writer".to_owned(), &problem.to_string()),
             (None, None) => {}
         }
@@ -121,7 +125,7 @@ impl Report {
             not_known("/writer/running".to_owned(), why);
         }
         let daemon_runs = processes::runs(&machine.root, DAEMON);
-        let delivery = kernel::delivery(&machine.root, &machine.facts.kernel);
+        let delivery = kernel::delivery(&machine.root, &machine.facts);
         if let Err(why) = &delivery {
             not_known("/delivery".to_owned(), why);
         }
@@ -195,7 +199,7 @@ fn statuses(
 ) -> Vec<(Status, Option<Seen>)> {
     let mut gpus = Vec::new();
     for (device, gpu) in &machine.facts.gpus {
-        let seen = Seen::of(&machine.root, &machine.facts.kernel, device.as_str());
+        let seen = Seen::of(&machine.root, &machine.facts, device);
         let entry = file.and_then(|file| file.gpu(device));
         let mut status = Status::of(device, gpu, &seen, entry, writer_runs);
         // A running daemon has the facts of its own selection.
@@ -266,7 +270,13 @@ fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
     }
     // Attributes that only root can read are unknown, not rejected.
     let hidden = hides_module(&machine.root).then(|| machine.root.shown(CONFIGFS));
-    let is_hidden = |path: &str| hidden.as_ref().is_some_and(|hidden| path.starts_with(hidden));
+    let is_driver = |device: &DeviceName, path: &str| {
+        path.ends_with(&format!("/{device}")) && render_node::is_hidden(&machine.root, device)
+    };
+    let is_hidden = |path: &str| {
+        hidden.as_ref().is_some_and(|hidden| path.starts_with(hidden))
+            || machine.facts.gpus.keys().any(|device| is_driver(device, path))
+    };
     for problem in machine.problems.iter().filter(|problem| !is_hidden(&problem.path)) {
         add(Refused::whole(&problem.path, &problem.message));
     }

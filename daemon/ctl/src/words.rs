@@ -54,7 +54,8 @@ pub(crate) fn reason(reason: Reason) -> Explanation {
         ),
         Reason::NoConsumer => (
             "nothing in this kernel can use a binding",
-            "load protheap.ko, and a GPU driver that uses it; see docs/driver.md",
+            "load a GPU driver that takes its buffer by ioctl, or protheap.ko and a GPU driver that \
+             uses it; see docs/driver.md",
         ),
         Reason::OnDemand => (
             "a heap is bound when the first protected group is created, or when a client requests \

@@ -7,6 +7,7 @@ mod commit;
 mod early;
 mod events;
 mod hold;
+mod ioctl;
 mod live;
 mod probes;
 mod publish;
@@ -19,7 +20,7 @@ use protheap_board::root::Root;
 use protheap_board::run::{Lock, RunDirectory};
 use protheap_board::{Problem, clock, panthor};
 use protheap_core::engine::{Action, Binder, Event, Keeper, Machine, Monotonic, Opened, Supplied};
-use protheap_core::facts::{Facts, Parameter};
+use protheap_core::facts::{Delivery, Facts, Parameter, Source};
 use protheap_core::state_file::Refused;
 use protheap_policy::cascade::LastGood;
 use protheap_policy::name::{DeviceName, HeapName};
@@ -31,6 +32,7 @@ use crate::{Result, ready};
 use allocate::Buffers;
 use commit::bound_event;
 pub use events::Collected;
+use ioctl::Lent;
 use probes::{POLL, log_failure};
 
 /// Binds all GPUs of this machine, as the early binder or as a daemon.
@@ -60,6 +62,8 @@ pub struct Executor<M, K: Kernel> {
     unwritten: Option<Problem>,
     /// Buffers that were allocated and not handed over yet, by GPU.
     buffers: Vec<(DeviceName, Buffers<K::Buffer>)>,
+    /// Origins of the buffers that were set by ioctl, by GPU.
+    lent: BTreeMap<DeviceName, Lent>,
     wake: Option<Monotonic>,
     /// Providers whose probe seems to have failed, and since when; see [`Executor::doubt`].
     suspects: BTreeMap<DeviceName, Monotonic>,
@@ -142,6 +146,7 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
             written: Vec::new(),
             unwritten: None,
             buffers: Vec::new(),
+            lent: BTreeMap::new(),
             wake: None,
             suspects,
             ready: false,
@@ -179,6 +184,11 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
         if M::KEEPS {
             // Bindings are adopted once they have been read.
             results = results.into_iter().flat_map(|event| self.handle(event)).collect();
+            // Programs that are started after the daemon must not see the reset that follows when a
+            // buffer is set by ioctl.
+            while self.engine.facts().delivery() == Delivery::Ioctl && !results.is_empty() {
+                results = results.into_iter().flat_map(|event| self.handle(event)).collect();
+            }
             // Programs that wait for readiness read the state file.
             self.publish();
         }
@@ -245,7 +255,10 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
                 Some((now(), Event::Allocated(device, request.heap, verdict)))
             }
             Action::HandOver(device, request) => {
-                let bound = self.hand_over(&device, &request);
+                let bound = match request.source {
+                    Source::Ioctl => self.set_firmware(&device, &request),
+                    _ => self.hand_over(&device, &request),
+                };
                 Some(bound_event(device, bound))
             }
             Action::Commit(device, request) => Some(self.commit(device, request)),
@@ -264,15 +277,7 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
                 self.warn(&device, "failed to end the hold, which expires by itself", ended);
                 None
             }
-            Action::Withdraw(device) => {
-                let removed = self.module().and_then(|module| match module.remove(&device) {
-                    // Another program has already withdrawn it.
-                    Err(error) if error.is_absent() => Ok(()),
-                    removed => Ok(removed?),
-                });
-                self.warn(&device, "failed to withdraw the binding", removed);
-                None
-            }
+            Action::Withdraw(device) => self.withdraw(&device),
             // Only the keeper requests these.
             Action::Read(_) | Action::Supply(..) | Action::Log(..) if !M::KEEPS => None,
             Action::Read(device) => Some((now(), self.read(device))),
@@ -293,8 +298,28 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
         }
     }
 
+    /// Withdraws a binding. Returns a result only for a buffer that was set by ioctl.
+    fn withdraw(&mut self, device: &DeviceName) -> Option<(Monotonic, Event)> {
+        if let Some(withdrawn) = self.withdraw_ioctl(device) {
+            return Some(withdrawn);
+        }
+        let removed = self.module().and_then(|module| match module.remove(device) {
+            // Another program has already withdrawn it.
+            Err(error) if error.is_absent() => Ok(()),
+            removed => Ok(removed?),
+        });
+        self.warn(device, "failed to withdraw the binding", removed);
+        None
+    }
+
     /// Returns the module for a change, after acquiring the lock if `/run` is writable.
     fn module(&mut self) -> Result<&K> {
+        self.acquire_lock();
+        self.module_to_read()
+    }
+
+    /// Acquires the lock against other programs if `/run` is writable.
+    fn acquire_lock(&mut self) {
         if M::KEEPS && self.lock.is_none() {
             self.make_run();
             let (log, ready) = (self.log, self.ready);
@@ -309,7 +334,6 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
                 Err(problem) => self.refuse(problem),
             }
         }
-        self.module_to_read()
     }
 
     fn module_to_read(&mut self) -> Result<&K> {

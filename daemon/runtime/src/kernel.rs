@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use protheap_board::heaps::{self, AllocateError};
 use protheap_board::module::{self, BindingState, Commit, Error, Hold, Kind, Module, Setup};
+use protheap_board::render_node::{self, RenderNode};
 use protheap_board::root::Root;
 use protheap_core::facts::{KernelBinding, Protection, Source};
 use protheap_policy::name::{DeviceName, HeapName};
@@ -21,6 +22,8 @@ pub trait Kernel: Debug + Sized {
     type Heap;
     /// A buffer.
     type Buffer: Debug;
+    /// A GPU driver that may take a buffer by ioctl.
+    type Node: Node<Buffer = Self::Buffer>;
 
     fn open(root: &Root) -> Result<Self, Error>;
     fn create(&self, device: &DeviceName) -> Result<Self::Binding, Error>;
@@ -36,6 +39,19 @@ pub trait Kernel: Debug + Sized {
     fn heap(root: &Root, name: &HeapName) -> Result<Self::Heap, AllocateError>;
     fn allocate(heap: &Self::Heap, bytes: u64) -> Result<Self::Buffer, AllocateError>;
     fn judge(buffer: &Self::Buffer) -> (Protection, String);
+
+    fn node(root: &Root, device: &DeviceName) -> Result<Option<Self::Node>, render_node::Error>;
+}
+
+/// A GPU driver that may take a buffer by ioctl. The methods are those of [`RenderNode`].
+#[allow(missing_docs, clippy::missing_errors_doc, reason = "see the type that implements it")]
+pub trait Node {
+    /// A buffer.
+    type Buffer;
+
+    fn query(&self) -> Result<render_node::Query, render_node::Error>;
+    fn set_firmware(&self, buffer: &Self::Buffer) -> Result<(), render_node::Error>;
+    fn take_firmware_back(&self) -> Result<(), render_node::Error>;
 }
 
 /// A binding that exists in the kernel. The methods are those of [`module::Binding`].
@@ -61,6 +77,7 @@ impl Kernel for Module {
     type Binding = module::Binding;
     type Heap = heaps::Heap;
     type Buffer = heaps::Buffer;
+    type Node = RenderNode;
 
     fn open(root: &Root) -> Result<Self, Error> {
         Self::open(root)
@@ -97,6 +114,26 @@ impl Kernel for Module {
 
     fn judge(buffer: &heaps::Buffer) -> (Protection, String) {
         buffer.judge()
+    }
+
+    fn node(root: &Root, device: &DeviceName) -> Result<Option<RenderNode>, render_node::Error> {
+        RenderNode::open(root, device)
+    }
+}
+
+impl Node for RenderNode {
+    type Buffer = heaps::Buffer;
+
+    fn query(&self) -> Result<render_node::Query, render_node::Error> {
+        self.query()
+    }
+
+    fn set_firmware(&self, buffer: &heaps::Buffer) -> Result<(), render_node::Error> {
+        self.set_firmware(buffer)
+    }
+
+    fn take_firmware_back(&self) -> Result<(), render_node::Error> {
+        self.take_firmware_back()
     }
 }
 

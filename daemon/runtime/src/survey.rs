@@ -5,7 +5,8 @@
 use protheap_board::policies::{self, Directories};
 use protheap_board::root::Root;
 use protheap_board::{
-    Problem, devices, firmware, heap_modules, heaps, kernel, panthor, platform, soc, tee,
+    Problem, devices, firmware, heap_modules, heaps, kernel, panthor, platform, render_node, soc,
+    tee,
 };
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Firmware, Kernel, Platform};
@@ -184,7 +185,10 @@ pub fn read_facts(
 ) -> Facts {
     let providers = policy.provider_compatibles();
     let tees = tee::read(root, problems);
-    let devices = devices::scan(root, &kernel.release, &tees, &providers, problems);
+    let mut devices = devices::scan(root, &kernel.release, &tees, &providers, problems);
+    for (device, gpu) in devices.gpus.iter_mut().filter(|(_, gpu)| gpu.driver.is_some()) {
+        gpu.section = render_node::section(root, device, problems);
+    }
     if kernel.module.is_none() && !devices.gpus.is_empty() {
         kernel.parameter = panthor::read(root, &kernel.release, daemon, problems);
     }

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use udev::{MonitorBuilder, MonitorSocket};
 
-/// Subsystems of heaps, TEEs, GPUs, heap providers, heap modules, and protheap.ko.
-const SUBSYSTEMS: [&str; 6] = ["dma_heap", "tee", "misc", "platform", "arm_ffa", "module"];
+/// Subsystems of heaps, TEEs, GPUs, heap providers, heap modules, protheap.ko, and render nodes.
+const SUBSYSTEMS: [&str; 7] = ["dma_heap", "tee", "misc", "platform", "arm_ffa", "module", "drm"];
 /// Size of the receive buffer in bytes: room for a coldplug. It is kernel memory.
 const QUEUE: usize = 4 << 20;
 

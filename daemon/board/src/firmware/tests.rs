@@ -79,17 +79,20 @@ fn read_returns_the_wanted_image_or_all() {
 #[test]
 fn present_images_have_their_paths() {
     let tree = Tree::new();
-    let present = |release| present(&tree.root(), release, &mut Vec::new());
+    let present = |release: &str| present(&tree.root(), release, &mut Vec::new());
     assert!(present("7.3.4").is_empty());
     tree.directory("lib/firmware/arm/mali/arch10.10");
     tree.file(&at("usr/lib/firmware", "arch10.8", ".zst"), "");
     tree.file(&at("lib/firmware/updates/7.3.4", "arch13.8", ".xz"), "");
+    let path = |release: &str| present(release).remove("arch13.8");
+    let packed = "lib/firmware/updates/7.3.4/arm/mali/arch13.8/mali_csffw.bin.xz";
+    assert_eq!(path("7.3.4").as_deref(), Some(packed));
+    assert_eq!(path(""), None);
+    // The kernel searches all directories for a plain image first.
     tree.file(&at("lib/firmware", "arch13.8", ""), "");
-    let path = "lib/firmware/updates/7.3.4/arm/mali/arch13.8/mali_csffw.bin.xz";
-    let found = present("7.3.4");
-    assert_eq!(found.get("arch13.8").map(String::as_str), Some(path));
-    assert_eq!(found.keys().collect::<Vec<_>>(), ["arch10.8", "arch13.8"]);
-    assert_eq!(present("")["arch13.8"], "lib/firmware/arm/mali/arch13.8/mali_csffw.bin");
+    let plain = "lib/firmware/arm/mali/arch13.8/mali_csffw.bin";
+    assert_eq!(path("7.3.4").as_deref(), Some(plain));
+    assert_eq!(present("").into_keys().collect::<Vec<_>>(), ["arch10.8", "arch13.8"]);
     // The kernel's own directory precedes all others.
     tree.file(CUSTOM, "/srv/fw\n");
     tree.file(&at("srv/fw", "arch12.8", ""), "");

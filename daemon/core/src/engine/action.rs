@@ -18,7 +18,8 @@ pub enum Action {
     /// reached or the heap has no more memory. Classify their protection, and keep them for
     /// [`Action::HandOver`].
     Allocate(DeviceName, Request),
-    /// Hand over the buffers of [`Action::Allocate`], and commit.
+    /// Hand over the buffers of [`Action::Allocate`], and commit. With [`Source::Ioctl`], set the
+    /// firmware buffer in the GPU driver, which resets the GPU.
     HandOver(DeviceName, Request),
     /// Have the kernel allocate the buffers, and commit.
     Commit(DeviceName, Request),
@@ -32,7 +33,8 @@ pub enum Action {
     BindOnDemand(DeviceName),
     /// End the hold without a binding, for this reason.
     EndHold(DeviceName, Reason),
-    /// Withdraw the binding: it has no user, or its TEE goes away.
+    /// Withdraw the binding: it has no user, or its TEE goes away. A buffer that was set by ioctl is
+    /// taken back, which resets the GPU.
     Withdraw(DeviceName),
     /// Read the kernel's binding. Only the keeper requests this.
     Read(DeviceName),
@@ -49,7 +51,7 @@ impl Action {
     /// Returns the action that obtains a verdict on the heap of `request`.
     pub(super) fn for_verdict(device: DeviceName, request: Request) -> Self {
         match request.source {
-            Source::Handed => Self::Allocate(device, request),
+            Source::Handed | Source::Ioctl => Self::Allocate(device, request),
             Source::Kernel => Self::Commit(device, request),
             Source::Driver => Self::Classify(device, request),
         }

@@ -9,7 +9,7 @@ use super::action::Action;
 use super::binding::Binding;
 use super::event::{Bound, Event, Opened};
 use crate::decision::{GpuDecision, Patience, Plan, decide_gpu};
-use crate::facts::{Facts, Gpu, Source, Verdict};
+use crate::facts::{Delivery, Facts, Gpu, Source, Verdict};
 use crate::request::Request;
 use crate::state::{Reason, State};
 use crate::timeline::Monotonic;
@@ -107,14 +107,15 @@ impl View<'_> {
 
     /// Returns whether binding has to wait for a demand.
     fn is_not_demanded(self, binding: &Binding) -> bool {
-        !self.is_demanded && is_on_demand(binding, self.facts)
+        !self.is_demanded && is_on_demand(binding, self.facts, self.gpu)
     }
 }
 
-/// Returns whether the policy binds on demand and the kernel can report a demand.
-pub(super) fn is_on_demand(binding: &Binding, facts: &Facts) -> bool {
+/// Returns whether the policy binds on demand and the kernel can report a demand for `gpu`.
+pub(super) fn is_on_demand(binding: &Binding, facts: &Facts, gpu: &Gpu) -> bool {
     let policy = binding.policy.as_ref();
-    policy.is_some_and(|policy| policy.bind() == Bind::Demand) && facts.kernel.module.is_some()
+    policy.is_some_and(|policy| policy.bind() == Bind::Demand)
+        && facts.kernel.delivery(gpu) == Delivery::Module
 }
 
 /// Result of a selection.

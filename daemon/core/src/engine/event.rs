@@ -30,6 +30,10 @@ pub enum Event {
     Read(DeviceName, Result<Option<KernelBinding>, String>),
     /// Result of [`Action::Supply`](super::Action::Supply).
     Supplied(DeviceName, Supplied),
+    /// Result of [`Action::Withdraw`](super::Action::Withdraw) of a buffer that was set by ioctl:
+    /// the error if the GPU driver keeps the buffer because protected groups exist. Only the keeper
+    /// reacts to it.
+    Withdrawn(DeviceName, Result<(), String>),
     /// Facts changed. One event carries all changes that are known by now, so that the engine never
     /// acts on a part of them.
     Changed(Vec<Change>),
@@ -48,7 +52,8 @@ impl Event {
             | Self::Bound(device, _)
             | Self::OnDemand(device, _)
             | Self::Read(device, _)
-            | Self::Supplied(device, _) => Some(device),
+            | Self::Supplied(device, _)
+            | Self::Withdrawn(device, _) => Some(device),
             Self::Started | Self::Changed(_) | Self::Woken | Self::Rebind(_) => None,
         }
     }
@@ -62,7 +67,8 @@ pub enum Opened {
     Held(Monotonic),
     /// The binding is open and the GPU's probe is not held.
     NotHeld,
-    /// The GPU driver has probed, and is notified if a binding is committed later.
+    /// The GPU driver has probed, and is notified if a binding is committed later, or takes a buffer
+    /// by ioctl.
     AlreadyProbed,
     /// The GPU driver has probed without looking up a binding.
     NoConsumer,
@@ -70,7 +76,8 @@ pub enum Opened {
     OnDemand,
     /// An earlier run bound this heap. The flag says whether the driver has taken buffers.
     Adopted(HeapName, bool),
-    /// The driver still uses a withdrawn binding. The text is the kernel's.
+    /// The driver still uses a withdrawn binding, or has protected groups with a buffer of an
+    /// unknown heap. The text is the kernel's.
     Busy(String),
     /// The kernel refused to open it. The text is the reason.
     Refused(String),

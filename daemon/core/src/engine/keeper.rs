@@ -22,7 +22,7 @@ use super::binding::Binding;
 use super::event::{Change, Event};
 use super::known::{Consequence, Known};
 use super::machine::Machine;
-use crate::facts::{Facts, KernelBinding};
+use crate::facts::{Delivery, Facts, KernelBinding};
 use crate::next::{Current, Next, next};
 use crate::state::{Reason, State};
 use crate::state_file::StateFile;
@@ -55,7 +55,7 @@ pub enum NoRebind {
 pub enum NoDemand {
     /// There is no such GPU.
     NoGpu,
-    /// The policy does not bind on demand, or protheap.ko is not loaded.
+    /// The policy does not bind on demand, or the delivery is not protheap.ko.
     AtBoot,
     /// State of the binding, and its reason.
     Unbound(State, Option<Reason>),
@@ -140,10 +140,13 @@ impl Keeper {
     ///
     /// Returns the reason if it is not bound.
     pub fn demanded(&self, device: &DeviceName) -> Result<(), NoDemand> {
-        let binding = self.binding(device).ok_or(NoDemand::NoGpu)?;
+        let facts = &self.known.facts;
+        let (Some(binding), Some(gpu)) = (self.binding(device), facts.gpus.get(device)) else {
+            return Err(NoDemand::NoGpu);
+        };
         if binding.is_bound() {
             Ok(())
-        } else if !is_on_demand(binding, &self.known.facts) {
+        } else if !is_on_demand(binding, facts, gpu) {
             Err(NoDemand::AtBoot)
         } else {
             Err(NoDemand::Unbound(binding.state(), binding.reason()))
@@ -161,7 +164,7 @@ impl Keeper {
             return Err(NoRebind::NoGpu);
         };
         let taken = gpu.driver.is_some() || kept.binding.state() == State::InUse;
-        if self.known.facts.kernel.module.is_none() {
+        if !matches!(self.known.facts.kernel.delivery(gpu), Delivery::Ioctl | Delivery::Module) {
             Err(NoRebind::Fixed)
         } else if !kept.is_at_rest() {
             Err(NoRebind::Busy)
@@ -249,8 +252,9 @@ impl Keeper {
     /// for `only`, or for all GPUs. If the change is that `heap` was registered, heaps that were
     /// too small are not tried again, because they have no more memory now.
     fn look_again(&mut self, only: Option<&DeviceName>, heap: Option<&HeapName>) {
-        let has_parameter = self.known.facts.kernel.parameter.is_some();
-        for (device, gpu) in &mut self.known.facts.gpus {
+        let Facts { kernel, gpus, .. } = &mut self.known.facts;
+        for (device, gpu) in gpus {
+            let has_parameter = kernel.delivery(gpu) == Delivery::PanthorParameter;
             if only.is_none_or(|only| only == device)
                 && let Some(kept) = self.gpus.get_mut(device)
             {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::tests::{Inspect, bindings, device, facts, heap, provider};
 use super::*;
-use crate::facts::{Facts, Gpu, KernelBinding, Source, Verdict};
+use crate::facts::{Facts, Gpu, KernelBinding, Section, Source, Verdict};
 use crate::state::{Reason, State};
 use protheap_policy::fragment::Fragment;
 use protheap_policy::merged::Merged;
@@ -78,6 +78,11 @@ fn provider_of(heap: &str) -> Option<&'static str> {
     }
 }
 
+/// Returns the protected section of a driver that takes its buffer by ioctl.
+fn section() -> Section {
+    Section { firmware_bytes: 262_144, suspend_bytes: 65_536 }
+}
+
 /// Returns facts with two GPUs.
 fn two(heaps: &[&str], pending: &[&str]) -> Facts {
     let mut facts = facts(heaps, pending);
@@ -117,6 +122,7 @@ fn part_of(event: &Event, gpu: &DeviceName) -> Option<Event> {
         | Event::Read(device, _)
         | Event::Supplied(device, _)
         | Event::OnDemand(device, _)
+        | Event::Withdrawn(device, _)
         | Event::Rebind(device) => (device == gpu).then(|| event.clone()),
     }
 }

@@ -10,7 +10,7 @@ use crate::bus::DAEMON;
 use crate::status::gpu::Status;
 use crate::status::kernel::is_loaded;
 
-/// GPU drivers that can take a binding from protheap.ko.
+/// GPU drivers that can take a binding.
 const CONSUMERS: [&str; 2] = ["panthor", "tyr"];
 const PROTHEAP: &str = "protheap";
 /// Remedy for a GPU driver that takes no binding.
@@ -70,8 +70,9 @@ fn drivers(at: &Situation<'_>, found: &mut Found) {
             _ if !CONSUMERS.contains(&driver) => {
                 format!("the driver {driver} is bound, which takes no binding")
             }
-            "panthor" if has_none => "this kernel's panthor takes no binding: there is neither \
-                                      protheap.ko for it nor its parameter protected_heap_name"
+            "panthor" if has_none => "this kernel's panthor takes no binding: there is no \
+                                      protheap.ko for it, and it has neither the ioctl for a \
+                                      firmware buffer nor the parameter protected_heap_name"
                 .to_owned(),
             _ if has_none => format!("{driver} takes no binding: there is no protheap.ko for it"),
             _ => continue,
@@ -85,9 +86,11 @@ fn drivers(at: &Situation<'_>, found: &mut Found) {
     }
 }
 
-/// Adds the daemon if it is not running. It needs the module, and does not start early at boot.
+/// Adds the daemon if it is not running. It needs the module or the driver's ioctl, and does not
+/// start early at boot.
 fn daemon(at: &Situation<'_>, found: &mut Found) {
-    let of_use = !at.gpus.is_empty() && at.delivery == Some(Delivery::Module);
+    let of_use =
+        !at.gpus.is_empty() && matches!(at.delivery, Some(Delivery::Ioctl | Delivery::Module));
     if of_use && at.daemon_runs == Some(false) && !at.gpus.iter().any(Status::is_pending) {
         found.push(Obstacle {
             what: "not-running",

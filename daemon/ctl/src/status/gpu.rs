@@ -140,6 +140,9 @@ impl Status {
             && is_bound
         {
             status.heap = HeapName::new(heap).ok();
+        } else if let Seen::Firmware(section) = seen {
+            status.firmware_bytes = Some(section.firmware_bytes);
+            status.suspend_bytes = Some(section.suspend_bytes);
         }
         // The file describes the same binding, or the reason why there is none.
         let same = |file: &&GpuState| {
@@ -245,6 +248,11 @@ fn known(seen: &Seen, file: Option<&GpuState>, gpu: &Gpu) -> Option<Known> {
             if !heap.is_empty() && gpu.driver.as_ref().is_none_or(|name| name == "panthor") =>
         {
             bound(State::Bound, heap)
+        }
+        Seen::Firmware(_) => {
+            let file = file.filter(|file| file.state.is_bound());
+            let reason = file.map_or(Some(Reason::Adopted), |file| file.reason);
+            (State::InUse, Some(reason), From::Kernel)
         }
         Seen::None | Seen::NoDelivery | Seen::Parameter(_) => match (unbound_file, seen) {
             (Some(file), _) => written(file),

@@ -5,27 +5,43 @@
 use protheap_board::kernel::CONFIGFS;
 use protheap_board::module::BindingState;
 use protheap_board::panthor;
+use protheap_board::render_node::{self, RenderNode};
 use protheap_board::root::Root;
-use protheap_core::facts::{Delivery, Kernel, Parameter, Protection};
+use protheap_core::facts::{Delivery, Facts, Parameter, Protection, Section};
+use protheap_core::state_file::StateFile;
+use protheap_policy::name::DeviceName;
 
 /// Exists if protheap.ko is loaded or built in.
 const LOADED: &str = "sys/module/protheap";
 
 /// Returns the mechanism that delivers a binding to the GPU driver, or the reason why it is
 /// unknown.
-pub(crate) fn delivery(root: &Root, kernel: &Kernel) -> Result<Delivery, String> {
+pub(crate) fn delivery(root: &Root, facts: &Facts) -> Result<Delivery, String> {
+    let kernel = &facts.kernel;
+    if facts.delivery() == Delivery::Ioctl {
+        return Ok(Delivery::Ioctl);
+    }
     if kernel.module.is_none() && root.is_directory(CONFIGFS) {
         return Err(format!("failed to read the interface version in {}", root.shown(CONFIGFS)));
     }
     if kernel.module.is_none() && is_loaded(root) {
         return Err(format!("protheap.ko is loaded, but {} does not exist", root.shown(CONFIGFS)));
     }
-    Ok(kernel.delivery())
+    Ok(facts.delivery())
 }
 
 /// Returns whether protheap.ko is loaded, even if its configfs directory is missing.
 pub(crate) fn is_loaded(root: &Root) -> bool {
     root.is_directory(LOADED)
+}
+
+/// Adds the protected sections of GPUs whose driver this user may not query, from the state file.
+pub(crate) fn add_sections(root: &Root, file: &StateFile, facts: &mut Facts) {
+    for (device, gpu) in &mut facts.gpus {
+        if gpu.driver.is_some() && gpu.section.is_none() && render_node::is_hidden(root, device) {
+            gpu.section = file.section(device);
+        }
+    }
 }
 
 /// The kernel's state of one GPU's binding.
@@ -35,12 +51,14 @@ pub(super) enum Seen {
     Hidden(String),
     /// No driver in this kernel takes a binding.
     NoDelivery,
-    /// protheap.ko has no binding.
+    /// protheap.ko has no binding, or the GPU driver no buffer.
     None,
     /// protheap.ko has this binding.
     Binding(Binding),
     /// panthor's parameter names this heap, or will when panthor is loaded; empty if it names none.
     Parameter(String),
+    /// The GPU driver has a buffer for this section. It does not know from which heap.
+    Firmware(Section),
 }
 
 /// A binding of protheap.ko, with the words of its attributes.
@@ -62,10 +80,15 @@ pub(super) struct Binding {
 
 impl Seen {
     /// Reads the binding of `device`.
-    pub(super) fn of(root: &Root, kernel: &Kernel, device: &str) -> Self {
-        match delivery(root, kernel) {
+    pub(super) fn of(root: &Root, facts: &Facts, device: &DeviceName) -> Self {
+        let kernel = &facts.kernel;
+        let of_gpu = facts.gpus.get(device).map(|gpu| kernel.delivery(gpu));
+        if of_gpu == Some(Delivery::Ioctl) {
+            return Self::in_driver(root, device);
+        }
+        match delivery(root, facts) {
             Err(why) => Self::Hidden(why),
-            Ok(Delivery::Module) => Self::in_module(root, device),
+            Ok(_) if of_gpu == Some(Delivery::Module) => Self::in_module(root, device.as_str()),
             Ok(_) => match &kernel.parameter {
                 None => Self::NoDelivery,
                 Some(Parameter::Set(heap)) => Self::Parameter(heap.clone()),
@@ -78,6 +101,20 @@ impl Seen {
                     }
                 }
             },
+        }
+    }
+
+    fn in_driver(root: &Root, device: &DeviceName) -> Self {
+        if !root.is_running() {
+            return Self::Hidden("the GPU driver of another machine cannot be queried".to_owned());
+        }
+        match RenderNode::open(root, device).and_then(|node| node.map(|n| n.query()).transpose()) {
+            Ok(Some(query)) => match query.section.filter(|_| query.has_buffer) {
+                Some(section) => Self::Firmware(section),
+                None => Self::None,
+            },
+            Ok(None) => Self::None,
+            Err(error) => Self::Hidden(error.to_string()),
         }
     }
 

@@ -25,6 +25,7 @@ impl Report {
         };
         let release = self.kernel.as_deref().unwrap_or("unknown");
         let delivery = match self.delivery {
+            Some(Delivery::Ioctl) => "the GPU driver takes the firmware buffer by ioctl".to_owned(),
             Some(Delivery::Module) => "bindings are delivered by protheap.ko".to_owned(),
             Some(Delivery::PanthorParameter) => {
                 "bindings are delivered by panthor's parameter".to_owned()
@@ -194,6 +195,9 @@ fn buffers(gpu: &Status) -> Option<String> {
     let mut text = format!("{} for the firmware", size(firmware));
     if let (Some(bytes), Some(count)) = (gpu.suspend_bytes, gpu.suspend_count) {
         let _ = write!(text, ", at most {count} of {} for suspended groups", size(bytes));
+    } else if let Some(bytes) = gpu.suspend_bytes {
+        let _ = write!(text, "; clients allocate {} for each protected group", size(bytes));
+        return Some(text);
     }
     if let (Some(free), Some(in_use)) = (gpu.suspend_free, gpu.suspend_in_use) {
         let all = gpu.suspend_buffers().filter(|all| Some(*all) < gpu.suspend_count);

@@ -262,6 +262,26 @@ fn heap_in_the_panthor_parameter_is_shown() {
 }
 
 #[test]
+fn buffer_that_was_set_by_ioctl_is_shown() {
+    let scene = Scene::new("rk3588s-khadas-edge2-unpatched", &["protheapd"]);
+    let mut gpu = has_heap("in-use");
+    let timeline = json!([{"at_us": 4_711_000, "step": "in-use"}]);
+    for (member, value) in [
+        ("delivery", json!("ioctl")),
+        ("policy", json!("rockchip,rk3588")),
+        ("suspend_count", Value::Null),
+        ("timeline", timeline),
+    ] {
+        gpu[member] = value;
+    }
+    scene.state("protheapd", GPU, gpu.clone(), json!({"delivery": "ioctl"}));
+    expect("ioctl", &scene, 0);
+    // The driver was unbound since: the delivery is that of the kernel.
+    fs::remove_file(scene.path(&format!("sys/devices/platform/{GPU}/driver"))).unwrap();
+    assert_eq!(status_json(&scene)["delivery"], "none");
+}
+
+#[test]
 fn every_machine_has_a_status_before_the_first_run() {
     for name in machine::names() {
         let scene = Scene(Directory::machine(&name));

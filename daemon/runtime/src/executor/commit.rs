@@ -7,7 +7,7 @@ use protheap_board::module::{self, BindingState, Commit, Kind, Setup};
 use protheap_board::panthor;
 use protheap_board::root::Root;
 use protheap_core::engine::{Bound, Event, Machine, Monotonic, Supplied};
-use protheap_core::facts::{KernelBinding, Shortage, Verdict};
+use protheap_core::facts::{Delivery, KernelBinding, Shortage, Verdict};
 use protheap_core::request::Request;
 use protheap_policy::name::{DeviceName, HeapName};
 
@@ -110,8 +110,10 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
 
     /// Returns the kernel's binding, whichever program made it.
     pub(super) fn bound(&mut self, device: &DeviceName) -> Result<Option<KernelBinding>> {
-        if self.engine.facts().kernel.module.is_none() {
-            return Ok(None);
+        match self.delivery(device) {
+            Delivery::Ioctl => return self.bound_by_ioctl(device),
+            Delivery::Module => {}
+            Delivery::PanthorParameter | Delivery::None => return Ok(None),
         }
         let Some(binding) = self.module_to_read()?.binding(device)? else { return Ok(None) };
         match binding.bound() {

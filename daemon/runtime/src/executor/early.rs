@@ -4,6 +4,7 @@
 
 use protheap_board::uevents::Uevents;
 use protheap_core::engine::{Binder, Machine as _};
+use protheap_core::facts::Delivery;
 use protheap_core::state::State;
 
 use super::Executor;
@@ -35,7 +36,7 @@ impl<K: Kernel> Executor<Binder, K> {
         let mut states = self.engine.bindings().map(|(_, binding)| binding.state());
         let is_bound = |state| matches!(state, State::Bound | State::InUse);
         // A heap that is only named to a driver is not bound in the kernel yet.
-        if self.module.is_some()
+        if self.engine.facts().delivery() < Delivery::PanthorParameter
             && states.clone().all(is_bound)
             && let (Some(run), Some(lock)) = (&self.run, &self.lock)
             && let Err(problem) = run.mark_bound(lock)

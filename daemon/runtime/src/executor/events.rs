@@ -56,6 +56,12 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
                 collected.drivers |= !M::KEEPS;
                 return;
             }
+            Some(Relevant::Released) => {
+                let gpus = self.engine.facts().gpus.iter().filter(|(_, gpu)| gpu.section.is_some());
+                let changes = gpus.map(|(device, _)| Change::Binding(device.clone()));
+                collected.changes.extend(changes.filter(|_| M::KEEPS));
+                return;
+            }
             Some(Relevant::Module) if !M::KEEPS => return,
             Some(Relevant::Device | Relevant::Module) => {
                 collected.all = true;
@@ -127,6 +133,8 @@ enum Relevant {
     Demand(DeviceName),
     /// protheap.ko was loaded or unloaded.
     Module,
+    /// A GPU driver has released the buffer that was set by ioctl.
+    Released,
     /// A module that the policy names was initialized or unloaded. The kernel sends no event when
     /// the initialization begins, nor when it fails (`do_init_module()`, kernel/module/main.c).
     HeapModule,
@@ -138,6 +146,10 @@ fn relevant(event: &impl uevents::Event, facts: &Facts, policy: &Policy) -> Opti
         ("tee", "add" | "remove") => Some(Relevant::Tee),
         ("module", "add" | "remove") if facts.heap_modules.contains_key(event.device()) => {
             Some(Relevant::HeapModule)
+        }
+        // The node of the event is not needed: reading the bindings of all GPUs is cheap.
+        ("drm", "change") if event.property("PROTECTED_MEMORY") == Some("released") => {
+            Some(Relevant::Released)
         }
         ("drivers", "add") => Some(Relevant::Registered),
         ("misc", _) if event.device() == "protheap" => {

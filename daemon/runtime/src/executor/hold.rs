@@ -14,11 +14,14 @@ use crate::kernel::{Binding as _, Kernel};
 
 impl<M: Machine, K: Kernel> Executor<M, K> {
     pub(super) fn open(&mut self, device: &DeviceName, hold: u32) -> Result<Opened> {
-        let source = self.engine.facts().kernel.source();
+        let source = self.source(device);
         let until = |left: u32| Opened::Held(Monotonic(now().0 + u64::from(left) * 1_000));
         if source == Source::Driver {
             // The binder delays the boot instead.
             return Ok(if hold == 0 { Opened::NotHeld } else { until(hold) });
+        }
+        if source == Source::Ioctl {
+            return self.open_ioctl(device);
         }
         let module = self.module()?;
         let mut binding = match module.create(device) {
@@ -64,6 +67,12 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
         })
     }
 
+    /// Returns who allocates the buffers of `device`.
+    fn source(&self, device: &DeviceName) -> Source {
+        let facts = self.engine.facts();
+        facts.gpus.get(device).map_or(Source::Handed, |gpu| facts.kernel.source(gpu))
+    }
+
     /// Releases the buffers of `device` and has the kernel report the next protected group.
     pub(super) fn bind_on_demand(&mut self, device: &DeviceName) -> Result<()> {
         let binding = self.module()?.binding(device)?.ok_or("the binding was withdrawn")?;
@@ -72,7 +81,7 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
 
     /// Ends the hold, and leaves the reason in the kernel.
     pub(super) fn end_hold(&mut self, device: &DeviceName, reason: Reason) -> Result<()> {
-        if self.engine.facts().kernel.source() == Source::Driver {
+        if self.source(device) == Source::Driver {
             // The boot continues after every selection.
             return Ok(());
         }

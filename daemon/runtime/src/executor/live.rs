@@ -8,17 +8,19 @@ use protheap_core::notes::{Note, What, notes};
 use protheap_core::state_file::Refused;
 use protheap_policy::name::DeviceName;
 
-use super::{Executor, now};
+use super::{Executor, ioctl, now};
 use crate::kernel::Kernel;
 use crate::log::Message;
 use crate::state_file;
 use crate::survey::{read_firmware, read_policy};
 
 impl<K: Kernel> Executor<Keeper, K> {
-    /// Restores the timelines that an earlier program of this boot saved. They are only
-    /// informative, so that errors are ignored.
+    /// Restores what an earlier program of this boot saved: the timelines, and the heaps of the
+    /// buffers that were set by ioctl. Without it, the timelines are shorter, and such a buffer is
+    /// taken back and replaced.
     pub fn restore(&mut self) {
         if let Some(file) = state_file::read(&self.root, &mut Vec::new()) {
+            self.lent = ioctl::restored(&file);
             self.engine.restore(&file, now());
         }
     }

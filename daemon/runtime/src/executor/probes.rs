@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use protheap_board::{devices, heap_modules, heaps, tee};
+use protheap_board::{devices, heap_modules, heaps, render_node, tee};
 use protheap_core::engine::{Change, Event, Machine, Monotonic};
 use protheap_core::facts::{Facts, Failure, Gpu, HeapModule, Provider};
 use protheap_policy::name::DeviceName;
@@ -72,15 +72,8 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
     /// Adds a change for each GPU or provider whose driver was bound or unbound, and for each
     /// provider that failed to probe.
     pub(super) fn drivers(&mut self, changes: &mut Vec<Change>) {
+        self.gpu_drivers(changes);
         let known = self.engine.facts();
-        for (device, gpu) in &known.gpus {
-            let driver = devices::gpu_driver(&self.root, device);
-            if driver != gpu.driver {
-                let compatible = gpu.compatible.clone();
-                let gpu = Gpu { compatible, driver, ..Gpu::default() };
-                changes.push(Change::Gpu(device.clone(), Some(gpu)));
-            }
-        }
         let mut probed = false;
         for (device, known) in &known.providers {
             let mut provider = devices::provider(&self.root, device, known);
@@ -99,6 +92,26 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
         }
         if probed {
             self.registered(changes);
+        }
+    }
+
+    /// Adds a change for each GPU whose driver was bound or unbound, or started or ceased to take a
+    /// buffer by ioctl. The uevent `bind` follows the registration of the driver's render node.
+    fn gpu_drivers(&mut self, changes: &mut Vec<Change>) {
+        let mut problems = Vec::new();
+        for (device, known) in &self.engine.facts().gpus {
+            let driver = devices::gpu_driver(&self.root, device);
+            let has_driver = driver.is_some();
+            let read = || render_node::section(&self.root, device, &mut problems);
+            let section = has_driver.then(read).flatten();
+            if driver != known.driver || section != known.section {
+                let compatible = known.compatible.clone();
+                let gpu = Gpu { compatible, driver, section, ..Gpu::default() };
+                changes.push(Change::Gpu(device.clone(), Some(gpu)));
+            }
+        }
+        for problem in problems {
+            self.refuse(problem);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Tests of the executor on a kernel that records calls and fails where a test says.
 
 mod fake;
+mod ioctl;
 
 use protheap_board::module::BindingState;
 use protheap_board::testing::Tree;

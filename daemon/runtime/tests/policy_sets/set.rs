@@ -243,7 +243,7 @@ pub(crate) fn facts() -> impl Strategy<Value = Facts> {
             facts.providers.insert(DeviceName::new("svp").unwrap(), provider);
         }
         facts.kernel.lockdown = lockdown;
-        facts.kernel.module = module.then(|| Module { abi: 1, can_allocate: false });
+        facts.kernel.module = module.then_some(Module { abi: 1, can_allocate: false });
         facts.tees.extend(tee.then(|| Tee { implementation: "optee".into(), revision: None }));
         facts
     })

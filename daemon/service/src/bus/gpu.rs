@@ -4,7 +4,8 @@
 
 use protheap_board::module::counter;
 use protheap_client::Error;
-use protheap_core::engine::{Machine as _, NoDemand, NoRebind};
+use protheap_core::engine::{NoDemand, NoRebind};
+use protheap_core::facts::Delivery;
 use protheap_core::state::Reason;
 use protheap_core::state_file::GpuState;
 use protheap_policy::name::DeviceName;
@@ -101,7 +102,7 @@ impl Gpu {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn delivery(&self) -> &'static str {
-        self.bindings.now().engine.facts().kernel.delivery().as_str()
+        self.now(|gpu| gpu.delivery).unwrap_or(Delivery::None).as_str()
     }
 
     #[zbus(property(emits_changed_signal = "false"))]

@@ -40,7 +40,7 @@ impl Manager {
 pub(super) fn signalled(snapshot: &Snapshot) -> Vec<Property> {
     vec![
         ("Policies", policies(snapshot).into()),
-        ("Delivery", snapshot.engine.facts().kernel.delivery().as_str().into()),
+        ("Delivery", snapshot.engine.facts().delivery().as_str().into()),
     ]
 }
 
@@ -72,7 +72,7 @@ impl Manager {
 
     #[zbus(property)]
     fn delivery(&self) -> &'static str {
-        self.bindings.now().engine.facts().kernel.delivery().as_str()
+        self.bindings.now().engine.facts().delivery().as_str()
     }
 
     #[zbus(out_args("heap", "name", "details"))]

@@ -27,6 +27,8 @@ pub(super) struct Kept {
     pub(super) duty: Duty,
     upkeep: Upkeep,
     demand: Demand,
+    /// Time of the next withdrawal, after the GPU driver has refused one.
+    withdrawal: Option<Monotonic>,
     /// Heap that was bound when the daemon first read the binding. A closed image may not switch to
     /// another.
     closed_to: Option<HeapName>,
@@ -63,6 +65,7 @@ impl Kept {
             duty: Duty::New,
             upkeep: Upkeep::default(),
             demand: Demand::default(),
+            withdrawal: None,
             closed_to: None,
         }
     }
@@ -233,7 +236,14 @@ impl Kept {
         actions: &mut Vec<Action>,
     ) {
         match (&mut self.duty, event) {
-            (_, Event::Read(_, found)) => self.read(found, now),
+            (_, Event::Read(_, found)) => self.read(found, gpu, now),
+            (_, Event::Withdrawn(_, outcome)) => {
+                let mut at = At { device, binding: &mut self.binding, now, actions };
+                if withdrawn(&mut self.withdrawal, outcome, &mut at) && self.is_at_rest() {
+                    gpu.verdicts.clear();
+                    self.duty = Duty::New;
+                }
+            }
             (Duty::Attempting(attempt), Event::Opened(_, Opened::Busy(why)))
                 if attempt.is_opening() =>
             {
@@ -284,7 +294,12 @@ impl Kept {
     }
 
     /// Processes the kernel's binding as just read.
-    fn read(&mut self, found: Result<Option<KernelBinding>, String>, now: Monotonic) {
+    fn read(
+        &mut self,
+        found: Result<Option<KernelBinding>, String>,
+        gpu: &mut Gpu,
+        now: Monotonic,
+    ) {
         self.upkeep.reading = false;
         let is_first = self.duty == Duty::Reading;
         if !is_first && !self.is_at_rest() {
@@ -299,6 +314,12 @@ impl Kept {
             }
             Ok(None) if self.binding.is_bound() => {
                 self.rest(State::Unprotected, Reason::Withdrawn, now, String::new());
+                if gpu.section.is_some() {
+                    // The driver has released its buffer, as before hibernation, or is another one
+                    // than that of the binding. It takes a new buffer at any time.
+                    gpu.verdicts.clear();
+                    self.duty = Duty::New;
+                }
             }
             // The driver may have freed the withdrawn buffers.
             Ok(None) if self.upkeep.retry.is_some() => self.start_attempt(),
@@ -342,7 +363,8 @@ impl Kept {
             return actions.push(Action::Read(device.clone()));
         }
         if self.is_at_rest() {
-            self.attend(device, facts, now, actions);
+            self.withdraw(device, gpu, now, actions);
+            self.attend(device, gpu, facts, now, actions);
         }
         if let Duty::Attempting(attempt) = &mut self.duty {
             let view = View { gpu, facts, is_demanded: self.demand.is_pending };
@@ -351,15 +373,37 @@ impl Kept {
         }
     }
 
+    /// Repeats a withdrawal that the GPU driver has refused. No event reports when the driver would
+    /// accept it.
+    fn withdraw(
+        &mut self,
+        device: &DeviceName,
+        gpu: &Gpu,
+        now: Monotonic,
+        actions: &mut Vec<Action>,
+    ) {
+        // A driver that is unbound releases the buffer.
+        if self.binding.is_bound() || gpu.section.is_none() {
+            self.withdrawal = None;
+        }
+        if self.withdrawal.is_some_and(|at| at <= now) {
+            self.withdrawal = Some(Monotonic(now.0 + RETRY));
+            actions.push(Action::Withdraw(device.clone()));
+        } else if let Some(at) = self.withdrawal {
+            actions.push(Action::WakeAt(at));
+        }
+    }
+
     /// Carries out pending upkeep.
     fn attend(
         &mut self,
         device: &DeviceName,
+        gpu: &Gpu,
         facts: &Facts,
         now: Monotonic,
         actions: &mut Vec<Action>,
     ) {
-        let is_on_demand = is_on_demand(&self.binding, facts);
+        let is_on_demand = is_on_demand(&self.binding, facts, gpu);
         let is_stale = self.upkeep.is_stale();
         if let Duty::Holding(holding) = &mut self.duty {
             let has_tee = facts.has_tee_for_heaps();
@@ -392,4 +436,17 @@ impl Kept {
             actions.push(Action::Read(device.clone()));
         }
     }
+}
+
+/// Processes the result of a withdrawal. Returns whether it succeeded after it had been refused.
+fn withdrawn(
+    withdrawal: &mut Option<Monotonic>,
+    outcome: Result<(), String>,
+    at: &mut At<'_>,
+) -> bool {
+    let Err(why) = outcome else { return withdrawal.take().is_some() };
+    if withdrawal.replace(Monotonic(at.now.0 + RETRY)).is_none() {
+        at.request(|device| Action::Log(device, why));
+    }
+    false
 }

@@ -2,6 +2,7 @@
 
 mod demand;
 mod driver;
+mod ioctl;
 mod random;
 
 use super::holding::{ATTEMPTS, IDLE, TEE_COMES};

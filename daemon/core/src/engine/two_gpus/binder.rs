@@ -84,6 +84,8 @@ fn outside() -> impl Strategy<Value = Outside> {
 #[derive(Debug, Clone)]
 struct Board {
     source: Source,
+    /// Whether the driver of each GPU takes its buffer by ioctl.
+    by_ioctl: Vec<bool>,
     tables: Vec<Table>,
     there: Vec<&'static str>,
     pending: Vec<&'static str>,
@@ -103,7 +105,7 @@ fn board(source: impl Strategy<Value = Source>) -> impl Strategy<Value = Board> 
     use proptest::collection::vec;
     use proptest::sample::subsequence;
     let machine = (
-        source,
+        (source, vec(any::<bool>(), GPUS)),
         vec(table(), GPUS),
         subsequence(HEAPS.to_vec(), 0..=HEAPS.len()),
         subsequence(vec![SVP, OPTEE], 0..=2),
@@ -112,11 +114,12 @@ fn board(source: impl Strategy<Value = Source>) -> impl Strategy<Value = Board> 
     let kernel = (vec(opens(), GPUS), vec(verdict(), 6), vec(proptest::bool::weighted(0.8), GPUS));
     let events = (vec((1u64..1_500_000, outside()), 0..12), vec(0usize..3, 12));
     (machine, kernel, events).prop_map(|(machine, kernel, events)| {
-        let (source, tables, there, pending, module) = machine;
+        let ((source, by_ioctl), tables, there, pending, module) = machine;
         let (opens, verdicts, accepts) = kernel;
         let (happenings, order) = events;
         Board {
             source,
+            by_ioctl,
             tables,
             there,
             pending,
@@ -149,7 +152,7 @@ impl Run {
         let mut facts = two(&board.there, &board.pending);
         facts.heap_modules.extend(board.module.map(|state| (MODULE.to_owned(), state)));
         match board.source {
-            Source::Handed => {}
+            Source::Handed | Source::Ioctl => {}
             Source::Kernel => {
                 facts.kernel.module = Some(Module { abi: 1, can_allocate: true });
             }
@@ -200,7 +203,9 @@ impl Run {
             Outside::Probes(gpu) | Outside::Returns(gpu) => {
                 let driver = matches!(what, Outside::Probes(_)).then(|| "panthor".to_owned());
                 let compatible = vec![compatible(gpu).to_owned()];
-                let one = Gpu { driver, compatible, ..Gpu::default() };
+                let by_ioctl = self.board.by_ioctl[gpu] && self.board.source != Source::Driver;
+                let section = driver.is_some().then(section).filter(|_| by_ioctl);
+                let one = Gpu { driver, section, compatible, ..Gpu::default() };
                 facts.gpus.insert(name(gpu), one.clone());
                 Change::Gpu(name(gpu), Some(one))
             }
@@ -255,7 +260,10 @@ impl Run {
             Action::Allocate(device, request)
             | Action::Commit(device, request)
             | Action::Classify(device, request) => {
-                prop_assert_eq!(request.source, self.board.source);
+                let has_section = self.engines.both.facts().gpus[&device].section.is_some();
+                let source = if has_section { Source::Ioctl } else { self.board.source };
+                prop_assert_eq!(request.source, source);
+                prop_assert!(source != Source::Ioctl || request.suspend_count == 0);
                 let verdict = self.board.verdicts.remove(0);
                 self.board.verdicts.push(verdict.clone());
                 let accepts = self.board.accepts[gpu];
@@ -272,7 +280,8 @@ impl Run {
                 prop_assert!(verdicts.get(&request.heap).is_some_and(passes));
                 prop_assert!(self.engines.both.facts().heaps.contains(&request.heap));
                 let accepts = self.board.accepts[gpu];
-                Some(Event::Bound(device, if accepts { Ok(free()) } else { Err("no".into()) }))
+                let bound = Bound { in_use: request.source == Source::Ioctl, ..free() };
+                Some(Event::Bound(device, if accepts { Ok(bound) } else { Err("no".into()) }))
             }
             Action::BindOnDemand(device) => {
                 let accepts = self.board.accepts[gpu];
@@ -295,6 +304,9 @@ impl Run {
     }
 
     fn opened(&mut self, gpu: usize, hold: u32, opens: Opens) -> Opened {
+        if self.facts.gpus.get(&name(gpu)).is_some_and(|gpu| gpu.section.is_some()) {
+            return Opened::AlreadyProbed;
+        }
         // The kernel is not involved if the driver's parameter names the heap.
         let opens = if self.board.source == Source::Driver { Opens::Held } else { opens };
         match opens {
@@ -386,8 +398,8 @@ fn check_agreement(
 }
 
 proptest! {
-    /// Each of two GPUs that the module binds gets what it gets alone: the same actions, states,
-    /// verdicts and timeline, for any order of events. Both reach an end within their holds.
+    /// Each of two GPUs that the module binds, or whose driver takes its buffer by ioctl, gets what it
+    /// gets alone: the same actions, states, verdicts and timeline, for any order of events. Both reach an end within their holds.
     #[test]
     fn binder_binds_each_gpu_as_if_it_were_alone(
         board in board(proptest::sample::select(vec![Source::Handed, Source::Kernel])),

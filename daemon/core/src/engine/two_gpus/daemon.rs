@@ -96,6 +96,24 @@ struct Kernel {
     on_demand: bool,
     /// Binding that the daemon read last.
     seen: Option<KernelBinding>,
+    /// Whether the GPU's driver takes its buffer by ioctl, and requests none from the module.
+    has_ioctl: bool,
+    /// Buffer that the driver has by ioctl.
+    firmware: Option<Firmware>,
+    /// Whether the driver has refused to release the buffer.
+    has_refused: bool,
+    /// Heap of the buffers that were allocated for a hand-over.
+    allocated: Option<HeapName>,
+}
+
+/// A buffer that a driver has by ioctl.
+#[derive(Debug, Clone)]
+struct Firmware {
+    binding: KernelBinding,
+    /// Whether the daemon knows the heap, and has not withdrawn it.
+    is_known: bool,
+    /// Number of protected groups.
+    groups: u32,
 }
 
 impl Kernel {
@@ -105,6 +123,31 @@ impl Kernel {
         self.on_demand = false;
     }
 
+    fn by_ioctl(&self) -> bool {
+        self.has_ioctl && self.driver
+    }
+
+    /// Sets a buffer of this heap by ioctl.
+    fn set(&mut self, name: &str, is_known: bool) {
+        let exporter = if name == TEE { "tee" } else { "acme" }.to_owned();
+        let (source, in_use, suspend_count) = (Source::Ioctl, true, 0);
+        let binding = KernelBinding { exporter, source, in_use, suspend_count, ..kernel(name) };
+        (self.firmware, self.has_refused) =
+            (Some(Firmware { binding, is_known, groups: 0 }), false);
+    }
+
+    /// Takes the buffer back, unless protected groups exist. Returns whether it did.
+    fn take_back(&mut self) -> bool {
+        let taken = self.firmware.take_if(|firmware| firmware.groups == 0).is_some();
+        taken || self.firmware.is_none()
+    }
+
+    /// Returns what the daemon reads.
+    fn read(&self) -> Option<KernelBinding> {
+        let known = || self.firmware.as_ref().filter(|firmware| firmware.is_known);
+        if self.by_ioctl() { known().map(|one| one.binding.clone()) } else { self.bound.clone() }
+    }
+
     fn withdraw(&mut self) {
         self.withdrawn |= self.bound.take().is_some_and(|bound| bound.in_use);
         self.on_demand = false;
@@ -112,6 +155,8 @@ impl Kernel {
 
     fn set_driver(&mut self, comes: bool) {
         self.driver = comes;
+        self.firmware = self.firmware.take().filter(|_| comes);
+        self.has_refused &= comes;
         self.withdrawn &= comes;
         if let Some(bound) = self.bound.as_mut().filter(|_| !comes) {
             (bound.in_use, bound.suspend_in_use) = (false, 0);
@@ -181,7 +226,8 @@ impl Run {
                 kernel.set_driver(matches!(what, Own::Driver(true)));
                 let driver = kernel.driver.then(|| "csf".to_owned());
                 let compatible = vec![compatible(gpu).to_owned()];
-                let one = Gpu { driver, compatible, ..Gpu::default() };
+                let section = kernel.by_ioctl().then(section);
+                let one = Gpu { driver, section, compatible, ..Gpu::default() };
                 if matches!(what, Own::Leaves) {
                     self.facts.gpus.remove(&name(gpu));
                     return vec![Change::Gpu(name(gpu), None)];
@@ -190,13 +236,26 @@ impl Run {
                 return vec![Change::Gpu(name(gpu), Some(one)), Change::Binding(name(gpu))];
             }
             Own::Takes => {
-                if let Some(bound) = &mut kernel.bound {
+                if let Some(bound) = kernel.bound.as_mut().filter(|_| !kernel.has_ioctl) {
                     bound.in_use = true;
                 }
             }
             Own::Wants(count, bytes) => {
                 if let Some(bound) = &mut kernel.bound {
                     (bound.suspend_wanted, bound.suspend_bytes) = (count, bytes);
+                }
+            }
+            Own::Binds(name) if kernel.by_ioctl() => {
+                if kernel.firmware.is_none() {
+                    kernel.set(name, false);
+                }
+            }
+            Own::Removes if kernel.by_ioctl() => {
+                kernel.take_back();
+            }
+            Own::Groups(count) if kernel.by_ioctl() => {
+                if let Some(firmware) = &mut kernel.firmware {
+                    firmware.groups = count;
                 }
             }
             Own::Binds(name) => {
@@ -230,7 +289,9 @@ impl Run {
             Action::Withdraw(device) => {
                 let has_driver = facts.gpus[device].driver.is_some();
                 let is_dead = seen.is_of_tee() && !facts.has_tee_for_heaps();
-                prop_assert!(is_dead || !seen.in_use && !has_driver, "{device} uses its binding");
+                let is_set = seen.source == Source::Ioctl;
+                let is_unused = !seen.in_use && !has_driver;
+                prop_assert!(is_dead || is_unused && !is_set, "{device} uses its binding");
             }
             Action::BindOnDemand(device) => {
                 prop_assert!(seen.suspend_in_use == 0, "a group of {device} uses its binding");
@@ -246,15 +307,24 @@ impl Run {
         let has_tee = self.facts.has_tee_for_heaps();
         let kernel = &mut self.kernels[gpu];
         let result = match action {
-            Action::Read(device) => Event::Read(device, Ok(kernel.bound.clone())),
+            Action::Read(device) => Event::Read(device, Ok(kernel.read())),
             Action::Open(device, hold) => {
                 prop_assert_eq!(hold, 0, "a daemon holds nothing");
-                let opened = match (&kernel.bound, kernel.withdrawn) {
+                let opened = match (kernel.by_ioctl(), kernel.read()) {
+                    (true, Some(set)) => Some(Opened::Adopted(set.heap, true)),
+                    (true, None) if kernel.take_back() => {
+                        (kernel.bound, kernel.withdrawn) = (None, false);
+                        Some(Opened::AlreadyProbed)
+                    }
+                    (true, None) => Some(Opened::Busy("EBUSY".into())),
+                    (false, _) => None,
+                };
+                let opened = opened.unwrap_or_else(|| match (&kernel.bound, kernel.withdrawn) {
                     (_, true) => Opened::Busy("EBUSY".into()),
                     (Some(bound), _) => Opened::Adopted(bound.heap.clone(), bound.in_use),
                     (None, _) if kernel.on_demand => Opened::OnDemand,
                     (None, _) => Opened::NotHeld,
-                };
+                });
                 Event::Opened(device, opened)
             }
             Action::Allocate(device, request)
@@ -264,6 +334,7 @@ impl Run {
                 prop_assert!(request.heap != heap(TEE) || has_tee);
                 self.verdicts.rotate_left(1);
                 let verdict = self.verdicts[0].clone();
+                kernel.allocated = passes(&verdict).then(|| request.heap.clone());
                 if request.source == Source::Kernel && passes(&verdict) {
                     kernel.bind(request.heap.as_str());
                     Event::Bound(device, Ok(Bound { in_use: false, judged: Some(verdict) }))
@@ -271,8 +342,15 @@ impl Run {
                     Event::Allocated(device, request.heap, verdict)
                 }
             }
+            Action::HandOver(device, request) if request.source == Source::Ioctl => {
+                prop_assert!(kernel.by_ioctl() && kernel.firmware.is_none());
+                prop_assert_eq!(kernel.allocated.take(), Some(request.heap.clone()));
+                kernel.set(request.heap.as_str(), true);
+                Event::Bound(device, Ok(Bound { in_use: true, ..free() }))
+            }
             Action::HandOver(device, request) | Action::NameHeap(device, request) => {
                 prop_assert!(kernel.bound.is_none() && !kernel.withdrawn);
+                prop_assert_eq!(kernel.allocated.take(), Some(request.heap.clone()));
                 kernel.bind(request.heap.as_str());
                 Event::Bound(device, Ok(free()))
             }
@@ -289,6 +367,18 @@ impl Run {
                 prop_assert!(bound.is_some_and(|b| b.suspend_wanted > 0 && b.heap == from));
                 prop_assert!(!bound.is_some_and(KernelBinding::is_of_tee) || has_tee);
                 Event::Supplied(device, self.supplied(gpu))
+            }
+            Action::Withdraw(device) if kernel.by_ioctl() => {
+                kernel.seen = None;
+                let set = kernel.firmware.as_mut();
+                if let Some(firmware) = set {
+                    let is_dead = firmware.binding.is_of_tee() && !has_tee;
+                    prop_assert!(is_dead || !firmware.is_known, "{device} keeps its buffer");
+                    firmware.is_known = false;
+                }
+                kernel.has_refused = !kernel.take_back();
+                let refused = kernel.has_refused;
+                Event::Withdrawn(device, if refused { Err("EBUSY".into()) } else { Ok(()) })
             }
             Action::Withdraw(_) => {
                 kernel.withdraw();
@@ -343,7 +433,9 @@ proptest! {
     /// the same actions, and keeps the same states, verdicts and timeline. In particular, the
     /// withdrawal of one binding leaves the other one unchanged. A binding that a driver uses is
     /// withdrawn only if its TEE has gone away, and is not released while a protected group has a
-    /// suspend buffer. Both attempts end without further events.
+    /// suspend buffer. A buffer that a driver has by ioctl is taken back only if its TEE has gone away
+    /// or its heap is unknown, and then as soon as no protected group uses it. Both attempts end
+    /// without further events.
     #[test]
     fn daemon_treats_each_gpu_as_if_it_were_alone(
         tables in tables(),
@@ -351,6 +443,7 @@ proptest! {
         tee in any::<bool>(),
         allocates in any::<bool>(),
         bound in proptest::collection::vec(proptest::option::of(heap_name()), GPUS),
+        by_ioctl in proptest::collection::vec(any::<bool>(), GPUS),
         verdicts in proptest::collection::vec(verdict(), 6),
         supplies in proptest::collection::vec(0u8..4, 4),
         happenings in proptest::collection::vec((1u64..4_000_000, outside()), 0..24),
@@ -365,6 +458,9 @@ proptest! {
         let mut kernels = [Kernel::default(), Kernel::default()];
         for (kernel, name) in kernels.iter_mut().zip(bound) {
             name.into_iter().for_each(|name| kernel.bind(name));
+        }
+        for (kernel, has_ioctl) in kernels.iter_mut().zip(by_ioctl) {
+            kernel.has_ioctl = has_ioctl;
         }
         let engines = Engines::new(&policy(&tables), &facts);
         let mut run = Run {
@@ -388,11 +484,14 @@ proptest! {
         run.wait(run.now + 12_000_000, &first)?;
         for (device, binding) in run.engines.both.bindings() {
             prop_assert!(run.engines.both.has_ended(device), "{}", device);
-            let bound = run.kernels[index(device)].bound.as_ref();
+            let kernel = &run.kernels[index(device)];
+            let bound = kernel.read();
             let is_absent = binding.state() == State::Absent;
             prop_assert_eq!(binding.is_bound(), bound.is_some() && !is_absent, "{}", device);
-            let is_of_tee = binding.is_bound() && bound.is_some_and(KernelBinding::is_of_tee);
-            prop_assert!(!is_of_tee || run.facts.has_tee_for_heaps());
+            let is_of_tee = bound.as_ref().is_some_and(KernelBinding::is_of_tee);
+            prop_assert!(!binding.is_bound() || !is_of_tee || run.facts.has_tee_for_heaps());
+            let keeps = kernel.firmware.as_ref().is_some_and(|firmware| firmware.groups == 0);
+            prop_assert!(!kernel.has_refused || !keeps || is_absent, "{} keeps a buffer", device);
         }
     }
 }

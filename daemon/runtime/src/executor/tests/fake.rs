@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use protheap_board::heaps::AllocateError;
 use protheap_board::module::{BindingState, Commit, Error, Hold, Kind, Setup};
+use protheap_board::render_node;
 use protheap_board::root::Root;
 use protheap_board::sysfs::AttributeError;
-use protheap_core::facts::{KernelBinding, Protection, Source};
+use protheap_core::facts::{KernelBinding, Protection, Section, Source};
 use protheap_policy::name::{DeviceName, HeapName};
 use rustix::io::Errno;
 
-use crate::kernel::{Binding, Kernel};
+use crate::kernel::{Binding, Kernel, Node};
 
 /// State of the kernel of one test.
 #[derive(Debug)]
@@ -38,6 +39,22 @@ pub(super) struct Fake {
     pub(super) is_mappable: bool,
     /// Number of buffers that exist in the program.
     pub(super) alive: u32,
+    /// GPU driver that takes a buffer by ioctl, if that is the delivery.
+    pub(super) node: Option<FakeNode>,
+}
+
+/// A GPU driver that takes a buffer by ioctl.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FakeNode {
+    pub(super) has_buffer: bool,
+    /// Results of setting a buffer and of taking it back.
+    pub(super) set: Result<(), Errno>,
+    pub(super) take_back: Result<(), Errno>,
+}
+
+impl FakeNode {
+    pub(super) const FREE: Self = Self { has_buffer: false, set: Ok(()), take_back: Ok(()) };
+    pub(super) const SECTION: Section = Section { firmware_bytes: 131_072, suspend_bytes: 40_960 };
 }
 
 impl Default for Fake {
@@ -53,6 +70,7 @@ impl Default for Fake {
             memory: BTreeMap::new(),
             is_mappable: false,
             alive: 0,
+            node: None,
         }
     }
 }
@@ -93,6 +111,7 @@ impl Kernel for FakeKernel {
     type Binding = FakeBinding;
     type Heap = HeapName;
     type Buffer = FakeBuffer;
+    type Node = FakeNode;
 
     fn open(_: &Root) -> Result<Self, Error> {
         Ok(Self)
@@ -150,6 +169,34 @@ impl Kernel for FakeKernel {
         assert!(buffer.bytes > 0);
         let is_mappable = fake(|fake| fake.is_mappable);
         (if is_mappable { Protection::None } else { Protection::Unmappable }, "acme".into())
+    }
+
+    fn node(_: &Root, _: &DeviceName) -> Result<Option<FakeNode>, render_node::Error> {
+        Ok(fake(|fake| fake.node))
+    }
+}
+
+impl Node for FakeNode {
+    type Buffer = FakeBuffer;
+
+    fn query(&self) -> Result<render_node::Query, render_node::Error> {
+        Ok(render_node::Query { section: Some(Self::SECTION), has_buffer: self.has_buffer })
+    }
+
+    fn set_firmware(&self, buffer: &FakeBuffer) -> Result<(), render_node::Error> {
+        called(format!("set {}", buffer.bytes));
+        let path = String::new();
+        self.set.map_err(|errno| render_node::Error::Set { path, errno })?;
+        fake(|fake| fake.node = Some(Self { has_buffer: true, ..*self }));
+        Ok(())
+    }
+
+    fn take_firmware_back(&self) -> Result<(), render_node::Error> {
+        called("take back");
+        let path = String::new();
+        self.take_back.map_err(|errno| render_node::Error::TakeBack { path, errno })?;
+        fake(|fake| fake.node = Some(Self { has_buffer: false, ..*self }));
+        Ok(())
     }
 }
 
