@@ -2,7 +2,7 @@
 # about: each allocation of each operation fails once, no resource leaks, and the operation works without the failure
 # kernel: debug
 
-# Except loading the module: where configfs cannot register it, Rust's wrapper in 7.3 unregisters it and causes an oops.
+# Loading the module is not among the operations; see configfs-name-taken for one of its failures.
 # Allocations that may sleep can fail as well.
 echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
 for kind in failslab fail_usercopy; do
