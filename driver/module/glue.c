@@ -82,14 +82,11 @@ bool protheap_glue_has_heaps(void)
 struct dma_buf *protheap_glue_allocate(const char *name, size_t bytes)
 {
 #if IS_ENABLED(PROTHEAP_DMA_HEAP_FIND)
-	struct dma_heap *heap = dma_heap_find(name);
-	struct dma_buf *dmabuf;
+	struct dma_heap *heap = dma_heap_find_by_name(name);
 
 	if (!heap)
 		return ERR_PTR(-ENODEV);
-	dmabuf = dma_heap_buffer_alloc(heap, bytes, O_RDWR | O_CLOEXEC, 0);
-	dma_heap_put(heap);
-	return dmabuf;
+	return dma_heap_buffer_alloc(heap, bytes, O_RDWR | O_CLOEXEC, 0);
 #else
 	return ERR_PTR(-ENODEV);
 #endif

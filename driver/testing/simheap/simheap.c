@@ -149,6 +149,10 @@ MODULE_PARM_DESC(fault, "Fault: none, short, same, mappable, exporter, enospc, u
 module_param(allocations, uint, 0444);
 MODULE_PARM_DESC(allocations, "Number of allocations that were requested");
 
+static char *name = "simheap";
+module_param(name, charp, 0444);
+MODULE_PARM_DESC(name, "Name of the heap");
+
 static unsigned int delay_ms;
 module_param(delay_ms, uint, 0444);
 MODULE_PARM_DESC(delay_ms, "Time that the initialization sleeps before it registers the heap, in ms");
@@ -160,8 +164,9 @@ MODULE_PARM_DESC(fail, "Error that the initialization returns after its sleep, s
 static int __init simheap_init(void)
 {
 	struct dma_heap_export_info info = {
-		.name = "simheap",
+		.name = name,
 		.ops = &heap_ops,
+		.owner = THIS_MODULE,
 	};
 
 	if (delay_ms)
