@@ -2,7 +2,7 @@
 //! Developer commands of Protheap: `cargo xtask --help`.
 //!
 //! From a checkout to a running board: [`host`] installs what the machine lacks, or [`container`] runs all of it in one, [`toolchain`] unpacks tools from other
-//! Debian suites, [`kernel`] builds Linux, [`modules`], [`variants`] and [`userspace`] build what is under test, and
+//! Debian suites, [`kernel`] builds Linux, [`patches`] checks each of its patches, [`modules`], [`variants`] and [`userspace`] build what is under test, and
 //! [`parts`] is all of these. [`csffw`] makes a firmware, [`initrd`] packs an [`archive`] of it, [`systemd`] does so with
 //! systemd as init, [`debian`] with dpkg beside it, [`generator`] runs dracut and others, [`mod@stock`] has Debian's own
 //! kernel, and [`image`] makes every image that is booted. [`board`] makes the device tree of a [`machine`], [`optee`] builds firmware with one [`tee`] or
@@ -44,6 +44,7 @@ mod mirrors;
 mod modules;
 mod optee;
 mod parts;
+mod patches;
 mod pool;
 mod release;
 mod results;
@@ -95,6 +96,8 @@ enum Command {
         #[arg(long, conflicts_with = "debug")]
         cfi: bool,
     },
+    /// Apply each patch for the kernel, build it and check it
+    Patches(patches::Args),
     /// Boot scenarios, each in its own virtual machine
     Vm(scenario::Args),
     /// Check heap selection for every device tree of Debian's arm64 kernel and write docs/boards.md
@@ -151,6 +154,7 @@ fn run(cli: Cli) -> Result<bool> {
             println!("image   {}", kernel.image.display());
             Ok(true)
         }
+        Command::Patches(args) => patches::run(&workspace, &args),
         Command::Vm(args) => scenario::run(&workspace, &args),
         Command::Boards(args) => boards::run(&workspace, &args),
         Command::Manuals(args) => manuals::run(&workspace, &args),

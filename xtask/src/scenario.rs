@@ -31,7 +31,7 @@ use crate::tested::{BUILD, Group, Outcome, Tested};
 use crate::vm::{Boot, Image};
 
 /// Arguments of the `vm` command.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Args {
     /// Scenarios to run [default: all]
     names: Vec<String>,
@@ -62,6 +62,13 @@ pub(crate) struct Args {
     /// Board for the shell
     #[arg(long, default_value = "rk3588", requires = "shell")]
     board: String,
+}
+
+impl Args {
+    /// Returns the arguments to run these scenarios.
+    pub(crate) fn named(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
 }
 
 /// Runs the `vm` command. Returns `false` if a scenario failed.

@@ -10,7 +10,7 @@ use super::{style, unit};
 use crate::cache::{self, Workspace};
 use crate::progress::output;
 use crate::tested::{BUILD, Group, Outcome};
-use crate::{audit, boards, demo, dist, extension, firmware, kernel, systemd, uefi, units};
+use crate::{audit, boards, demo, dist, extension, firmware, patches, systemd, uefi, units};
 
 /// A test that is not a scenario.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ pub(super) const STEPS: &[Step] = &[
     )
     .packages(&[PIP]),
     Step::built("checkpatch", Group::Audit, Inputs::Below(&["driver", "xtask/src"]), |w| {
-        kernel::check_patches(w).map(good)
+        patches::check(w).map(good)
     }),
     Step::built("offline build", Group::Packages, Inputs::Below(&[""]), dist::offline::check),
     Step::built(
