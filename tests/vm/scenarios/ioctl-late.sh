@@ -6,7 +6,9 @@
 
 load_model
 start_daemon
-check 'without a driver, nothing can use a binding' ends unprotected no-consumer
+# OP-TEE's driver cannot be loaded on demand in this guest, so no heap can appear.
+[ "$TEE" = sim ] && why=no-consumer || why=no-heap
+check "without a driver, the GPU is unprotected by reason of $why" ends unprotected $why
 load_panthor
 keep_awake
 check 'the daemon detects the delivery when the driver is bound' wait_until 5 is_count ioctl state_of /delivery
