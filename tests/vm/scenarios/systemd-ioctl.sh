@@ -9,6 +9,7 @@ set_by_ioctl() { is "$(state_of /delivery) $(state_of /gpus/0/state)" 'ioctl in-
 check 'the daemon starts before the GPU driver' wait_until 10 unit_is active protheapd
 check 'without a driver, the delivery is none' is "$(state_of /delivery)" none
 # The DRM core is loaded with the driver, after the sandbox of the daemon was set up.
+load_model
 need modprobe panthor
 check 'the sandboxed daemon sets the buffer in a driver that is loaded later' wait_until 20 set_by_ioctl
 check 'the firmware has its protected section' is "$(firmware_says protected-section)" carve-out
