@@ -76,7 +76,8 @@ static void heap_answered(struct context *context)
 	if (!chunk) {
 		stream_fault(context, DRM_PANTHOR_EXCEPTION_OOM, context->stream->heap);
 	} else if (IS_ERR(mmu_memory(context->group->space, chunk, false))) {
-		complain("slot %u: the chunk of its heap at %llx is not mapped", context->slot, chunk);
+		complain("slot %u: the chunk of its heap at %llx is not mapped", context->slot,
+			 chunk);
 	} else {
 		count(HEAP_CHUNKS);
 		if (model.entering)

@@ -208,7 +208,8 @@ void protected_enter_tick(void)
 		return;
 	model.entering = false;
 	enter();
-	WRITE_ONCE(out->ack, (out->ack & ~GLB_PROTM_ENTER) | (READ_ONCE(in->req) & GLB_PROTM_ENTER));
+	WRITE_ONCE(out->ack,
+		   (out->ack & ~GLB_PROTM_ENTER) | (READ_ONCE(in->req) & GLB_PROTM_ENTER));
 	if (in->ack_irq_mask & GLB_PROTM_ENTER)
 		raise(JOB, JOB_INT_GLOBAL_IF);
 }
