@@ -12,14 +12,14 @@ load_gpu
 storm stress $((6 * SLOW))
 say "$(tr '\n' ' ' </run/counts)"
 check 'the processes make at least 2000 steps' at_least "$(count step)" 2000
-for what in bound-handed bound-kernel withdrawn driver-bound driver-unbound group-create group-destroy group-keep \
+for event in bound-handed bound-kernel withdrawn driver-bound driver-unbound group-create group-destroy group-keep \
 	kept-group-destroyed suspend-given heap-stored; do
-	check "the processes count $what at least 5 times" at_least "$(count $what)" 5
+	check "the processes count $event at least 5 times" at_least "$(count $event)" 5
 done
-for what in decided-against seen-late tee-restarted; do
-	check "$what happens at least twice" at_least "$(count $what)" 2
+for event in decided-against seen-late tee-restarted; do
+	check "$event happens at least twice" at_least "$(count $event)" 2
 done
-for what in give-small-EMSGSIZE give-mappable-EMEDIUMTYPE give-other-heap-EMEDIUMTYPE give-twice-EEXIST give-nobody-ENODEV; do
-	check "the kernel refuses $what at least twice" at_least "$(count $what)" 2
+for event in give-small-EMSGSIZE give-mappable-EMEDIUMTYPE give-other-heap-EMEDIUMTYPE give-twice-EEXIST give-nobody-ENODEV; do
+	check "the kernel refuses $event at least twice" at_least "$(count $event)" 2
 done
 check_idle
