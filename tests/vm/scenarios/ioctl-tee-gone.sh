@@ -49,6 +49,3 @@ check 'the simulated GPU reports no violation' is "$(check_model)" fine
 stop_daemon
 # A driver that is unbound has no device.
 check 'protheapd logs no unexpected line except the refusal and the unbound provider' empty complaints 'failed to take the firmware buffer back|provider firmware:optee failed to probe: .*, or was unbound'
-
-# panthor keeps the buffer until it is unbound, and OP-TEE protects its pool until then.
-need rmmod panthor
