@@ -98,7 +98,7 @@ pub(crate) struct Boot<'a> {
     pub(crate) flash: Option<&'a Path>,
     /// QEMU's `-icount`: guest time by instructions executed, which is the same in each run on any host.
     pub(crate) icount: Option<&'a str>,
-    /// Host time after which the machine is killed.
+    /// Host time without a line of output after which the machine is killed.
     pub(crate) limit: Duration,
 }
 
@@ -217,7 +217,13 @@ pub(crate) enum Ports {
 /// Interval at which the console is searched for words that end the machine.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs a machine until it powers off, reaches its limit, or its console has `last`. Adds its ports to the command.
+/// Longest run of a machine that prints lines, in limits.
+const LONGEST: u32 = 8;
+
+/// Runs a machine until it powers off, has printed no line for the time of `limit`, or its console has `last`. Adds its
+/// ports to the command.
+///
+/// The limit starts again at each line, because a slow host needs a multiple of the usual time for a long scenario.
 pub(crate) fn attend(
     workspace: &Workspace,
     name: &str,
@@ -259,13 +265,18 @@ pub(crate) fn attend(
     };
     let console = || text(&log);
     let (mut timed_out, mut killed) = (false, false);
+    let end = started + limit * LONGEST;
+    let mut deadline = started + limit;
     while !killed {
-        let left = limit.saturating_sub(started.elapsed());
+        let left = deadline.saturating_duration_since(Instant::now());
         match lines.recv_timeout(if last.is_some() { left.min(LOOK) } else { left }) {
-            Ok(line) => said(line.trim_end()),
+            Ok(line) => {
+                said(line.trim_end());
+                deadline = end.min(Instant::now() + limit);
+            }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                timed_out = started.elapsed() >= limit;
+                timed_out = Instant::now() >= deadline;
                 killed =
                     timed_out || last.is_some_and(|last| console().is_ok_and(|c| c.contains(last)));
             }

@@ -2,6 +2,7 @@
 # about: with bind = "demand", OP-TEE protects its pool for the first protected group, and the pool returns to the kernel after the last one
 # source: kernel, handed
 # tee: dynamic-8m
+# limit: 90
 
 POOL=8192
 # The returned pool is free again, except for memory that the kernel itself has moved to CMA meanwhile.

@@ -251,7 +251,7 @@ impl Verdict {
             complaints.push(format!("{} of {} checks", self.failed, self.failed + self.passed));
         }
         if outcome.timed_out {
-            complaints.push(format!("timed out after {} s", limit.as_secs()));
+            complaints.push(format!("timed out: no line for {} s", limit.as_secs()));
         }
         match self.end {
             None => complaints.push("the script has not reached its end".to_owned()),

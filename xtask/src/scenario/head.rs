@@ -94,7 +94,7 @@ impl Kind {
 
 /// Factor between the durations of a scenario on the debug kernel and on the plain one.
 const SLOWER: u32 = 6;
-/// Factor between the maximum duration of a boot on an idle host and the time after which it counts as a hang.
+/// Factor between the maximum duration of a boot on an idle host and the time without a line that counts as a hang.
 const HANG: u32 = 5;
 
 impl Scenario {
@@ -122,7 +122,7 @@ impl Scenario {
     ///   idle; `host` for host time, which no claim may depend on, and processors that run in parallel (`instructions`)
     /// - `why`: the reason for `clock: host`, which needs one
     /// - `limit`: seconds that a boot takes at most on an idle host (`30`), with `--debug-kernel` [`SLOWER`] times as
-    ///   many; [`HANG`] times that is taken for a hang
+    ///   many; no line of output for [`HANG`] times that is taken for a hang
     fn parse(name: &str, script: &str) -> Result<Self> {
         let mut scenario = Self {
             name: name.to_owned(),
@@ -245,7 +245,7 @@ impl Scenario {
         self.stock || linux == Linux::default()
     }
 
-    /// Returns the host time after which a boot counts as a hang, with `jobs` boots in parallel.
+    /// Returns the host time without a line after which a boot counts as a hang, with `jobs` boots in parallel.
     pub(super) fn limit(&self, flavor: Flavor, jobs: u32) -> Duration {
         let limit = self.limit * HANG * jobs.div_ceil(pool::processors()).max(1);
         match flavor {
