@@ -177,10 +177,15 @@ impl<'a> Tree<'a> {
         let done = command.stdin(Stdio::null()).output().context("failed to start `python3`")?;
         let text = String::from_utf8_lossy(&done.stderr);
         ensure!(done.status.success(), "kernel-doc failed: {text}");
-        let number = |part: &&str| part.is_empty() || part.contains(|c: char| !c.is_ascii_digit());
-        let plain = |line: &str| line.split(':').filter(number).collect::<Vec<_>>().join(":");
-        Ok(text.lines().map(plain).collect())
+        Ok(text.lines().map(without_places).collect())
     }
+}
+
+/// Returns a warning of kernel-doc without the line number and the similar names, which change with other lines.
+fn without_places(warning: &str) -> String {
+    let warning = warning.split_once(" (did you mean").map_or(warning, |(warning, _)| warning);
+    let numbers = |part: &str| part.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
+    warning.split(':').map(numbers).collect::<Vec<_>>().join(":")
 }
 
 /// Returns whether sparse is installed.
@@ -271,5 +276,19 @@ mod tests {
     #[ignore = "needs the kernel's source: a step of `cargo xtask test`"]
     fn patches_are_as_the_kernel_wants_them() {
         check(&Workspace::open().unwrap()).unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_the_same_after_lines_were_added_before_it() {
+        let before = "Warning: drivers/a.c:144 Excess struct member 'end' in 'x' (did you mean one of: 'va.end')";
+        let after = "Warning: drivers/a.c:149 Excess struct member 'end' in 'x' (did you mean one of: 'va.end', 'new.end')";
+        assert_eq!(without_places(before), without_places(after));
+        assert_ne!(without_places(before), without_places(&after.replace("'x'", "'y'")));
+        assert_ne!(without_places(before), without_places(&after.replace("a.c", "b.c")));
     }
 }
