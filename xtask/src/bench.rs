@@ -36,10 +36,13 @@ const SIZE: f64 = 655_360.0;
 const HANDED: &str = "protheap.allocate=0";
 const KERNEL: &str = "protheap.allocate=1";
 
+/// Command line: the kernel traces work items, of which panthor's reset is one.
+const WORK: &str = "trace_event=workqueue:workqueue_execute_start,workqueue:workqueue_execute_end trace_buf_size=16M";
+
 /// Names of the measurements. The last ones need no guest.
-const NAMES: [&str; 12] = [
-    "speed", "lookup", "size", "memory", "boot", "suspend", "driver", "optee", POLICIES, SERVICE,
-    INSTALLED, IMAGE,
+const NAMES: [&str; 13] = [
+    "speed", "lookup", "size", "memory", "boot", "suspend", "driver", "ioctl", "optee", POLICIES,
+    SERVICE, INSTALLED, IMAGE,
 ];
 const IMAGE: &str = "image";
 const INSTALLED: &str = "installed";
@@ -49,8 +52,8 @@ const SERVICE: &str = "service";
 /// Arguments of the `bench` command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Measurements to run: speed, lookup, size, memory, boot, suspend, driver, optee, policies,
-    /// service, installed, image [default: all]
+    /// Measurements to run: speed, lookup, size, memory, boot, suspend, driver, ioctl, optee,
+    /// policies, service, installed, image [default: all]
     names: Vec<String>,
     /// Print the result as one JSON object, on the last line
     #[arg(long)]
@@ -151,6 +154,9 @@ fn in_guest(
     }
     if asked("driver") {
         driver(&guest, report)?;
+    }
+    if asked("ioctl") {
+        ioctl(&guest, report)?;
     }
     if asked("optee") {
         optee::measure(&guest, report)?;
@@ -305,5 +311,18 @@ fn driver(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
     let handed = time("probed-handed", "commit to probe, handed over")?;
     let kernel = time("probed-kernel", "commit to probe, the kernel allocates")?;
     report(Measure::ratio("commit to probe", [kernel, handed], Limit::None));
+    Ok(())
+}
+
+/// Measures the hand-over of the firmware buffer to a running panthor.
+fn ioctl(guest: &Guest<'_>, report: &mut dyn FnMut(Measure)) -> Result<()> {
+    let script = Script { cmdline: WORK, ..Script::new("ioctl", &guest.modelled) };
+    let said = guest.boot(&script)?;
+    let time = |name, shown| said.figure(name, shown, Unit::Nanoseconds);
+    let set = time("set", "ioctl, until the firmware runs again")?;
+    let reset = time("reset", "  of that: the reset")?;
+    report(Measure::ratio("reset, of the hand-over by ioctl", [reset, set], Limit::None));
+    let back = time("take-back", "ioctl that takes the buffer back")?;
+    report(Measure::value("buffer taken back by ioctl", back, Limit::None));
     Ok(())
 }

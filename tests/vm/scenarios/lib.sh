@@ -579,6 +579,19 @@ trace() {
 	[ -e /sys/kernel/tracing/trace ] || need mount -t tracefs tracefs /sys/kernel/tracing
 	cat /sys/kernel/tracing/trace
 }
+# reset_us: prints the duration of panthor's last reset in microseconds, if the work items are traced. forget_trace: removes
+# the events until now
+reset_us() {
+	trace | awk '
+		function us() { match($0, /[0-9]+\.[0-9]+: workqueue/); return substr($0, RSTART, RLENGTH) * 1000000 }
+		/workqueue_execute_start: .*panthor_device_reset_work/ { begun = us() }
+		/workqueue_execute_end: .*panthor_device_reset_work/ { took = us() - begun }
+		END { printf "%d\n", took }'
+}
+forget_trace() {
+	trace >/dev/null
+	echo >/sys/kernel/tracing/trace
+}
 # programs: prints each program that was executed since systemd last started, and how often; systemd executes its
 # executor, which becomes the unit's program, by a descriptor. all_programs: the same since the kernel started.
 programs() {

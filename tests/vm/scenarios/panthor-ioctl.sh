@@ -21,14 +21,6 @@ release_groups
 check 'groups from before run a second job' is "$(groups_said)" 'groups 3, jobs 3/3, jobs 3/3, destroyed 3/3'
 check 'the firmware resumes each group with the state that it saved' equal_nonzero "$(model group-resumes)" "$(model resumed-intact)"
 
-# reset_us: prints how long the last reset took, of all work items that the kernel has traced
-reset_us() {
-	trace | awk '
-		function us() { match($0, /[0-9]+\.[0-9]+: workqueue/); return substr($0, RSTART, RLENGTH) * 1000000 }
-		/workqueue_execute_start: .*panthor_device_reset_work/ { begun = us() }
-		/workqueue_execute_end: .*panthor_device_reset_work/ { took = us() - begun }
-		END { printf "%d\n", took }'
-}
 reset=$(reset_us)
 say "set-firmware: ${took#took-us } us, of which the reset takes $reset us"
 check 'the kernel has traced the reset' at_least "$reset" 1
