@@ -14,6 +14,10 @@ jobs_at() {
 	is "$seen" 'jobs 10/10' && echo $(($(now_ms) - from))
 }
 
+# The jobs may take 300 ms longer than without the region: each waits for the rest of a tick and for the exit.
+before=$(jobs_at high)
+most=$((before + 300))
+say "10 high jobs take $before ms without a protected region that never ends"
 # A client that already has a group makes the driver create and map nothing when it submits a job.
 keep_groups 2 --job --priority high
 need inject protm-endless
@@ -23,11 +27,12 @@ sleep 0.2
 check 'the firmware stays in protected mode while no other group has work' is "$(firmware_says protected-mode)" 1
 from=$(now_ms)
 release_groups
-check 'high jobs of a client that had its groups before take at most 500 ms' at_most $(($(now_ms) - from)) 500
+check 'high jobs of a client that had its groups before take at most 300 ms longer than without the region' at_most $(($(now_ms) - from)) $most
 check 'these jobs are complete' is "$(groups_said)" 'groups 2, jobs 2/2, jobs 2/2, destroyed 2/2'
-# A group waits one tick of 10 ms at most until protected mode ends, and for its turn.
 for priority in real-time high medium; do
-	check "10 $priority jobs take at most 500 ms while a protected region never ends" at_most "$(jobs_at $priority)" 500
+	took=$(jobs_at $priority)
+	say "10 $priority jobs take $took ms"
+	check "10 $priority jobs take at most 300 ms longer while a protected region never ends" at_most "$took" $most
 done
 check 'the firmware enters protected mode again after the jobs' wait_until 5 is_count 1 firmware_says protected-mode
 
