@@ -21,7 +21,8 @@ check 'no request for memory is left' equal_nonzero "$(model heap-chunks)" "$(mo
 check 'panthor has not reset the GPU for requests of memory' is "$(model boots)" 1
 
 say 'MMU faults'
-# This group is in the first slot.
+# This group stays in the first slot.
+keep_awake
 keep_groups 1 --job --priority high
 panthor protected-job >/run/protected 2>&1 &
 check 'the firmware is about to enter protected mode' wait_until 5 is_count 1 firmware_says entering-protected-mode
