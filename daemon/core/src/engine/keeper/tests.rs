@@ -3,7 +3,9 @@
 mod demand;
 mod driver;
 mod ioctl;
+mod policies;
 mod random;
+mod supply;
 
 use super::holding::{ATTEMPTS, IDLE, TEE_COMES};
 use super::kept::STEPS;
@@ -123,27 +125,6 @@ fn daemon_adopts_the_kernels_binding_unchanged() {
 }
 
 #[test]
-fn closed_image_keeps_the_bound_heap() {
-    let after_its_tee_was_away = |policy: Policy| {
-        let facts = Facts { heaps: [heap(TEE), heap("low")].into(), ..with_tee() };
-        let mut engine = Keeper::new(policy, facts);
-        run(&mut engine, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
-        run(&mut engine, &[(30, tee_changes(false)), (40, looked(None))]);
-        run(&mut engine, &[(50, tee_changes(true)), (60, looked(None))]);
-        let opened = (70, Event::Opened(gpu(), Opened::AlreadyProbed));
-        match &run(&mut engine, &[opened])[..] {
-            [Action::Allocate(_, request)] => Some(request.heap.clone()),
-            _ => None,
-        }
-    };
-    let other_first = || policy("{ name = 'low' }, { name = 'protected,a' }");
-    assert_eq!(after_its_tee_was_away(other_first()), Some(heap("low")));
-    assert_eq!(after_its_tee_was_away(other_first().closed(true)), Some(heap(TEE)));
-    let without = policy("{ name = 'low' }").closed(true);
-    assert_eq!(after_its_tee_was_away(without), None);
-}
-
-#[test]
 fn daemon_holds_nothing_and_binds_a_late_heap() {
     let mut engine = daemon(facts(&[], &[OPTEE]), None);
     assert_eq!(end(&engine), (State::Unprotected, Some(Reason::HeapLate)));
@@ -173,83 +154,6 @@ fn only_a_tee_with_a_driver_is_required() {
     assert!(!opens(facts(&[TEE, "low"], &[OPTEE])), "may be going");
     assert!(opens(facts(&["low"], &[OPTEE])), "what is not there is not waited for");
     assert!(opens(facts(&[TEE], &[])), "a vendor's, of that name");
-}
-
-#[test]
-fn requested_buffers_are_supplied_and_a_failure_is_logged_once() {
-    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    assert_eq!(signalled(&mut engine, 30, wanting(4, 131_072)), [supply()]);
-    let failed = |at| (at, Event::Supplied(gpu(), Supplied::NoMemory("no memory".into())));
-    let tell = Action::Log(gpu(), "no memory".into());
-    let after = Action::WakeAt(Monotonic(40 + RETRY));
-    assert_eq!(run(&mut engine, &[failed(40)]), [tell, after.clone(), look()]);
-    // The request is unchanged: the daemon waits for the retry delay.
-    assert_eq!(run(&mut engine, &[(50, looked(wanting(3, 131_072)))]), [after]);
-    assert_eq!(run(&mut engine, &[(40 + RETRY, Event::Woken)]), [look()]);
-    assert_eq!(run(&mut engine, &[(41 + RETRY, looked(wanting(3, 131_072)))]), [supply()]);
-    let again = Action::WakeAt(Monotonic(50 + 3 * RETRY));
-    assert_eq!(run(&mut engine, &[failed(50 + RETRY)]), [again, look()]);
-    // A larger request or a changed fact is served at once.
-    assert_eq!(run(&mut engine, &[(60 + RETRY, looked(wanting(4, 131_072)))]), [supply()]);
-    run(&mut engine, &[failed(70 + RETRY), (75 + RETRY, looked(wanting(4, 131_072)))]);
-    let other = changed(Change::Heap(heap("other")));
-    assert_eq!(run(&mut engine, &[(80 + RETRY, other)]), [look()]);
-    assert_eq!(run(&mut engine, &[(90 + RETRY, looked(wanting(4, 131_072)))]), [supply()]);
-    run(&mut engine, &[(95 + RETRY, Event::Supplied(gpu(), Supplied::All))]);
-    assert_eq!(run(&mut engine, &[(99 + RETRY, looked(wanting(0, 131_072)))]), []);
-}
-
-#[test]
-fn exhausted_heap_is_not_tried_after_the_last_attempt() {
-    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    let mut at = 30;
-    let mut attempts = 0;
-    let wants = wanting(4, 65_536);
-    let mut actions = signalled(&mut engine, at, wants.clone());
-    // Much longer than all attempts take.
-    for _ in 0..200 {
-        at += 64 * RETRY;
-        actions = match actions[..] {
-            [] => break,
-            _ if actions.contains(&supply()) => {
-                attempts += 1;
-                let failed = Event::Supplied(gpu(), Supplied::NoMemory("no memory".into()));
-                run(&mut engine, &[(at, failed)])
-            }
-            _ if actions.contains(&look()) => run(&mut engine, &[(at, looked(wants.clone()))]),
-            _ => run(&mut engine, &[(at, Event::Woken)]),
-        };
-    }
-    assert_eq!((actions, attempts), (vec![], ATTEMPTS));
-    let csf = gpu();
-    let report = gpu_state(&engine, &csf, engine.binding(&csf).unwrap());
-    assert_eq!(report.suspend_shortage, None, "the kernel shows all of them");
-    // The driver requests more, or a fact changes.
-    assert_eq!(signalled(&mut engine, at, wanting(5, 65_536)), [supply()]);
-    run(&mut engine, &[(at, Event::Supplied(gpu(), Supplied::All))]);
-}
-
-#[test]
-fn shortage_is_restored_from_the_state_file() {
-    let fewer = KernelBinding { suspend_buffers: 12, ..kernel(TEE) };
-    let report = |members: &str, binding: KernelBinding| {
-        let json = format!(
-            r#"{{"schema": 1, "gpus": [{{"device": "a.gpu", "state": "bound"{members}}}]}}"#
-        );
-        let file: StateFile = serde_json::from_str(&json).unwrap();
-        let mut engine = Keeper::new(two(), with_tee());
-        engine.restore(&file, Monotonic(5));
-        run(&mut engine, &[(10, Event::Started), (20, looked(Some(binding)))]);
-        let gpu = gpu();
-        let report = gpu_state(&engine, &gpu, engine.binding(&gpu).unwrap());
-        (report.suspend_buffers, report.suspend_shortage)
-    };
-    let past = r#", "suspend_shortage": "no memory""#;
-    assert_eq!(report(past, fewer.clone()), (Some(12), Some("no memory".into())));
-    assert_eq!(report(past, kernel(TEE)), (Some(16), None));
-    assert_eq!(report("", fewer.clone()), (Some(12), None));
-    let (_, why) = report("", KernelBinding { source: Source::Kernel, ..fewer });
-    assert!(why.is_some_and(|why| why.contains("the kernel log")));
 }
 
 #[test]
@@ -294,24 +198,6 @@ fn new_heap_does_not_retry_a_heap_that_was_too_small() {
     assert!(tries(60, Change::Heap(heap(TEE))), "registered anew");
     assert!(tries(70, Change::Tees(vec![optee()])));
     assert!(tries(80, Change::Policy(Box::new(two()))));
-}
-
-#[test]
-fn refused_buffers_are_not_handed_over_again() {
-    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    signalled(&mut engine, 30, wanting(4, 131_072));
-    let refused = Event::Supplied(gpu(), Supplied::Refused("EXDEV".into()));
-    let tell = Action::Log(gpu(), "EXDEV".into());
-    assert_eq!(run(&mut engine, &[(40, refused)]), [tell, look()]);
-    assert_eq!(run(&mut engine, &[(50, looked(wanting(4, 131_072)))]), []);
-    assert_eq!(run(&mut engine, &[(1_000 * RETRY, Event::Woken)]), []);
-}
-
-#[test]
-fn kernel_that_allocates_is_not_supplied() {
-    let wants = wanting(4, 131_072).map(|want| KernelBinding { source: Source::Kernel, ..want });
-    let mut engine = daemon(with_tee(), wants.clone());
-    assert_eq!(signalled(&mut engine, 30, wants), []);
 }
 
 #[test]
@@ -417,81 +303,6 @@ fn remove() -> Action {
 }
 
 #[test]
-fn preferred_heap_is_bound_once_the_driver_stays_unbound() {
-    let mut engine = with_better(true);
-    assert_eq!(engine.may_rebind(&gpu()), Err(NoRebind::InUse));
-    assert_eq!(run(&mut engine, &[(50, Event::Rebind(gpu()))]), []);
-    // The kernel signals the change before the driver is unbound.
-    let returns = |at| at + DRIVER_RETURNS;
-    let wake = |at| Action::WakeAt(Monotonic(returns(at)));
-    assert_eq!(signalled(&mut engine, 60, low(false)), [wake(60)]);
-    let driver = |engine: &Keeper, driver: Option<&str>| {
-        let csf = &engine.facts().gpus[&gpu()];
-        let csf = Gpu { driver: driver.map(str::to_owned), ..csf.clone() };
-        changed(Change::Gpu(gpu(), Some(csf)))
-    };
-    let gone = driver(&engine, None);
-    assert_eq!(run(&mut engine, &[(70, gone)]), [look()]);
-    assert_eq!(run(&mut engine, &[(80, looked(low(false)))]), [wake(60)]);
-    // The driver is bound again.
-    let back = driver(&engine, Some("csf"));
-    assert_eq!(run(&mut engine, &[(85, back)]), [look()]);
-    assert_eq!(run(&mut engine, &[(86, looked(low(true)))]), []);
-    assert_eq!(run(&mut engine, &[(returns(60), Event::Woken)]), []);
-    let gone = driver(&engine, None);
-    assert_eq!(run(&mut engine, &[(returns(70), gone)]), [look()]);
-    let at = returns(80);
-    assert_eq!(run(&mut engine, &[(at, looked(low(false)))]), [wake(at)]);
-    assert_eq!(run(&mut engine, &[(returns(at), Event::Woken)]), [look()]);
-    let actions = run(&mut engine, &[(returns(at) + 1, looked(low(false)))]);
-    assert_eq!(actions, [remove(), Action::Open(gpu(), 0)]);
-    let opened = (returns(at) + 2, Event::Opened(gpu(), Opened::NotHeld));
-    let actions = run(&mut engine, &[opened]);
-    assert!(matches!(&actions[..], [Action::Allocate(_, request)] if request.heap == heap(TEE)));
-}
-
-#[test]
-fn preferred_heap_is_bound_on_rebind_of_an_unused_binding() {
-    let mut engine = with_better(false);
-    assert_eq!(run(&mut engine, &[(50, Event::Woken)]), []);
-    assert_eq!(engine.may_rebind(&gpu()), Ok(()));
-    let actions = run(&mut engine, &[(60, Event::Rebind(gpu()))]);
-    assert_eq!(actions, [remove(), Action::Open(gpu(), 0)]);
-    assert_eq!(engine.may_rebind(&gpu()), Err(NoRebind::Busy));
-    assert_eq!(engine.may_rebind(&device("other")), Err(NoRebind::NoGpu));
-}
-
-#[test]
-fn empty_policy_withdraws_nothing_until_rebind() {
-    let mut engine = with_better(false);
-    let without = changed(Change::Policy(Box::default()));
-    assert_eq!(run(&mut engine, &[(50, without)]), [look()]);
-    assert_eq!(run(&mut engine, &[(60, looked(low(true)))]), []);
-    let wake = Action::WakeAt(Monotonic(80 + DRIVER_RETURNS));
-    assert_eq!(run(&mut engine, &[(70, hint()), (80, looked(low(false)))]), [wake]);
-    let later = 80 + DRIVER_RETURNS;
-    assert_eq!(run(&mut engine, &[(later, Event::Woken)]), [look()]);
-    assert_eq!(run(&mut engine, &[(later + 1, looked(low(false)))]), []);
-    let next = Next { heap: None, policy: None, reason: Some(Reason::NoPolicy) };
-    assert_eq!(engine.next(&gpu()), Some(next));
-    // Only a rebind request withdraws the binding.
-    let actions = run(&mut engine, &[(later + 2, Event::Rebind(gpu()))]);
-    assert_eq!(actions, [remove()]);
-    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
-}
-
-#[test]
-fn late_policy_binds_late() {
-    let mut engine = Keeper::new(Policy::default(), with_tee());
-    run(&mut engine, &[(10, Event::Started), (20, looked(None))]);
-    assert_eq!(end(&engine), (State::Unprotected, Some(Reason::NoPolicy)));
-    let with = changed(Change::Policy(Box::new(two())));
-    run(&mut engine, &[(50, with)]);
-    let actions = run(&mut engine, &[(60, looked(None))]);
-    assert_eq!(actions, [Action::Open(gpu(), 0)]);
-}
-
-#[test]
 fn rebind_tries_a_dead_heap_again() {
     let mut facts = facts(&["low"], &[]);
     facts.gpus.get_mut(&gpu()).unwrap().verdicts.insert(heap("low"), crate::facts::Verdict::Dead);
@@ -499,17 +310,6 @@ fn rebind_tries_a_dead_heap_again() {
     assert_eq!(end(&engine), (State::Failed, Some(Reason::HeapDead)));
     assert_eq!(run(&mut engine, &[(50, Event::Rebind(gpu()))]), [look()]);
     assert_eq!(run(&mut engine, &[(60, looked(None))]), [Action::Open(gpu(), 0)]);
-}
-
-#[test]
-fn closed_image_keeps_the_bound_heap_when_policies_change() {
-    let mut facts = with_tee();
-    facts.heaps.insert(heap("low"));
-    let mut engine = Keeper::new(policy(TEE_FIRST).closed(true), facts);
-    run(&mut engine, &[(10, Event::Started), (20, looked(Some(kernel(TEE))))]);
-    let other = changed(Change::Policy(Box::new(policy(LOW_FIRST).closed(true))));
-    run(&mut engine, &[(30, other), (40, looked(Some(kernel(TEE))))]);
-    assert_eq!(engine.next(&gpu()), None);
 }
 
 /// Returns the state file of a binder that bound a heap 300 µs after boot.
@@ -595,16 +395,6 @@ fn binding_of_another_heap_by_another_program_is_adopted() {
     assert_eq!(end(&engine), (State::Bound, Some(Reason::Adopted)));
     assert_eq!(engine.binding(&gpu()).unwrap().heap(), Some(&heap("low")));
     assert_eq!(engine.kernel(&gpu()), low(false).as_ref());
-}
-
-#[test]
-fn larger_buffers_are_supplied_despite_a_refusal() {
-    let mut engine = daemon(with_tee(), Some(kernel(TEE)));
-    assert_eq!(signalled(&mut engine, 30, wanting(4, 65_536)), [supply()]);
-    let refused = Event::Supplied(gpu(), Supplied::Refused("EXDEV".into()));
-    run(&mut engine, &[(40, refused), (50, looked(wanting(4, 65_536)))]);
-    assert_eq!(signalled(&mut engine, 60, wanting(4, 65_536)), []);
-    assert_eq!(signalled(&mut engine, 70, wanting(4, 131_072)), [supply()]);
 }
 
 #[test]
