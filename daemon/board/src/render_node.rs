@@ -276,19 +276,15 @@ fn find(root: &Root, device: &DeviceName) -> Option<(String, u64)> {
 }
 
 #[cfg(test)]
+mod header;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Tree;
 
     fn gpu() -> DeviceName {
         DeviceName::new("fb000000.gpu").unwrap()
-    }
-
-    #[test]
-    fn ioctls_match_the_header_of_panthor() {
-        assert_eq!((QUERY, size_of::<RawQuery>()), (0x8018_bb40, 24));
-        assert_eq!((SET_FIRMWARE, size_of::<SetFirmware>()), (0x4008_bb42, 8));
-        assert_eq!(std::mem::offset_of!(RawQuery, firmware_size), 8);
     }
 
     #[test]
