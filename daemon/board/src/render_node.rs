@@ -96,6 +96,11 @@ impl Error {
         matches!(self, Self::TakeBack { errno, .. } if *errno == Errno::BUSY)
     }
 
+    /// Returns whether this user may not open the node.
+    fn is_denied(&self) -> bool {
+        matches!(self, Self::Open { errno: Errno::ACCESS | Errno::PERM, .. })
+    }
+
     /// Returns whether the GPU or its driver is gone.
     pub fn is_absent(&self) -> bool {
         match self {
@@ -152,30 +157,34 @@ impl Query {
     }
 }
 
-/// Returns the protected section of `device` if its driver takes or has a buffer for it by ioctl;
-/// `None` for the tree of another machine.
-pub fn section(root: &Root, device: &DeviceName, problems: &mut Vec<Problem>) -> Option<Section> {
+/// The driver of a GPU cannot be queried: this user may not open its node, which is reported, or the
+/// tree is that of another machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hidden;
+
+/// Returns the protected section of `device` if its driver takes or has a buffer for it by ioctl.
+///
+/// # Errors
+///
+/// Returns an error if this is not known.
+pub fn section(
+    root: &Root,
+    device: &DeviceName,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<Section>, Hidden> {
     if !root.is_running() {
-        return None;
+        return Err(Hidden);
     }
     let query = || RenderNode::open(root, device)?.map(|node| node.query()).transpose();
     match query() {
-        Ok(query) => query?.section,
-        Err(error) if error.is_absent() => None,
+        Ok(query) => Ok(query.and_then(|query| query.section)),
+        Err(error) if error.is_absent() => Ok(None),
         Err(error) => {
             let path = root.shown(&format!("{PLATFORM}/{device}"));
             problems.push(Problem::new(path, error.to_string()));
-            None
+            if error.is_denied() { Err(Hidden) } else { Ok(None) }
         }
     }
-}
-
-/// Returns whether the driver of `device` cannot be queried: this user may not open its node, or the
-/// tree is that of another machine.
-pub fn is_hidden(root: &Root, device: &DeviceName) -> bool {
-    let denied = |errno| matches!(errno, Errno::ACCESS | Errno::PERM);
-    !root.is_running()
-        || matches!(RenderNode::open(root, device), Err(Error::Open { errno, .. }) if denied(errno))
 }
 
 /// The render node of a GPU, open.
@@ -325,7 +334,21 @@ mod tests {
         tree.link("/dev/null", "dev/dri/renderD128");
         assert!(matches!(open(), Err(Error::Open { errno: Errno::LOOP, .. })));
         let mut problems = Vec::new();
-        assert_eq!(section(&tree.root(), &gpu(), &mut problems), None);
+        assert_eq!(section(&tree.root(), &gpu(), &mut problems), Err(Hidden));
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn only_a_node_that_may_not_be_opened_hides_its_driver() {
+        let path = || "/dev/dri/renderD128".to_owned();
+        for (errno, is_denied) in [(Errno::ACCESS, true), (Errno::PERM, true), (Errno::IO, false)] {
+            assert_eq!(Error::Open { path: path(), errno }.is_denied(), is_denied);
+            assert!(!Error::Query { path: path(), errno }.is_denied());
+        }
+        let root = Root::open(std::path::Path::new("/")).unwrap();
+        let mut problems = Vec::new();
+        let absent = DeviceName::new("no-such.gpu").unwrap();
+        assert_eq!(section(&root, &absent, &mut problems), Ok(None));
         assert_eq!(problems, []);
     }
 

@@ -207,6 +207,8 @@ pub struct Gpu {
     /// Protected section of the firmware that the driver runs, if the driver takes or has a buffer
     /// for it by ioctl.
     pub section: Option<Section>,
+    /// Whether the section is unknown, because the driver cannot be queried.
+    pub hides_section: bool,
     /// Results of allocating this GPU's buffers, by heap.
     pub verdicts: BTreeMap<HeapName, Verdict>,
 }

@@ -100,8 +100,13 @@ pub fn gpu_state(engine: &impl Machine, device: &DeviceName, binding: &Binding) 
     }
 }
 
-static NO_GPU: Gpu =
-    Gpu { compatible: Vec::new(), driver: None, section: None, verdicts: BTreeMap::new() };
+static NO_GPU: Gpu = Gpu {
+    compatible: Vec::new(),
+    driver: None,
+    section: None,
+    hides_section: false,
+    verdicts: BTreeMap::new(),
+};
 
 /// Returns the number of a binding's suspend buffers: as last seen in the kernel, else as
 /// allocated. `None` without a binding, and where the GPU driver or its clients allocate them.

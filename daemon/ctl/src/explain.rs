@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<String> {
         if machine.is_blob { None } else { state_file::read(&machine.root, &mut machine.problems) };
     if let Some(last) = &last {
         last.add_verdicts(&mut machine.facts);
-        kernel::add_sections(&machine.root, last, &mut machine.facts);
+        kernel::add_sections(last, &mut machine.facts);
     }
     let report = Report::of(&machine, last.as_ref());
     Ok(if args.json { json(&report)? } else { report.to_string() })

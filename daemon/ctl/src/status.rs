@@ -13,7 +13,6 @@ use crate::processes;
 use anyhow::Result;
 use protheap_board::kernel::{CONFIGFS, hides_module};
 use protheap_board::policies::DENIED;
-use protheap_board::render_node;
 use protheap_board::root::Root;
 use protheap_core::decision::decide;
 use protheap_core::facts::{Delivery, Platform};
@@ -114,7 +113,7 @@ impl Report {
         match (&file, machine.problems.get(before)) {
             (Some(file), _) => {
                 file.add_verdicts(&mut machine.facts);
-                kernel::add_sections(&machine.root, file, &mut machine.facts);
+                kernel::add_sections(file, &mut machine.facts);
             }
             (None, Some(problem)) => not_known("/writer".to_owned(), &problem.to_string()),
             (None, None) => {}
@@ -270,12 +269,10 @@ fn refused(machine: &Machine, daemon: Option<&StateFile>) -> Vec<Refused> {
     }
     // Attributes that only root can read are unknown, not rejected.
     let hidden = hides_module(&machine.root).then(|| machine.root.shown(CONFIGFS));
-    let is_driver = |device: &DeviceName, path: &str| {
-        path.ends_with(&format!("/{device}")) && render_node::is_hidden(&machine.root, device)
-    };
+    let gpus = machine.facts.gpus.iter().filter(|(_, gpu)| gpu.hides_section);
     let is_hidden = |path: &str| {
         hidden.as_ref().is_some_and(|hidden| path.starts_with(hidden))
-            || machine.facts.gpus.keys().any(|device| is_driver(device, path))
+            || gpus.clone().any(|(device, _)| path.ends_with(&format!("/{device}")))
     };
     for problem in machine.problems.iter().filter(|problem| !is_hidden(&problem.path)) {
         add(Refused::whole(&problem.path, &problem.message));

@@ -3,10 +3,10 @@
 //! Collects the policy and the facts before the first selection.
 
 use protheap_board::policies::{self, Directories};
+use protheap_board::render_node::{self, Hidden};
 use protheap_board::root::Root;
 use protheap_board::{
-    Problem, devices, firmware, heap_modules, heaps, kernel, panthor, platform, render_node, soc,
-    tee,
+    Problem, devices, firmware, heap_modules, heaps, kernel, panthor, platform, soc, tee,
 };
 use protheap_core::decision::{Plan, decide};
 use protheap_core::facts::{Facts, Firmware, Kernel, Platform};
@@ -187,7 +187,10 @@ pub fn read_facts(
     let tees = tee::read(root, problems);
     let mut devices = devices::scan(root, &kernel.release, &tees, &providers, problems);
     for (device, gpu) in devices.gpus.iter_mut().filter(|(_, gpu)| gpu.driver.is_some()) {
-        gpu.section = render_node::section(root, device, problems);
+        match render_node::section(root, device, problems) {
+            Ok(section) => gpu.section = section,
+            Err(Hidden) => gpu.hides_section = true,
+        }
     }
     if kernel.module.is_none() && !devices.gpus.is_empty() {
         kernel.parameter = panthor::read(root, &kernel.release, daemon, problems);

@@ -5,7 +5,7 @@
 use protheap_board::kernel::CONFIGFS;
 use protheap_board::module::BindingState;
 use protheap_board::panthor;
-use protheap_board::render_node::{self, RenderNode};
+use protheap_board::render_node::RenderNode;
 use protheap_board::root::Root;
 use protheap_core::facts::{Delivery, Facts, Parameter, Protection, Section};
 use protheap_core::state_file::StateFile;
@@ -36,11 +36,9 @@ pub(crate) fn is_loaded(root: &Root) -> bool {
 }
 
 /// Adds the protected sections of GPUs whose driver this user may not query, from the state file.
-pub(crate) fn add_sections(root: &Root, file: &StateFile, facts: &mut Facts) {
-    for (device, gpu) in &mut facts.gpus {
-        if gpu.driver.is_some() && gpu.section.is_none() && render_node::is_hidden(root, device) {
-            gpu.section = file.section(device);
-        }
+pub(crate) fn add_sections(file: &StateFile, facts: &mut Facts) {
+    for (device, gpu) in facts.gpus.iter_mut().filter(|(_, gpu)| gpu.hides_section) {
+        gpu.section = file.section(device);
     }
 }
 

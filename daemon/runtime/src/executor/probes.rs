@@ -103,7 +103,7 @@ impl<M: Machine, K: Kernel> Executor<M, K> {
             let driver = devices::gpu_driver(&self.root, device);
             let has_driver = driver.is_some();
             let read = || render_node::section(&self.root, device, &mut problems);
-            let section = has_driver.then(read).flatten();
+            let section = has_driver.then(read).and_then(Result::ok).flatten();
             if driver != known.driver || section != known.section {
                 let compatible = known.compatible.clone();
                 let gpu = Gpu { compatible, driver, section, ..Gpu::default() };
