@@ -32,6 +32,26 @@ pub fn read(root: &Root, problems: &mut Vec<Problem>) -> BTreeSet<HeapName> {
     heaps
 }
 
+/// Returns whether the kernel reports that the CPU cannot access the memory of the heap, from the
+/// attribute that driver/patches/upstream/06-dma-heap-attributes adds. `false` proves nothing: the
+/// driver of the heap may not report it. Returns `None` if the kernel has no such attribute, or if
+/// its value is invalid, which is reported.
+pub fn declared_protected(
+    root: &Root,
+    heap: &HeapName,
+    problems: &mut Vec<Problem>,
+) -> Option<bool> {
+    let path = format!("{CLASS}/{heap}/protected");
+    match root.text(&path, problems)?.as_str() {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => {
+            problems.push(Problem::new(root.shown(&path), "is neither 0 nor 1, ignoring it"));
+            None
+        }
+    }
+}
+
 /// Owner and permissions of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
@@ -273,6 +293,31 @@ mod tests {
         assert_eq!(names, ["protected,secure-video", "system"]);
         assert_eq!(problems.len(), 2);
         assert!(!problems.iter().any(|p| p.to_string().contains('\n')));
+    }
+
+    #[test]
+    fn declared_protected_reports_invalid_attributes() {
+        let tree = Tree::new();
+        let declared = |name: &str, value: &[u8]| {
+            tree.file(&format!("{CLASS}/{name}/protected"), value);
+            let mut problems = Vec::new();
+            let heap = HeapName::new(name).unwrap();
+            let found = declared_protected(&tree.root(), &heap, &mut problems);
+            (found, problems.into_iter().map(|problem| problem.message).collect::<String>())
+        };
+        assert_eq!(declared("mappable", b"0\n"), (Some(false), String::new()));
+        assert_eq!(declared("protected", b"1\n"), (Some(true), String::new()));
+        for invalid in [&b""[..], b"yes\n", b"1 0\n", b"+1\n", b"1\n1\n"] {
+            let expected = (None, "is neither 0 nor 1, ignoring it".to_owned());
+            assert_eq!(declared("invalid", invalid), expected);
+        }
+        for invalid in [&b"\xff\n"[..], &[b'1'; 5_000]] {
+            let (found, problem) = declared("invalid", invalid);
+            assert!(found.is_none() && !problem.is_empty());
+        }
+        let (mut problems, absent) = (Vec::new(), HeapName::new("absent").unwrap());
+        assert_eq!(declared_protected(&tree.root(), &absent, &mut problems), None);
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]

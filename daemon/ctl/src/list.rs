@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use protheap_board::heaps::declared_protected;
 use protheap_core::facts::Verdict;
 use protheap_core::state::{Reason, State};
 use protheap_policy::name::HeapName;
@@ -23,7 +24,7 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A line of a heap has its protection, if known, and the GPUs and usages for which a policy names
-it. A line of a GPU has its state and its heap. docs/protheapctl.md describes the JSON.
+it; \"declared\" is a report of the kernel that no buffer has confirmed. A line of a GPU has its state and its heap. docs/protheapctl.md describes the JSON.
 
 Exit status: 0 on success, 1 on failure, 2 on a usage error.")]
 pub(crate) struct Args {
@@ -39,9 +40,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::see(&Which::root(&args.root))?;
     let gpus = status::Report::of(&mut machine).gpus;
+    // No program depends on this attribute, so that an invalid one is as good as none.
+    let mut ignored = Vec::new();
+    let mut heap = |name| {
+        let declared = declared_protected(&machine.root, name, &mut ignored);
+        Heap { declared_protected: declared, ..Heap::of(&machine, name) }
+    };
     let list = List {
         schema: SCHEMA,
-        heaps: machine.facts.heaps.iter().map(|heap| Heap::of(&machine, heap)).collect(),
+        heaps: machine.facts.heaps.iter().map(&mut heap).collect(),
         gpus: gpus.into_iter().map(Gpu::from).collect(),
         unknown: machine.denied.as_ref().map(ToString::to_string),
     };
@@ -62,6 +69,9 @@ struct Heap {
     name: String,
     /// Protection from state.json; null if it was not classified.
     protection: Option<&'static str>,
+    /// Whether the kernel reports it as protected; absent if the kernel has no such attribute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declared_protected: Option<bool>,
     /// GPUs for which a policy names the heap.
     gpus: Vec<String>,
     /// Usages for which a policy names the heap.
@@ -105,7 +115,16 @@ impl Heap {
             }
         }
         usages.sort();
-        Self { name: heap.to_string(), protection, gpus, usages }
+        Self { name: heap.to_string(), protection, declared_protected: None, gpus, usages }
+    }
+
+    /// Returns the protection from state.json, or else the report of the kernel.
+    fn shown_protection(&self) -> &'static str {
+        match (self.protection, self.declared_protected) {
+            (Some(protection), _) => protection,
+            (None, Some(true)) => "declared",
+            (None, _) => "unknown",
+        }
     }
 }
 
@@ -120,13 +139,14 @@ impl fmt::Display for List {
                 format!("{kind:<4}  {name:<width$}  {:<11}  {rest}", Sanitized(word).to_string());
             writeln!(f, "{}", line.trim_end())
         };
-        for Heap { name, protection, gpus, usages } in &self.heaps {
+        for heap in &self.heaps {
+            let Heap { name, gpus, usages, .. } = heap;
             let named = if self.unknown.is_some() {
                 "unknown".to_owned()
             } else {
                 joined(gpus.iter().chain(usages), "")
             };
-            line(f, "heap", name, protection.unwrap_or("unknown"), &named)?;
+            line(f, "heap", name, heap.shown_protection(), &named)?;
         }
         for Gpu { device, state, reason, heap } in &self.gpus {
             let reason = reason.filter(|reason| !reason.is_empty());

@@ -2,7 +2,7 @@
 
 //! The heaps of a board: those that are present, and those that can appear.
 
-use protheap_board::heaps::Heap;
+use protheap_board::heaps::{Heap, declared_protected};
 use protheap_board::{devices, vendor_modules};
 use protheap_core::facts::{FIRMWARE_BYTES, Firmware, Protection, Provider, Verdict};
 use protheap_policy::name::HeapName;
@@ -145,7 +145,7 @@ impl Heaps {
     }
 
     /// Adds a heap that is present, and about which no attempt has shown anything: as a candidate if
-    /// its name is known, or as a guess if its name indicates protected memory.
+    /// its name is known, or as a guess if its name or the kernel indicates protected memory.
     fn add_untried(&mut self, machine: &Machine, heap: &HeapName, why: &str) {
         let gpus = machine.facts.gpus.iter();
         let gpus = gpus.filter_map(|(device, gpu)| machine.policy.gpu(device, &gpu.compatible));
@@ -155,6 +155,8 @@ impl Heaps {
             .as_str()
             .split(|c: char| !c.is_ascii_alphanumeric())
             .any(|word| WORDS.contains(&word));
+        let is_declared =
+            declared_protected(&machine.root, heap, &mut Vec::new()).unwrap_or_default();
         let driver = machine.tree.driver_of_heap(heap.as_str());
         if let Some(named) = named {
             self.add(heap.clone(), &format!("{why}; named by the applied policies"), Rank::Present);
@@ -166,8 +168,9 @@ impl Heaps {
         } else if let Some(driver) = driver {
             let seen = format!("{why}; in this vendor's kernels it is that of \"{driver}\"");
             self.add(heap.clone(), &seen, Rank::Present);
-        } else if has_word {
-            self.add(heap.clone(), why, Rank::Present);
+        } else if is_declared || has_word {
+            let declared = if is_declared { "; the kernel reports it as protected" } else { "" };
+            self.add(heap.clone(), &format!("{why}{declared}"), Rank::Present);
             if let Some(candidate) = self.candidates.last_mut() {
                 candidate.is_guess = true;
             }

@@ -106,6 +106,20 @@ fn draft_with_all_share_tables_is_valid() {
 }
 
 #[test]
+fn draft_lists_a_heap_of_any_name_that_the_kernel_reports_as_protected() {
+    let machine = Directory::machine("rk3588-rock-5b-optee");
+    let heap = machine.0.join("sys/class/dma_heap/acme");
+    fs::create_dir(&heap).unwrap();
+    let draft = || text(&protheapctl(&["draft", "--root", machine.0.to_str().unwrap()]).stdout);
+    assert!(draft().contains("#   acme: present, but no buffers"), "{}", draft());
+    fs::write(heap.join("protected"), "0\n").unwrap();
+    assert!(draft().contains("#   acme: present, but no buffers"), "{}", draft());
+    fs::write(heap.join("protected"), "1\n").unwrap();
+    assert!(draft().contains("# { name = \"acme\" }"), "{}", draft());
+    assert!(draft().contains("the kernel reports it as protected"), "{}", draft());
+}
+
+#[test]
 fn draft_of_a_running_board_sees_carve_outs() {
     let machine = Directory::machine("imx95-19x19-evk-linaro");
     fs::remove_dir_all(machine.0.join("etc")).unwrap();

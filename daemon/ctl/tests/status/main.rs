@@ -443,6 +443,9 @@ fn colours_need_a_terminal_that_supports_them() {
 #[test]
 fn list_has_a_line_per_heap_and_gpu() {
     let scene = Scene::new("rk3588-turing-rk1-two-heaps", &[]);
+    for (heap, protected) in [(HEAP, "1\n"), ("protected,trusted-ui", "1\n"), ("system", "0\n")] {
+        scene.file(&format!("sys/class/dma_heap/{heap}/protected"), protected);
+    }
     scene.bound("in-use", &[]);
     scene.state("protheap-bind", GPU, bound_by_binder(), json!({}));
     let list = |arguments: &[&str]| {
@@ -451,7 +454,7 @@ fn list_has_a_line_per_heap_and_gpu() {
     assert_eq!(
         text(&list(&[])),
         "heap  protected,secure-video  tee          fb000000.gpu secure-video\n\
-         heap  protected,trusted-ui    unknown\n\
+         heap  protected,trusted-ui    declared\n\
          heap  system                  unknown\n\
          gpu   fb000000.gpu            in-use       protected,secure-video\n"
     );
