@@ -4,6 +4,7 @@
 //! the module uses `kernel::bindings` or functions of `glue.c`.
 
 pub(crate) mod abi;
+pub(crate) mod compat;
 pub(crate) mod device;
 pub(crate) mod dma_buf;
 pub(crate) mod dma_heap;

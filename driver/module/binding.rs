@@ -32,6 +32,12 @@ pub(crate) use state::{
     State, //
 };
 
+use crate::abstractions::compat::{
+    as_millis_ceil,
+    EDQUOT,
+    ENOBUFS,
+    ENODATA, //
+};
 use crate::{
     abstractions::dma_buf::DmaBuf,
     pool::{
@@ -203,7 +209,7 @@ impl<O> Binding<O> {
     /// Returns the time left until the hold times out, in milliseconds, if the GPU is held.
     pub(crate) fn hold_left_ms(&self) -> Option<i64> {
         match self.phase {
-            Phase::Held(until) => Some((until - Instant::now()).as_millis_ceil().max(0)),
+            Phase::Held(until) => Some(as_millis_ceil(until - Instant::now()).max(0)),
             _ => None,
         }
     }

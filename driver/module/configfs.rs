@@ -2,6 +2,7 @@
 
 //! `/sys/kernel/config/protheap`: one directory for each binding, one value in each file.
 
+use crate::abstractions::compat::*;
 use crate::{
     abstractions::lockdown::is_locked_down,
     binding::{

@@ -2,6 +2,7 @@
 
 //! The functions of `protheap.h`, which GPU drivers call. `glue.c` exports them.
 
+use crate::abstractions::compat::EPROTONOSUPPORT;
 use crate::{
     abstractions::abi::{
         self,

@@ -2,6 +2,7 @@
 
 //! Phases of the whole machine in which no GPU may be bound: shutdown and hibernation.
 
+use crate::abstractions::compat::ESHUTDOWN;
 use crate::abstractions::notifier::Cause;
 use kernel::{
     prelude::*,

@@ -158,6 +158,7 @@ impl<O> Pool<O> {
 #[kunit_tests(protheap_pool)]
 mod tests {
     use super::*;
+    use crate::abstractions::compat::ENOBUFS;
     use crate::source::tests::buffer;
 
     #[test]

@@ -2,6 +2,10 @@
 
 //! The allocator of a binding's buffers: user space or the kernel.
 
+use crate::abstractions::compat::{
+    parameter,
+    ENODATA, //
+};
 use crate::abstractions::{
     dma_buf::DmaBuf,
     dma_heap, //
@@ -81,7 +85,7 @@ static KERNEL: Kernel = Kernel;
 /// Returns whether this kernel can allocate buffers, and the module was not loaded with
 /// `allocate=0`.
 pub(crate) fn kernel_allocates() -> bool {
-    dma_heap::is_available() && crate::module_parameters::allocate.value() != 0
+    dma_heap::is_available() && parameter::<u8>(crate::module_parameters::allocate.value()) != 0
 }
 
 /// Returns the source of a binding for which user space sets none.

@@ -2,6 +2,12 @@
 
 //! Statistics of a binding, for debugging.
 
+use crate::abstractions::compat::{
+    EDQUOT,
+    EMEDIUMTYPE,
+    ENODATA,
+    EOPNOTSUPP, //
+};
 use kernel::prelude::*;
 
 /// Errors for which a buffer is refused, and the word that debugfs and log lines have for each.

@@ -65,12 +65,17 @@ fn missing_kernel_options_are_named() {
     let config = "CONFIG_MODULES=y\nCONFIG_OF=y\nCONFIG_RUST=y\nCONFIG_CONFIGFS_FS=y\n\
                   CONFIG_DMA_SHARED_BUFFER=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0 here\"\n";
     let files = ["rust/libkernel.rmeta"];
-    for release in ["7.3.4-x", "7.3", "7.3.0-rc3", "7.3~rc3-arm64", "7.3.4+deb13-arm64"] {
+    let releases = ["7.3.4-x", "7.3", "7.3.0-rc3", "7.3~rc3-arm64", "7.3.4+deb13-arm64"];
+    for release in releases.into_iter().chain(["7.2", "7.2.12+deb13-arm64"]) {
         assert_eq!(missing("all", release, config, &files), "");
     }
     let modular = config.replace("FIGFS_FS=y", "FIGFS_FS=m");
     assert_eq!(missing("modular", "7.3.4-x", &modular, &files), "");
-    assert!(missing("old", "7.30.1", config, &files).starts_with("it is not Linux 7.3"));
+    for release in ["7.30.1", "7.1.9", "7.20.1", "7.4"] {
+        assert!(
+            missing("other", release, config, &files).starts_with("it is not Linux 7.2 or 7.3")
+        );
+    }
     for (name, from, to, said) in [
         ("configfs", "CONFIG_CONFIGFS_FS=y\n", "", "CONFIG_CONFIGFS_FS is not set"),
         ("rust", "CONFIG_RUST=y\n", "", "CONFIG_RUST=y is not set"),

@@ -8,6 +8,7 @@ use super::{
     Phase,
     Request, //
 };
+use crate::abstractions::compat::ENODATA;
 use kernel::prelude::*;
 
 impl<O> Binding<O> {

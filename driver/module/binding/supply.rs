@@ -9,6 +9,10 @@ use super::{
     Phase,
     Request, //
 };
+use crate::abstractions::compat::{
+    EMEDIUMTYPE,
+    EOPNOTSUPP, //
+};
 use crate::{
     abstractions::{
         dma_buf::DmaBuf,

@@ -6,6 +6,13 @@ use kernel::prelude::kunit_tests;
 
 #[kunit_tests(protheap_binding)]
 mod suite {
+    use crate::abstractions::compat::{
+        EDQUOT,
+        EMEDIUMTYPE,
+        ENOBUFS,
+        ENODATA,
+        EOPNOTSUPP, //
+    };
     use crate::{
         abstractions::dma_buf::DmaBuf,
         binding::{

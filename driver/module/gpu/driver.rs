@@ -8,6 +8,7 @@ use super::{
     Gpu,
     Suspend, //
 };
+use crate::abstractions::compat::EDQUOT;
 use crate::abstractions::{
     abi::Ops,
     device::DriverName,

@@ -3,6 +3,10 @@
 //! The hold: the time in which the probe of the GPU's driver is deferred.
 
 use super::Gpu;
+use crate::abstractions::compat::{
+    parameter,
+    EALREADY, //
+};
 use crate::{
     abstractions::device::{
         attach_driver,
@@ -31,7 +35,7 @@ impl Gpu {
     /// [`HOLD_MAX`]; `EPERM` if the module was loaded with `hold=0`; `EALREADY` if the device was
     /// held before. Waits until a running probe has ended.
     pub(crate) fn hold(&self, hold: u64) -> Result {
-        let longest = Msecs::min(crate::module_parameters::hold.value(), HOLD_MAX);
+        let longest = Msecs::min(parameter(crate::module_parameters::hold.value()), HOLD_MAX);
         let lock = DeviceLock::new_interruptible(&self.dev)?;
         let mut inner = self.inner.lock();
         let driver = inner.driver(lock.has_driver());

@@ -6,6 +6,7 @@ use super::{
     Binding,
     Gpu, //
 };
+use crate::abstractions::compat::ENODATA;
 use crate::{
     binding::Allocated,
     machine,

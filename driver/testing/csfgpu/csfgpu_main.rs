@@ -7,9 +7,11 @@
 //! protected groups. A group that is kept outlives the driver, like one of an open file. Writing to
 //! `/sys/kernel/debug/csfgpu/kept` destroys it.
 
+mod compat;
 mod dma_buf;
 mod protheap;
 
+use compat::parameter;
 use dma_buf::Mapping;
 use kernel::{
     debugfs,
@@ -88,7 +90,7 @@ impl Protected {
             let mapping = unsafe { Mapping::new(dev, buffer) };
             let mapping = mapping.inspect_err(|_| attachment.put_firmware_buffer())?;
             self.firmware = Some(mapping);
-            attachment.configure_suspend(module_parameters::suspend_bytes.value())?;
+            attachment.configure_suspend(parameter(module_parameters::suspend_bytes.value()))?;
         }
         Ok(())
     }
@@ -151,7 +153,7 @@ struct CsfGpu {
     gpu: Pin<KBox<debugfs::Scope<Gpu>>>,
 }
 
-kernel::of_device_table!(
+compat::of_device_table!(
     OF_TABLE,
     <CsfGpu as platform::Driver>::IdInfo,
     [(of::DeviceId::new(c"arm,mali-valhall-csf"), ())]
@@ -170,14 +172,14 @@ impl platform::Driver for CsfGpu {
         // SAFETY: Nothing is mapped for the device during its probe.
         unsafe { dev.dma_set_max_seg_size(u32::MAX) };
         fsleep(Delta::from_millis(
-            module_parameters::probe_ms.value().into(),
+            parameter::<u32>(module_parameters::probe_ms.value()).into(),
         ));
-        let abi = module_parameters::abi.value();
+        let abi = parameter(module_parameters::abi.value());
         if abi != 0 {
             let refused = Attachment::refused_version(dev, abi);
             dev_info!(dev, "version {abi} of protheap.h: {refused:?}\n");
         }
-        let attachment = if module_parameters::attach.value() != 0 {
+        let attachment = if parameter::<u8>(module_parameters::attach.value()) != 0 {
             // SAFETY: `Self` probes the device; `unbind()` and a failed probe drop the attachment.
             unsafe { Attachment::new::<Self>(dev) }?
         } else {
@@ -235,7 +237,7 @@ impl protheap::Consumer for CsfGpu {
     }
 
     fn release<'a>(dev: &'a platform::Device<Bound>, data: Pin<&Self::Data<'a>>) {
-        if module_parameters::release.value() != 0 {
+        if parameter::<u8>(module_parameters::release.value()) != 0 {
             data.gpu.protected.lock().release();
             dev_info!(dev, "no protected mode: released\n");
         }

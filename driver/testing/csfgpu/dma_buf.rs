@@ -2,6 +2,7 @@
 
 //! The part of dma-buf that a driver needs to use a buffer of another exporter.
 
+use crate::compat::DMA_BIDIRECTIONAL;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -94,10 +95,7 @@ impl Mapping {
         let attachment = from_err_ptr(unsafe { bindings::dma_buf_attach(buf, dev) })?;
         // SAFETY: Attached above.
         let table = from_err_ptr(unsafe {
-            bindings::dma_buf_map_attachment_unlocked(
-                attachment,
-                bindings::dma_data_direction::DMA_BIDIRECTIONAL,
-            )
+            bindings::dma_buf_map_attachment_unlocked(attachment, DMA_BIDIRECTIONAL)
         });
         match (NonNull::new(attachment), table.map(NonNull::new)) {
             // INVARIANT: Attached and mapped above.
@@ -135,7 +133,7 @@ impl Drop for Mapping {
             bindings::dma_buf_unmap_attachment_unlocked(
                 attachment,
                 self.table.as_ptr(),
-                bindings::dma_data_direction::DMA_BIDIRECTIONAL,
+                DMA_BIDIRECTIONAL,
             );
             bindings::dma_buf_detach(self.dma_buf.0.as_ptr(), attachment);
         }
