@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The test kernels: Linux 7.3 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`; the debug
-//! kernels by `debug.config` or `cfi.config` as well. Each is built once.
+//! The test kernels: Linux 7.3 and 7.2 for arm64 with `driver/patches`, configured by `driver/testing/kernel.config`; the
+//! debug kernels of 7.3 by `debug.config` or `cfi.config` as well. Each is built once.
 //!
 //! The build directory is named by a digest of source version, configuration, patches and tools. A change of any of
 //! them starts another build from a copy of the last one, so that only changed files are compiled.
@@ -23,6 +23,11 @@ use crate::toolchain::Toolchain;
 const SUITE: &str = "trixie-backports";
 /// The series with panthor's own interface for protected memory.
 pub(crate) const UAPI: &str = "09-panthor-protected-uapi";
+/// Beginnings of the paths of patches that Linux 7.2 does without: its selftest lacks the test that precedes the new one,
+/// and its Tyr loads no firmware.
+const NOT_FOR_7_2: [&str; 2] = ["upstream/06-dma-heap-attributes/0002-", "protheap/0004-drm-tyr-"];
+/// Directory of the patches that Linux 7.2 needs before all others.
+pub(crate) const FOR_7_2: &str = "linux-7.2";
 /// Number of lines that make prints in a whole build.
 const STEPS: u32 = 1560;
 /// Number of builds that are kept: the present one, and one to go back to.
@@ -31,7 +36,7 @@ const KEPT: usize = 2;
 /// Version of Linux for which modules are built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Linux {
-    /// The previous one, only as Debian's own kernel
+    /// The previous one, for a part of the scenarios
     #[value(name = "7.2")]
     V7_2,
     /// That of the test kernel
@@ -48,6 +53,19 @@ impl Linux {
             Self::V7_3 => "7.3",
         }
     }
+
+    /// Returns the version with these first two numbers.
+    pub(crate) fn of_series(series: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|linux| linux.series() == series)
+    }
+
+    /// Suffix of its directories in the cache.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::V7_2 => "-7.2",
+            Self::V7_3 => "",
+        }
+    }
 }
 
 /// Configuration of the kernel.
@@ -55,6 +73,8 @@ impl Linux {
 pub(crate) enum Flavor {
     /// As it would be shipped.
     Plain,
+    /// The same of [`Linux::V7_2`].
+    Previous,
     /// With all debug options for drivers; about ten times slower.
     Debug,
     /// With control-flow integrity: an indirect call of a function of another type panics.
@@ -63,11 +83,20 @@ pub(crate) enum Flavor {
 
 impl Flavor {
     /// Returns the flavor that the options of the command line select.
-    pub(crate) fn chosen(debug: bool, cfi: bool) -> Self {
-        match (debug, cfi) {
-            (true, _) => Self::Debug,
-            (_, true) => Self::Cfi,
-            _ => Self::Plain,
+    pub(crate) fn chosen(debug: bool, cfi: bool, linux: Linux) -> Self {
+        match (debug, cfi, linux) {
+            (true, ..) => Self::Debug,
+            (_, true, _) => Self::Cfi,
+            (.., Linux::V7_2) => Self::Previous,
+            (.., Linux::V7_3) => Self::Plain,
+        }
+    }
+
+    /// Returns its version of Linux.
+    pub(crate) fn linux(self) -> Linux {
+        match self {
+            Self::Previous => Linux::V7_2,
+            Self::Plain | Self::Debug | Self::Cfi => Linux::V7_3,
         }
     }
 
@@ -75,6 +104,7 @@ impl Flavor {
     pub(crate) fn option(self) -> &'static str {
         match self {
             Self::Plain => "",
+            Self::Previous => " --kernel 7.2",
             Self::Debug => " --debug-kernel",
             Self::Cfi => " --cfi-kernel",
         }
@@ -84,6 +114,7 @@ impl Flavor {
     fn prefix(self) -> &'static str {
         match self {
             Self::Plain => "build-",
+            Self::Previous => "build7.2-",
             Self::Debug => "debug-",
             Self::Cfi => "cfi-",
         }
@@ -92,7 +123,7 @@ impl Flavor {
     /// Fragments of its configuration, in `driver/testing`.
     fn fragments(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &["kernel.config"],
+            Self::Plain | Self::Previous => &["kernel.config"],
             Self::Debug => &["kernel.config", "debug.config"],
             Self::Cfi => &["kernel.config", "cfi.config"],
         }
@@ -101,7 +132,7 @@ impl Flavor {
     /// Debian packages that its build needs beside those of every build.
     pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &[],
+            Self::Plain | Self::Previous => &[],
             Self::Debug | Self::Cfi => &["clang-19", "lld-19", "llvm-19"],
         }
     }
@@ -109,7 +140,7 @@ impl Flavor {
     /// Variables for the kernel's make.
     fn variables(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &[],
+            Self::Plain | Self::Previous => &[],
             Self::Debug | Self::Cfi => &["LLVM=-19"],
         }
     }
@@ -170,7 +201,7 @@ pub(crate) fn prepare(workspace: &Workspace, tools: &Toolchain, flavor: Flavor) 
     let user = env::var_os("PROTHEAP_KERNEL_SRC").map(PathBuf::from);
     let (source, version) = match &user {
         Some(tree) => (tree.clone(), format!("tree {}", tree.display())),
-        None => fetch(workspace, &patches(workspace)?)?,
+        None => fetch(workspace, flavor.linux())?,
     };
     if !source.join("Kbuild").is_file() {
         bail!(
@@ -214,12 +245,12 @@ fn fragments(workspace: &Workspace, flavor: Flavor) -> Result<String> {
 
 /// Returns the source tree of the test kernel, with its patches.
 pub(crate) fn source(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(fetch(workspace, &patches(workspace)?)?.0)
+    Ok(fetch(workspace, Linux::default())?.0)
 }
 
 /// Unpacks the source without patches, unless it is there.
-pub(crate) fn unpack(workspace: &Workspace, tree: &Path) -> Result<()> {
-    let tar = tarball(workspace, Linux::V7_3)?;
+pub(crate) fn unpack(workspace: &Workspace, linux: Linux, tree: &Path) -> Result<()> {
+    let tar = tarball(workspace, linux)?;
     cache::once(tree, |part| {
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(&tar).arg("--strip-components=1").arg("-C").arg(part);
@@ -229,13 +260,15 @@ pub(crate) fn unpack(workspace: &Workspace, tree: &Path) -> Result<()> {
 
 /// Unpacks the newest source that is available, and patches it. Returns the tree and its version.
 ///
-/// There is one tree, whose patches are exchanged when they change: another path would make all files be built again.
-fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)> {
+/// Each version has one tree, whose patches are exchanged when they change: another path would make all files be built
+/// again.
+fn fetch(workspace: &Workspace, linux: Linux) -> Result<(PathBuf, String)> {
+    let patches = patches(workspace, linux)?;
     let dir = workspace.cache.join("kernel");
     cache::create_dir(&dir)?;
-    let tree = dir.join("source");
+    let tree = dir.join(format!("source{}", linux.suffix()));
     let mut digest = Digest::new();
-    for patch in patches {
+    for patch in &patches {
         digest.add(cache::read(patch)?.as_bytes());
     }
     let digest = digest.hex();
@@ -252,9 +285,9 @@ fn fetch(workspace: &Workspace, patches: &[PathBuf]) -> Result<(PathBuf, String)
     if tree.is_dir() && !remove() {
         cache::remove_dir(&tree)?;
     }
-    let tar = tarball(workspace, Linux::V7_3)?;
-    unpack(workspace, &tree)?;
-    for path in patches {
+    let tar = tarball(workspace, linux)?;
+    unpack(workspace, linux, &tree)?;
+    for path in &patches {
         apply(&tree, path)?;
     }
     let version = tar.file_name().unwrap_or_default().to_string_lossy();
@@ -309,24 +342,30 @@ pub(crate) fn patch(tree: &Path, patch: &Path, more: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the patches of `driver/patches` in their order: each series for Linux, and then those that need protheap.ko.
-fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+/// Returns the patches of `driver/patches` for a version in their order: what it needs before all others, each series
+/// for Linux, and then those that need protheap.ko.
+fn patches(workspace: &Workspace, linux: Linux) -> Result<Vec<PathBuf>> {
     let dir = workspace.root.join("driver/patches");
     let mut patches = cache::files(&dir.join("upstream"))?;
     patches.extend(cache::files(&dir.join("protheap"))?);
+    if linux == Linux::V7_2 {
+        patches.retain(|path| !NOT_FOR_7_2.iter().any(|start| is_below(&dir, path, start)));
+        patches.splice(..0, cache::files(&dir.join(FOR_7_2))?);
+    }
     patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
     // Series of an interface that only Linux can assign numbers to are built for their scenarios only.
     patches.retain(|path| !path.components().any(|part| part.as_os_str() == UAPI));
     Ok(patches)
 }
 
+/// Returns whether the path of a patch, relative to `dir`, begins with `start`.
+fn is_below(dir: &Path, path: &Path, start: &str) -> bool {
+    path.strip_prefix(dir).is_ok_and(|path| path.to_string_lossy().starts_with(start))
+}
+
 /// Returns the source archive, which is kept, because other trees are unpacked from it as well.
 pub(crate) fn tarball(workspace: &Workspace, linux: Linux) -> Result<PathBuf> {
-    let name = match linux {
-        Linux::V7_2 => "tarball-7.2",
-        Linux::V7_3 => "tarball",
-    };
-    let dir = workspace.cache.join("kernel").join(name);
+    let dir = workspace.cache.join("kernel").join(format!("tarball{}", linux.suffix()));
     let there = cache::files(&dir)?;
     if let Some(tar) = there.into_iter().find(|path| path.extension().is_some_and(|e| e == "xz")) {
         return Ok(tar);
@@ -457,14 +496,44 @@ mod tests {
         assert_eq!(lost("CONFIG_E=n", config), ["CONFIG_E=n"]);
     }
 
+    #[test]
+    fn versions_have_names_and_directories_of_their_own() {
+        assert_eq!(Linux::of_series("7.2"), Some(Linux::V7_2));
+        assert_eq!(Linux::of_series("7.20"), None);
+        assert_ne!(Linux::V7_2.suffix(), Linux::V7_3.suffix());
+        let all = [Flavor::Plain, Flavor::Previous, Flavor::Debug, Flavor::Cfi].map(Flavor::prefix);
+        for prefix in all {
+            assert_eq!(all.iter().filter(|other| other.starts_with(prefix)).count(), 1, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn patches_of_versions_differ_only_as_listed() {
+        let workspace = Workspace::open().unwrap();
+        let dir = workspace.root.join("driver/patches");
+        let [old, new] =
+            [Linux::V7_2, Linux::V7_3].map(|linux| patches(&workspace, linux).unwrap());
+        let first = old.iter().take_while(|path| is_below(&dir, path, FOR_7_2)).count();
+        assert!(first > 0);
+        for start in NOT_FOR_7_2 {
+            assert_eq!(new.iter().filter(|path| is_below(&dir, path, start)).count(), 1, "{start}");
+        }
+        let left_out =
+            |path: &&PathBuf| NOT_FOR_7_2.iter().any(|start| is_below(&dir, path, start));
+        let common: Vec<_> = new.iter().filter(|path| !left_out(path)).collect();
+        assert_eq!(old.iter().skip(first).collect::<Vec<_>>(), common);
+    }
+
     /// panthor's patch adds a header of the interface, which must be the module's own.
     #[test]
     fn patches_have_the_header_of_the_module() {
         let workspace = Workspace::open().unwrap();
         let header = cache::read(&workspace.root.join("driver/module/protheap.h")).unwrap();
         let begin = "+++ b/include/drm/protheap.h\n";
-        let texts =
-            patches(&workspace).unwrap().into_iter().map(|path| cache::read(&path).unwrap());
+        let texts = patches(&workspace, Linux::default())
+            .unwrap()
+            .into_iter()
+            .map(|path| cache::read(&path).unwrap());
         let mut seen = 0;
         for text in texts.filter(|text| text.contains(begin)) {
             let (_, after) = text.split_once(begin).unwrap();

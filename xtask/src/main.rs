@@ -69,7 +69,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::cache::Workspace;
-use crate::kernel::Flavor;
+use crate::kernel::{Flavor, Linux};
 
 /// Developer commands of Protheap.
 #[derive(Debug, Parser)]
@@ -95,6 +95,9 @@ enum Command {
         /// Build the kernel with control-flow integrity (CONFIG_CFI)
         #[arg(long, conflicts_with = "debug")]
         cfi: bool,
+        /// Build the kernel of this version of Linux
+        #[arg(long, value_name = "VERSION", default_value = "7.3", conflicts_with_all = ["debug", "cfi"])]
+        kernel: Linux,
     },
     /// Apply each patch for the kernel, build it and check it
     Patches(patches::Args),
@@ -142,8 +145,8 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Test(args) => suite::run(&workspace, &args),
         Command::Check => suite::check(&workspace.without_installing()),
-        Command::Kernel { debug, cfi } => {
-            let flavor = Flavor::chosen(debug, cfi);
+        Command::Kernel { debug, cfi, kernel } => {
+            let flavor = Flavor::chosen(debug, cfi, kernel);
             let _lock = workspace.lock()?;
             host::prepare(&workspace, flavor.packages())?;
             let tools = toolchain::prepare(&workspace)?;

@@ -16,7 +16,7 @@ use clap::Args as ClapArgs;
 
 use self::series::{Series, all};
 use crate::cache::{self, Workspace};
-use crate::kernel::{self, Flavor};
+use crate::kernel::{self, Flavor, Linux};
 use crate::progress::output;
 use crate::toolchain::{self, Toolchain};
 use crate::{host, scenario};
@@ -92,7 +92,7 @@ impl<'a> Tree<'a> {
         if source.is_dir() && kernel::remove_patches(&source).is_err() {
             cache::remove_dir(&source)?;
         }
-        kernel::unpack(workspace, &source)?;
+        kernel::unpack(workspace, Linux::default(), &source)?;
         cache::create_dir(&build)?;
         if !build.join(".config").is_file() {
             kernel::configure(&source, &build, Flavor::Plain, workspace, tools)?;
@@ -243,6 +243,9 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let source = kernel::source(workspace)?;
     for patch in all(workspace)?.iter().flat_map(|series| &series.patches) {
         checkpatch(&source, patch, &[])?;
+    }
+    for patch in cache::files(&workspace.root.join("driver/patches").join(kernel::FOR_7_2))? {
+        checkpatch(&source, &patch, &[])?;
     }
     for file in cache::files(&workspace.root.join("driver/testing/csfmodel"))? {
         if file.extension().is_some_and(|extension| extension == "c" || extension == "h") {

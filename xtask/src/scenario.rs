@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Boot the kernel with control-flow integrity (CONFIG_CFI)
     #[arg(long, conflicts_with = "debug_kernel")]
     cfi_kernel: bool,
-    /// Boot the scenarios of Debian's own kernel on its kernel of this version
+    /// Boot the test kernel and Debian's own kernel of this version, on which a part of the scenarios run
     #[arg(long, value_name = "VERSION", default_value = "7.3", conflicts_with_all = ["debug_kernel", "cfi_kernel"])]
     kernel: Linux,
     /// Seed of the random numbers; each boot prints its seed
@@ -73,7 +73,7 @@ impl Args {
 
 /// Runs the `vm` command. Returns `false` if a scenario failed.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
-    let flavor = Flavor::chosen(args.debug_kernel, args.cfi_kernel);
+    let flavor = Flavor::chosen(args.debug_kernel, args.cfi_kernel, args.kernel);
     if args.shell {
         return shell(workspace, flavor, &args.board);
     }
@@ -90,24 +90,29 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         }
         return Ok(true);
     }
-    let all = scenarios.len();
-    scenarios.retain(|scenario| scenario.runs_on(flavor) && scenario.is_for(args.kernel));
-    let skipped = all - scenarios.len();
+    let (scenarios, others): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|scenario| scenario.is_chosen(flavor, &args.names));
+    let skipped = others.len();
     let how = match flavor {
-        Flavor::Plain if args.kernel != Linux::default() => "without --kernel",
         Flavor::Plain => "with --debug-kernel",
+        Flavor::Previous => "without --kernel 7.2",
         Flavor::Debug => "without --debug-kernel",
         Flavor::Cfi => "with another kernel",
     };
     if skipped > 0 && !args.names.is_empty() {
-        bail!("{} runs only {how}", args.names.join(" or "));
+        let names: Vec<_> = others.iter().map(|scenario| scenario.name.as_str()).collect();
+        let why = match flavor {
+            Flavor::Previous => ": `linux: 7.2` is not in its head",
+            _ => "",
+        };
+        bail!("{} runs only {how}{why}", names.join(" or "));
     }
     let boots = scenarios.iter().map(Scenario::runs).sum::<usize>();
     let jobs = args.jobs.unwrap_or_else(pool::processors).min(u32::try_from(boots)?);
     let run = How { flavor, seed: args.seed, console: args.console, jobs };
     // An explicitly requested scenario always runs.
     let results = Results::open(workspace, true)?;
-    let images = Images::new(workspace, flavor, args.kernel);
+    let images = Images::new(workspace, flavor);
     let mut failed = Vec::new();
     pool::run(self::jobs(&images, &results, &scenarios, run), jobs, |ended| {
         print!("{}", ended.output);
@@ -121,12 +126,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
         println!("{skipped} more run only {how}");
     }
     if !failed.is_empty() {
-        let kernel = match args.kernel {
-            Linux::V7_3 => String::new(),
-            linux => format!(" --kernel {}", linux.series()),
-        };
         let option = flavor.option();
-        println!("again: cargo xtask vm{option}{kernel} --console {}", failed.join(" "));
+        println!("again: cargo xtask vm{option} --console {}", failed.join(" "));
     }
     Ok(failed.is_empty())
 }
@@ -158,7 +159,7 @@ impl<'a> All<'a> {
         scenarios.retain(|scenario| {
             scenario.runs_on(Flavor::Plain) && wanted(&scenario.name, scenario.group())
         });
-        Ok(Self { images: Images::new(workspace, Flavor::Plain, Linux::default()), scenarios })
+        Ok(Self { images: Images::new(workspace, Flavor::Plain), scenarios })
     }
 
     /// Returns the Debian packages that their images need.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap exists, the binder binds it, and the GPU probes with its protected buffers
+# linux: 7.2, 7.3
 # source: kernel, handed
 # tee: sim, static, dynamic-8m
 

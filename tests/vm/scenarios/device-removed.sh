@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the module releases a device that was removed from the platform bus as soon as it has no binding
+# linux: 7.2, 7.3
 # source: handed
 
 # A device that exists while the module is loaded.

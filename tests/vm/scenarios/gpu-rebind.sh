@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a GPU driver that is unbound and bound again gets the same firmware buffer, and nothing is allocated
+# linux: 7.2, 7.3
 # source: kernel, handed
 # tee: sim, static, dynamic-8m
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: groups of open files outlive the driver and the binding, and their buffers are freed when the groups are destroyed
+# linux: 7.2, 7.3
 # source: kernel, handed
 # tee: sim, dynamic
 

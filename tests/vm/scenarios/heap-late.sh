@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the heap appears two seconds after the binder started: the GPU is held until then, and not until the hold timeout
+# linux: 7.2, 7.3
 # source: kernel, handed
 # tee: sim, static
 

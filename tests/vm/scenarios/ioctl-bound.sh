@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: without protheap.ko, the daemon sets the firmware buffer in a running panthor by ioctl, and protected jobs run
+# linux: 7.2, 7.3
 # board: rk3588 imx95 mt8196
 # tee: sim, static
 # without: protheap

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the daemon sets the firmware buffer in a running panthor when the heap appears, and when the driver does
+# linux: 7.2, 7.3
 # tee: sim, static
 # without: protheap
 # limit: 60

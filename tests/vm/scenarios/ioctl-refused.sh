@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: panthor refuses each wrong use of its ioctls for protected memory, and nothing changes
+# linux: 7.2, 7.3
 # without: protheap
 # limit: 60
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the firmware buffer that was set by ioctl is taken back when the TEE goes, as soon as no protected group exists, and set again when the TEE is back
+# linux: 7.2, 7.3
 # tee: sim, static, dynamic-8m
 # without: protheap
 # limit: 90

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the real panthor takes its protected section and the suspend buffers of protected groups from the binding
+# linux: 7.2, 7.3
 # board: rk3588 imx95 mt8196
 # source: kernel, handed
 # tee: sim, static, dynamic-8m, ffa

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: the probe of panthor is deferred until the heap appears, and does not access the GPU before
+# linux: 7.2, 7.3
 # source: kernel, handed
 # tee: sim, static
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a binding that is committed after panthor has probed boots the firmware again, and running groups lose no work
+# linux: 7.2, 7.3
 # source: kernel, handed
 # tee: sim, static
 

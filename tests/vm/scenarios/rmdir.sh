@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: a binding can be withdrawn while the GPU is held for it, and while the driver uses it
+# linux: 7.2, 7.3
 # source: kernel, handed
 
 load_tee

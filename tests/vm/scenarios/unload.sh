@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # about: unloading the module waits for its work item that probes the GPU which was held
+# linux: 7.2, 7.3
 # smp: 2
 
 load_protheap

@@ -27,6 +27,8 @@ pub(super) struct Scenario {
     pub(super) says: Vec<String>,
     pub(super) crashes: Option<String>,
     pub(super) debug_only: bool,
+    /// Versions of Linux whose test kernel it runs on.
+    pub(super) linux: Vec<Linux>,
     /// The kernel is Debian's own.
     pub(super) stock: bool,
     pub(super) systemd: bool,
@@ -112,6 +114,7 @@ impl Scenario {
     /// - `says`: what the kernel's console must say by the end; there may be several
     /// - `crashes`: what the kernel's console says when it crashes, for one that passes only then
     /// - `kernel`: `debug` for one that needs `--debug-kernel`, `debian` for one on Debian's own kernel (`any`)
+    /// - `linux`: versions whose test kernel it runs on, for one of the reduced set of Linux 7.2, see [`Linux`] (`7.3`)
     /// - `init`: `systemd` for one that is a unit of the root that systemd's initrd switches to (`script`)
     /// - `initrd`: with systemd, whose initrds to boot, each for itself: see [`BOOTED`] (the guest's own)
     /// - `root`: with systemd, `debian` for one in which dpkg can install Protheap's packages (`installed`)
@@ -129,6 +132,7 @@ impl Scenario {
             boards: vec!["rk3588".to_owned()],
             sources: vec!["kernel".to_owned()],
             tees: vec![Tee::Sim],
+            linux: vec![Linux::default()],
             leave: "poweroff".to_owned(),
             boots: 1,
             smp: 1,
@@ -175,6 +179,11 @@ impl Scenario {
                     scenario.stock = value == "debian";
                     scenario.debug_only = !scenario.stock && choice("any", "debug")?;
                 }
+                "linux" => {
+                    let series: Vec<String> = list(value);
+                    let linux = series.iter().map(|s| Linux::of_series(s)).collect::<Option<_>>();
+                    scenario.linux = linux.with_context(invalid)?;
+                }
                 "init" => scenario.systemd = choice("script", "systemd")?,
                 "initrd" => scenario.initrds = list(value),
                 "root" => scenario.debian = choice("installed", "debian")?,
@@ -203,6 +212,11 @@ impl Scenario {
         if scenario.stock && (scenario.systemd || scenario.variants || scenario.tees != [Tee::Sim])
         {
             bail!("{name}: `kernel: debian` has the modules of an init script with `tee: sim`");
+        }
+        if scenario.linux != [Linux::default()]
+            && (scenario.stock || scenario.debug_only || scenario.systemd || scenario.variants)
+        {
+            bail!("{name}: `linux` is for init scripts with the drivers of the plain test kernel");
         }
         if let Some(initrd) = scenario.initrds.iter().find(|i| !BOOTED.contains(&i.as_str())) {
             bail!("{name}: `initrd: {initrd}`, which is one of {}", BOOTED.join(", "));
@@ -233,23 +247,26 @@ impl Scenario {
     /// Returns whether it can run on that kernel: with systemd, the debug kernel boots for longer than a hold can last.
     pub(super) fn runs_on(&self, flavor: Flavor) -> bool {
         match flavor {
-            Flavor::Plain => !self.debug_only,
+            Flavor::Plain | Flavor::Previous => {
+                !self.debug_only && (self.stock || self.linux.contains(&flavor.linux()))
+            }
             // Linux 7.3 for arm64 faults in machine_kexec(), because the code that it copies and calls has no type.
             Flavor::Cfi => !self.debug_only && !self.stock && self.leave != "kexec",
             Flavor::Debug => !self.systemd && !self.stock,
         }
     }
 
-    /// Returns whether it can run with that version of Linux: the test kernel has only one.
-    pub(super) fn is_for(&self, linux: Linux) -> bool {
-        self.stock || linux == Linux::default()
+    /// Returns whether a run for these names boots it on that kernel. Debian's own kernel of another version is only
+    /// booted by name, because the metadata that it needs takes minutes.
+    pub(super) fn is_chosen(&self, flavor: Flavor, names: &[String]) -> bool {
+        self.runs_on(flavor) && !(self.stock && flavor == Flavor::Previous && names.is_empty())
     }
 
     /// Returns the host time without a line after which a boot counts as a hang, with `jobs` boots in parallel.
     pub(super) fn limit(&self, flavor: Flavor, jobs: u32) -> Duration {
         let limit = self.limit * HANG * jobs.div_ceil(pool::processors()).max(1);
         match flavor {
-            Flavor::Plain | Flavor::Cfi => limit,
+            Flavor::Plain | Flavor::Previous | Flavor::Cfi => limit,
             Flavor::Debug => limit * SLOWER,
         }
     }
@@ -333,9 +350,28 @@ mod tests {
         assert_eq!((scenario.kind(), scenario.group()), (Kind::Stock, Group::Stock));
         let runs = [Flavor::Plain, Flavor::Debug, Flavor::Cfi].map(|f| scenario.runs_on(f));
         assert_eq!(runs, [true, false, false]);
-        assert!(scenario.is_for(Linux::V7_2));
+        assert!(scenario.is_chosen(Flavor::Previous, &["x".to_owned()]));
+        assert!(!scenario.is_chosen(Flavor::Previous, &[]));
         let other = Scenario::parse("x", "# about: x\n").unwrap();
-        assert!(other.kind() == Kind::Script && !other.is_for(Linux::V7_2));
+        assert!(other.kind() == Kind::Script && !other.runs_on(Flavor::Previous));
+    }
+
+    #[test]
+    fn reduced_set_runs_on_both_versions() {
+        let scenario = Scenario::parse("x", "# about: x\n# linux: 7.2, 7.3\n").unwrap();
+        assert_eq!(scenario.linux, [Linux::V7_2, Linux::V7_3]);
+        assert!(
+            scenario.is_chosen(Flavor::Previous, &[]) && scenario.is_chosen(Flavor::Plain, &[])
+        );
+        let only = Scenario::parse("x", "# about: x\n# linux: 7.2\n").unwrap();
+        assert!(only.runs_on(Flavor::Previous) && !only.runs_on(Flavor::Plain));
+        assert!(Scenario::parse("x", "# about: x\n# linux: 6.18\n").is_err());
+        for other in
+            ["# kernel: debian", "# kernel: debug", "# init: systemd", "\nuse_panthor uapi"]
+        {
+            let script = format!("# about: x\n# linux: 7.2\n{other}\n");
+            assert!(Scenario::parse("x", &script).is_err(), "{other}");
+        }
     }
 
     #[test]

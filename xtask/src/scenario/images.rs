@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::boot::Run;
 use super::head::{Kind, Scenario};
 use crate::cache::Workspace;
-use crate::kernel::{Flavor, Linux};
+use crate::kernel::Flavor;
 use crate::vm::Image;
 use crate::{dist, image};
 
@@ -17,15 +17,13 @@ use crate::{dist, image};
 pub(super) struct Images<'a> {
     pub(super) workspace: &'a Workspace,
     flavor: Flavor,
-    /// Version of Debian's own kernel.
-    linux: Linux,
     script: Mutex<Option<Image>>,
     systemd: Mutex<Option<Image>>,
 }
 
 impl<'a> Images<'a> {
-    pub(super) fn new(workspace: &'a Workspace, flavor: Flavor, linux: Linux) -> Self {
-        Self { workspace, flavor, linux, script: Mutex::default(), systemd: Mutex::default() }
+    pub(super) fn new(workspace: &'a Workspace, flavor: Flavor) -> Self {
+        Self { workspace, flavor, script: Mutex::default(), systemd: Mutex::default() }
     }
 
     /// Makes the images of a kind, and returns all boots of scenarios of that kind.
@@ -48,7 +46,7 @@ impl<'a> Images<'a> {
         let image = match kind {
             Kind::Script => script()?,
             Kind::Variants => image::with_variants(workspace, flavor, &script()?)?,
-            Kind::Stock => image::prepare_stock(workspace, self.linux)?,
+            Kind::Stock => image::prepare_stock(workspace, flavor.linux())?,
             Kind::Systemd | Kind::Generated => systemd()?,
             Kind::SystemdOptee => image::prepare_systemd_optee(workspace, flavor)?,
             Kind::Debian => {
