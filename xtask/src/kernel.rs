@@ -68,7 +68,7 @@ impl Linux {
     }
 }
 
-/// Configuration of the kernel.
+/// A test kernel: its version and its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavor {
     /// As it would be shipped.
@@ -377,7 +377,8 @@ pub(crate) fn tarball(workspace: &Workspace, linux: Linux) -> Result<PathBuf> {
     let package = match names.iter().find(|name| **name == wanted).or(newest) {
         Some(name) => name,
         None => bail!(
-            "{SUITE} has no {wanted}: give a source tree of Linux 7.3 by PROTHEAP_KERNEL_SRC=DIR"
+            "{SUITE} has no {wanted}: give a source tree of Linux {} by PROTHEAP_KERNEL_SRC=DIR",
+            linux.series()
         ),
     };
     if *package != wanted {
