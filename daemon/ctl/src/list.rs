@@ -24,7 +24,8 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A line of a heap has its protection, if known, and the GPUs and usages for which a policy names
-it; \"declared\" is a report of the kernel that no buffer has confirmed. A line of a GPU has its state and its heap. docs/protheapctl.md describes the JSON.
+it. \"declared\" is what the kernel reports, and no buffer was allocated to confirm it. A line of a
+GPU has its state and its heap. docs/protheapctl.md describes the JSON.
 
 Exit status: 0 on success, 1 on failure, 2 on a usage error.")]
 pub(crate) struct Args {
@@ -40,7 +41,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::see(&Which::root(&args.root))?;
     let gpus = status::Report::of(&mut machine).gpus;
-    // No program depends on this attribute, so that an invalid one is as good as none.
+    // An invalid value is ignored: selection depends on the buffers alone.
     let mut ignored = Vec::new();
     let mut heap = |name| {
         let declared = declared_protected(&machine.root, name, &mut ignored);
