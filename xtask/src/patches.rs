@@ -276,22 +276,18 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs the kernel's source: a step of `cargo xtask test`"]
-    fn patches_are_as_the_kernel_wants_them() {
-        check(&Workspace::open().unwrap()).unwrap();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
     fn a_warning_is_the_same_after_lines_were_added_before_it() {
-        let before = "Warning: drivers/a.c:144 Excess struct member 'end' in 'x' (did you mean one of: 'va.end')";
-        let after = "Warning: drivers/a.c:149 Excess struct member 'end' in 'x' (did you mean one of: 'va.end', 'new.end')";
+        let before = "drivers/a.c:144 Excess struct member 'end' in 'x' (did you mean: 'va.end')";
+        let after =
+            "drivers/a.c:149 Excess struct member 'end' in 'x' (did you mean: 'va.end', 'b.end')";
         assert_eq!(without_places(before), without_places(after));
         assert_ne!(without_places(before), without_places(&after.replace("'x'", "'y'")));
         assert_ne!(without_places(before), without_places(&after.replace("a.c", "b.c")));
+    }
+
+    #[test]
+    #[ignore = "needs the kernel's source: a step of `cargo xtask test`"]
+    fn patches_are_as_the_kernel_wants_them() {
+        check(&Workspace::open().unwrap()).unwrap();
     }
 }
