@@ -28,9 +28,12 @@ EXPORT_SYMBOL_GPL(protheap_suspend_configure);
 EXPORT_SYMBOL_GPL(protheap_suspend_get);
 EXPORT_SYMBOL_GPL(protheap_suspend_put);
 
-void protheap_glue_init_work(struct delayed_work *work, work_func_t run)
+/* Each task has a lock class of its own: some wait for others with locks held that others take. */
+void protheap_glue_init_work(struct delayed_work *work, work_func_t run, const char *name,
+			     struct lock_class_key *key)
 {
 	INIT_DELAYED_WORK(work, run);
+	lockdep_init_map(&work->work.lockdep_map, name, key, 0);
 }
 
 void protheap_glue_lock_device(struct device *dev)

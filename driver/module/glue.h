@@ -11,7 +11,8 @@ struct device;
 struct dma_buf;
 
 /* Initialises @work to run @run. */
-void protheap_glue_init_work(struct delayed_work *work, work_func_t run);
+void protheap_glue_init_work(struct delayed_work *work, work_func_t run, const char *name,
+			     struct lock_class_key *key);
 
 /* The lock under which a device is probed and removed. */
 void protheap_glue_lock_device(struct device *dev);

@@ -152,6 +152,10 @@ pub(crate) struct Gpu {
     /// Returns all buffers; see [`Gpu::evacuate`].
     #[pin]
     evacuation: Work<Evacuation>,
+    /// Releases buffers for a TEE that leaves. It never unbinds a driver: the notifiers of the bus wait
+    /// for it, and unbinding calls them.
+    #[pin]
+    tee_release: Work<TeeRelease>,
 }
 
 task!(Update, Gpu.update, Gpu::update);
@@ -166,6 +170,7 @@ task!(Announce, Gpu.announce, |gpu| {
     }
 });
 task!(Evacuation, Gpu.evacuation, Gpu::run_evacuation);
+task!(TeeRelease, Gpu.tee_release, Gpu::release_to_tee);
 
 impl Gpu {
     /// Creates a GPU without a binding. The registry keeps it while it may queue a task, and flushes it
@@ -196,6 +201,8 @@ impl Gpu {
                 announce <- unsafe { Work::new() },
                 // SAFETY: As above; `evacuate()` waits for it.
                 evacuation <- unsafe { Work::new() },
+                // SAFETY: As above; `evacuate()` waits for it.
+                tee_release <- unsafe { Work::new() },
             }),
             GFP_KERNEL,
         )

@@ -7,6 +7,8 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     prelude::*,
+    str::CStr,
+    sync::LockClassKey,
     time::Jiffies,
     types::Opaque, //
 };
@@ -15,6 +17,8 @@ extern "C" {
     fn protheap_glue_init_work(
         work: *mut bindings::delayed_work,
         run: unsafe extern "C" fn(*mut bindings::work_struct),
+        name: *const c_char,
+        key: *mut bindings::lock_class_key,
     );
 }
 
@@ -29,6 +33,12 @@ pub(crate) unsafe trait Task: Sized {
 
     /// Offset of the work item in `Owner`.
     const OFFSET: usize;
+
+    /// Name of the lock class of waiting for the task.
+    const NAME: &'static CStr;
+
+    /// Returns that lock class, which no other task has.
+    fn lock_class() -> Pin<&'static LockClassKey>;
 
     /// Called in a kernel thread; never twice at the same time.
     fn run(owner: &Self::Owner);
@@ -49,6 +59,12 @@ macro_rules! task {
                     |owner| &owner.$field;
                 core::mem::offset_of!($owner, $field)
             };
+
+            const NAME: &'static kernel::str::CStr = kernel::c_str!(stringify!($name));
+
+            fn lock_class() -> core::pin::Pin<&'static kernel::sync::LockClassKey> {
+                kernel::static_lock_class!()
+            }
 
             fn run(owner: &$owner) {
                 let run: fn(&$owner) = $run;
@@ -87,8 +103,9 @@ impl<T: Task> Work<T> {
         pin_init!(Self {
             // INVARIANT: Initialised here, in the field that the safety requirements name.
             inner <- Opaque::ffi_init(|slot| {
-                // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { protheap_glue_init_work(slot, run::<T>) }
+                let key = (&raw const *T::lock_class()).cast_mut().cast();
+                // SAFETY: `slot` is valid for writes and pinned; name and key are static.
+                unsafe { protheap_glue_init_work(slot, run::<T>, T::NAME.as_char_ptr(), key) }
             }),
             _task: PhantomData,
         })

@@ -30,13 +30,20 @@ impl Gpu {
     /// `EBUSY` if the driver still holds some and must not be unbound for that, because an image is
     /// to be taken: its user would find a dead GPU in it.
     pub(crate) fn evacuate(&self, cause: Cause) -> Result {
-        self.inner.lock().evacuation = cause;
         // In a kernel thread: in a task that does not return to user space, a file is never closed.
         // Not on the freezable queue: a machine that hibernates is shut down while that is frozen.
-        self.evacuation.run();
+        if cause == Cause::TeeLeaves {
+            self.tee_release.run();
+        } else {
+            self.inner.lock().evacuation = cause;
+            self.evacuation.run();
+        }
         // A running allocation has ended then, and its buffers were not added.
         self.supply.cancel();
-        self.inner.lock().evacuated
+        match cause {
+            Cause::TeeLeaves => Ok(()),
+            _ => self.inner.lock().evacuated,
+        }
     }
 
     /// Ends [`Gpu::evacuate`] some time after: the kernel runs on or was restored from the image, or
@@ -63,20 +70,23 @@ impl Gpu {
                 }
                 Ok(())
             }
-            Cause::TeeLeaves => {
-                if self.is_bound_to_tee() {
-                    dev_info!(
-                        self.dev,
-                        "protheap: releasing protected buffers before OP-TEE's driver is unbound\n"
-                    );
-                    // No event: user space must notice first that the TEE is gone, which is why
-                    // there are no buffers.
-                    drop(self.release_unused());
-                }
-                Ok(())
-            }
+            // See `release_to_tee`.
+            Cause::TeeLeaves => Ok(()),
         };
         self.inner.lock().evacuated = evacuated;
+    }
+
+    /// The task of [`Gpu::tee_release`].
+    pub(super) fn release_to_tee(&self) {
+        if self.is_bound_to_tee() {
+            dev_info!(
+                self.dev,
+                "protheap: releasing protected buffers before OP-TEE's driver is unbound\n"
+            );
+            // No event: user space must notice first that the TEE is gone, which is why there are no
+            // buffers.
+            drop(self.release_unused());
+        }
     }
 
     /// Returns whether the binding has buffers of the kernel's TEE heap driver, of any TEE.
