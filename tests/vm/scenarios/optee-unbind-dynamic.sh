@@ -47,9 +47,12 @@ need unload_tee
 use_optee unmodified
 load_tee
 unbinds unmodified
-holds_a_buffer
-drop_tee
-need wait_until 2 unbinding
-check 'unmodified: the program frees its buffer' wait_until 10 is_zero buffers
-# The unbind hangs even then, and powering off would hang behind it.
-check 'unmodified: the unbind never ends' fails wait_until 5 unbound
+# The driver of Linux then locks a mutex that it has destroyed: the debug kernel reports that.
+if [ ! -e /sys/kernel/debug/kmemleak ]; then
+	holds_a_buffer
+	drop_tee
+	need wait_until 2 unbinding
+	check 'unmodified: the program frees its buffer' wait_until 10 is_zero buffers
+	# The unbind hangs even then, and powering off would hang behind it.
+	check 'unmodified: the unbind never ends' fails wait_until 5 unbound
+fi
