@@ -579,8 +579,7 @@ trace() {
 	[ -e /sys/kernel/tracing/trace ] || need mount -t tracefs tracefs /sys/kernel/tracing
 	cat /sys/kernel/tracing/trace
 }
-# reset_us: prints the duration of panthor's last reset in microseconds, if the work items are traced. forget_trace: removes
-# the events until now
+# reset_us: prints the duration of panthor's last reset in microseconds, if work items are traced
 reset_us() {
 	trace | awk '
 		function us() { match($0, /[0-9]+\.[0-9]+: workqueue/); return substr($0, RSTART, RLENGTH) * 1000000 }
@@ -588,6 +587,7 @@ reset_us() {
 		/workqueue_execute_end: .*panthor_device_reset_work/ { took = us() - begun }
 		END { printf "%d\n", took }'
 }
+# forget_trace: removes the events that the kernel has traced
 forget_trace() {
 	trace >/dev/null
 	echo >/sys/kernel/tracing/trace

@@ -30,6 +30,9 @@ commands=$(model mmu-commands-while-entering)
 need inject mmu-fault
 more_commands() { at_least "$(model mmu-commands-while-entering)" $((commands + 1)); }
 check 'panthor handles an MMU fault of another group' wait_until 1 more_commands
+# The debug kernel takes longer for the fault than the firmware for the entry.
+[ -e /sys/kernel/debug/kmemleak ] ||
+	check 'the firmware is still about to enter protected mode' is "$(firmware_says entering-protected-mode)" 1
 wait $!
 check 'the protected job completes after an MMU fault' is "$(cat /run/protected)" 'protected-jobs 1/1'
 release_groups
