@@ -41,15 +41,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<String> {
     let mut machine = Machine::see(&Which::root(&args.root))?;
     let gpus = status::Report::of(&mut machine).gpus;
-    // An invalid value is ignored: selection depends on the buffers alone.
-    let mut ignored = Vec::new();
-    let mut heap = |name| {
-        let declared = declared_protected(&machine.root, name, &mut ignored);
-        Heap { declared_protected: declared, ..Heap::of(&machine, name) }
-    };
     let list = List {
         schema: SCHEMA,
-        heaps: machine.facts.heaps.iter().map(&mut heap).collect(),
+        heaps: machine.facts.heaps.iter().map(|heap| Heap::of(&machine, heap)).collect(),
         gpus: gpus.into_iter().map(Gpu::from).collect(),
         unknown: machine.denied.as_ref().map(ToString::to_string),
     };
@@ -116,7 +110,9 @@ impl Heap {
             }
         }
         usages.sort();
-        Self { name: heap.to_string(), protection, declared_protected: None, gpus, usages }
+        // An invalid value is ignored: selection depends on the buffers alone.
+        let declared_protected = declared_protected(&machine.root, heap, &mut Vec::new());
+        Self { name: heap.to_string(), protection, declared_protected, gpus, usages }
     }
 
     /// Returns the protection from state.json, or else the report of the kernel.
