@@ -28,7 +28,7 @@ EXPORT_SYMBOL_GPL(protheap_suspend_configure);
 EXPORT_SYMBOL_GPL(protheap_suspend_get);
 EXPORT_SYMBOL_GPL(protheap_suspend_put);
 
-/* Each task has a lock class of its own: some wait for others with locks held that others take. */
+/* A lock class for each task: one is waited for with a lock held that another one takes. */
 void protheap_glue_init_work(struct delayed_work *work, work_func_t run, const char *name,
 			     struct lock_class_key *key)
 {

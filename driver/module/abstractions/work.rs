@@ -34,10 +34,10 @@ pub(crate) unsafe trait Task: Sized {
     /// Offset of the work item in `Owner`.
     const OFFSET: usize;
 
-    /// Name of the lock class of waiting for the task.
+    /// Name of the task's lock class, in the reports of lockdep.
     const NAME: &'static CStr;
 
-    /// Returns that lock class, which no other task has.
+    /// Returns the lock class, which no other task has.
     fn lock_class() -> Pin<&'static LockClassKey>;
 
     /// Called in a kernel thread; never twice at the same time.

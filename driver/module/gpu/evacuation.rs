@@ -32,18 +32,17 @@ impl Gpu {
     pub(crate) fn evacuate(&self, cause: Cause) -> Result {
         // In a kernel thread: in a task that does not return to user space, a file is never closed.
         // Not on the freezable queue: a machine that hibernates is shut down while that is frozen.
-        if cause == Cause::TeeLeaves {
+        let evacuated = if cause == Cause::TeeLeaves {
             self.tee_release.run();
+            Ok(())
         } else {
             self.inner.lock().evacuation = cause;
             self.evacuation.run();
-        }
+            self.inner.lock().evacuated
+        };
         // A running allocation has ended then, and its buffers were not added.
         self.supply.cancel();
-        match cause {
-            Cause::TeeLeaves => Ok(()),
-            _ => self.inner.lock().evacuated,
-        }
+        evacuated
     }
 
     /// Ends [`Gpu::evacuate`] some time after: the kernel runs on or was restored from the image, or
